@@ -1,0 +1,28 @@
+//! Configuration: the variables of the manifest, read once per instance.
+
+use localmart_kernel::time::parse_duration_ms;
+use std::time::Duration;
+
+/// Why a component cannot start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The manifest or the host does not give this variable.
+    #[error("the variable {0} is missing: {1}")]
+    Missing(&'static str, String),
+    /// The variable has a value that cannot be used. The value is not repeated: it may be a secret.
+    #[error("the variable {0} is not {1}")]
+    Invalid(&'static str, &'static str),
+}
+
+/// The value of a variable.
+pub async fn text(name: &'static str) -> Result<String, ConfigError> {
+    let value = spin_sdk::variables::get(name).await;
+    value.map_err(|error| ConfigError::Missing(name, error.to_string()))
+}
+
+/// The value of a variable that holds a duration, as `15m`.
+pub async fn duration(name: &'static str) -> Result<Duration, ConfigError> {
+    let ms = parse_duration_ms(&text(name).await?).and_then(|ms| u64::try_from(ms).ok());
+    ms.map(Duration::from_millis)
+        .ok_or(ConfigError::Invalid(name, "a duration like 15m"))
+}

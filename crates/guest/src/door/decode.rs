@@ -1,0 +1,267 @@
+//! Strict bodies: every field is asked for by name, every bad one is named, nothing unknown is swallowed.
+
+use super::{FieldProblem, Problem};
+use localmart_kernel::{Currency, Id, Money, MoneyError};
+use serde_json::{Map, Value};
+
+/// Why one value was refused: a stable code and words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// A stable code in lower snake case.
+    pub code: &'static str,
+    /// Words for people.
+    pub detail: String,
+}
+
+impl Invalid {
+    /// The plain case.
+    pub fn new(detail: impl Into<String>) -> Self {
+        Self {
+            code: "invalid",
+            detail: detail.into(),
+        }
+    }
+}
+
+/// An object of a body while it is taken apart.
+pub struct Fields {
+    object: Map<String, Value>,
+    path: String,
+    errors: Vec<FieldProblem>,
+}
+
+impl Fields {
+    /// Reads the body of a request, which must be one JSON object.
+    pub fn of_body(body: &[u8]) -> Result<Self, Problem> {
+        let malformed = |detail: String| Problem::new(400, "malformed_json", detail);
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(object)) => Ok(Self {
+                object,
+                path: String::new(),
+                errors: Vec::new(),
+            }),
+            Ok(_) => Err(Problem::invalid(vec![FieldProblem {
+                field: String::new(),
+                code: "invalid".into(),
+                detail: "the body must be a JSON object".into(),
+            }])),
+            Err(error) => Err(malformed(format!(
+                "The body is not JSON: line {}, column {}.",
+                error.line(),
+                error.column()
+            ))),
+        }
+    }
+
+    /// A field that must be there and not null.
+    pub fn required<T>(&mut self, name: &str, parse: impl FnOnce(&Value) -> Result<T, Invalid>) -> Option<T> {
+        match self.object.remove(name) {
+            Some(value) if !value.is_null() => self.parsed(name, &value, parse),
+            _ => {
+                self.report(name, "required", "is required".to_owned());
+                None
+            }
+        }
+    }
+
+    /// A field that may be absent; null counts as absent.
+    pub fn optional<T>(&mut self, name: &str, parse: impl FnOnce(&Value) -> Result<T, Invalid>) -> Option<T> {
+        match self.object.remove(name) {
+            Some(value) if !value.is_null() => self.parsed(name, &value, parse),
+            _ => None,
+        }
+    }
+
+    /// A field of a PATCH: absent is `None`, null is `Some(None)`.
+    pub fn patch<T>(&mut self, name: &str, parse: impl FnOnce(&Value) -> Result<T, Invalid>) -> Option<Option<T>> {
+        match self.object.remove(name)? {
+            Value::Null => Some(None),
+            value => self.parsed(name, &value, parse).map(Some),
+        }
+    }
+
+    /// A nested object, taken apart by `read`; its problems are reported under its path.
+    pub fn object<T>(&mut self, name: &str, required: bool, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        match self.object.remove(name) {
+            Some(Value::Object(object)) => {
+                let mut inner = Self {
+                    object,
+                    path: format!("{}{name}.", self.path),
+                    errors: Vec::new(),
+                };
+                let value = read(&mut inner);
+                inner.refuse_unknown();
+                self.errors.append(&mut inner.errors);
+                value
+            }
+            None | Some(Value::Null) => {
+                if required {
+                    self.report(name, "required", "is required".to_owned());
+                }
+                None
+            }
+            Some(_) => {
+                self.report(name, "invalid", "must be an object".to_owned());
+                None
+            }
+        }
+    }
+
+    /// Reports a problem that no single parser sees.
+    pub fn report(&mut self, name: &str, code: &str, detail: String) {
+        self.errors.push(FieldProblem {
+            field: format!("{}{name}", self.path),
+            code: code.to_owned(),
+            detail,
+        });
+    }
+
+    /// The value that was read, or 422 with every bad field.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Problem> {
+        self.refuse_unknown();
+        match value {
+            Some(value) if self.errors.is_empty() => Ok(value),
+            _ => Err(Problem::invalid(self.errors)),
+        }
+    }
+
+    fn refuse_unknown(&mut self) {
+        let unknown: Vec<String> = self.object.keys().cloned().collect();
+        for name in unknown {
+            let shown: String = name.chars().take(100).collect();
+            self.report(&shown, "unknown_field", "is not a field of this request".to_owned());
+        }
+        self.object.clear();
+    }
+
+    fn parsed<T>(
+        &mut self,
+        name: &str,
+        value: &Value,
+        parse: impl FnOnce(&Value) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        parse(value)
+            .map_err(|invalid| self.report(name, invalid.code, invalid.detail))
+            .ok()
+    }
+}
+
+/// Text of `min` to `max` characters, without control characters but line breaks and tabs.
+pub fn text(min: usize, max: usize) -> impl Fn(&Value) -> Result<String, Invalid> {
+    move |value| {
+        let text = value.as_str().ok_or_else(|| Invalid::new("must be text"))?.trim();
+        let length = text.chars().count();
+        let printable = text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t');
+        if !(min..=max).contains(&length) {
+            Err(Invalid::new(format!("must have {min} to {max} characters")))
+        } else if !printable {
+            Err(Invalid::new("must not contain control characters"))
+        } else {
+            Ok(text.to_owned())
+        }
+    }
+}
+
+/// `true` or `false`.
+pub fn boolean(value: &Value) -> Result<bool, Invalid> {
+    value.as_bool().ok_or_else(|| Invalid::new("must be true or false"))
+}
+
+/// A whole number between two bounds, written as one: `1`, not `1.0`, `1e0` or `"1"`.
+pub fn integer(min: i64, max: i64) -> impl Fn(&Value) -> Result<i64, Invalid> {
+    move |value| {
+        let number = value.as_i64().filter(|number| (min..=max).contains(number));
+        number.ok_or_else(|| Invalid::new(format!("must be a whole number from {min} to {max}")))
+    }
+}
+
+/// The id of something.
+pub fn id(value: &Value) -> Result<Id, Invalid> {
+    let id = value.as_str().and_then(Id::parse);
+    id.ok_or_else(|| Invalid::new("must be an id (UUID, lower case)"))
+}
+
+/// An ISO 4217 code.
+pub fn currency(value: &Value) -> Result<Currency, Invalid> {
+    let currency = value.as_str().map(Currency::parse);
+    currency
+        .and_then(Result::ok)
+        .ok_or_else(|| Invalid::new("must be an ISO 4217 code like USD"))
+}
+
+/// `{ "amount": 1999, "currency": "USD" }` and nothing more.
+pub fn money(value: &Value) -> Result<Money, Invalid> {
+    let shape = "must be {\"amount\": whole minor units, \"currency\": ISO 4217 code}";
+    let object = value.as_object().filter(|object| object.len() == 2);
+    let object = object.ok_or_else(|| Invalid::new(shape))?;
+    let amount = object.get("amount").and_then(Value::as_u64);
+    let currency = object.get("currency").map(currency).transpose()?;
+    let (Some(amount), Some(currency)) = (amount, currency) else {
+        return Err(Invalid::new(shape));
+    };
+    Money::new(amount, currency).map_err(|error: MoneyError| Invalid {
+        code: "amount_overflow",
+        detail: error.to_string(),
+    })
+}
+
+/// `{ "amount": 1999, "currency": "USD" }`.
+pub fn money_json(money: Money) -> Value {
+    serde_json::json!({ "amount": money.amount(), "currency": money.currency().code() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn quantities_are_whole_numbers_or_nothing() {
+        let quantity = integer(1, 99);
+        assert_eq!(quantity(&json!(99)), Ok(99));
+        for bad in ["-1", "0", "1.5", "1.0", "\"2\"", "1e3", "1e0", "2147483648", "9223372036854775808", "null", "\"\"", "[]", "true"] {
+            let value: Value = serde_json::from_str(bad).unwrap();
+            assert!(quantity(&value).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn money_is_integers_and_known_currencies() {
+        assert_eq!(money(&json!({"amount": 5, "currency": "JPY"})).unwrap().amount(), 5);
+        for bad in [
+            json!({"amount": 1.5, "currency": "USD"}),
+            json!({"amount": "5", "currency": "USD"}),
+            json!({"amount": -5, "currency": "USD"}),
+            json!({"amount": 5, "currency": "usd"}),
+            json!({"amount": 5}),
+            json!({"amount": 5, "currency": "USD", "x": 1}),
+            json!(5),
+        ] {
+            assert!(money(&bad).is_err(), "{bad}");
+        }
+        let over = money(&json!({"amount": 9007199254740992_u64, "currency": "USD"}));
+        assert_eq!(over.unwrap_err().code, "amount_overflow");
+    }
+
+    #[test]
+    fn every_bad_field_is_named_once() {
+        let mut fields = Fields::of_body(br#"{"a":1,"b":{"c":2,"z":0},"q":null}"#).unwrap();
+        let a = fields.required("a", text(1, 5));
+        let b = fields.object("b", true, |inner| inner.required("d", boolean));
+        let q = fields.required("q", boolean);
+        let problem = fields.finish(a.zip(b).zip(q)).unwrap_err();
+        let named: Vec<_> = problem.errors.iter().map(|e| (e.field.as_str(), e.code.as_str())).collect();
+        assert_eq!(
+            named,
+            [("a", "invalid"), ("b.d", "required"), ("b.c", "unknown_field"), ("b.z", "unknown_field"), ("q", "required")]
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_is_malformed() {
+        for bad in ["", "{", "{\"a\":}", "{'a':1}", "{\"a\":1}x", "\u{feff}{}"] {
+            assert_eq!(Fields::of_body(bad.as_bytes()).err().unwrap().code, "malformed_json", "{bad}");
+        }
+        assert_eq!(Fields::of_body(b"[]").err().unwrap().code, "invalid");
+    }
+}

@@ -1,0 +1,183 @@
+//! `Idempotency-Key` on POST (IETF draft): the same key with the same body has one effect and one answer.
+//!
+//! Keys are remembered in the short-lived store, by caller and path. A route whose effect must be written together
+//! with its key (checkout) keeps its own.
+
+use super::message::Incoming;
+use super::{Answer, Problem, Request, Response};
+use crate::ports::{LocalFuture, Ports};
+use crate::short_lived::{ShortLived, StoreError};
+use crate::token::capability;
+use localmart_kernel::Timestamp;
+use serde_json::{Value, json};
+
+/// How long a run may hold its key before another request may take over, in milliseconds.
+pub const LEASE_MS: i64 = 5_000;
+/// Longest key.
+const MAX_KEY_BYTES: usize = 255;
+/// How often a key is looked at again when somebody else changes it at the same moment.
+const ATTEMPTS: u32 = 3;
+
+/// What a route does with keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// The header means nothing here.
+    Unknown,
+    /// Used if it is sent.
+    Welcome,
+    /// The route sees to it.
+    Own,
+}
+
+impl Keys {
+    /// The key that the door must honour.
+    pub(super) fn of(self, incoming: &Incoming) -> Result<Option<String>, Problem> {
+        match self {
+            Self::Unknown | Self::Own => Ok(None),
+            Self::Welcome => key_of(incoming),
+        }
+    }
+}
+
+/// The key of a request, if it sent one; `400 idempotency_key_invalid` if it is not 1 to 255 visible ASCII characters.
+pub fn key_of(incoming: &Incoming) -> Result<Option<String>, Problem> {
+    let Some(key) = incoming.header("idempotency-key") else {
+        return Ok(None);
+    };
+    if (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(Some(key.to_owned()))
+    } else {
+        Err(Problem::new(
+            400,
+            "idempotency_key_invalid",
+            "Idempotency-Key must be 1 to 255 visible ASCII characters.",
+        ))
+    }
+}
+
+/// What makes two bodies the same: the hash of their canonical JSON (sorted members, no white space).
+pub fn fingerprint(body: &[u8]) -> String {
+    let canonical = serde_json::from_slice::<Value>(body).map(|value| value.to_string());
+    match canonical {
+        Ok(text) => capability("body", &text),
+        Err(_) => capability("bytes", &String::from_utf8_lossy(body)),
+    }
+}
+
+/// `422 idempotency_key_reused`.
+pub fn reused() -> Problem {
+    Problem::new(422, "idempotency_key_reused", "This Idempotency-Key was used with another body.")
+}
+
+/// `409 idempotency_key_in_flight`.
+pub fn in_flight() -> Problem {
+    Problem::new(409, "idempotency_key_in_flight", "The first request with this Idempotency-Key is still running.")
+        .with_header("retry-after", "1".to_owned())
+}
+
+/// The response of a replay.
+pub fn replayed(response: Response) -> Response {
+    response.with_header("idempotent-replayed", "true")
+}
+
+/// Runs a verb once per key.
+pub(super) async fn once<K: ShortLived>(
+    store: &K,
+    noun: &str,
+    key: &str,
+    ttl_ms: i64,
+    ports: &Ports,
+    request: Request,
+    run: impl FnOnce(Request) -> LocalFuture<'static, Answer>,
+) -> Answer {
+    let caller = request.claims.as_ref().map_or("", |claims| claims.subject.as_str());
+    let path = request.incoming.path();
+    let name = format!("key/{noun}/{}", capability("key", &format!("{caller}\n{path}\n{key}")));
+    let print = fingerprint(&request.body);
+    let trace_parent = request.trace_parent().to_owned();
+    let expires_at = ports.now().plus_ms(ttl_ms);
+    let running = match begin(store, &name, &print, expires_at, ports).await? {
+        Begun::Run(record) => record,
+        Begun::Replay(response) => return Ok(response),
+    };
+    let response = match run(request).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(&trace_parent),
+    };
+    let now = ports.now();
+    if response.remembered {
+        let done = record_of(&print, &response);
+        // If the lease was lost the verb's own guards have spoken already; the answer stays true.
+        let _ = store.swap(&name, Some(&running), &done, expires_at, now).await;
+    } else {
+        let _ = store.delete(&name).await;
+    }
+    Ok(response)
+}
+
+enum Begun {
+    Run(Vec<u8>),
+    Replay(Response),
+}
+
+async fn begin<K: ShortLived>(
+    store: &K,
+    name: &str,
+    print: &str,
+    expires_at: Timestamp,
+    ports: &Ports,
+) -> Result<Begun, Problem> {
+    for _ in 0..ATTEMPTS {
+        let now = ports.now();
+        let known = store.get(name, now).await.map_err(unavailable)?;
+        if let Some(record) = &known
+            && let Some(verdict) = judge(record, print, now)
+        {
+            return verdict;
+        }
+        let mine = json!({ "print": print, "lease": now.plus_ms(LEASE_MS).ms(), "run": ports.new_id().as_str() });
+        let mine = mine.to_string().into_bytes();
+        let swapped = store.swap(name, known.as_deref(), &mine, expires_at, now).await;
+        if swapped.map_err(unavailable)? {
+            return Ok(Begun::Run(mine));
+        }
+    }
+    Err(in_flight())
+}
+
+/// What a remembered key says to a new request; `None` if its run died and may be taken over.
+fn judge(record: &[u8], print: &str, now: Timestamp) -> Option<Result<Begun, Problem>> {
+    let record: Value = serde_json::from_slice(record).ok()?;
+    if record.get("print").and_then(Value::as_str) != Some(print) {
+        return Some(Err(reused()));
+    }
+    if let Some(response) = response_of(&record) {
+        return Some(Ok(Begun::Replay(replayed(response))));
+    }
+    let lease = record.get("lease").and_then(Value::as_i64).unwrap_or_default();
+    (lease > now.ms()).then(|| Err(in_flight()))
+}
+
+fn record_of(print: &str, response: &Response) -> Vec<u8> {
+    let record = json!({
+        "print": print,
+        "status": response.status,
+        "headers": response.headers,
+        "body": String::from_utf8_lossy(&response.body),
+    });
+    record.to_string().into_bytes()
+}
+
+fn response_of(record: &Value) -> Option<Response> {
+    Some(Response {
+        status: u16::try_from(record.get("status")?.as_u64()?).ok()?,
+        headers: serde_json::from_value(record.get("headers")?.clone()).ok()?,
+        body: record.get("body")?.as_str()?.as_bytes().to_vec(),
+        remembered: true,
+    })
+}
+
+fn unavailable(error: StoreError) -> Problem {
+    crate::log::write(crate::log::Level::Error, "", &error.to_string(), &[]);
+    Problem::unavailable()
+}

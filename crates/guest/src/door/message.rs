@@ -1,0 +1,234 @@
+//! Requests and responses, free of any transport.
+
+use super::{FieldProblem, Problem};
+use crate::token::{Claims, Role};
+use crate::wit::{Actor, Context};
+use localmart_kernel::Timestamp;
+use serde_json::Value;
+
+/// A request as it came in, before any check.
+#[derive(Clone, Debug, Default)]
+pub struct Incoming {
+    /// The method in upper case.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Header names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Incoming {
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Target without the query.
+    pub fn path(&self) -> &str {
+        self.target.split_once('?').map_or(&self.target, |(path, _)| path)
+    }
+}
+
+/// A request that passed the door: routed, authorised, its body read.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// As it came in.
+    pub incoming: Incoming,
+    /// The values of the route's `{names}`, percent-decoded.
+    pub params: Vec<(String, String)>,
+    /// The bytes of the body.
+    pub body: Vec<u8>,
+    /// The verified token, if one was sent.
+    pub claims: Option<Claims>,
+    /// When the request came in.
+    pub at: Timestamp,
+}
+
+impl Request {
+    /// The value of `{name}` in the route.
+    pub fn param(&self, name: &str) -> &str {
+        let found = self.params.iter().find(|(known, _)| known == name);
+        found.map_or("", |(_, value)| value.as_str())
+    }
+
+    /// The first header of this name (lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.incoming.header(name)
+    }
+
+    /// The W3C trace that the request belongs to.
+    pub fn trace_parent(&self) -> &str {
+        self.header("traceparent").unwrap_or_default()
+    }
+
+    /// What calls to other services carry.
+    pub fn context(&self) -> Context {
+        let actor = match &self.claims {
+            None => Actor::Anonymous,
+            Some(Claims { subject, role }) => match role {
+                Role::Customer => Actor::Customer(subject.clone()),
+                Role::Staff => Actor::Staff(subject.clone()),
+                Role::Admin => Actor::Admin(subject.clone()),
+            },
+        };
+        Context {
+            trace_parent: self.trace_parent().to_owned(),
+            actor,
+            deadline: 0,
+        }
+    }
+
+    /// Whether the caller has this role or a higher one.
+    pub fn has_role(&self, role: Role) -> bool {
+        self.claims.as_ref().is_some_and(|claims| claims.role >= role)
+    }
+
+    /// The version in `If-Match`; a value that is no version matches nothing.
+    pub fn if_match(&self) -> Option<u64> {
+        let value = self.header("if-match")?;
+        let version = value.trim().trim_start_matches('"').trim_end_matches('"');
+        (value.trim() != "*").then(|| version.parse().unwrap_or(u64::MAX))
+    }
+
+    /// The query's parameters, decoded. An unknown or repeated one is 422, as an unknown field of a body is.
+    pub fn query(&self, known: &[&str]) -> Result<Query, Problem> {
+        let text = self.incoming.target.split_once('?').map_or("", |(_, query)| query);
+        let mut values: Vec<(String, String)> = Vec::new();
+        let mut errors = Vec::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (percent_decode(name, true), percent_decode(value, true));
+            let (Some(name), Some(value)) = (name, value) else {
+                errors.push(query_problem(pair, "invalid", "is not percent-encoded UTF-8"));
+                continue;
+            };
+            if !known.contains(&name.as_str()) {
+                errors.push(query_problem(&name, "unknown_field", "is not a parameter of this list"));
+            } else if values.iter().any(|(there, _)| *there == name) {
+                errors.push(query_problem(&name, "repeated", "is given twice"));
+            } else {
+                values.push((name, value));
+            }
+        }
+        if errors.is_empty() {
+            Ok(Query { values, errors })
+        } else {
+            Err(Problem::invalid(errors))
+        }
+    }
+}
+
+/// The decoded query of a list.
+pub struct Query {
+    values: Vec<(String, String)>,
+    errors: Vec<FieldProblem>,
+}
+
+impl Query {
+    /// Reads one parameter; what `parse` refuses becomes an entry of the 422.
+    pub fn get<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let (_, value) = self.values.iter().find(|(known, _)| known == name)?;
+        let parsed = parse(value);
+        if parsed.is_none() {
+            self.errors.push(query_problem(name, "invalid", expected));
+        }
+        parsed
+    }
+
+    /// 422 with every bad parameter, if there is one.
+    pub fn finish(self) -> Result<(), Problem> {
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Problem::invalid(self.errors))
+        }
+    }
+}
+
+fn query_problem(field: &str, code: &str, detail: &str) -> FieldProblem {
+    FieldProblem {
+        field: field.chars().take(100).collect(),
+        code: code.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+/// Undoes percent-encoding (RFC 3986); `+` is a space in a query. `None` if it is not UTF-8 or not well formed.
+pub fn percent_decode(text: &str, plus_is_space: bool) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                let digits = std::str::from_utf8(&digits).ok()?;
+                if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+                    return None;
+                }
+                u8::from_str_radix(digits, 16).ok()?
+            }
+            b'+' if plus_is_space => b' ',
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// A whole answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Header names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The bytes of the body.
+    pub body: Vec<u8>,
+    /// Whether an idempotency key remembers it.
+    pub remembered: bool,
+}
+
+impl Response {
+    /// A body of any type.
+    pub fn bytes(status: u16, content_type: &str, body: Vec<u8>) -> Self {
+        Self {
+            status,
+            headers: vec![("content-type".to_owned(), content_type.to_owned())],
+            body,
+            remembered: status < 300,
+        }
+    }
+
+    /// A JSON body.
+    pub fn json(status: u16, body: &Value) -> Self {
+        Self::bytes(status, "application/json", body.to_string().into_bytes())
+    }
+
+    /// A page of a list.
+    pub fn page(items: Vec<Value>, next_cursor: Option<String>) -> Self {
+        Self::json(200, &serde_json::json!({ "items": items, "next_cursor": next_cursor }))
+    }
+
+    /// 204.
+    pub fn no_content() -> Self {
+        Self {
+            status: 204,
+            headers: Vec::new(),
+            body: Vec::new(),
+            remembered: true,
+        }
+    }
+
+    /// Adds a header (lower case).
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Adds the version as a strong `ETag`.
+    #[must_use]
+    pub fn with_version(self, version: u64) -> Self {
+        self.with_header("etag", format!("\"{version}\""))
+    }
+}

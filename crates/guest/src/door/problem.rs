@@ -1,0 +1,150 @@
+//! Errors as clients see them: `application/problem+json` (RFC 9457) with a stable code.
+
+use super::Response;
+use crate::log::trace_id;
+use serde_json::{Map, Value, json};
+
+/// What is wrong with one field of a body or one parameter of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldProblem {
+    /// The path of the field, as `items[0].quantity`.
+    pub field: String,
+    /// A stable code in lower snake case.
+    pub code: String,
+    /// Words for people.
+    pub detail: String,
+}
+
+/// An error answer. What it says is for the client; what is for the log goes to the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// A stable code in lower snake case; `type` is `urn:localmart:problem:<code>`.
+    pub code: &'static str,
+    /// Words for people.
+    pub detail: String,
+    /// One entry per bad field or line.
+    pub errors: Vec<FieldProblem>,
+    /// Further members, as the `order_id` of a completed cart.
+    pub extra: Vec<(&'static str, Value)>,
+    /// Further headers, as `Allow`.
+    pub headers: Vec<(&'static str, String)>,
+    /// Whether it is the verb's own answer, which an idempotency key remembers.
+    pub business: bool,
+}
+
+impl Problem {
+    /// A problem of the request or of the shop's machinery, not remembered by idempotency keys.
+    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            extra: Vec::new(),
+            headers: Vec::new(),
+            business: false,
+        }
+    }
+
+    /// A verb's own refusal (402, 404, 409, 412, 422 with a business code).
+    pub fn business(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            business: true,
+            ..Self::new(status, code, detail)
+        }
+    }
+
+    /// 404: no such thing, or not the caller's.
+    pub fn not_found(what: &str) -> Self {
+        Self::business(404, "not_found", format!("There is no such {what}."))
+    }
+
+    /// 422 with one entry per bad field.
+    pub fn invalid(errors: Vec<FieldProblem>) -> Self {
+        Self {
+            errors,
+            ..Self::new(422, "invalid", "Some fields are not valid; see errors.")
+        }
+    }
+
+    /// 503: try again later. The reason goes to the log, not to the client.
+    pub fn unavailable() -> Self {
+        let problem = Self::new(503, "unavailable", "The shop cannot answer this right now; try again.");
+        problem.with_header("retry-after", "1".to_owned())
+    }
+
+    /// 500: our fault.
+    pub fn internal() -> Self {
+        Self::new(500, "internal", "Something went wrong on our side.")
+    }
+
+    /// Adds a member.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.extra.push((name, value.into()));
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Adds entries for fields or lines.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<FieldProblem>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// The response; `trace_parent` gives the `trace_id` by which people find it in the logs.
+    pub fn into_response(self, trace_parent: &str) -> Response {
+        let mut body = Map::new();
+        body.insert("type".into(), json!(format!("urn:localmart:problem:{}", self.code)));
+        body.insert("title".into(), json!(title(self.status)));
+        body.insert("status".into(), json!(self.status));
+        body.insert("detail".into(), json!(self.detail));
+        body.insert("code".into(), json!(self.code));
+        body.insert("trace_id".into(), json!(trace_id(trace_parent).unwrap_or_default()));
+        if !self.errors.is_empty() {
+            let entry = |e: &FieldProblem| json!({ "field": e.field, "code": e.code, "detail": e.detail });
+            body.insert("errors".into(), self.errors.iter().map(entry).collect());
+        }
+        body.extend(self.extra.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let mut response = Response::bytes(
+            self.status,
+            "application/problem+json",
+            Value::Object(body).to_string().into_bytes(),
+        );
+        for (name, value) in self.headers {
+            response = response.with_header(name, value);
+        }
+        response.remembered = self.business;
+        response
+    }
+}
+
+/// The reason phrase of the statuses that the shop uses (RFC 9110).
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        409 => "Conflict",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Internal Server Error",
+    }
+}

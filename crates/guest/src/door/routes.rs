@@ -1,0 +1,282 @@
+//! The route table of a component, and the order in which a request is checked:
+//! 404 → 405 → 401 → 403 → 413, 415, 400 → the verb with its 422, 404, 409, 412.
+
+use super::idempotency::{self, Keys};
+use super::message::{Incoming, percent_decode};
+use super::{Answer, MAX_BODY_BYTES, Problem, Request, Response, Service};
+use crate::log::{self, Level, trace_id};
+use crate::ports::{LocalFuture, Ports};
+use crate::short_lived::ShortLived;
+use crate::token::{Claims, Role, TokenKey, same_secret};
+use localmart_kernel::Timestamp;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// How long an instance believes a verified token without looking again, in milliseconds.
+const TOKEN_MEMORY_MS: i64 = 5_000;
+/// How many tokens an instance remembers.
+const TOKEN_MEMORY: usize = 64;
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody; a token is checked if one is sent.
+    All,
+    /// Users with this role or a higher one.
+    Only(Role),
+    /// The shop's own timers, which know the sweep token. To everybody else the route does not exist.
+    Sweep,
+}
+
+type Handler<S> = Box<dyn Fn(Rc<S>, Request) -> LocalFuture<'static, Answer>>;
+
+struct Route<S> {
+    method: &'static str,
+    access: Access,
+    keys: Keys,
+    handler: Handler<S>,
+}
+
+/// The routes of a component, in the order they are written.
+pub struct Routes<S> {
+    paths: Vec<(&'static str, Vec<Route<S>>)>,
+}
+
+impl<S: Service> Default for Routes<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S: Service> Routes<S> {
+    /// No routes yet.
+    pub fn new() -> Self {
+        Self { paths: Vec::new() }
+    }
+
+    /// Adds a route; `{name}` in the path matches one segment.
+    #[must_use]
+    pub fn on<F, Fut>(mut self, method: &'static str, path: &'static str, access: Access, handler: F) -> Self
+    where
+        F: Fn(Rc<S>, Request) -> Fut + 'static,
+        Fut: Future<Output = Answer> + 'static,
+    {
+        let route = Route {
+            method,
+            access,
+            keys: if method == "POST" { Keys::Welcome } else { Keys::Unknown },
+            handler: Box::new(move |service, request| Box::pin(handler(service, request))),
+        };
+        match self.paths.iter_mut().find(|(known, _)| *known == path) {
+            Some((_, routes)) => routes.push(route),
+            None => self.paths.push((path, vec![route])),
+        }
+        self
+    }
+
+    /// The route added last keeps idempotency keys itself, because they must be written with what it changes.
+    #[must_use]
+    pub fn keeps_its_own_keys(mut self) -> Self {
+        let last = self.paths.iter_mut().flat_map(|(_, routes)| routes).next_back();
+        if let Some(route) = last {
+            route.keys = Keys::Own;
+        }
+        self
+    }
+}
+
+/// A service behind its door: what an instance keeps.
+pub struct Door<S, K> {
+    service: Rc<S>,
+    router: matchit::Router<Vec<Route<S>>>,
+    /// The configuration that every door has.
+    pub settings: Settings,
+    ports: Ports,
+    keys: K,
+    tokens: RefCell<Vec<(String, Claims, Timestamp)>>,
+}
+
+/// The configuration that every door has.
+pub struct Settings {
+    /// Verifies tokens.
+    pub token_key: TokenKey,
+    /// Opens the sweep routes.
+    pub sweep_token: String,
+    /// How long an idempotency key is kept, in milliseconds.
+    pub idempotency_ttl_ms: i64,
+}
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// More than the limit.
+    TooLarge,
+    /// The connection ended before the body did.
+    Broken,
+}
+
+impl<S: Service, K: ShortLived> Door<S, K> {
+    /// Puts a service behind its door. A clash in the table shows in every test that opens the door.
+    pub fn new(service: S, settings: Settings, ports: Ports, keys: K) -> Self {
+        let mut router = matchit::Router::new();
+        for (path, routes) in S::routes().paths {
+            if let Err(clash) = router.insert(path, routes) {
+                log::write(Level::Error, "", "a route is never reached", &[("path", path), ("reason", &clash.to_string())]);
+            }
+        }
+        Self {
+            service: Rc::new(service),
+            router,
+            settings,
+            ports,
+            keys,
+            tokens: RefCell::default(),
+        }
+    }
+
+    fn claims(&self, incoming: &Incoming, now: Timestamp) -> Result<Option<Claims>, Problem> {
+        let Some(header) = incoming.header("authorization") else {
+            return Ok(None);
+        };
+        let refused = || {
+            Problem::new(401, "unauthenticated", "The token is missing, expired or not valid.")
+                .with_header("www-authenticate", "Bearer".to_owned())
+        };
+        let token = header.strip_prefix("Bearer ").ok_or_else(refused)?.trim();
+        let mut tokens = self.tokens.borrow_mut();
+        tokens.retain(|(_, _, until)| *until > now);
+        if let Some((_, claims, _)) = tokens.iter().find(|(known, _, _)| known == token) {
+            return Ok(Some(claims.clone()));
+        }
+        let claims = self.settings.token_key.verify(token, now).ok_or_else(refused)?;
+        if tokens.len() < TOKEN_MEMORY {
+            tokens.push((token.to_owned(), claims.clone(), now.plus_ms(TOKEN_MEMORY_MS)));
+        }
+        Ok(Some(claims))
+    }
+
+    fn admit(&self, route: &Route<S>, incoming: &Incoming, now: Timestamp) -> Result<Option<Claims>, Problem> {
+        match route.access {
+            Access::Sweep => {
+                let sent = incoming.header("x-sweep-token").unwrap_or_default();
+                if same_secret(sent, &self.settings.sweep_token) {
+                    Ok(None)
+                } else {
+                    Err(no_route())
+                }
+            }
+            Access::All => self.claims(incoming, now),
+            Access::Only(role) => match self.claims(incoming, now)? {
+                None => Err(Problem::new(401, "unauthenticated", "This needs a token.")
+                    .with_header("www-authenticate", "Bearer".to_owned())),
+                Some(claims) if claims.role < role => {
+                    Err(Problem::new(403, "forbidden", "Your role does not allow this."))
+                }
+                claims => Ok(claims),
+            },
+        }
+    }
+
+    async fn handle(
+        &self,
+        incoming: Incoming,
+        read_body: impl AsyncFnOnce(usize) -> Result<Vec<u8>, BodyError>,
+    ) -> Result<Response, Problem> {
+        let now = self.ports.now();
+        let matched = self.router.at(incoming.path()).map_err(|_| no_route())?;
+        let route = find_method(matched.value, &incoming.method)?;
+        let claims = self.admit(route, &incoming, now)?;
+        let decoded = |value: &str| percent_decode(value, false).unwrap_or_default();
+        let params = matched.params.iter().map(|(name, value)| (name.to_owned(), decoded(value))).collect();
+        let key = route.keys.of(&incoming)?;
+        let body = if takes_body(&incoming.method) {
+            accepted_body(&incoming, read_body).await?
+        } else {
+            Vec::new()
+        };
+        let request = Request { incoming, params, body, claims, at: now };
+        match key {
+            Some(key) => {
+                let ttl = self.settings.idempotency_ttl_ms;
+                let run = |request| (route.handler)(self.service.clone(), request);
+                idempotency::once(&self.keys, S::NOUN, &key, ttl, &self.ports, request, run).await
+            }
+            None => (route.handler)(self.service.clone(), request).await,
+        }
+    }
+}
+
+/// Answers a request; never fails. Adds `x-request-id` and turns problems into their bodies.
+pub async fn answer<S: Service, K: ShortLived>(
+    door: &Door<S, K>,
+    incoming: Incoming,
+    read_body: impl AsyncFnOnce(usize) -> Result<Vec<u8>, BodyError>,
+) -> Response {
+    let trace_parent = incoming.header("traceparent").unwrap_or_default().to_owned();
+    let request_id = request_id(&incoming, &trace_parent, &door.ports);
+    let response = match door.handle(incoming, read_body).await {
+        Ok(response) => response,
+        Err(problem) => {
+            if problem.status >= 500 {
+                let fields = [("code", problem.code), ("component", S::NOUN)];
+                log::write(Level::Warn, &trace_parent, "answered with an error", &fields);
+            }
+            problem.into_response(&trace_parent)
+        }
+    };
+    response.with_header("x-request-id", request_id)
+}
+
+fn no_route() -> Problem {
+    Problem::new(404, "not_found", "There is nothing at this address.")
+}
+
+fn find_method<'a, S>(routes: &'a [Route<S>], method: &str) -> Result<&'a Route<S>, Problem> {
+    let wanted = if method == "HEAD" { "GET" } else { method };
+    routes.iter().find(|route| route.method == wanted).ok_or_else(|| {
+        if routes.iter().all(|route| route.access == Access::Sweep) {
+            return no_route();
+        }
+        let mut allowed: Vec<&str> = routes.iter().map(|route| route.method).collect();
+        if allowed.contains(&"GET") {
+            allowed.push("HEAD");
+        }
+        Problem::new(405, "method_not_allowed", "This address does not take this method.")
+            .with_header("allow", allowed.join(", "))
+    })
+}
+
+fn takes_body(method: &str) -> bool {
+    matches!(method, "POST" | "PUT" | "PATCH")
+}
+
+async fn accepted_body(
+    incoming: &Incoming,
+    read_body: impl AsyncFnOnce(usize) -> Result<Vec<u8>, BodyError>,
+) -> Result<Vec<u8>, Problem> {
+    let too_large = || Problem::new(413, "body_too_large", "The body is larger than 1 MiB.");
+    let announced = incoming.header("content-length").and_then(|length| length.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
+        return Err(too_large());
+    }
+    let body = read_body(MAX_BODY_BYTES).await.map_err(|error| match error {
+        BodyError::TooLarge => too_large(),
+        BodyError::Broken => Problem::new(400, "malformed_json", "The body ended before it was whole."),
+    })?;
+    let content_type = incoming.header("content-type").unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    if !body.is_empty() && !media_type.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(415, "unsupported_media_type", "The body must be application/json."));
+    }
+    Ok(body)
+}
+
+/// The client's own id if it is 1 to 128 visible ASCII characters, else the trace's, else a new one.
+fn request_id(incoming: &Incoming, trace_parent: &str, ports: &Ports) -> String {
+    let usable = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    let sent = incoming.header("x-request-id").filter(usable);
+    match sent.or_else(|| trace_id(trace_parent)) {
+        Some(id) => id.to_owned(),
+        None => ports.new_id().to_string(),
+    }
+}

@@ -1,0 +1,35 @@
+//! The guest kit: what every component needs of the world, each in one way.
+//!
+//! In reading order: [`ports`] (time, chance, waiting), [`sql`] (one trait, one SQL text for all databases),
+//! [`short_lived`] (values that expire, with compare-and-swap), [`config`] (variables), [`door`] (HTTP: routes, order
+//! of checks, strict bodies, problem+json, idempotency), [`token`] (who asks), [`log`] (JSON lines with a trace id),
+//! [`point`] (named points for tests), [`wit`] (the shared contract types).
+//!
+//! Everything but the WASI adapters builds natively, so that rules and statements are tested without a host. The kit
+//! knows no noun of the shop.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may stop at once"
+    )
+)]
+
+pub mod config;
+pub mod door;
+pub mod log;
+mod points;
+pub mod ports;
+pub mod short_lived;
+pub mod sql;
+pub mod token;
+pub mod wit;
+
+pub use localmart_kernel as kernel;
+pub use points::point;
+pub use spin_sdk::wasip3;
+pub use spin_sdk::wit_bindgen;

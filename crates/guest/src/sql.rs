@@ -1,0 +1,243 @@
+//! SQL through one small trait, so that one text runs on SQLite and Postgres.
+//!
+//! The rules of that text: parameters are `$1`, `$2`, always `CAST($1 AS BIGINT)` or `CAST($1 AS TEXT)`; sums are
+//! `CAST(SUM(x) AS BIGINT)`; ids are TEXT, money and times BIGINT, booleans BIGINT 0 or 1; a conflict is expected with
+//! `ON CONFLICT DO NOTHING` and a count, never by a failed statement. Backends are `sql_<tech>`.
+
+#[cfg(target_arch = "wasm32")]
+mod sql_sqlite;
+
+#[cfg(target_arch = "wasm32")]
+pub use sql_sqlite::SqliteDatabase;
+
+use localmart_kernel::{Id, Timestamp};
+
+/// A value of a parameter or a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// A BIGINT.
+    Integer(i64),
+    /// A TEXT.
+    Text(String),
+}
+
+/// Why a statement failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SqlError {
+    /// The database cannot be reached or is too busy. Retryable; nothing was changed.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A statement or a row is not what the service expects.
+    #[error("a statement failed: {0}")]
+    Failed(String),
+}
+
+/// One open connection.
+#[allow(async_fn_in_trait, reason = "components have one thread")]
+pub trait Connection {
+    /// Runs a statement that returns rows.
+    async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError>;
+    /// Runs a statement that changes rows; returns how many.
+    async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError>;
+    /// Begins a transaction that will write.
+    async fn begin(&self) -> Result<(), SqlError>;
+    /// Ends it and keeps its changes.
+    async fn commit(&self) -> Result<(), SqlError>;
+    /// Ends it and drops its changes.
+    async fn rollback(&self) -> Result<(), SqlError>;
+}
+
+/// A service's own database.
+#[allow(async_fn_in_trait, reason = "components have one thread")]
+pub trait Database: Clone + 'static {
+    /// Its connections.
+    type Connection: Connection;
+    /// Opens a connection, or takes one from a pool.
+    async fn open(&self) -> Result<Self::Connection, SqlError>;
+}
+
+/// Runs `body` in a transaction: committed if it returns `Ok`, rolled back otherwise.
+pub async fn transaction<D, T, E>(
+    database: &D,
+    body: impl AsyncFnOnce(&D::Connection) -> Result<T, E>,
+) -> Result<T, E>
+where
+    D: Database,
+    E: From<SqlError>,
+{
+    let connection = database.open().await?;
+    connection.begin().await?;
+    match body(&connection).await {
+        Ok(value) => {
+            connection.commit().await?;
+            Ok(value)
+        }
+        Err(error) => {
+            // The first error is the one to tell; the host rolls back whatever this cannot.
+            let _ = connection.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+/// Writes `$1` as `?1`, which is how SQLite numbers parameters. Quoted text is left alone.
+pub fn numbered_for_sqlite(sql: &str) -> String {
+    let mut out = String::with_capacity(sql.len());
+    let mut quoted = false;
+    let mut letters = sql.chars().peekable();
+    while let Some(letter) = letters.next() {
+        quoted ^= letter == '\'';
+        let parameter =
+            letter == '$' && !quoted && letters.peek().is_some_and(char::is_ascii_digit);
+        out.push(if parameter { '?' } else { letter });
+    }
+    out
+}
+
+/// A row of an answer; columns are read by position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row(pub Vec<Value>);
+
+impl Row {
+    /// A TEXT column.
+    pub fn text(&self, column: usize) -> Result<String, SqlError> {
+        match self.0.get(column) {
+            Some(Value::Text(text)) => Ok(text.clone()),
+            other => Err(unexpected(column, "TEXT", other)),
+        }
+    }
+
+    /// A BIGINT column.
+    pub fn integer(&self, column: usize) -> Result<i64, SqlError> {
+        match self.0.get(column) {
+            Some(Value::Integer(number)) => Ok(*number),
+            other => Err(unexpected(column, "BIGINT", other)),
+        }
+    }
+
+    /// A BIGINT column that is never negative.
+    pub fn unsigned(&self, column: usize) -> Result<u64, SqlError> {
+        let number = self.integer(column)?;
+        u64::try_from(number)
+            .map_err(|_| SqlError::Failed(format!("column {column} is negative: {number}")))
+    }
+
+    /// A BIGINT column that holds 0 or 1.
+    pub fn boolean(&self, column: usize) -> Result<bool, SqlError> {
+        Ok(self.integer(column)? != 0)
+    }
+
+    /// A BIGINT column that holds Unix milliseconds.
+    pub fn time(&self, column: usize) -> Result<Timestamp, SqlError> {
+        self.integer(column).map(Timestamp::from_ms)
+    }
+
+    /// A TEXT column that holds an id.
+    pub fn id(&self, column: usize) -> Result<Id, SqlError> {
+        let text = self.text(column)?;
+        Id::parse(&text).ok_or_else(|| SqlError::Failed(format!("column {column} is no id")))
+    }
+
+    /// A TEXT column that may be NULL.
+    pub fn maybe_text(&self, column: usize) -> Result<Option<String>, SqlError> {
+        match self.0.get(column) {
+            Some(Value::Null) => Ok(None),
+            _ => self.text(column).map(Some),
+        }
+    }
+
+    /// A BIGINT column that may be NULL and is never negative.
+    pub fn maybe_unsigned(&self, column: usize) -> Result<Option<u64>, SqlError> {
+        match self.0.get(column) {
+            Some(Value::Null) => Ok(None),
+            _ => self.unsigned(column).map(Some),
+        }
+    }
+}
+
+fn unexpected(column: usize, wanted: &str, found: Option<&Value>) -> SqlError {
+    SqlError::Failed(format!("column {column} should be {wanted}, is {found:?}"))
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&String> for Value {
+    fn from(text: &String) -> Self {
+        Self::Text(text.clone())
+    }
+}
+
+impl From<&Id> for Value {
+    fn from(id: &Id) -> Self {
+        Self::Text(id.as_str().to_owned())
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Integer(i64::from(number))
+    }
+}
+
+impl From<u64> for Value {
+    /// Amounts and versions end at 2^53, far below the end of a BIGINT.
+    fn from(number: u64) -> Self {
+        Self::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+}
+
+impl From<bool> for Value {
+    fn from(truth: bool) -> Self {
+        Self::Integer(i64::from(truth))
+    }
+}
+
+impl From<Timestamp> for Value {
+    fn from(time: Timestamp) -> Self {
+        Self::Integer(time.ms())
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// The parameters of a statement, in order: `params![id, now, None::<i64>]`.
+#[macro_export]
+macro_rules! params {
+    ($($value:expr),* $(,)?) => { &[$($crate::sql::Value::from($value)),*] };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::numbered_for_sqlite;
+
+    #[test]
+    fn parameters_are_renumbered_outside_of_quotes() {
+        assert_eq!(
+            numbered_for_sqlite("SELECT '$1', CAST($1 AS TEXT), $12 || 'it''s $2' || $2"),
+            "SELECT '$1', CAST(?1 AS TEXT), ?12 || 'it''s $2' || ?2"
+        );
+        assert_eq!(numbered_for_sqlite("a $ b"), "a $ b");
+    }
+}

@@ -1,0 +1,167 @@
+//! Who asks: EdDSA tokens (RFC 8037) checked by every door itself, and the small HMACs the shop hands out.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signature, VerifyingKey};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use localmart_kernel::Timestamp;
+use serde_json::Value;
+use sha2::Sha256;
+
+/// The audience and issuer of every token of the shop.
+pub const AUDIENCE: &str = "localmart";
+
+/// How far clocks may differ, in seconds.
+const LEEWAY_S: i64 = 5;
+
+/// What a user may do; each role includes the ones before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Buys.
+    Customer,
+    /// Runs the shop.
+    Staff,
+    /// Runs the users.
+    Admin,
+}
+
+impl Role {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "customer" => Some(Self::Customer),
+            "staff" => Some(Self::Staff),
+            "admin" => Some(Self::Admin),
+            _ => None,
+        }
+    }
+}
+
+/// A verified token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// The user id.
+    pub subject: String,
+    /// The highest role in it.
+    pub role: Role,
+}
+
+/// The public half of the key that signs tokens.
+#[derive(Clone)]
+pub struct TokenKey(VerifyingKey);
+
+impl TokenKey {
+    /// Reads the variable `jwt_public_key`: 32 bytes in base64url without padding.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim()).ok()?;
+        let bytes = <[u8; 32]>::try_from(bytes).ok()?;
+        VerifyingKey::from_bytes(&bytes).ok().map(Self)
+    }
+
+    /// Checks signature, algorithm, audience, issuer and expiry. What exactly is wrong is nobody's business.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Option<Claims> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, payload) = signed.split_once('.')?;
+        let header = json(header)?;
+        if header.get("alg")?.as_str()? != "EdDSA" {
+            return None;
+        }
+        let signature = Signature::from_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
+        self.0.verify_strict(signed.as_bytes(), &signature).ok()?;
+        let claims = json(payload)?;
+        let expires = claims.get("exp")?.as_i64()?;
+        let in_time = expires.saturating_add(LEEWAY_S).saturating_mul(1000) > now.ms();
+        let ours = claims.get("aud")?.as_str()? == AUDIENCE && claims.get("iss")?.as_str()? == AUDIENCE;
+        if !(in_time && ours) {
+            return None;
+        }
+        let roles = claims.get("roles")?.as_array()?;
+        let role = roles.iter().filter_map(|role| Role::parse(role.as_str()?)).max();
+        Some(Claims {
+            subject: claims.get("sub")?.as_str()?.to_owned(),
+            role: role.unwrap_or(Role::Customer),
+        })
+    }
+}
+
+fn json(part: &str) -> Option<Value> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+/// An HMAC-SHA256 of a text in base64url: a capability that needs no storage.
+pub fn capability(key: &str, text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(mac(key, text).finalize().into_bytes())
+}
+
+/// Whether this is the [`capability`] of the text, in constant time.
+pub fn is_capability(key: &str, text: &str, presented: &str) -> bool {
+    URL_SAFE_NO_PAD
+        .decode(presented)
+        .is_ok_and(|bytes| mac(key, text).verify_slice(&bytes).is_ok())
+}
+
+/// Whether two secrets are equal, in time that tells nothing of where they differ.
+pub fn same_secret(one: &str, other: &str) -> bool {
+    // Comparing MACs under one key hides lengths too.
+    is_capability("same_secret", one, &capability("same_secret", other))
+}
+
+fn mac(key: &str, text: &str) -> Hmac<Sha256> {
+    // HMAC takes keys of every length (RFC 2104); the empty key cannot be reached through this arm.
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes())
+        .unwrap_or_else(|_| Hmac::<Sha256>::new(&Default::default()));
+    mac.update(text.as_bytes());
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::{Signer as _, SigningKey};
+
+    fn signed(header: &str, claims: &str) -> (TokenKey, String) {
+        let key = SigningKey::from_bytes(&[3; 32]);
+        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(text.as_bytes()).to_bytes());
+        (TokenKey(key.verifying_key()), format!("{text}.{signature}"))
+    }
+
+    const HEADER: &str = r#"{"alg":"EdDSA","typ":"JWT"}"#;
+
+    fn check(header: &str, claims: &str, now_s: i64) -> Option<Claims> {
+        let (key, token) = signed(header, claims);
+        key.verify(&token, Timestamp::from_ms(now_s * 1000))
+    }
+
+    #[test]
+    fn only_a_fresh_token_of_this_shop_passes() {
+        let good = r#"{"iss":"localmart","aud":"localmart","sub":"u","roles":["customer","staff"],"exp":100}"#;
+        assert_eq!(check(HEADER, good, 99).unwrap().role, Role::Staff);
+        assert_eq!(check(HEADER, good, 106), None);
+        assert_eq!(check(r#"{"alg":"none"}"#, good, 99), None);
+        assert_eq!(check(HEADER, &good.replace("\"aud\":\"localmart\"", "\"aud\":\"x\""), 99), None);
+        assert_eq!(check(HEADER, &good.replace("\"exp\":100", "\"exp\":\"100\""), 99), None);
+    }
+
+    #[test]
+    fn a_changed_token_does_not_pass() {
+        let claims = r#"{"iss":"localmart","aud":"localmart","sub":"u","roles":["customer"],"exp":100}"#;
+        let (key, token) = signed(HEADER, claims);
+        let parts: Vec<&str> = token.split('.').collect();
+        let forged = URL_SAFE_NO_PAD.encode(claims.replace("customer", "admin"));
+        let now = Timestamp::from_ms(0);
+        assert!(key.verify(&token, now).is_some());
+        for bad in [format!("{}.{forged}.{}", parts[0], parts[2]), String::new(), "..".into(), "a.b.c".into()] {
+            assert_eq!(key.verify(&bad, now), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn capabilities_belong_to_their_text() {
+        let token = capability("key", "order-1");
+        assert!(is_capability("key", "order-1", &token));
+        assert!(!is_capability("key", "order-2", &token));
+        assert!(!is_capability("yek", "order-1", &token));
+        assert!(!is_capability("key", "order-1", ""));
+        assert!(same_secret("a", "a") && !same_secret("a", "b"));
+    }
+}

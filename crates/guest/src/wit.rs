@@ -1,0 +1,69 @@
+//! The types that all contracts share, generated once from `wit/kernel`, so that components can hand them on.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from documented WIT"
+)]
+
+mod generated {
+    use spin_sdk::wit_bindgen;
+    wit_bindgen::generate!({
+        inline: "
+            package localmart:kit;
+            world kit {
+                import localmart:kernel/types@0.1.0;
+                import wasi:keyvalue/store@0.2.0-draft2;
+                import wasi:keyvalue/atomics@0.2.0-draft2;
+            }
+        ",
+        path: ["../../wit/kernel", "../../wit/deps/wasi-keyvalue@0.2.0-draft2"],
+        runtime_path: "::spin_sdk::wit_bindgen::rt",
+        generate_all,
+        generate_unused_types: true,
+    });
+}
+
+pub use generated::localmart::kernel::types;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use generated::wasi::keyvalue;
+pub use types::{Actor, Context};
+
+use localmart_kernel::{Currency, Money, MoneyError};
+
+impl Context {
+    /// A call that the shop makes for itself: timers, sweeps, recovery.
+    pub fn system(trace_parent: &str) -> Self {
+        Self {
+            trace_parent: trace_parent.to_owned(),
+            actor: Actor::System,
+            deadline: 0,
+        }
+    }
+
+    /// The same call, made with the shop's own authority: what checkout may ask of other services is not what the shopper may.
+    pub fn as_system(&self) -> Self {
+        Self {
+            trace_parent: self.trace_parent.clone(),
+            actor: Actor::System,
+            deadline: self.deadline,
+        }
+    }
+}
+
+impl From<Money> for types::Money {
+    fn from(money: Money) -> Self {
+        Self {
+            amount: money.amount(),
+            currency: money.currency().code().to_owned(),
+        }
+    }
+}
+
+impl TryFrom<types::Money> for Money {
+    type Error = MoneyError;
+    fn try_from(money: types::Money) -> Result<Self, MoneyError> {
+        Money::new(money.amount, Currency::parse(&money.currency)?)
+    }
+}

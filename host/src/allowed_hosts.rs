@@ -1,0 +1,150 @@
+//! `allowed_outbound_hosts`: `scheme://host[:port]`, as Spin reads it. Nothing that is not listed is reached.
+
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// One allowed destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedHost {
+    scheme: Option<String>,
+    host: Host,
+    ports: Ports,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    Any,
+    Suffix(String),
+    Network(IpNet),
+    Literal(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ports {
+    Any,
+    /// Half open.
+    Range(u16, u16),
+    One(u16),
+}
+
+/// The default port of a scheme that has one.
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        "postgres" => Some(5432),
+        "mysql" => Some(3306),
+        "redis" => Some(6379),
+        "mqtt" => Some(1883),
+        _ => None,
+    }
+}
+
+impl AllowedHost {
+    /// Reads one entry; the error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (scheme, rest) = text
+            .split_once("://")
+            .ok_or_else(|| format!("`{text}` has no scheme; write it as https://{text}"))?;
+        if scheme != "*" && !(scheme.bytes().all(|b| b.is_ascii_alphabetic()) && !scheme.is_empty()) {
+            return Err(format!("`{scheme}` is not a scheme"));
+        }
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let network = rest.parse::<IpNet>().is_ok() || rest.rsplit_once(':').is_some_and(|(net, _)| net.parse::<IpNet>().is_ok());
+        if rest.contains('/') && !network {
+            return Err(format!("`{text}` has a path; only scheme, host and port can be allowed"));
+        }
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !host.ends_with(':') && (!host.contains(':') || host.ends_with(']')) => (host, Some(port)),
+            _ => (rest, None),
+        };
+        let ports = match port {
+            Some(port) => read_ports(port).ok_or_else(|| format!("`{port}` is not a port, a range a..b, or *"))?,
+            None if scheme == "*" => Ports::Any,
+            None => Ports::One(default_port(scheme).ok_or_else(|| {
+                format!("`{text}` needs a port: the scheme {scheme} has no usual one")
+            })?),
+        };
+        Ok(Self {
+            scheme: (scheme != "*").then(|| scheme.to_owned()),
+            host: read_host(host)?,
+            ports,
+        })
+    }
+
+    /// Whether a connection is allowed.
+    pub fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let scheme_fits = self.scheme.as_deref().is_none_or(|allowed| allowed == scheme);
+        let port_fits = match self.ports {
+            Ports::Any => true,
+            Ports::Range(from, to) => (from..to).contains(&port),
+            Ports::One(one) => one == port,
+        };
+        let host_fits = match &self.host {
+            Host::Any => true,
+            Host::Suffix(suffix) => host.len() > suffix.len() && host.to_ascii_lowercase().ends_with(suffix),
+            Host::Network(network) => host.parse::<IpAddr>().is_ok_and(|ip| network.contains(&ip)),
+            Host::Literal(literal) => literal.eq_ignore_ascii_case(host),
+        };
+        scheme_fits && port_fits && host_fits
+    }
+}
+
+fn read_host(host: &str) -> Result<Host, String> {
+    if host == "*" {
+        Ok(Host::Any)
+    } else if let Some(suffix) = host.strip_prefix("*.") {
+        Ok(Host::Suffix(format!(".{}", suffix.to_ascii_lowercase())))
+    } else if let Ok(network) = host.parse() {
+        Ok(Host::Network(network))
+    } else if host.is_empty() || host.contains('*') {
+        Err(format!("`{host}` is not a host: write a name, *, *.suffix or a network like 10.0.0.0/8"))
+    } else {
+        Ok(Host::Literal(host.trim_start_matches('[').trim_end_matches(']').to_owned()))
+    }
+}
+
+fn read_ports(text: &str) -> Option<Ports> {
+    match text.split_once("..") {
+        _ if text == "*" => Some(Ports::Any),
+        Some((from, to)) => {
+            let (from, to) = (from.parse().ok()?, to.parse().ok()?);
+            (from < to).then_some(Ports::Range(from, to))
+        }
+        None => text.parse().ok().map(Ports::One),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_allow_what_they_say() {
+        for (entry, scheme, host, port, allowed) in [
+            ("https://example.com", "https", "example.com", 443, true),
+            ("https://example.com", "https", "EXAMPLE.com", 443, true),
+            ("https://example.com", "http", "example.com", 443, false),
+            ("https://example.com", "https", "example.com", 8443, false),
+            ("https://*.example.com", "https", "a.example.com", 443, true),
+            ("https://*.example.com", "https", "example.com", 443, false),
+            ("*://*:*", "tcp", "10.1.2.3", 9, true),
+            ("tcp://10.0.0.0/8:80..90", "tcp", "10.9.9.9", 89, true),
+            ("tcp://10.0.0.0/8:80..90", "tcp", "10.9.9.9", 90, false),
+            ("tcp://10.0.0.0/8:*", "tcp", "11.0.0.1", 1, false),
+            ("http://[::1]:8080", "http", "[::1]", 8080, true),
+            ("http://127.0.0.1:*", "http", "127.0.0.1", 1234, true),
+        ] {
+            let parsed = AllowedHost::parse(entry).unwrap();
+            assert_eq!(parsed.allows(scheme, host, port), allowed, "{entry} {scheme} {host} {port}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_destination_is_refused() {
+        for bad in ["example.com", "https://", "https://a/b", "tcp://a", "https://a:x", "https://a*b", "ht1p://a", "https://a:9..2"] {
+            assert!(AllowedHost::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

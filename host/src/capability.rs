@@ -1,0 +1,74 @@
+//! What a guest may import beside WASI, one file per capability. A component reaches only what its manifest grants.
+//!
+//! [`sqlite`] (`spin:sqlite@3.1`), [`key_value`] (`spin:key-value@3` and `wasi:keyvalue@0.2.0-draft2`), [`variables`]
+//! (`spin:variables@3`), [`outgoing`] (`wasi:http` out), [`stdio`] (logs), [`points`] (tests only).
+
+pub mod key_value;
+pub mod outgoing;
+pub mod points;
+pub mod sqlite;
+pub mod stdio;
+pub mod variables;
+
+use crate::state::HostState;
+use wasmtime::component::{HasData, Linker};
+
+/// Bindings of the vendored WIT.
+#[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package localmart:host;
+            world capabilities {
+                import spin:sqlite/sqlite@3.1.0;
+                import spin:key-value/key-value@3.0.0;
+                import spin:variables/variables@3.0.0;
+                import wasi:keyvalue/store@0.2.0-draft2;
+                import wasi:keyvalue/atomics@0.2.0-draft2;
+                import wasi:keyvalue/batch@0.2.0-draft2;
+                import localmart:testing/points@0.1.0;
+            }
+        ",
+        path: [
+            "../wit/deps/spin-sqlite@3.1.0",
+            "../wit/deps/spin-key-value@3.0.0",
+            "../wit/deps/spin-variables@3.0.0",
+            "../wit/deps/wasi-keyvalue@0.2.0-draft2",
+            "../wit/testing",
+        ],
+        imports: { default: async | trappable },
+        with: {
+            "spin:sqlite/sqlite.connection": super::sqlite::Connection,
+            "spin:key-value/key-value.store": super::key_value::OpenStore,
+            "wasi:keyvalue/store.bucket": super::key_value::OpenStore,
+            "wasi:keyvalue/atomics.cas": super::key_value::Cas,
+        },
+        require_store_data_send: true,
+    });
+}
+
+/// The capabilities as wasmtime sees them: all of them live in the instance's [`HostState`].
+pub struct Capabilities;
+
+impl HasData for Capabilities {
+    type Data<'a> = &'a mut HostState;
+}
+
+/// Adds everything a guest may import. Named points only where a test asked for them.
+pub fn add_to_linker(linker: &mut Linker<HostState>, with_points: bool) -> wasmtime::Result<()> {
+    use bindings::{localmart, spin, wasi};
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(linker)?;
+    spin::sqlite::sqlite::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    spin::key_value::key_value::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    spin::variables::variables::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    wasi::keyvalue::store::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    wasi::keyvalue::atomics::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    wasi::keyvalue::batch::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    if with_points {
+        localmart::testing::points::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! `wasi:http` out: only to allowed hosts, with deadlines, and in the trace of the request it serves.
+
+use crate::allowed_hosts::AllowedHost;
+use crate::limits;
+use http::HeaderValue;
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
+
+/// What outgoing requests of one instance may do.
+pub struct Outgoing {
+    /// The component, for logs.
+    pub component: Arc<str>,
+    /// Where it may connect to.
+    pub allowed: Arc<[AllowedHost]>,
+    /// The trace of the request being served, while there is exactly one.
+    pub trace: Option<HeaderValue>,
+}
+
+type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+
+impl WasiHttpHooks for Outgoing {
+    fn send_request(
+        &mut self,
+        mut request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        outcome: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+        drop(outcome);
+        let uri = request.uri();
+        let scheme = uri.scheme_str().unwrap_or("https").to_owned();
+        let host = uri.host().unwrap_or_default().to_owned();
+        let port = uri.port_u16().unwrap_or(if scheme == "http" { 80 } else { 443 });
+        if !self.allowed.iter().any(|allowed| allowed.allows(&scheme, &host, port)) {
+            let component = self.component.clone();
+            tracing::warn!(%component, "an outgoing request to {scheme}://{host}:{port} is not allowed; add it to allowed_outbound_hosts");
+            return Box::new(async { Err(Error::HttpRequestDenied) });
+        }
+        if let Some(trace) = &self.trace {
+            request.headers_mut().entry("traceparent").or_insert_with(|| trace.clone());
+        }
+        let options = options.unwrap_or_default();
+        let options = RequestOptions {
+            connect_timeout: at_most(options.connect_timeout, limits::OUTGOING_CONNECT),
+            first_byte_timeout: at_most(options.first_byte_timeout, limits::OUTGOING_BYTE),
+            between_bytes_timeout: at_most(options.between_bytes_timeout, limits::OUTGOING_BYTE),
+        };
+        Box::new(async move {
+            use http_body_util::BodyExt as _;
+            let (response, io) = default_send_request(request, Some(options)).await?;
+            let io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(io);
+            Ok((response.map(|body| body.boxed_unsync()), io))
+        })
+    }
+}
+
+fn at_most(asked: Option<Duration>, limit: Duration) -> Option<Duration> {
+    Some(asked.map_or(limit, |asked| asked.min(limit)))
+}

@@ -1,0 +1,320 @@
+//! `spin:sqlite@3.1`: WAL, prepared statements, writers that take turns, transactions that cannot leak.
+//!
+//! Statements run on the caller's own core: a read takes microseconds, less than handing it over. Only waiting for the
+//! right to write is asynchronous, so that a queue of writers stops nobody else.
+
+use super::Capabilities;
+use super::bindings::spin::sqlite::sqlite as wit;
+use crate::limits;
+use crate::state::HostState;
+use rusqlite::limits::Limit;
+use rusqlite::types::ValueRef;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+use tokio::sync::OwnedMutexGuard;
+use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
+
+/// How much a commit waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synchronous {
+    /// Kill -9 loses nothing; a power cut may lose the last commits.
+    Normal,
+    /// A power cut loses nothing either.
+    Full,
+}
+
+/// A database file, shared by all cores.
+pub struct Database {
+    path: PathBuf,
+    synchronous: Synchronous,
+    /// Whose turn it is to write.
+    writer: Arc<tokio::sync::Mutex<()>>,
+    idle: Mutex<HashMap<std::thread::ThreadId, Vec<Raw>>>,
+}
+
+/// The databases of an application, by label.
+pub type Databases = BTreeMap<String, Arc<Database>>;
+
+struct Raw {
+    connection: rusqlite::Connection,
+    /// When the statement under way must stop.
+    deadline: Arc<Mutex<Instant>>,
+}
+
+/// An open connection of a guest. When it is dropped, however that happens, its transaction is rolled back.
+pub struct Connection {
+    raw: Option<Raw>,
+    database: Arc<Database>,
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+/// The rows of a result.
+pub(crate) struct Rows {
+    pub(crate) columns: Vec<String>,
+    pub(crate) rows: Vec<Vec<wit::Value>>,
+}
+
+impl Database {
+    /// A database file, made when it is first opened.
+    pub fn new(path: &Path, synchronous: Synchronous) -> Self {
+        Self {
+            path: path.to_owned(),
+            synchronous,
+            writer: Arc::default(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Opens a connection, or takes an idle one of this core.
+    pub fn open(self: &Arc<Self>) -> Result<Connection, rusqlite::Error> {
+        let idle = self.idle.lock().ok().and_then(|mut idle| idle.get_mut(&std::thread::current().id())?.pop());
+        let raw = match idle {
+            Some(raw) => raw,
+            None => self.connect()?,
+        };
+        Ok(Connection { raw: Some(raw), database: self.clone(), turn: None })
+    }
+
+    fn connect(&self) -> Result<Raw, rusqlite::Error> {
+        let mut connection = rusqlite::Connection::open(&self.path)?;
+        connection.busy_timeout(limits::SQLITE_RETRY)?;
+        let synchronous = match self.synchronous {
+            Synchronous::Normal => "NORMAL",
+            Synchronous::Full => "FULL",
+        };
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        connection.pragma_update(None, "foreign_keys", "ON")?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
+        connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+        connection.set_prepared_statement_cache_capacity(limits::SQLITE_STATEMENTS);
+        let deadline = Arc::new(Mutex::new(Instant::now()));
+        let watched = deadline.clone();
+        let late = move || watched.lock().is_ok_and(|deadline| Instant::now() > *deadline);
+        connection.progress_handler(20_000, Some(late))?;
+        Ok(Raw { connection, deadline })
+    }
+}
+
+impl Connection {
+    /// Runs one statement, waiting for the right to write if it needs that.
+    pub(crate) async fn run(&mut self, sql: &str, params: &[wit::Value]) -> Result<Rows, wit::Error> {
+        if self.needs_turn(sql)? {
+            let turn = self.database.writer.clone().lock_owned();
+            let turn = tokio::time::timeout(limits::SQLITE_WRITE_WAIT, turn).await;
+            self.turn = Some(turn.map_err(|_| busy())?);
+        }
+        let give_up = Instant::now() + limits::SQLITE_WRITE_WAIT;
+        let result = loop {
+            match self.step(sql, params) {
+                // Only another process can be in the way here; within this one writers take turns.
+                Err(error) if is_busy(&error) && Instant::now() < give_up => {
+                    tokio::time::sleep(limits::SQLITE_RETRY).await;
+                }
+                result => break result,
+            }
+        };
+        if self.raw()?.connection.is_autocommit() {
+            self.turn = None;
+        }
+        result.map_err(|error| if is_busy(&error) { busy() } else { wit::Error::Io(error.to_string()) })
+    }
+
+    fn raw(&self) -> Result<&Raw, wit::Error> {
+        self.raw.as_ref().ok_or(wit::Error::InvalidConnection)
+    }
+
+    fn needs_turn(&self, sql: &str) -> Result<bool, wit::Error> {
+        if self.turn.is_some() {
+            return Ok(false);
+        }
+        let statement = self.raw()?.connection.prepare_cached(sql);
+        let statement = statement.map_err(|error| wit::Error::Io(error.to_string()))?;
+        Ok(!statement.readonly())
+    }
+
+    fn step(&self, sql: &str, params: &[wit::Value]) -> Result<Rows, rusqlite::Error> {
+        let raw = self.raw.as_ref().ok_or(rusqlite::Error::InvalidQuery)?;
+        if let Ok(mut deadline) = raw.deadline.lock() {
+            *deadline = Instant::now() + limits::SQLITE_STATEMENT;
+        }
+        let mut statement = raw.connection.prepare_cached(sql)?;
+        for (at, param) in params.iter().enumerate() {
+            bind(&mut statement, at + 1, param)?;
+        }
+        let width = statement.column_count();
+        let columns = statement.column_names().into_iter().map(str::to_owned).collect();
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            let mut values = Vec::with_capacity(width);
+            for column in 0..width {
+                let value = row.get_ref(column)?;
+                bytes += size_of(&value);
+                values.push(lift(value));
+            }
+            if bytes > limits::SQLITE_RESULT_BYTES {
+                let too_big = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_TOOBIG);
+                return Err(rusqlite::Error::SqliteFailure(too_big, Some("the result is larger than 64 MiB".to_owned())));
+            }
+            found.push(values);
+        }
+        Ok(Rows { columns, rows: found })
+    }
+
+    pub(crate) fn changes(&self) -> u64 {
+        self.raw.as_ref().map_or(0, |raw| raw.connection.changes())
+    }
+
+    fn last_insert_rowid(&self) -> i64 {
+        self.raw.as_ref().map_or(0, |raw| raw.connection.last_insert_rowid())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(raw) = self.raw.take() else { return };
+        let clean = raw.connection.is_autocommit() || raw.connection.execute_batch("ROLLBACK").is_ok();
+        if clean && let Ok(mut idle) = self.database.idle.lock() {
+            let mine = idle.entry(std::thread::current().id()).or_default();
+            if mine.len() < limits::SQLITE_IDLE_CONNECTIONS {
+                mine.push(raw);
+            }
+        }
+    }
+}
+
+fn bind(statement: &mut rusqlite::Statement<'_>, at: usize, value: &wit::Value) -> Result<(), rusqlite::Error> {
+    match value {
+        wit::Value::Integer(number) => statement.raw_bind_parameter(at, number),
+        wit::Value::Real(number) => statement.raw_bind_parameter(at, number),
+        wit::Value::Text(text) => statement.raw_bind_parameter(at, text),
+        wit::Value::Blob(bytes) => statement.raw_bind_parameter(at, bytes),
+        wit::Value::Null => statement.raw_bind_parameter(at, rusqlite::types::Null),
+    }
+}
+
+fn lift(value: ValueRef<'_>) -> wit::Value {
+    match value {
+        ValueRef::Null => wit::Value::Null,
+        ValueRef::Integer(number) => wit::Value::Integer(number),
+        ValueRef::Real(number) => wit::Value::Real(number),
+        ValueRef::Text(text) => wit::Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => wit::Value::Blob(bytes.to_vec()),
+    }
+}
+
+fn size_of(value: &ValueRef<'_>) -> usize {
+    match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len() + 16,
+        _ => 16,
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+    )
+}
+
+fn busy() -> wit::Error {
+    wit::Error::Io("the database is locked: no turn to write within 5 s".to_owned())
+}
+
+type Outcome = (Vec<String>, StreamReader<wit::RowResult>, FutureReader<Result<(), wit::Error>>);
+
+impl HostState {
+    fn open_database(&mut self, label: &str) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
+        if !self.component.spec.sqlite_databases.contains_key(label) {
+            return Ok(Err(wit::Error::AccessDenied));
+        }
+        let Some(database) = self.component.databases.get(label) else {
+            return Ok(Err(wit::Error::NoSuchDatabase));
+        };
+        match database.open() {
+            Ok(connection) => Ok(Ok(self.table.push(connection)?)),
+            Err(error) => Ok(Err(wit::Error::Io(error.to_string()))),
+        }
+    }
+}
+
+impl wit::Host for HostState {}
+
+impl wit::HostConnection for HostState {
+    async fn open(&mut self, database: String) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
+        self.open_database(&database)
+    }
+
+    async fn execute(
+        &mut self,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<wit::Value>,
+    ) -> wasmtime::Result<Result<wit::QueryResult, wit::Error>> {
+        let rows = self.table.get_mut(&connection)?.run(&statement, &parameters).await;
+        Ok(rows.map(|Rows { columns, rows }| wit::QueryResult {
+            columns,
+            rows: rows.into_iter().map(|values| wit::RowResult { values }).collect(),
+        }))
+    }
+
+    async fn last_insert_rowid(&mut self, connection: Resource<Connection>) -> wasmtime::Result<i64> {
+        Ok(self.table.get(&connection)?.last_insert_rowid())
+    }
+
+    async fn changes(&mut self, connection: Resource<Connection>) -> wasmtime::Result<u64> {
+        Ok(self.table.get(&connection)?.changes())
+    }
+
+    async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        Ok(())
+    }
+}
+
+impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
+    async fn open_async(
+        accessor: &Accessor<T, Self>,
+        database: String,
+    ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
+        accessor.with(|mut access| access.get().open_database(&database))
+    }
+
+    async fn execute_async(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<wit::Value>,
+    ) -> wasmtime::Result<Result<Outcome, wit::Error>> {
+        // The connection leaves the table while it waits, so that its siblings in the instance can go on.
+        let mut held = accessor.with(|mut access| {
+            let held = access.get().table.get_mut(&connection)?;
+            let gone = Connection { raw: None, database: held.database.clone(), turn: None };
+            wasmtime::error::Ok(std::mem::replace(held, gone))
+        })?;
+        let outcome = held.run(&statement, &parameters).await;
+        accessor.with(|mut access| {
+            *access.get().table.get_mut(&connection)? = held;
+            let Rows { columns, rows } = match outcome {
+                Ok(rows) => rows,
+                Err(error) => return Ok(Err(error)),
+            };
+            let rows: Vec<wit::RowResult> = rows.into_iter().map(|values| wit::RowResult { values }).collect();
+            let stream = StreamReader::new(&mut access, rows)?;
+            let end = FutureReader::new(&mut access, async { wasmtime::error::Ok(Ok(())) })?;
+            Ok(Ok((columns, stream, end)))
+        })
+    }
+
+    async fn last_insert_rowid_async(accessor: &Accessor<T, Self>, connection: Resource<Connection>) -> wasmtime::Result<i64> {
+        accessor.with(|mut access| Ok(access.get().table.get(&connection)?.last_insert_rowid()))
+    }
+
+    async fn changes_async(accessor: &Accessor<T, Self>, connection: Resource<Connection>) -> wasmtime::Result<u64> {
+        accessor.with(|mut access| Ok(access.get().table.get(&connection)?.changes()))
+    }
+}

@@ -1,0 +1,102 @@
+//! What guests print: whole lines to the host's stderr. A line of JSON passes as it is; others are wrapped.
+
+use bytes::Bytes;
+use std::io::Write as _;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// Longest line kept together, in bytes.
+const LINE_BYTES: usize = 64 * 1024;
+/// How much a guest may write at once, in bytes.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// A guest's stdout or stderr.
+#[derive(Clone)]
+pub struct GuestLog {
+    component: Arc<str>,
+    line: Arc<Mutex<Vec<u8>>>,
+}
+
+impl GuestLog {
+    /// The log of a component.
+    pub fn new(component: Arc<str>) -> Self {
+        Self { component, line: Arc::default() }
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        let Ok(mut line) = self.line.lock() else { return };
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(part);
+            if line.ends_with(b"\n") || line.len() > LINE_BYTES {
+                self.emit(&line);
+                line.clear();
+            }
+        }
+    }
+
+    fn emit(&self, line: &[u8]) {
+        let text = String::from_utf8_lossy(line);
+        let text = text.trim_end();
+        if text.starts_with('{') {
+            // A log that cannot be written must not stop the guest.
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        } else if !text.is_empty() {
+            tracing::info!(component = %self.component, "{text}");
+        }
+    }
+}
+
+impl IsTerminal for GuestLog {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for GuestLog {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl AsyncWrite for GuestLog {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.write(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl OutputStream for GuestLog {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        Self::write(self, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for GuestLog {
+    async fn ready(&mut self) {}
+}

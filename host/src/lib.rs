@@ -1,0 +1,33 @@
+//! The component host. It reads a Spin manifest, links components, and serves them; it knows no shop.
+//!
+//! In reading order: [`manifest`] (spin.toml, with places for errors), [`app`] (what it comes to, variables resolved),
+//! [`variables`], [`allowed_hosts`], [`link`] (fusing components along their links), [`engine`] and [`aot`]
+//! (compiling once), [`capability`] (what a guest may import), [`state`] (what an instance owns), [`serve`] (threads,
+//! connections, instances, timers), [`observe`] and [`metrics`], [`sections`] (what a component carries), [`limits`].
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may stop at once"
+    )
+)]
+
+pub mod allowed_hosts;
+pub mod aot;
+pub mod app;
+pub mod capability;
+pub mod engine;
+pub mod limits;
+pub mod link;
+pub mod manifest;
+pub mod metrics;
+pub mod observe;
+pub mod sections;
+pub mod serve;
+pub mod state;
+pub mod trace;
+pub mod variables;

@@ -1,0 +1,67 @@
+//! Every limit and timeout of the host, in one place, with its unit.
+
+use std::time::Duration;
+
+/// How long a guest may take until its response headers, unless the manifest says otherwise.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long siblings of a call that missed its deadline may still run before their instance is dropped.
+pub const RETIRE_GRACE: Duration = Duration::from_secs(2);
+/// How long an instance without calls is kept warm.
+pub const IDLE_INSTANCE: Duration = Duration::from_secs(60);
+/// How long requests in flight may take after SIGTERM or ctrl-c.
+pub const DRAIN: Duration = Duration::from_secs(10);
+/// How long a client may take to send its request head.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Calls that one instance serves at once, unless the manifest says otherwise.
+pub const CALLS_PER_INSTANCE: usize = 16;
+/// Calls that one instance serves in its life.
+pub const CALLS_PER_LIFE: usize = 4096;
+/// Instances of one component on one core.
+pub const INSTANCES_PER_CORE: usize = 64;
+/// Requests that wait for an instance of one component on one core before the next is told 503.
+pub const QUEUED_CALLS: usize = 512;
+/// Seconds a client is asked to wait after a 503.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// Linear memory of one instance in bytes, unless `--max-instance-memory` says otherwise.
+pub const INSTANCE_MEMORY_BYTES: usize = 128 * 1024 * 1024;
+/// Component instances that the pool holds, over all cores.
+pub const POOL_INSTANCES: u32 = 512;
+/// Core instances in the pool for each component instance; a fused component has several.
+pub const POOL_CORE_PER_INSTANCE: u32 = 8;
+/// Bytes of a freed linear memory that stay resident for its next owner.
+pub const KEEP_RESIDENT_BYTES: usize = 512 * 1024;
+/// Freed slots that are given back to the system together.
+pub const DECOMMIT_BATCH: usize = 16;
+
+/// How often a busy guest is asked to let others run.
+pub const EPOCH_TICK: Duration = Duration::from_millis(10);
+
+/// How long a statement may wait for its turn to write, or for another process that holds the file.
+pub const SQLITE_WRITE_WAIT: Duration = Duration::from_secs(5);
+/// How long one statement may run.
+pub const SQLITE_STATEMENT: Duration = Duration::from_secs(10);
+/// How long until a file that another process holds is tried again.
+pub const SQLITE_RETRY: Duration = Duration::from_millis(2);
+/// Connections that a database keeps open per core when they are idle.
+pub const SQLITE_IDLE_CONNECTIONS: usize = 8;
+/// Prepared statements kept per connection.
+pub const SQLITE_STATEMENTS: usize = 64;
+/// Bytes of one result.
+pub const SQLITE_RESULT_BYTES: usize = 64 * 1024 * 1024;
+/// Longest key of a key-value store in bytes.
+pub const KEY_BYTES: usize = 1024;
+/// Largest value of a key-value store in bytes.
+pub const VALUE_BYTES: usize = 16 * 1024 * 1024;
+/// Keys that one page of a listing holds.
+pub const KEYS_PER_PAGE: usize = 1000;
+
+/// Bytes of an unread request body that are read and dropped, so that the client sees its early answer.
+pub const DISCARD_BYTES: u64 = 8 * 1024 * 1024;
+/// How long that may take.
+pub const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// How long an outgoing request may take to connect, unless the guest asks for less.
+pub const OUTGOING_CONNECT: Duration = Duration::from_secs(5);
+/// How long an outgoing request may take until its first byte, and between bytes.
+pub const OUTGOING_BYTE: Duration = Duration::from_secs(30);

@@ -1,0 +1,74 @@
+//! spin.toml, manifest version 2, as Spin 4.1 reads it. What this host does not support is refused by name, at its line.
+//!
+//! [`schema`] has the shapes, [`problem`] the errors that name file, line and remedy. Nothing is resolved here.
+
+pub mod problem;
+pub mod schema;
+
+pub use problem::ManifestError;
+pub use schema::Manifest;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The text of a manifest, kept for error messages.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Where it was read from.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: Arc<String>,
+}
+
+impl Source {
+    /// Reads a manifest file. A directory stands for the spin.toml in it.
+    pub fn read(path: &Path) -> Result<Self, ManifestError> {
+        let path = if path.is_dir() { path.join("spin.toml") } else { path.to_owned() };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Self {
+                path,
+                text: Arc::new(text),
+            }),
+            Err(error) => Err(ManifestError::file(
+                &path,
+                format!("cannot read {}: {error}", path.display()),
+                "start in the folder that has a spin.toml, or name it with -f",
+            )),
+        }
+    }
+
+    /// The folder that relative paths of the manifest start from.
+    pub fn folder(&self) -> PathBuf {
+        let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
+        if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder }
+    }
+
+    /// Reads the shapes.
+    pub fn parse(&self) -> Result<Manifest, ManifestError> {
+        let manifest: Manifest = toml::from_str(&self.text).map_err(|error| {
+            let span = error.span().unwrap_or(0..0);
+            self.error(span, error.message().to_owned(), "here", "see https://spinframework.dev/v4/manifest-reference")
+        })?;
+        let version = &manifest.spin_manifest_version;
+        if *version.get_ref() != 2 {
+            return Err(self.error(
+                version.span(),
+                format!("manifest version {} is not supported", version.get_ref()),
+                "must be 2",
+                "write the manifest in version 2",
+            ));
+        }
+        Ok(manifest)
+    }
+
+    /// An error at a place of this file.
+    pub fn error(
+        &self,
+        span: std::ops::Range<usize>,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        help: impl Into<String>,
+    ) -> ManifestError {
+        ManifestError::at(self, span, message.into(), label.into(), help.into())
+    }
+}

@@ -1,0 +1,93 @@
+//! Serving: one current-thread runtime per core, with its own connections and its own instances of every component.
+//!
+//! In reading order: [`load`] (from an application to components that can be instantiated), [`core`] (a thread),
+//! [`connection`] (HTTP in), [`routes`] (which component), [`pool`] and [`instance`] (which instance, and its life),
+//! [`answer`] (what the host says itself), [`timer`], [`ended`] (how an instance is ended from outside).
+
+pub mod answer;
+pub mod connection;
+pub mod core;
+pub mod ended;
+pub mod instance;
+pub mod load;
+pub mod pool;
+pub mod routes;
+pub mod timer;
+
+use crate::limits;
+use crate::observe;
+use anyhow::Context as _;
+use load::Loaded;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Where and on how many cores to serve.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeOptions {
+    /// Where shoppers connect.
+    pub listen: SocketAddr,
+    /// Where `/healthz`, `/readyz` and `/metrics` are, if anywhere.
+    pub observe: Option<SocketAddr>,
+    /// Threads; one per core.
+    pub threads: usize,
+}
+
+/// A host that serves.
+pub struct Running {
+    /// The address shoppers connect to, with its real port.
+    pub address: SocketAddr,
+    /// The observe address, with its real port.
+    pub observe: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    in_flight: Arc<AtomicUsize>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// Binds an address. The error names the remedy.
+pub fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).map_err(|error| {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!("something else listens there; end it, or choose another with {flag} 127.0.0.1:0"),
+            std::io::ErrorKind::PermissionDenied => format!("ports below 1024 need privileges; choose another with {flag}"),
+            _ => format!("choose an address of this machine with {flag}"),
+        };
+        anyhow::anyhow!("cannot listen on {address}: {error}\n  help: {remedy}")
+    })?;
+    listener.set_nonblocking(true).context("preparing the listener")?;
+    Ok(listener)
+}
+
+/// Starts serving.
+pub fn start(loaded: Arc<Loaded>, listener: TcpListener, observe: Option<TcpListener>, threads: usize) -> anyhow::Result<Running> {
+    let address = listener.local_addr()?;
+    let observe_address = observe.as_ref().map(TcpListener::local_addr).transpose()?;
+    let (stop, stopped) = watch::channel(false);
+    let in_flight = Arc::new(AtomicUsize::new(0));
+    let cores = core::Core::start_all(&loaded, &listener, threads.max(1), &stopped, &in_flight)?;
+    let mut handles = cores;
+    if let Some(listener) = observe {
+        handles.push(observe::start(loaded, listener, stopped)?);
+    }
+    Ok(Running { address, observe: observe_address, stop, in_flight, threads: handles })
+}
+
+impl Running {
+    /// Stops accepting, lets what is under way end, for at most [`limits::DRAIN`]. Returns whether everything ended.
+    pub fn drain(self) -> bool {
+        // Threads that already ended need no telling.
+        let _ = self.stop.send(true);
+        let give_up = Instant::now() + limits::DRAIN;
+        let mut threads = self.threads;
+        while Instant::now() < give_up {
+            threads.retain(|thread| !thread.is_finished());
+            if threads.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        threads.is_empty() && self.in_flight.load(Ordering::Relaxed) == 0
+    }
+}

@@ -1,0 +1,82 @@
+//! What the host answers itself: problem+json for our own applications, Spin's empty bodies for others.
+
+use super::pool::CallError;
+use crate::limits;
+use crate::trace::Trace;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, Full};
+use wasmtime_wasi_http::WasiBody;
+
+/// An error of the host: status, code, words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostProblem {
+    /// No route.
+    NotFound,
+    /// The component is full or down.
+    Unavailable,
+    /// No response in time.
+    Timeout,
+    /// The guest broke.
+    Internal,
+}
+
+impl From<&CallError> for HostProblem {
+    fn from(error: &CallError) -> Self {
+        match error {
+            CallError::Full => Self::Unavailable,
+            CallError::TimedOut => Self::Timeout,
+            CallError::Broken | CallError::Guest(_) => Self::Internal,
+        }
+    }
+}
+
+impl HostProblem {
+    fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is nothing at this address."),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Too much is going on right now; try again."),
+            Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout", "The answer took too long."),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side."),
+        }
+    }
+
+    /// The response.
+    pub fn response(self, ours: bool, trace: &Trace) -> Response<WasiBody> {
+        let (status, code, detail) = self.parts();
+        let mut response = if ours {
+            let body = serde_json::json!({
+                "type": format!("urn:localmart:problem:{code}"),
+                "title": status.canonical_reason().unwrap_or_default(),
+                "status": status.as_u16(),
+                "detail": detail,
+                "code": code,
+                "trace_id": trace.id(),
+            });
+            let mut response = Response::new(full(body.to_string()));
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+            if let Ok(id) = HeaderValue::from_str(trace.id()) {
+                headers.insert("x-request-id", id);
+            }
+            response
+        } else {
+            Response::new(empty())
+        };
+        *response.status_mut() = status;
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, limits::RETRY_AFTER_SECONDS.into());
+        }
+        response
+    }
+}
+
+/// A body of bytes.
+pub fn full(bytes: impl Into<Bytes>) -> WasiBody {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// No body.
+pub fn empty() -> WasiBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}

@@ -1,0 +1,199 @@
+//! HTTP in: a connection, its requests, the component that answers each.
+
+use super::answer::HostProblem;
+use super::core::Core;
+use super::routes::Matched;
+use crate::limits;
+use crate::serve::load::LoadedRoute;
+use crate::trace::Trace;
+use bytes::{Buf as _, Bytes};
+use http::{HeaderName, HeaderValue, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+use tokio::net::TcpStream;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+/// Spawns onto the core that the connection belongs to.
+#[derive(Clone, Copy)]
+struct OnThisCore;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for OnThisCore {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async move {
+            task.await;
+        });
+    }
+}
+
+/// Serves a connection until it ends or the host drains.
+pub async fn serve(core: &Rc<Core>, stream: TcpStream) {
+    let Ok(peer) = stream.peer_addr() else { return };
+    // Without this, answers wait up to 40 ms for the client's acknowledgement.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let service = hyper::service::service_fn(|request| {
+        let core = core.clone();
+        async move { Ok::<_, Infallible>(answer(&core, request, peer).await) }
+    });
+    let mut builder = hyper_util::server::conn::auto::Builder::new(OnThisCore);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEADER_READ_TIMEOUT).pipeline_flush(true);
+    builder.http2().timer(TokioTimer::new());
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let mut stopped = core.stopped.clone();
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.wait_for(|stopped| *stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn answer(core: &Rc<Core>, request: Request<Incoming>, peer: SocketAddr) -> Response<WasiBody> {
+    let start = Instant::now();
+    let _under_way = core.request();
+    let trace = Trace::of(request.headers().get("traceparent"));
+    let loaded = &core.loaded;
+    let path = request.uri().path();
+    let found = loaded.routes.iter().find_map(|route| Some((route, route.spec.pattern.matches(path)?)));
+    let Some((route, matched)) = found else {
+        return HostProblem::NotFound.response(loaded.ours, &trace);
+    };
+    let Some(pool) = core.pools.get(&route.spec.component) else {
+        return HostProblem::NotFound.response(loaded.ours, &trace);
+    };
+    let headers = added_headers(&request, route, &matched, loaded.ours, &trace, peer);
+    let request = to_guest(request, headers);
+    let response = match pool.call(request, trace.clone()).await {
+        Ok(response) => response,
+        Err(error) => {
+            if let super::pool::CallError::Guest(error) = &error {
+                tracing::error!(component = %route.spec.component, error = format!("{error:#}"), "the guest answered with an error");
+            }
+            HostProblem::from(&error).response(loaded.ours, &trace)
+        }
+    };
+    let status = response.status().as_u16();
+    let time = start.elapsed();
+    route.metrics.observe(status, time);
+    if status >= 500 {
+        tracing::warn!(
+            component = %route.spec.component, route = %route.spec.text, status, trace_id = trace.id(),
+            ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX), "a request failed"
+        );
+    }
+    response
+}
+
+/// What the guest learns from the host: the trace, and Spin's `spin-*` headers.
+fn added_headers(
+    request: &Request<Incoming>,
+    route: &LoadedRoute,
+    matched: &Matched<'_>,
+    ours: bool,
+    trace: &Trace,
+    peer: SocketAddr,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = vec![(HeaderName::from_static("traceparent"), trace.header())];
+    let mut add = |name: &str, value: &str| {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            headers.push((name, value));
+        }
+    };
+    add("spin-client-addr", &peer.to_string());
+    if !ours {
+        let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        let text = &route.spec.text;
+        add("spin-path-info", &matched.rest);
+        add("spin-full-url", &format!("http://{host}{}", request.uri()));
+        add("spin-matched-route", text);
+        add("spin-base-path", "/");
+        add("spin-raw-component-route", text);
+        add("spin-component-route", text.trim_end_matches("/...").trim_end_matches("/*"));
+        for (name, value) in &matched.named {
+            add(&format!("spin-path-match-{}", name.to_ascii_lowercase()), value);
+        }
+    }
+    headers
+}
+
+/// The request as the guest gets it: absolute, without headers that only the host may set.
+fn to_guest(request: Request<Incoming>, added: Vec<(HeaderName, HeaderValue)>) -> Request<WasiBody> {
+    let (mut parts, body) = request.into_parts();
+    let forged: Vec<HeaderName> = parts.headers.keys().filter(|name| name.as_str().starts_with("spin-")).cloned().collect();
+    for name in forged {
+        parts.headers.remove(name);
+    }
+    parts.headers.extend(added);
+    if parts.uri.authority().is_none() {
+        let authority = parts.headers.get("host").and_then(|host| host.to_str().ok()).and_then(|host| host.parse().ok());
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        uri.scheme = Some(http::uri::Scheme::HTTP);
+        uri.authority = Some(authority.unwrap_or_else(|| http::uri::Authority::from_static("localhost")));
+        parts.uri = http::Uri::from_parts(uri).unwrap_or_default();
+    }
+    let body = if body.is_end_stream() {
+        super::answer::empty()
+    } else {
+        Unread { body: Some(body) }.boxed_unsync()
+    };
+    Request::from_parts(parts, body)
+}
+
+/// A request body whose unread rest is read and dropped, within bounds, so that the client gets to see an early answer.
+struct Unread {
+    body: Option<Incoming>,
+}
+
+impl Body for Unread {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.body = None;
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|_| Error::ConnectionTerminated)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        let discard = async move {
+            let (mut body, mut bytes) = (body, 0);
+            while bytes < limits::DISCARD_BYTES
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                bytes += frame.into_data().map_or(0, |data| data.remaining() as u64);
+            }
+        };
+        tokio::task::spawn_local(async move {
+            // Whoever sends more or slower than this is cut off.
+            let _ = tokio::time::timeout(limits::DISCARD_TIME, discard).await;
+        });
+    }
+}

@@ -1,0 +1,168 @@
+//! A core: a thread with a current-thread runtime, its connections and its instances. A request never leaves it.
+
+use super::connection;
+use super::load::Loaded;
+use super::pool::Pool;
+use super::timer;
+use anyhow::Context as _;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+
+/// How often idle instances are looked for.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+
+/// One core of the host, as its connections see it.
+pub struct Core {
+    /// The application.
+    pub loaded: Arc<Loaded>,
+    /// The instances of each component.
+    pub pools: BTreeMap<String, Rc<Pool>>,
+    /// Says true when no more may begin.
+    pub stopped: watch::Receiver<bool>,
+    /// Connections on this core.
+    connections: Cell<usize>,
+    peers: Arc<[Peer]>,
+    index: usize,
+    in_flight: Arc<AtomicUsize>,
+}
+
+/// A core as the others see it: how many connections it has, and where to hand it one more.
+struct Peer {
+    connections: AtomicUsize,
+    inbox: mpsc::UnboundedSender<std::net::TcpStream>,
+}
+
+impl Core {
+    /// Starts all cores on one listener.
+    pub fn start_all(
+        loaded: &Arc<Loaded>,
+        listener: &TcpListener,
+        threads: usize,
+        stopped: &watch::Receiver<bool>,
+        in_flight: &Arc<AtomicUsize>,
+    ) -> anyhow::Result<Vec<std::thread::JoinHandle<()>>> {
+        let (mut peers, mut inboxes) = (Vec::new(), Vec::new());
+        for _ in 0..threads {
+            let (inbox, handed) = mpsc::unbounded_channel();
+            peers.push(Peer { connections: AtomicUsize::new(0), inbox });
+            inboxes.push(handed);
+        }
+        let peers: Arc<[Peer]> = peers.into();
+        let mut handles = Vec::new();
+        for (index, handed) in inboxes.into_iter().enumerate() {
+            let listener = listener.try_clone().context("sharing the listener")?;
+            let (loaded, peers, stopped, in_flight) = (loaded.clone(), peers.clone(), stopped.clone(), in_flight.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("making a runtime")?;
+            let thread = std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
+                let pools = loaded.components.iter().map(|(id, component)| (id.clone(), Rc::new(Pool::new(component.clone())))).collect();
+                let core = Rc::new(Self { loaded, pools, stopped, connections: Cell::new(0), peers, index, in_flight });
+                let local = tokio::task::LocalSet::new();
+                local.block_on(&runtime, core.run(listener, handed));
+            });
+            handles.push(thread.context("starting a core")?);
+        }
+        Ok(handles)
+    }
+
+    async fn run(self: Rc<Self>, listener: TcpListener, mut handed: mpsc::UnboundedReceiver<std::net::TcpStream>) {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "a core cannot listen");
+                return;
+            }
+        };
+        if self.index == 0 {
+            timer::start(&self);
+        }
+        tokio::task::spawn_local(self.clone().tidy());
+        let mut stopped = self.stopped.clone();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => self.take(stream),
+                    Err(error) => {
+                        // Out of file descriptors: wait for some to come back instead of spinning.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+                Some(stream) = handed.recv() => match TcpStream::from_std(stream) {
+                    Ok(stream) => self.serve(stream),
+                    Err(error) => tracing::warn!(%error, "a connection was lost between cores"),
+                },
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+            }
+        }
+        drop(listener);
+        self.loaded.ready.store(false, Ordering::Relaxed);
+        while self.connections.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Serves a connection here, or hands it to a core that has clearly fewer.
+    fn take(self: &Rc<Self>, stream: TcpStream) {
+        let least = self.peers.iter().min_by_key(|peer| peer.connections.load(Ordering::Relaxed));
+        let here = self.connections.get();
+        match least {
+            Some(peer) if peer.connections.load(Ordering::Relaxed) + 1 < here + 1 => {
+                // Counted at once, so that a burst does not all go the same way; `serve` does not count again.
+                match stream.into_std().map(|stream| peer.inbox.send(stream)) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(_) => tracing::warn!("a connection was lost between cores"),
+                }
+            }
+            _ => self.serve(stream),
+        }
+    }
+
+    fn serve(self: &Rc<Self>, stream: TcpStream) {
+        self.count(1);
+        let core = self.clone();
+        tokio::task::spawn_local(async move {
+            connection::serve(&core, stream).await;
+            core.count(-1);
+        });
+    }
+
+    fn count(&self, change: isize) {
+        let now = self.connections.get().saturating_add_signed(change);
+        self.connections.set(now);
+        if let Some(peer) = self.peers.get(self.index) {
+            peer.connections.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a request for as long as the guard lives.
+    pub fn request(&self) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self.in_flight.clone())
+    }
+
+    async fn tidy(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(TIDY_EVERY).await;
+            let now = Instant::now();
+            for pool in self.pools.values() {
+                pool.tidy(now);
+            }
+        }
+    }
+}
+
+/// A request under way.
+pub struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

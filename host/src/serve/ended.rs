@@ -1,0 +1,21 @@
+//! How an instance is ended from outside: first it takes no more calls, then, if it must, it is dropped mid-call.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The fate of one instance, seen by its store's epoch callback too.
+#[derive(Debug, Default)]
+pub struct Doom {
+    sealed: AtomicBool,
+}
+
+impl Doom {
+    /// The instance must end now.
+    pub fn seal(&self) {
+        self.sealed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the instance must end now.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Relaxed)
+    }
+}

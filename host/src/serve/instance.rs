@@ -1,0 +1,210 @@
+//! The life of one instance: it takes calls from its inbox, several at once if it may, until it is retired, idle or
+//! broken. Everything happens on one core; `ended` can stop it even in a busy loop.
+
+use super::ended::Doom;
+use crate::limits;
+use crate::state::{HostState, LoadedComponent};
+use crate::trace::Trace;
+use futures::channel::oneshot;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+use wasmtime::AsContextMut as _;
+use wasmtime::component::Accessor;
+use wasmtime_wasi_http::handler::{Prepared, Proxy};
+use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
+
+/// What comes back from a call.
+pub type Outcome = Result<http::Response<WasiBody>, wasmtime::Error>;
+
+/// One HTTP call on its way to an instance.
+pub struct Call {
+    /// The request, its body still to be read.
+    pub request: http::Request<WasiBody>,
+    /// The trace it belongs to.
+    pub trace: Trace,
+    /// Where the response goes. Dropped without one if the instance ends.
+    pub answer: oneshot::Sender<Outcome>,
+}
+
+/// An instance as its pool sees it.
+pub struct Slot {
+    inbox: RefCell<VecDeque<Call>>,
+    /// Calls given to it and not answered.
+    pub in_flight: Cell<usize>,
+    served: Cell<usize>,
+    retired: Cell<bool>,
+    idle_since: Cell<Instant>,
+    doom: Arc<Doom>,
+    inner: RefCell<Option<Waker>>,
+    outer: RefCell<Option<Waker>>,
+}
+
+/// Why an instance ended.
+#[derive(Debug)]
+pub enum End {
+    /// It was retired or idle, and had nothing left to do.
+    Done,
+    /// There was no room for it, or it could not be made.
+    NotMade(wasmtime::Error),
+    /// It trapped.
+    Trapped(wasmtime::Error),
+    /// It was ended from outside.
+    Killed,
+}
+
+impl Slot {
+    /// An instance that will be made with this first call.
+    pub fn new(call: Call) -> Self {
+        let slot = Self {
+            inbox: RefCell::default(),
+            in_flight: Cell::new(0),
+            served: Cell::new(0),
+            retired: Cell::new(false),
+            idle_since: Cell::new(Instant::now()),
+            doom: Arc::default(),
+            inner: RefCell::default(),
+            outer: RefCell::default(),
+        };
+        slot.push(call);
+        slot
+    }
+
+    /// Whether it may take another call.
+    pub fn has_room(&self, calls_at_once: usize, calls_per_life: usize) -> bool {
+        !self.retired.get() && self.in_flight.get() < calls_at_once && self.served.get() < calls_per_life
+    }
+
+    /// Gives it a call.
+    pub fn push(&self, call: Call) {
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.served.set(self.served.get() + 1);
+        self.inbox.borrow_mut().push_back(call);
+        wake(&self.inner);
+    }
+
+    /// It takes no more calls and ends when those it has are answered.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        wake(&self.inner);
+    }
+
+    /// It ends now.
+    pub fn kill(&self) {
+        self.retired.set(true);
+        self.doom.seal();
+        wake(&self.outer);
+    }
+
+    /// Whether it has had nothing to do for so long that it may go.
+    pub fn is_idle(&self, now: Instant) -> bool {
+        self.in_flight.get() == 0 && now.duration_since(self.idle_since.get()) > limits::IDLE_INSTANCE
+    }
+
+    fn next(&self) -> Option<Call> {
+        self.inbox.borrow_mut().pop_front()
+    }
+
+    fn answered(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.idle_since.set(Instant::now());
+    }
+
+    fn is_spent(&self) -> bool {
+        self.retired.get() || (self.in_flight.get() == 0 && self.served.get() >= limits::CALLS_PER_LIFE)
+    }
+}
+
+fn wake(waker: &RefCell<Option<Waker>>) {
+    if let Some(waker) = waker.borrow_mut().take() {
+        waker.wake();
+    }
+}
+
+/// Makes the instance and runs it to its end. `freed` is called after each answer, so that waiting calls can move up.
+pub async fn run(component: &Arc<LoadedComponent>, slot: &Slot, freed: impl Fn()) -> End {
+    let start = Instant::now();
+    let mut store = match HostState::store(component, &slot.doom) {
+        Ok(store) => store,
+        Err(error) => return End::NotMade(error),
+    };
+    let proxy = match component.pre.instantiate_async(&mut store).await {
+        Ok(proxy) => proxy,
+        Err(error) => return End::NotMade(error),
+    };
+    component.metrics.cold_starts.observe(start.elapsed().as_secs_f64());
+    component.metrics.instances.inc();
+    let end = {
+        let calls = store.run_concurrent(async |accessor| drive(accessor, &proxy, slot, &freed).await);
+        let mut calls = pin!(calls);
+        poll_fn(|cx| {
+            slot.outer.replace(Some(cx.waker().clone()));
+            if slot.doom.is_sealed() {
+                return Poll::Ready(End::Killed);
+            }
+            match calls.as_mut().poll(cx) {
+                Poll::Ready(Ok(Ok(()))) => Poll::Ready(End::Done),
+                Poll::Ready(Ok(Err(error)) | Err(error)) => Poll::Ready(End::Trapped(error)),
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    };
+    component.metrics.instances.dec();
+    end
+}
+
+/// The loop inside the store: answered calls out, new calls in.
+async fn drive(accessor: &Accessor<HostState>, proxy: &Proxy, slot: &Slot, freed: &impl Fn()) -> wasmtime::Result<()> {
+    let function = match proxy {
+        Proxy::P3(guest) => *guest.wasi_http_handler().func_handle().func(),
+        Proxy::P2(guest) => *guest.wasi_http_incoming_handler().func_handle().func(),
+    };
+    let mut calls = FuturesUnordered::new();
+    poll_fn(move |cx: &mut Context<'_>| {
+        slot.inner.replace(Some(cx.waker().clone()));
+        loop {
+            if let Poll::Ready(Some(answered)) = calls.poll_next_unpin(cx) {
+                let answered: wasmtime::Result<bool> = answered;
+                slot.answered();
+                if let Err(error) = answered {
+                    return Poll::Ready(Err(error));
+                }
+                freed();
+                continue;
+            }
+            if accessor.poll_ready_for_concurrent_call(function, cx).is_ready()
+                && let Some(call) = slot.next()
+            {
+                match start(accessor, proxy, slot, call) {
+                    Ok(prepared) => calls.push(async move { prepared.run(accessor, std::future::pending()).await }),
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+                continue;
+            }
+            let busy = !calls.is_empty() || accessor.poll_no_interesting_tasks(cx).is_pending();
+            if !busy && slot.is_spent() && slot.inbox.borrow().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            return Poll::Pending;
+        }
+    })
+    .await
+}
+
+/// Hands a call to the guest.
+fn start<'p>(accessor: &Accessor<HostState>, proxy: &'p Proxy, slot: &Slot, call: Call) -> wasmtime::Result<Prepared<'p, HostState>> {
+    let Call { request, trace, answer } = call;
+    let alone = slot.in_flight.get() == 1;
+    accessor.with(|mut access| {
+        let mut store = access.as_context_mut();
+        // With several calls in one instance the host cannot tell whose request goes out; the guest then says it itself.
+        store.data_mut().outgoing.trace = alone.then(|| trace.header());
+        Prepared::new(store, proxy, request, |state| state.http(), answer)
+    })
+}

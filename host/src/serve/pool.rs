@@ -1,0 +1,158 @@
+//! The instances of one component on one core: which of them takes a call, when another is made, when none may be.
+
+use super::instance::{Call, End, Slot, run};
+use crate::limits;
+use crate::state::LoadedComponent;
+use crate::trace::Trace;
+use futures::channel::oneshot;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::handler::ProxyPre;
+
+/// The instances of one component on one core.
+pub struct Pool {
+    component: Arc<LoadedComponent>,
+    /// Oldest first; the newest with room takes the call, so that the others can go when load falls.
+    slots: RefCell<Vec<Rc<Slot>>>,
+    waiting: RefCell<VecDeque<Call>>,
+    calls_at_once: usize,
+    calls_per_life: usize,
+}
+
+/// Why a call has no response.
+#[derive(Debug)]
+pub enum CallError {
+    /// The component is full on this core, or the instance pool is.
+    Full,
+    /// No response in time; the instance was retired.
+    TimedOut,
+    /// The instance ended before it answered.
+    Broken,
+    /// The guest answered with an error instead of a response.
+    Guest(wasmtime::Error),
+}
+
+impl Pool {
+    /// No instances yet.
+    pub fn new(component: Arc<LoadedComponent>) -> Self {
+        // A WASI 0.2 instance serves one request and is gone, as its guests expect.
+        let fresh = matches!(component.pre, ProxyPre::P2(_));
+        Self {
+            calls_at_once: if fresh { 1 } else { component.spec.calls_per_instance },
+            calls_per_life: if fresh { 1 } else { limits::CALLS_PER_LIFE },
+            component,
+            slots: RefCell::default(),
+            waiting: RefCell::default(),
+        }
+    }
+
+    /// Calls the component and waits for its response, no longer than the manifest allows.
+    pub async fn call(self: &Rc<Self>, request: http::Request<WasiBody>, trace: Trace) -> Result<http::Response<WasiBody>, CallError> {
+        let (answer, response) = oneshot::channel();
+        let slot = self.dispatch(Call { request, trace, answer })?;
+        match tokio::time::timeout(self.component.spec.timeout, response).await {
+            Ok(Ok(Ok(response))) => Ok(response),
+            Ok(Ok(Err(error))) => Err(CallError::Guest(error)),
+            Ok(Err(oneshot::Canceled)) => Err(CallError::Broken),
+            Err(_) => {
+                self.component.metrics.timed_out.inc();
+                if let Some(slot) = slot {
+                    retire(slot);
+                }
+                Err(CallError::TimedOut)
+            }
+        }
+    }
+
+    /// The slot that took the call, if it did not have to wait for one.
+    fn dispatch(self: &Rc<Self>, call: Call) -> Result<Option<Rc<Slot>>, CallError> {
+        let room = |slot: &&Rc<Slot>| slot.has_room(self.calls_at_once, self.calls_per_life);
+        if let Some(slot) = self.slots.borrow().iter().rev().find(room) {
+            slot.push(call);
+            return Ok(Some(slot.clone()));
+        }
+        if self.slots.borrow().len() < limits::INSTANCES_PER_CORE {
+            return Ok(Some(self.make(call)));
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() >= limits::QUEUED_CALLS {
+            self.component.metrics.rejected.inc();
+            return Err(CallError::Full);
+        }
+        waiting.push_back(call);
+        Ok(None)
+    }
+
+    fn make(self: &Rc<Self>, call: Call) -> Rc<Slot> {
+        let slot = Rc::new(Slot::new(call));
+        self.slots.borrow_mut().push(slot.clone());
+        let (pool, running) = (self.clone(), slot.clone());
+        tokio::task::spawn_local(async move {
+            let end = run(&pool.component, &running, || pool.move_up(&running)).await;
+            pool.slots.borrow_mut().retain(|slot| !Rc::ptr_eq(slot, &running));
+            pool.report(&end);
+            drop(running);
+            pool.refill();
+        });
+        slot
+    }
+
+    /// A call was answered: the next that waits may go to this instance.
+    fn move_up(&self, slot: &Rc<Slot>) {
+        if slot.has_room(self.calls_at_once, self.calls_per_life)
+            && let Some(call) = self.waiting.borrow_mut().pop_front()
+        {
+            slot.push(call);
+        } else if self.calls_per_life == 1 {
+            slot.retire();
+        }
+    }
+
+    /// An instance ended: those that wait may need another.
+    fn refill(self: &Rc<Self>) {
+        while self.slots.borrow().len() < limits::INSTANCES_PER_CORE {
+            let Some(call) = self.waiting.borrow_mut().pop_front() else { return };
+            self.make(call);
+        }
+    }
+
+    fn report(&self, end: &End) {
+        let component = &self.component.id;
+        match end {
+            End::Done => {}
+            End::NotMade(error) => {
+                self.component.metrics.rejected.inc();
+                tracing::warn!(%component, error = format!("{error:#}"), "no instance could be made");
+            }
+            End::Trapped(error) => {
+                self.component.metrics.trapped.inc();
+                tracing::error!(%component, error = format!("{error:?}"), "an instance trapped");
+            }
+            End::Killed => tracing::error!(%component, "an instance missed its deadline and was ended"),
+        }
+    }
+
+    /// Lets idle instances go; one stays warm.
+    pub fn tidy(&self, now: Instant) {
+        let slots = self.slots.borrow();
+        for slot in slots.iter().take(slots.len().saturating_sub(1)).filter(|slot| slot.is_idle(now)) {
+            slot.retire();
+        }
+    }
+}
+
+/// A call missed its deadline: its instance takes no more, and is ended when its siblings had their time.
+fn retire(slot: Rc<Slot>) {
+    slot.retire();
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(limits::RETIRE_GRACE).await;
+        if slot.in_flight.get() > 0 {
+            slot.kill();
+        }
+    });
+}
+

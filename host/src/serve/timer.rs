@@ -1,0 +1,44 @@
+//! Timers: requests that the host makes to a component in turn, through the same pools as everybody's.
+
+use super::answer::empty;
+use super::core::Core;
+use crate::app::EverySpec;
+use crate::trace::Trace;
+use std::rc::Rc;
+
+/// Starts the timers of all components, on the core that calls this.
+pub fn start(core: &Rc<Core>) {
+    for (id, component) in &core.loaded.components {
+        if let Some(every) = component.spec.every.clone() {
+            tokio::task::spawn_local(turn(core.clone(), id.clone(), every));
+        }
+    }
+}
+
+async fn turn(core: Rc<Core>, component: String, every: EverySpec) {
+    let mut stopped = core.stopped.clone();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(every.interval) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+        let Some(pool) = core.pools.get(&component) else { return };
+        let trace = Trace::of(None);
+        let mut request = http::Request::post(format!("http://localhost{}", every.path)).header("traceparent", trace.header());
+        for (name, value) in &every.headers {
+            request = request.header(name, value);
+        }
+        let request = match request.body(empty()) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::error!(%component, %error, "a timer's request cannot be made");
+                return;
+            }
+        };
+        match pool.call(request, trace).await {
+            Ok(response) if response.status().is_success() => {}
+            Ok(response) => tracing::warn!(%component, path = %every.path, status = response.status().as_u16(), "a timer's request failed"),
+            Err(error) => tracing::warn!(%component, path = %every.path, ?error, "a timer's request failed"),
+        }
+    }
+}

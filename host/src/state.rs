@@ -1,0 +1,153 @@
+//! What one instance owns on the host's side: WASI, its handles, its limits. Dropping it gives everything back.
+
+use crate::app::ComponentSpec;
+use crate::capability::key_value::KeyValue;
+use crate::capability::outgoing::Outgoing;
+use crate::capability::points::Points;
+use crate::capability::sqlite::Databases;
+use crate::capability::stdio::GuestLog;
+use crate::metrics::ComponentMetrics;
+use crate::serve::ended::Doom;
+use std::path::PathBuf;
+use std::sync::Arc;
+use wasmtime::component::{Component, ResourceTable};
+use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::handler::ProxyPre;
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+/// A component, loaded, linked and ready to be instantiated.
+pub struct LoadedComponent {
+    /// What the manifest says of it.
+    pub spec: ComponentSpec,
+    /// Its id, shared by logs.
+    pub id: Arc<str>,
+    /// The engine it was compiled for.
+    pub engine: Engine,
+    /// Its HTTP export, linked.
+    pub pre: ProxyPre<HostState>,
+    /// Kept so that its code stays mapped.
+    pub component: Component,
+    /// The databases it may open.
+    pub databases: Databases,
+    /// The key-value stores.
+    pub key_value: KeyValue,
+    /// Where its files lie, if it has any.
+    pub files: Option<PathBuf>,
+    /// Named points that do something.
+    pub points: Arc<Points>,
+    /// Where it may connect to.
+    pub allowed_hosts: Arc<[crate::allowed_hosts::AllowedHost]>,
+    /// Linear memory of one instance in bytes.
+    pub max_memory: usize,
+    /// Its numbers.
+    pub metrics: ComponentMetrics,
+}
+
+/// The data of an instance's store.
+pub struct HostState {
+    /// WASI.
+    wasi: WasiCtx,
+    /// Handles.
+    pub table: ResourceTable,
+    http: WasiHttpCtx,
+    /// What outgoing requests may do.
+    pub outgoing: Outgoing,
+    /// Which component this is.
+    pub component: Arc<LoadedComponent>,
+    limiter: Limiter,
+}
+
+/// Keeps linear memories and tables within bounds.
+struct Limiter {
+    max_memory: usize,
+    component: Arc<str>,
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let granted = desired <= self.max_memory;
+        if !granted {
+            tracing::warn!(component = %self.component, desired, limit = self.max_memory, "a guest wants more memory than it may have");
+        }
+        Ok(granted)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= 1_000_000)
+    }
+}
+
+impl HostState {
+    /// A store for one instance of a component. `doom` ends it from outside, even in a busy loop.
+    pub fn store(component: &Arc<LoadedComponent>, doom: &Arc<Doom>) -> wasmtime::Result<Store<Self>> {
+        let log = GuestLog::new(component.id.clone());
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(log.clone()).stderr(log);
+        for (name, value) in &component.spec.environment {
+            wasi.env(name, value);
+        }
+        if let Some(files) = &component.files {
+            wasi.preopened_dir(files, "/", FsPerms::ReadOnly)?;
+        }
+        allow_sockets(&mut wasi, &component.allowed_hosts);
+        let state = Self {
+            wasi: wasi.build(),
+            table: ResourceTable::new(),
+            http: WasiHttpCtx::new(),
+            outgoing: Outgoing {
+                component: component.id.clone(),
+                allowed: component.allowed_hosts.clone(),
+                trace: None,
+            },
+            component: component.clone(),
+            limiter: Limiter { max_memory: component.max_memory, component: component.id.clone() },
+        };
+        let mut store = Store::new(&component.engine, state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_epoch_deadline(1);
+        let doom = doom.clone();
+        store.epoch_deadline_callback(move |_| {
+            if doom.is_sealed() {
+                Ok(UpdateDeadline::Interrupt)
+            } else {
+                Ok(UpdateDeadline::Yield(1))
+            }
+        });
+        Ok(store)
+    }
+}
+
+/// Lets a guest open sockets to its allowed hosts, by address, and nothing else.
+fn allow_sockets(wasi: &mut WasiCtxBuilder, allowed: &Arc<[crate::allowed_hosts::AllowedHost]>) {
+    let allowed = allowed.clone();
+    wasi.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true);
+    wasi.socket_addr_check(move |address, usage| {
+        use wasmtime_wasi::sockets::SocketAddrUse;
+        let scheme = match usage {
+            SocketAddrUse::TcpConnect => "tcp",
+            SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => "udp",
+            // Connecting binds to a port of the system's choice; a guest may not choose one, nor listen.
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
+                let implicit = address.ip().is_unspecified() && address.port() == 0;
+                return Box::pin(async move { implicit });
+            }
+            SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => return Box::pin(async { false }),
+        };
+        let (host, port) = (address.ip().to_string(), address.port());
+        let granted = allowed.iter().any(|allowed| allowed.allows(scheme, &host, port));
+        Box::pin(async move { granted })
+    });
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for HostState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
+    }
+}

@@ -1,0 +1,67 @@
+//! W3C trace context: every request belongs to a trace, the client's or a new one.
+
+use http::HeaderValue;
+
+/// A trace and the host's own span in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    text: String,
+}
+
+impl Trace {
+    /// Continues the trace of a `traceparent` header, or begins one.
+    pub fn of(header: Option<&HeaderValue>) -> Self {
+        let sent = header.and_then(|value| value.to_str().ok()).filter(|text| is_valid(text));
+        let (trace, flags) = match sent {
+            Some(text) => (text.get(3..35).unwrap_or_default().to_owned(), text.get(53..55).unwrap_or("01")),
+            None => (format!("{:032x}", fastrand::u128(1..)), "01"),
+        };
+        let span = fastrand::u64(1..);
+        Self { text: format!("00-{trace}-{span:016x}-{flags}") }
+    }
+
+    /// The 32 hexadecimal digits of the trace.
+    pub fn id(&self) -> &str {
+        self.text.get(3..35).unwrap_or_default()
+    }
+
+    /// The `traceparent` that the callee gets: the same trace, the host's span as parent.
+    pub fn header(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    }
+}
+
+/// Version 00, lower-case hexadecimal, no zero ids. (Later versions may be longer; their first part reads the same.)
+fn is_valid(text: &str) -> bool {
+    let hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let parts: Vec<&str> = text.split('-').collect();
+    match parts.as_slice() {
+        [version, trace, span, flags] => {
+            *version == "00"
+                && trace.len() == 32
+                && span.len() == 16
+                && flags.len() == 2
+                && [trace, span, flags].iter().all(|part| hex(part))
+                && trace.bytes().any(|b| b != b'0')
+                && span.bytes().any(|b| b != b'0')
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_trace_is_continued_and_a_bad_one_replaced() {
+        let sent = HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
+        let trace = Trace::of(Some(&sent));
+        assert_eq!(trace.id(), "0af7651916cd43dd8448eb211c80319c");
+        assert!(trace.header() != sent && trace.text.ends_with("-00") && is_valid(&trace.text));
+        for bad in ["", "00-0-0-00", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "ff-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"] {
+            let trace = Trace::of(Some(&HeaderValue::from_str(bad).unwrap()));
+            assert!(is_valid(&trace.text), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Variables: where values come from, and `{{ templates }}` of them. Values are text.
+
+use std::collections::BTreeMap;
+
+/// Why a template has no value. The value of no variable is ever part of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// `{{` without `}}`.
+    #[error("a `{{{{` is never closed by `}}}}`")]
+    Unclosed,
+    /// What stands between is no name.
+    #[error("`{0}` is not a variable name: lower case letters, digits and `_`, a letter first")]
+    BadName(String),
+    /// No such application variable.
+    #[error("there is no application variable `{0}`")]
+    Unknown(String),
+}
+
+/// Whether a variable may have this name (Spin: lower snake case, a letter first, no double or final underscore).
+pub fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        && !name.contains("__")
+        && !name.ends_with('_')
+}
+
+/// Puts the values of application variables into a template.
+pub fn expand(template: &str, values: &BTreeMap<String, String>) -> Result<String, TemplateError> {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, behind) = after.split_once("}}").ok_or(TemplateError::Unclosed)?;
+        let name = name.trim();
+        if !is_name(name) {
+            return Err(TemplateError::BadName(name.to_owned()));
+        }
+        let value = values.get(name).ok_or_else(|| TemplateError::Unknown(name.to_owned()))?;
+        out.push_str(before);
+        out.push_str(value);
+        rest = behind;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_take_values() {
+        let values = BTreeMap::from([("host".to_owned(), "db".to_owned()), ("port".to_owned(), "1".to_owned())]);
+        assert_eq!(expand("tcp://{{ host }}:{{port}}/", &values).unwrap(), "tcp://db:1/");
+        assert_eq!(expand("plain }} {", &values).unwrap(), "plain }} {");
+        assert_eq!(expand("{{ nobody }}", &values), Err(TemplateError::Unknown("nobody".into())));
+        assert_eq!(expand("{{ Host }}", &values), Err(TemplateError::BadName("Host".into())));
+        assert_eq!(expand("{{ host", &values), Err(TemplateError::Unclosed));
+    }
+}
