@@ -6,7 +6,7 @@
 use super::message::Incoming;
 use super::{Answer, Problem, Request, Response};
 use crate::ports::{LocalFuture, Ports};
-use crate::short_lived::{ShortLived, StoreError};
+use crate::short_lived::ShortLived;
 use crate::token::capability;
 use localmart_kernel::Timestamp;
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ pub enum Keys {
     Unknown,
     /// Used if it is sent.
     Welcome,
+    /// Nothing happens without one.
+    Required,
     /// The route sees to it.
     Own,
 }
@@ -35,6 +37,7 @@ impl Keys {
         match self {
             Self::Unknown | Self::Own => Ok(None),
             Self::Welcome => key_of(incoming),
+            Self::Required => required_key_of(incoming).map(Some),
         }
     }
 }
@@ -53,6 +56,12 @@ pub fn key_of(incoming: &Incoming) -> Result<Option<String>, Problem> {
             "Idempotency-Key must be 1 to 255 visible ASCII characters.",
         ))
     }
+}
+
+/// The key of a request that must have one; `400 idempotency_key_missing` without.
+pub fn required_key_of(incoming: &Incoming) -> Result<String, Problem> {
+    let missing = || Problem::new(400, "idempotency_key_missing", "This needs an Idempotency-Key header.");
+    key_of(incoming)?.ok_or_else(missing)
 }
 
 /// What makes two bodies the same: the hash of their canonical JSON (sorted members, no white space).
@@ -129,7 +138,7 @@ async fn begin<K: ShortLived>(
 ) -> Result<Begun, Problem> {
     for _ in 0..ATTEMPTS {
         let now = ports.now();
-        let known = store.get(name, now).await.map_err(unavailable)?;
+        let known = store.get(name, now).await?;
         if let Some(record) = &known
             && let Some(verdict) = judge(record, print, now)
         {
@@ -138,7 +147,7 @@ async fn begin<K: ShortLived>(
         let mine = json!({ "print": print, "lease": now.plus_ms(LEASE_MS).ms(), "run": ports.new_id().as_str() });
         let mine = mine.to_string().into_bytes();
         let swapped = store.swap(name, known.as_deref(), &mine, expires_at, now).await;
-        if swapped.map_err(unavailable)? {
+        if swapped? {
             return Ok(Begun::Run(mine));
         }
     }
@@ -158,6 +167,16 @@ fn judge(record: &[u8], print: &str, now: Timestamp) -> Option<Result<Begun, Pro
     (lease > now.ms()).then(|| Err(in_flight()))
 }
 
+/// An answer as text, for a route that keeps its own keys.
+pub fn remember(response: &Response) -> String {
+    String::from_utf8_lossy(&record_of("", response)).into_owned()
+}
+
+/// The answer that [`remember`] wrote.
+pub fn recall(text: &str) -> Option<Response> {
+    response_of(&serde_json::from_str(text).ok()?)
+}
+
 fn record_of(print: &str, response: &Response) -> Vec<u8> {
     let record = json!({
         "print": print,
@@ -175,9 +194,4 @@ fn response_of(record: &Value) -> Option<Response> {
         body: record.get("body")?.as_str()?.as_bytes().to_vec(),
         remembered: true,
     })
-}
-
-fn unavailable(error: StoreError) -> Problem {
-    crate::log::write(crate::log::Level::Error, "", &error.to_string(), &[]);
-    Problem::unavailable()
 }

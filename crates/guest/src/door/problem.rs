@@ -1,7 +1,9 @@
 //! Errors as clients see them: `application/problem+json` (RFC 9457) with a stable code.
 
 use super::Response;
-use crate::log::trace_id;
+use crate::log::{self, Level, trace_id};
+use crate::short_lived::StoreError;
+use crate::sql::SqlError;
 use serde_json::{Map, Value, json};
 
 /// What is wrong with one field of a body or one parameter of a query.
@@ -125,6 +127,24 @@ impl Problem {
         }
         response.remembered = self.business;
         response
+    }
+}
+
+impl From<SqlError> for Problem {
+    /// The reason goes to the log, the client learns only whether to try again.
+    fn from(error: SqlError) -> Self {
+        log::write(Level::Error, "", &error.to_string(), &[]);
+        match error {
+            SqlError::Unavailable(_) => Self::unavailable(),
+            SqlError::Failed(_) => Self::internal(),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        log::write(Level::Error, "", &error.to_string(), &[]);
+        Self::unavailable()
     }
 }
 

@@ -74,12 +74,22 @@ impl<S: Service> Routes<S> {
         self
     }
 
+    /// The route added last does nothing without an idempotency key.
+    #[must_use]
+    pub fn needs_a_key(self) -> Self {
+        self.with_keys(Keys::Required)
+    }
+
     /// The route added last keeps idempotency keys itself, because they must be written with what it changes.
     #[must_use]
-    pub fn keeps_its_own_keys(mut self) -> Self {
+    pub fn keeps_its_own_keys(self) -> Self {
+        self.with_keys(Keys::Own)
+    }
+
+    fn with_keys(mut self, keys: Keys) -> Self {
         let last = self.paths.iter_mut().flat_map(|(_, routes)| routes).next_back();
         if let Some(route) = last {
-            route.keys = Keys::Own;
+            route.keys = keys;
         }
         self
     }

@@ -16,6 +16,12 @@ impl SqliteDatabase {
     }
 }
 
+impl From<&'static str> for SqliteDatabase {
+    fn from(noun: &'static str) -> Self {
+        Self::new(noun)
+    }
+}
+
 /// An open connection; the host rolls back and keeps it when it is dropped.
 pub struct SqliteConnection(wit::Connection);
 

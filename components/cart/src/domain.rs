@@ -1,0 +1,129 @@
+//! A cart, its rules, and what it needs of others. No clock, no I/O.
+
+use localmart_guest::kernel::{Currency, Id, Money, MoneyError, Timestamp};
+use localmart_guest::wit::Context;
+
+/// Most pieces of one line.
+pub(crate) const MAX_QUANTITY: u32 = 99;
+/// Most lines of a cart.
+pub(crate) const MAX_LINES: usize = 100;
+
+/// A line: a product and how many of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) product_id: Id,
+    pub(crate) quantity: u32,
+}
+
+/// A cart as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cart {
+    pub(crate) id: Id,
+    pub(crate) currency: Currency,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) order_id: Option<Id>,
+    pub(crate) version: u64,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Why a change of the lines is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum LineError {
+    #[error("at most {MAX_QUANTITY} of one product")]
+    QuantityLimit,
+    #[error("at most {MAX_LINES} products")]
+    CartFull,
+}
+
+impl Cart {
+    /// Adds to the line of a product, or begins one.
+    pub(crate) fn add(&mut self, product_id: &Id, quantity: u32) -> Result<(), LineError> {
+        let known = self.lines.iter().find(|line| line.product_id == *product_id);
+        let sum = known.map_or(0, |line| line.quantity).saturating_add(quantity);
+        self.set(product_id, sum)
+    }
+
+    /// Sets the line of a product; 0 removes it.
+    pub(crate) fn set(&mut self, product_id: &Id, quantity: u32) -> Result<(), LineError> {
+        if quantity == 0 {
+            self.lines.retain(|line| line.product_id != *product_id);
+            return Ok(());
+        }
+        if quantity > MAX_QUANTITY {
+            return Err(LineError::QuantityLimit);
+        }
+        let full = self.lines.len() >= MAX_LINES;
+        match self.lines.iter_mut().find(|line| line.product_id == *product_id) {
+            Some(line) => line.quantity = quantity,
+            None if full => return Err(LineError::CartFull),
+            None => self.lines.push(Line { product_id: product_id.clone(), quantity }),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn quantity_of(&self, product_id: &Id) -> u32 {
+        let line = self.lines.iter().find(|line| line.product_id == *product_id);
+        line.map_or(0, |line| line.quantity)
+    }
+}
+
+/// What the catalog says of a product now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Product {
+    pub(crate) id: Id,
+    pub(crate) sku: String,
+    pub(crate) name: String,
+    pub(crate) price: Money,
+    pub(crate) published: bool,
+}
+
+/// A line with what it costs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PricedLine {
+    pub(crate) product: Product,
+    pub(crate) quantity: u32,
+    pub(crate) line_total: Money,
+    pub(crate) available: u64,
+}
+
+/// A cart with what it costs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PricedCart {
+    pub(crate) cart: Cart,
+    pub(crate) lines: Vec<PricedLine>,
+    pub(crate) subtotal: Money,
+}
+
+/// Reckons a cart at current prices. A line whose product is gone from the catalog is left out.
+pub(crate) fn price(cart: Cart, products: &[Product], available: &[(Id, u64)]) -> Result<PricedCart, MoneyError> {
+    let mut subtotal = Money::zero(cart.currency);
+    let mut lines = Vec::with_capacity(cart.lines.len());
+    for line in &cart.lines {
+        let Some(product) = products.iter().find(|product| product.id == line.product_id) else { continue };
+        let line_total = product.price.times(line.quantity)?;
+        subtotal = subtotal.plus(line_total)?;
+        let stock = available.iter().find(|(id, _)| *id == line.product_id).map_or(0, |(_, available)| *available);
+        lines.push(PricedLine {
+            product: product.clone(),
+            quantity: line.quantity,
+            line_total,
+            available: if product.published { stock } else { 0 },
+        });
+    }
+    Ok(PricedCart { cart, lines, subtotal })
+}
+
+/// A linked service does not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a linked service does not answer: {0}")]
+pub(crate) struct LinkDown(pub(crate) String);
+
+/// What cart needs of others.
+#[allow(async_fn_in_trait, reason = "components have one thread")]
+pub(crate) trait Links {
+    /// The products with these ids, published or not.
+    async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown>;
+    /// How many of each nobody has reserved.
+    async fn available(&self, context: &Context, ids: &[Id]) -> Result<Vec<(Id, u64)>, LinkDown>;
+}

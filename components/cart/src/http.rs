@@ -1,0 +1,172 @@
+//! The REST door: guest carts. Decode, one verb, encode.
+
+use crate::domain::{LineError, Links, PricedCart, PricedLine};
+use crate::service::{CartError, Carts};
+use localmart_guest::config::{self, ConfigError};
+use localmart_guest::door::decode::{currency, id, integer, money_json};
+use localmart_guest::door::{Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes, Service};
+use localmart_guest::kernel::{Currency, Id};
+use localmart_guest::ports::Ports;
+use localmart_guest::short_lived::ShortLived;
+use serde_json::{Value, json};
+use std::rc::Rc;
+
+/// Carts behind their REST door.
+pub(crate) struct CartDoor<K, L> {
+    carts: Carts<K, L>,
+    default_currency: Currency,
+}
+
+impl<K: ShortLived + Default + 'static, L: Links + Default + 'static> Service for CartDoor<K, L> {
+    const NOUN: &'static str = "cart";
+
+    async fn start(ports: Ports) -> Result<Self, ConfigError> {
+        let ttl = config::duration("cart_ttl").await?;
+        let default_currency = Currency::parse(&config::text("default_currency").await?);
+        Ok(Self {
+            carts: Carts::new(K::default(), L::default(), ports, ttl),
+            default_currency: default_currency.map_err(|_| ConfigError::Invalid("default_currency", "an ISO 4217 code"))?,
+        })
+    }
+
+    fn routes() -> Routes<Self> {
+        let all = Access::All;
+        Routes::new()
+            .on("POST", "/api/carts", all, create)
+            .on("GET", "/api/carts/{id}", all, get)
+            .on("DELETE", "/api/carts/{id}", all, delete)
+            .on("POST", "/api/carts/{id}/items", all, add)
+            .on("PUT", "/api/carts/{id}/items/{product_id}", all, set)
+            .on("DELETE", "/api/carts/{id}/items/{product_id}", all, remove)
+            .on("POST", "/internal/cart/sweep", Access::Sweep, sweep)
+    }
+}
+
+type Door<K, L> = Rc<CartDoor<K, L>>;
+
+async fn create<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
+    let body = if request.body.is_empty() { b"{}" } else { request.body.as_slice() };
+    let mut fields = Fields::of_body(body)?;
+    let currency = fields.optional("currency", currency);
+    let currency = fields.finish(Some(currency))?.unwrap_or(door.default_currency);
+    let cart = door.carts.create(currency).await?;
+    let location = format!("/api/carts/{}", cart.cart.id);
+    Ok(respond(201, &cart).with_header("location", location))
+}
+
+async fn get<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
+    request.query(&[])?.finish()?;
+    Ok(respond(200, &door.carts.view(&request.context(), request.param("id")).await?))
+}
+
+async fn delete<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
+    door.carts.delete(request.param("id")).await?;
+    Ok(Response::no_content())
+}
+
+async fn add<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
+    let mut fields = Fields::of_body(&request.body)?;
+    let product = fields.required("product_id", id);
+    let quantity = fields.required("quantity", quantity(1));
+    let (product, quantity) = fields.finish(product.zip(quantity))?;
+    let cart = door.carts.add(&request.context(), request.param("id"), &product, quantity, request.if_match()).await?;
+    Ok(respond(200, &cart))
+}
+
+async fn set<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
+    let mut fields = Fields::of_body(&request.body)?;
+    let quantity = fields.required("quantity", quantity(0));
+    let quantity = fields.finish(quantity)?;
+    change(&door, &request, quantity).await
+}
+
+async fn remove<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
+    change(&door, &request, 0).await
+}
+
+async fn change<K: ShortLived, L: Links>(door: &Door<K, L>, request: &Request, quantity: u32) -> Answer {
+    let Some(product) = Id::parse(request.param("product_id")) else {
+        // Nothing can be set to so many of what is no product; removing it changes nothing.
+        let cart = door.carts.view(&request.context(), request.param("id")).await?;
+        return if quantity == 0 { Ok(respond(200, &cart)) } else { Err(CartError::ProductNotFound.into()) };
+    };
+    let cart = door.carts.set(&request.context(), request.param("id"), &product, quantity, request.if_match()).await?;
+    Ok(respond(200, &cart))
+}
+
+async fn sweep<K: ShortLived, L: Links>(door: Door<K, L>, _: Request) -> Answer {
+    let removed = door.carts.sweep().await?;
+    Ok(Response::json(200, &json!({ "removed": removed })))
+}
+
+/// Whole numbers that a line may be asked for; more than it may hold is told by its rule.
+fn quantity(least: i64) -> impl Fn(&Value) -> Result<u32, Invalid> {
+    move |value| {
+        let quantity = integer(least, i64::from(i32::MAX))(value)?;
+        u32::try_from(quantity).map_err(|_| Invalid::new("must be a whole number"))
+    }
+}
+
+fn respond(status: u16, cart: &PricedCart) -> Response {
+    Response::json(status, &encode(cart)).with_version(cart.cart.version)
+}
+
+fn encode(priced: &PricedCart) -> Value {
+    let cart = &priced.cart;
+    let count: u64 = priced.lines.iter().map(|line| u64::from(line.quantity)).sum();
+    let mut body = json!({
+        "id": cart.id.as_str(),
+        "currency": cart.currency.code(),
+        "items": priced.lines.iter().map(encode_line).collect::<Vec<_>>(),
+        "item_count": count,
+        "subtotal": money_json(priced.subtotal),
+        "discounts": [],
+        "total": money_json(priced.subtotal),
+        "version": cart.version,
+        "updated_at": cart.updated_at.to_string(),
+        "expires_at": cart.expires_at.to_string(),
+    });
+    if let (Some(order_id), Some(object)) = (&cart.order_id, body.as_object_mut()) {
+        object.insert("order_id".into(), json!(order_id.as_str()));
+    }
+    body
+}
+
+fn encode_line(line: &PricedLine) -> Value {
+    json!({
+        "product_id": line.product.id.as_str(),
+        "sku": line.product.sku,
+        "name": line.product.name,
+        "unit_price": money_json(line.product.price),
+        "quantity": line.quantity,
+        "line_total": money_json(line.line_total),
+        "available": line.available,
+    })
+}
+
+impl From<CartError> for Problem {
+    fn from(error: CartError) -> Self {
+        let field = |field: &str, detail: String| vec![FieldProblem { field: field.into(), code: "invalid".into(), detail }];
+        match error {
+            CartError::NotFound => Self::not_found("cart"),
+            CartError::Completed(order_id) => {
+                Self::business(409, "cart_completed", "This cart already is an order.").with("order_id", order_id.as_str())
+            }
+            CartError::ProductNotFound => Self::business(404, "product_not_found", "There is no such product for sale."),
+            CartError::CurrencyMismatch(currency) => {
+                Self::business(422, "currency_mismatch", format!("This cart is in {currency}; the product is not."))
+            }
+            CartError::Line(LineError::QuantityLimit) => {
+                let detail = LineError::QuantityLimit.to_string();
+                Self::business(422, "quantity_limit", "That is more than one cart may hold.").with_errors(field("quantity", detail))
+            }
+            CartError::Line(LineError::CartFull) => Self::business(422, "cart_full", "The cart has as many products as it can hold."),
+            CartError::Overflow => Self::business(422, "amount_overflow", "The sum is larger than any amount can be."),
+            CartError::VersionConflict => {
+                Self::business(412, "version_conflict", "It was changed in the meantime; read it again.")
+            }
+            CartError::Contended | CartError::LinkDown(_) => Self::unavailable(),
+            CartError::Store(error) => error.into(),
+        }
+    }
+}

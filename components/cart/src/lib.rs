@@ -1,0 +1,25 @@
+//! Carts. In reading order: [`domain`] (a cart and its rules), [`service`] (what can be asked for), [`store`] (the
+//! short-lived store), [`http`] (REST door), [`contract`] (WIT door and links).
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may stop at once"
+    )
+)]
+#![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a component has callers"))]
+
+mod contract;
+mod domain;
+mod http;
+mod service;
+mod store;
+#[cfg(test)]
+mod tests;
+
+#[cfg(target_arch = "wasm32")]
+localmart_guest::door!(http::CartDoor<localmart_guest::short_lived::KeyValueStore, contract::Linked>);

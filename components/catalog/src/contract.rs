@@ -1,0 +1,80 @@
+//! The WIT door: how other services ask for products.
+
+use crate::domain::Product;
+use crate::service::{Catalog, CatalogError};
+use bindings::exports::localmart::catalog::catalog::{Context, Error, Guest, Product as WitProduct};
+use localmart_guest::ports::Ports;
+use localmart_guest::sql::Database;
+
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from documented WIT")]
+mod bindings {
+    use localmart_guest::wit_bindgen;
+    wit_bindgen::generate!({
+        world: "localmart:catalog/component@0.1.0",
+        path: ["../../wit/kernel", "../../wit/catalog"],
+        runtime_path: "::localmart_guest::wit_bindgen::rt",
+        with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
+        generate_all,
+    });
+}
+
+/// Most products that one call returns.
+const MAX_PRODUCTS: usize = 200;
+
+#[cfg(target_arch = "wasm32")]
+struct Component;
+
+#[cfg(target_arch = "wasm32")]
+bindings::export!(Component with_types_in bindings);
+
+#[cfg(target_arch = "wasm32")]
+impl Guest for Component {
+    async fn get_product(_: Context, id: String) -> Result<WitProduct, Error> {
+        get_product(&catalog(), &id).await
+    }
+
+    async fn get_products(_: Context, ids: Vec<String>) -> Result<Vec<WitProduct>, Error> {
+        get_products(&catalog(), &ids).await
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+fn catalog() -> Catalog<localmart_guest::sql::SqliteDatabase> {
+    Catalog::new(localmart_guest::sql::SqliteDatabase::new("catalog"), Ports::real())
+}
+
+async fn get_product<D: Database>(catalog: &Catalog<D>, id: &str) -> Result<WitProduct, Error> {
+    catalog.product(id, true).await.map(lower).map_err(Error::from)
+}
+
+async fn get_products<D: Database>(catalog: &Catalog<D>, ids: &[String]) -> Result<Vec<WitProduct>, Error> {
+    if ids.len() > MAX_PRODUCTS {
+        return Err(Error::Other(format!("at most {MAX_PRODUCTS} products at once")));
+    }
+    let products = catalog.products_by_id(ids).await?;
+    Ok(products.into_iter().map(lower).collect())
+}
+
+fn lower(product: Product) -> WitProduct {
+    WitProduct {
+        id: product.id.into(),
+        sku: product.draft.sku.as_str().to_owned(),
+        name: product.draft.name,
+        slug: product.slug.as_str().to_owned(),
+        category: product.draft.category.as_str().to_owned(),
+        price: product.draft.price.into(),
+        published: product.draft.published,
+        version: product.version,
+    }
+}
+
+impl From<CatalogError> for Error {
+    fn from(error: CatalogError) -> Self {
+        use localmart_guest::sql::SqlError;
+        match error {
+            CatalogError::ProductNotFound => Self::NotFound,
+            CatalogError::Sql(SqlError::Unavailable(reason)) => Self::Unavailable(reason),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}

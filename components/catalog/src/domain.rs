@@ -1,0 +1,156 @@
+//! What a product and a category are. No clock, no I/O, no JSON.
+
+use localmart_guest::kernel::text::{is_slug, slugify};
+use localmart_guest::kernel::{Id, Money, Timestamp};
+use std::collections::BTreeMap;
+
+/// Longest merchant's number, in characters.
+pub(crate) const MAX_SKU: usize = 64;
+/// Longest name, in characters.
+pub(crate) const MAX_NAME: usize = 200;
+/// Longest description, in characters.
+pub(crate) const MAX_DESCRIPTION: usize = 10_000;
+/// Most attributes of a product.
+pub(crate) const MAX_ATTRIBUTES: usize = 50;
+
+/// The merchant's own number: visible ASCII.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sku(String);
+
+impl Sku {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=MAX_SKU).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The address of a product or category.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Slug(String);
+
+impl Slug {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        is_slug(text).then(|| Self(text.to_owned()))
+    }
+
+    /// From a name; a name without Latin letters or digits gets the fallback.
+    pub(crate) fn from_name(name: &str, fallback: &str) -> Self {
+        let mut slug = slugify(name);
+        slug.truncate(80);
+        slug.truncate(slug.trim_end_matches('-').len());
+        Self(if slug.is_empty() { slugify(fallback) } else { slug })
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What staff say of a product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProductDraft {
+    pub(crate) sku: Sku,
+    pub(crate) name: String,
+    pub(crate) slug: Option<Slug>,
+    pub(crate) description: String,
+    pub(crate) category: Slug,
+    pub(crate) price: Money,
+    /// In the currency of the price.
+    pub(crate) compare_at_price: Option<Money>,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) published: bool,
+}
+
+/// Some fields of a product.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProductPatch {
+    pub(crate) sku: Option<Sku>,
+    pub(crate) name: Option<String>,
+    pub(crate) slug: Option<Slug>,
+    pub(crate) description: Option<String>,
+    pub(crate) category: Option<Slug>,
+    pub(crate) price: Option<Money>,
+    pub(crate) compare_at_price: Option<Option<Money>>,
+    pub(crate) attributes: Option<BTreeMap<String, String>>,
+    pub(crate) published: Option<bool>,
+}
+
+impl ProductPatch {
+    /// The draft with these fields changed.
+    pub(crate) fn onto(self, draft: ProductDraft) -> ProductDraft {
+        ProductDraft {
+            sku: self.sku.unwrap_or(draft.sku),
+            name: self.name.unwrap_or(draft.name),
+            slug: self.slug.or(draft.slug),
+            description: self.description.unwrap_or(draft.description),
+            category: self.category.unwrap_or(draft.category),
+            price: self.price.unwrap_or(draft.price),
+            compare_at_price: self.compare_at_price.unwrap_or(draft.compare_at_price),
+            attributes: self.attributes.unwrap_or(draft.attributes),
+            published: self.published.unwrap_or(draft.published),
+        }
+    }
+}
+
+/// A product as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Product {
+    pub(crate) id: Id,
+    pub(crate) draft: ProductDraft,
+    pub(crate) slug: Slug,
+    pub(crate) version: u64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+}
+
+/// A category; `parent` makes a tree of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Category {
+    pub(crate) slug: Slug,
+    pub(crate) name: String,
+    pub(crate) parent: Option<Slug>,
+}
+
+/// The order of a list of products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sort {
+    #[default]
+    Newest,
+    PriceAscending,
+    PriceDescending,
+    Name,
+}
+
+impl Sort {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "newest" => Some(Self::Newest),
+            "price_asc" => Some(Self::PriceAscending),
+            "price_desc" => Some(Self::PriceDescending),
+            "name" => Some(Self::Name),
+            _ => None,
+        }
+    }
+
+    /// The name in queries and cursors.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::PriceAscending => "price_asc",
+            Self::PriceDescending => "price_desc",
+            Self::Name => "name",
+        }
+    }
+}
+
+/// Which products a list has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    pub(crate) category: Option<Slug>,
+    pub(crate) min_price: Option<u64>,
+    pub(crate) max_price: Option<u64>,
+}

@@ -1,0 +1,170 @@
+//! What can be asked of the catalog: one verb per function, free of HTTP and SQL.
+
+use crate::domain::{Category, Filter, Product, ProductDraft, ProductPatch, Slug, Sort};
+use crate::store::{Saved, Store};
+use localmart_guest::kernel::{Cursor, Id, Limit};
+use localmart_guest::ports::Ports;
+use localmart_guest::sql::{Database, SqlError};
+
+/// Why a verb was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CatalogError {
+    #[error("there is no such product")]
+    ProductNotFound,
+    #[error("there is no such category")]
+    CategoryNotFound,
+    #[error("another product has this sku")]
+    SkuTaken,
+    #[error("another product or category has this slug")]
+    SlugTaken,
+    #[error("the category does not exist")]
+    UnknownCategory,
+    #[error("the parent category does not exist")]
+    UnknownParent,
+    #[error("the category still has products or categories in it")]
+    CategoryInUse,
+    #[error("somebody changed it in the meantime")]
+    VersionConflict,
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+type Result<T> = std::result::Result<T, CatalogError>;
+
+/// The catalog.
+pub(crate) struct Catalog<D> {
+    store: Store<D>,
+    ports: Ports,
+}
+
+/// A page of products and the cursor of the next.
+pub(crate) type ProductPage = (Vec<Product>, Option<String>);
+
+impl<D: Database> Catalog<D> {
+    pub(crate) fn new(database: D, ports: Ports) -> Self {
+        Self { store: Store::new(database), ports }
+    }
+
+    /// The product with this id or slug. Only staff see one that is not published.
+    pub(crate) async fn product(&self, id_or_slug: &str, staff: bool) -> Result<Product> {
+        let found = match Id::parse(id_or_slug) {
+            Some(id) => self.store.product(&id).await?,
+            None => match Slug::parse(id_or_slug) {
+                Some(slug) => self.store.product_by_slug(&slug).await?,
+                None => None,
+            },
+        };
+        found.filter(|product| staff || product.draft.published).ok_or(CatalogError::ProductNotFound)
+    }
+
+    /// The products with these ids, published or not; unknown ones are left out.
+    pub(crate) async fn products_by_id(&self, ids: &[String]) -> Result<Vec<Product>> {
+        Ok(self.store.products(ids).await?)
+    }
+
+    /// A page of published products.
+    pub(crate) async fn products(&self, filter: &Filter, sort: Sort, limit: Limit, after: Option<&Cursor>) -> Result<ProductPage> {
+        let mut products = self.store.list(filter, sort, limit, after).await?;
+        let more = products.len() > limit.get();
+        products.truncate(limit.get());
+        let next = products.last().filter(|_| more).map(|last| cursor(sort, last).encode());
+        Ok((products, next))
+    }
+
+    pub(crate) async fn create(&self, draft: ProductDraft) -> Result<Product> {
+        let now = self.ports.now();
+        let slug = draft.slug.clone().unwrap_or_else(|| Slug::from_name(&draft.name, draft.sku.as_str()));
+        let product = Product { id: self.ports.new_id(), draft, slug, version: 1, created_at: now, updated_at: now };
+        match self.store.insert(&product).await? {
+            Saved::Done => Ok(product),
+            refused => Err(why(refused)),
+        }
+    }
+
+    /// Replaces what staff say of a product. Without a slug it keeps the one it has.
+    pub(crate) async fn replace(&self, id: &str, draft: ProductDraft, if_match: Option<u64>) -> Result<Product> {
+        self.change(id, if_match, |_| draft).await
+    }
+
+    pub(crate) async fn patch(&self, id: &str, patch: ProductPatch, if_match: Option<u64>) -> Result<Product> {
+        self.change(id, if_match, |draft| patch.onto(draft)).await
+    }
+
+    /// Takes a product from the shelves; its past stays.
+    pub(crate) async fn unpublish(&self, id: &str, if_match: Option<u64>) -> Result<()> {
+        let patch = ProductPatch { published: Some(false), ..ProductPatch::default() };
+        self.patch(id, patch, if_match).await.map(drop)
+    }
+
+    async fn change(&self, id: &str, if_match: Option<u64>, new: impl FnOnce(ProductDraft) -> ProductDraft) -> Result<Product> {
+        let id = Id::parse(id).ok_or(CatalogError::ProductNotFound)?;
+        let known = self.store.product(&id).await?.ok_or(CatalogError::ProductNotFound)?;
+        if if_match.is_some_and(|version| version != known.version) {
+            return Err(CatalogError::VersionConflict);
+        }
+        let draft = new(known.draft);
+        let product = Product {
+            slug: draft.slug.clone().unwrap_or(known.slug),
+            draft,
+            id,
+            version: known.version + 1,
+            created_at: known.created_at,
+            updated_at: self.ports.now(),
+        };
+        match self.store.update(&product).await? {
+            Saved::Done => Ok(product),
+            refused => Err(why(refused)),
+        }
+    }
+
+    pub(crate) async fn categories(&self) -> Result<Vec<Category>> {
+        Ok(self.store.categories().await?)
+    }
+
+    pub(crate) async fn create_category(&self, category: Category) -> Result<Category> {
+        match self.store.insert_category(&category).await? {
+            Saved::Done => Ok(category),
+            refused => Err(why(refused)),
+        }
+    }
+
+    pub(crate) async fn replace_category(&self, slug: &str, name: String, parent: Option<Slug>) -> Result<Category> {
+        let slug = Slug::parse(slug).ok_or(CatalogError::CategoryNotFound)?;
+        let category = Category { slug, name, parent };
+        match self.store.update_category(&category).await? {
+            Saved::Done => Ok(category),
+            refused => Err(why(refused)),
+        }
+    }
+
+    pub(crate) async fn delete_category(&self, slug: &str) -> Result<()> {
+        let slug = Slug::parse(slug).ok_or(CatalogError::CategoryNotFound)?;
+        match self.store.delete_category(&slug).await? {
+            Saved::Done => Ok(()),
+            refused => Err(why(refused)),
+        }
+    }
+}
+
+/// Where the page after this product begins.
+fn cursor(sort: Sort, last: &Product) -> Cursor {
+    use localmart_guest::kernel::text::sort_key;
+    let key = match sort {
+        Sort::Newest => last.created_at.ms().to_string(),
+        Sort::PriceAscending | Sort::PriceDescending => last.draft.price.amount().to_string(),
+        Sort::Name => sort_key(&last.draft.name),
+    };
+    Cursor { order: sort.name().to_owned(), key, id: last.id.to_string() }
+}
+
+fn why(refused: Saved) -> CatalogError {
+    match refused {
+        Saved::SkuTaken => CatalogError::SkuTaken,
+        Saved::SlugTaken => CatalogError::SlugTaken,
+        Saved::UnknownCategory => CatalogError::UnknownCategory,
+        Saved::UnknownParent => CatalogError::UnknownParent,
+        Saved::InUse => CatalogError::CategoryInUse,
+        Saved::Gone => CatalogError::CategoryNotFound,
+        Saved::Done | Saved::Changed => CatalogError::VersionConflict,
+    }
+}

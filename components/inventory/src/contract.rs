@@ -1,0 +1,107 @@
+//! The WIT door: how other services reserve, and how inventory asks the catalog.
+
+use crate::domain::{CatalogDown, Products, Shortage};
+use crate::service::InventoryError;
+use bindings::exports::localmart::inventory::inventory::{Error, Shortage as WitShortage};
+use bindings::localmart::catalog::catalog;
+use localmart_guest::kernel::Id;
+use localmart_guest::wit::Context;
+
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from documented WIT")]
+mod bindings {
+    use localmart_guest::wit_bindgen;
+    wit_bindgen::generate!({
+        world: "localmart:inventory/component@0.1.0",
+        path: ["../../wit/kernel", "../../wit/catalog", "../../wit/inventory"],
+        runtime_path: "::localmart_guest::wit_bindgen::rt",
+        with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
+        generate_all,
+    });
+}
+
+/// The catalog over its link.
+#[derive(Default)]
+pub(crate) struct LinkedProducts;
+
+impl Products for LinkedProducts {
+    async fn exists(&self, context: &Context, id: &Id) -> Result<bool, CatalogDown> {
+        match catalog::get_product(context.clone(), id.to_string()).await {
+            Ok(_) => Ok(true),
+            Err(catalog::Error::NotFound) => Ok(false),
+            Err(catalog::Error::Unavailable(reason) | catalog::Error::Other(reason)) => Err(CatalogDown(reason)),
+        }
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+mod component {
+    use super::bindings::exports::localmart::inventory::inventory::{Error, Guest, Level, Line as WitLine};
+    use super::{LinkedProducts, bindings, id};
+    use crate::domain::Line;
+    use crate::service::Inventory;
+    use localmart_guest::kernel::Timestamp;
+    use localmart_guest::ports::Ports;
+    use localmart_guest::sql::SqliteDatabase;
+    use localmart_guest::wit::Context;
+
+    struct Component;
+    bindings::export!(Component with_types_in bindings);
+
+    fn inventory() -> Inventory<SqliteDatabase, LinkedProducts> {
+        Inventory::new(SqliteDatabase::new("inventory"), LinkedProducts, Ports::real())
+    }
+
+    impl Guest for Component {
+        async fn get_levels(_: Context, product_ids: Vec<String>) -> Result<Vec<Level>, Error> {
+            let ids = product_ids.iter().map(|text| id(text)).collect::<Result<Vec<_>, _>>()?;
+            let levels = inventory().levels(&ids).await?;
+            let lower = |level: crate::domain::Level| Level {
+                product_id: level.product_id.into(),
+                on_hand: level.on_hand,
+                reserved: level.reserved,
+            };
+            Ok(levels.into_iter().map(lower).collect())
+        }
+
+        async fn reserve(_: Context, order_id: String, lines: Vec<WitLine>, expires_at: u64) -> Result<(), Error> {
+            let line = |line: WitLine| Ok(Line { product_id: id(&line.product_id)?, quantity: line.quantity });
+            let lines = lines.into_iter().map(line).collect::<Result<Vec<_>, Error>>()?;
+            let expires_at = Timestamp::from_ms(i64::try_from(expires_at).unwrap_or(i64::MAX));
+            Ok(inventory().reserve(&id(&order_id)?, &lines, expires_at).await?)
+        }
+
+        async fn confirm(_: Context, order_id: String) -> Result<(), Error> {
+            Ok(inventory().confirm(&id(&order_id)?).await?)
+        }
+
+        async fn release(_: Context, order_id: String) -> Result<(), Error> {
+            Ok(inventory().release(&id(&order_id)?).await?)
+        }
+
+        async fn restock(_: Context, order_id: String) -> Result<(), Error> {
+            Ok(inventory().restock(&id(&order_id)?).await?)
+        }
+    }
+}
+
+fn id(text: &str) -> Result<Id, Error> {
+    Id::parse(text).ok_or_else(|| Error::Other("not an id".to_owned()))
+}
+
+impl From<InventoryError> for Error {
+    fn from(error: InventoryError) -> Self {
+        use localmart_guest::sql::SqlError;
+        let lower = |short: Shortage| WitShortage {
+            product_id: short.product_id.into(),
+            requested: short.requested,
+            available: short.available,
+        };
+        match error {
+            InventoryError::Insufficient(shortages) => Self::Insufficient(shortages.into_iter().map(lower).collect()),
+            InventoryError::ReservationLost => Self::ReservationLost,
+            InventoryError::CatalogDown(down) => Self::Unavailable(down.to_string()),
+            InventoryError::Sql(SqlError::Unavailable(reason)) => Self::Unavailable(reason),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What stock is, and what inventory needs of others. No clock, no I/O.
+
+use localmart_guest::kernel::Id;
+use localmart_guest::wit::Context;
+
+/// Most pieces that one adjustment moves.
+pub(crate) const MAX_DELTA: i64 = 1_000_000_000;
+/// Most pieces of one product, so that sums stay far from the end of a BIGINT.
+pub(crate) const MAX_ON_HAND: i64 = 1_000_000_000_000;
+
+/// The stock of a product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Level {
+    pub(crate) product_id: Id,
+    pub(crate) on_hand: u64,
+    pub(crate) reserved: u64,
+}
+
+impl Level {
+    pub(crate) fn none(product_id: Id) -> Self {
+        Self { product_id, on_hand: 0, reserved: 0 }
+    }
+
+    pub(crate) fn available(&self) -> u64 {
+        self.on_hand.saturating_sub(self.reserved)
+    }
+}
+
+/// A line to be reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) product_id: Id,
+    pub(crate) quantity: u32,
+}
+
+/// A line that could not be reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    pub(crate) product_id: Id,
+    pub(crate) requested: u32,
+    pub(crate) available: u64,
+}
+
+/// Where a reservation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    Held,
+    Sold,
+    Released,
+    Restocked,
+}
+
+impl Held {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Sold => "sold",
+            Self::Released => "released",
+            Self::Restocked => "restocked",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Held, Self::Sold, Self::Released, Self::Restocked].into_iter().find(|held| held.name() == name)
+    }
+}
+
+/// The lines with each product once, in a fixed order: two orders never wait for each other crosswise.
+pub(crate) fn merged(lines: &[Line]) -> Vec<Line> {
+    let mut merged: Vec<Line> = Vec::new();
+    for line in lines {
+        match merged.iter_mut().find(|known| known.product_id == line.product_id) {
+            Some(known) => known.quantity = known.quantity.saturating_add(line.quantity),
+            None => merged.push(line.clone()),
+        }
+    }
+    merged.sort_by(|a, b| a.product_id.cmp(&b.product_id));
+    merged
+}
+
+/// Whether the catalog answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the catalog does not answer: {0}")]
+pub(crate) struct CatalogDown(pub(crate) String);
+
+/// What inventory needs of the catalog.
+#[allow(async_fn_in_trait, reason = "components have one thread")]
+pub(crate) trait Products {
+    /// Whether there is a product with this id, published or not.
+    async fn exists(&self, context: &Context, id: &Id) -> Result<bool, CatalogDown>;
+}

@@ -1,0 +1,109 @@
+//! What can be asked of inventory: one verb per function, free of HTTP and SQL.
+
+use crate::domain::{CatalogDown, Level, Line, Products, Shortage};
+use crate::store::{Reserved, Store};
+use localmart_guest::kernel::{Id, Timestamp};
+use localmart_guest::ports::Ports;
+use localmart_guest::sql::{Database, SqlError};
+use localmart_guest::wit::Context;
+
+/// Why a verb was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InventoryError {
+    #[error("there is no such product")]
+    ProductNotFound,
+    #[error("not enough stock")]
+    Insufficient(Vec<Shortage>),
+    #[error("the reservation is gone")]
+    ReservationLost,
+    #[error(transparent)]
+    CatalogDown(#[from] CatalogDown),
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+type Result<T> = std::result::Result<T, InventoryError>;
+
+/// How many lapsed orders one sweep releases.
+const SWEEP_ORDERS: u32 = 500;
+
+/// Inventory.
+pub(crate) struct Inventory<D, P> {
+    store: Store<D>,
+    products: P,
+    ports: Ports,
+}
+
+impl<D: Database, P: Products> Inventory<D, P> {
+    pub(crate) fn new(database: D, products: P, ports: Ports) -> Self {
+        Self { store: Store::new(database), products, ports }
+    }
+
+    /// The stock of a product; zeros for one that has none yet.
+    pub(crate) async fn level(&self, context: &Context, product_id: &str) -> Result<Level> {
+        let id = Id::parse(product_id).ok_or(InventoryError::ProductNotFound)?;
+        if let Some(level) = self.store.level(&id).await? {
+            return Ok(level);
+        }
+        self.must_exist(context, &id).await?;
+        Ok(Level::none(id))
+    }
+
+    /// The stock of these products; zeros for those that have none.
+    pub(crate) async fn levels(&self, product_ids: &[Id]) -> Result<Vec<Level>> {
+        Ok(self.store.levels(product_ids).await?)
+    }
+
+    /// Adds to the stock, or takes from what is not reserved.
+    pub(crate) async fn adjust(&self, context: &Context, product_id: &str, delta: i64, reason: &str, actor: &str) -> Result<Level> {
+        let id = Id::parse(product_id).ok_or(InventoryError::ProductNotFound)?;
+        if self.store.level(&id).await?.is_none() {
+            self.must_exist(context, &id).await?;
+        }
+        let adjusted = self.store.adjust(&self.ports.new_id(), &id, delta, reason, actor, self.ports.now()).await?;
+        match adjusted {
+            Ok(level) => Ok(level),
+            Err(level) => Err(InventoryError::Insufficient(vec![Shortage {
+                product_id: id,
+                requested: u32::try_from(delta.unsigned_abs()).unwrap_or(u32::MAX),
+                available: level.available(),
+            }])),
+        }
+    }
+
+    /// Keeps all lines for an order, or none.
+    pub(crate) async fn reserve(&self, order_id: &Id, lines: &[Line], expires_at: Timestamp) -> Result<()> {
+        match self.store.reserve(order_id, &crate::domain::merged(lines), expires_at).await? {
+            Reserved::Done => Ok(()),
+            Reserved::Short(shortages) => Err(InventoryError::Insufficient(shortages)),
+        }
+    }
+
+    /// Turns a reservation into a sale.
+    pub(crate) async fn confirm(&self, order_id: &Id) -> Result<()> {
+        if self.store.confirm(order_id).await? { Ok(()) } else { Err(InventoryError::ReservationLost) }
+    }
+
+    /// Gives a reservation back.
+    pub(crate) async fn release(&self, order_id: &Id) -> Result<()> {
+        Ok(self.store.release(order_id).await?)
+    }
+
+    /// Takes a sale back.
+    pub(crate) async fn restock(&self, order_id: &Id) -> Result<()> {
+        Ok(self.store.restock(order_id).await?)
+    }
+
+    /// Releases reservations that lapsed; returns of how many orders.
+    pub(crate) async fn sweep(&self) -> Result<usize> {
+        let lapsed = self.store.lapsed(self.ports.now(), SWEEP_ORDERS).await?;
+        for order_id in &lapsed {
+            self.store.release(order_id).await?;
+        }
+        Ok(lapsed.len())
+    }
+
+    async fn must_exist(&self, context: &Context, id: &Id) -> Result<()> {
+        if self.products.exists(context, id).await? { Ok(()) } else { Err(InventoryError::ProductNotFound) }
+    }
+}

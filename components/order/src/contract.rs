@@ -1,0 +1,67 @@
+//! The WIT door: orders as other services see them.
+
+use crate::domain::Order;
+use crate::domain::status::Status;
+use bindings::exports::localmart::order::order::{Status as WitStatus, Summary};
+
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from documented WIT")]
+pub(crate) mod bindings {
+    use localmart_guest::wit_bindgen;
+    wit_bindgen::generate!({
+        world: "localmart:order/component@0.1.0",
+        path: [
+            "../../wit/kernel",
+            "../../wit/catalog",
+            "../../wit/inventory",
+            "../../wit/cart",
+            "../../wit/payment",
+            "../../wit/order",
+        ],
+        runtime_path: "::localmart_guest::wit_bindgen::rt",
+        with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
+        generate_all,
+    });
+}
+
+#[cfg(target_arch = "wasm32")]
+mod component {
+    use super::bindings::exports::localmart::order::order::{Error, Guest, Summary};
+    use super::{bindings, summary};
+    use crate::store::Store;
+    use localmart_guest::kernel::Id;
+    use localmart_guest::sql::{SqlError, SqliteDatabase};
+    use localmart_guest::wit::{Actor, Context};
+
+    struct Component;
+    bindings::export!(Component with_types_in bindings);
+
+    impl Guest for Component {
+        async fn get(context: Context, id: String) -> Result<Summary, Error> {
+            // A guest's order is opened by its token, which this contract does not carry.
+            if !matches!(context.actor, Actor::Staff(_) | Actor::Admin(_) | Actor::System) {
+                return Err(Error::NotFound);
+            }
+            let id = Id::parse(&id).ok_or(Error::NotFound)?;
+            let order = Store::new(SqliteDatabase::new("order")).order(&id).await;
+            match order {
+                Ok(order) => order.map(summary).ok_or(Error::NotFound),
+                Err(SqlError::Unavailable(reason)) => Err(Error::Unavailable(reason)),
+                Err(SqlError::Failed(reason)) => Err(Error::Other(reason)),
+            }
+        }
+    }
+}
+
+fn summary(order: Order) -> Summary {
+    let status = match order.status {
+        Status::Pending => WitStatus::Pending,
+        Status::Paid => WitStatus::Paid,
+        Status::Failed => WitStatus::Failed,
+        Status::Cancelled => WitStatus::Cancelled,
+        Status::Shipped => WitStatus::Shipped,
+        Status::Delivered => WitStatus::Delivered,
+        Status::ReturnRequested => WitStatus::ReturnRequested,
+        Status::Returned => WitStatus::Returned,
+    };
+    Summary { id: order.id.into(), number: order.number, status, total: order.totals.total.into() }
+}

@@ -1,0 +1,173 @@
+//! An order. [`status`] has its graph, [`needs`] what checkout needs of others. No clock, no I/O.
+
+pub(crate) mod needs;
+pub(crate) mod status;
+
+use localmart_guest::kernel::{Currency, Id, Money, MoneyError, Timestamp};
+use needs::{CartSnapshot, Product};
+use status::Status;
+
+/// Where something is sent, or the bill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) name: String,
+    pub(crate) line1: String,
+    pub(crate) line2: Option<String>,
+    pub(crate) city: String,
+    pub(crate) region: Option<String>,
+    pub(crate) postal_code: String,
+    /// ISO 3166-1 alpha-2.
+    pub(crate) country: String,
+}
+
+/// What somebody asks for at checkout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checkout {
+    pub(crate) cart_id: Id,
+    pub(crate) email: String,
+    pub(crate) shipping_address: Address,
+    pub(crate) billing_address: Address,
+    pub(crate) payment_token: String,
+    pub(crate) expected_total: Option<Money>,
+}
+
+/// A bought line. It keeps what was true when it was bought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub(crate) product_id: Id,
+    pub(crate) sku: String,
+    pub(crate) name: String,
+    pub(crate) unit_price: Money,
+    pub(crate) quantity: u32,
+    pub(crate) line_total: Money,
+}
+
+/// What an order comes to; every field in its currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) subtotal: Money,
+    pub(crate) discount: Money,
+    pub(crate) shipping: Money,
+    pub(crate) tax: Money,
+    pub(crate) total: Money,
+}
+
+/// A step of an order's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) status: Status,
+    pub(crate) at: Timestamp,
+    pub(crate) reason: Option<String>,
+}
+
+/// Why an order failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The card was refused, in the provider's words.
+    Declined(String),
+    /// Not enough stock; what was short, for the shopper.
+    Insufficient(Vec<ShortLine>),
+    /// The cart is not what it was.
+    CartChanged,
+}
+
+/// A line there was not enough of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ShortLine {
+    pub(crate) product_id: Id,
+    pub(crate) requested: u32,
+    pub(crate) available: u64,
+}
+
+/// An order as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) id: Id,
+    pub(crate) number: String,
+    pub(crate) cart_id: Id,
+    pub(crate) cart_version: u64,
+    pub(crate) status: Status,
+    pub(crate) email: String,
+    pub(crate) items: Vec<Item>,
+    pub(crate) totals: Totals,
+    pub(crate) shipping_address: Address,
+    pub(crate) billing_address: Address,
+    pub(crate) payment: Option<(Id, String)>,
+    /// Kept until the payment is decided, so that the checkout can be resumed.
+    pub(crate) payment_token: Option<String>,
+    pub(crate) failure: Option<Failure>,
+    /// Somebody asked for it to be called off; the undoing may still be under way.
+    pub(crate) cancelling: bool,
+    pub(crate) cancel_reason: Option<String>,
+    pub(crate) reserve_until: Timestamp,
+    pub(crate) history: Vec<Step>,
+    pub(crate) version: u64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+}
+
+/// Why a cart cannot become an order as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unpriceable {
+    /// Nothing in it.
+    Empty,
+    /// A line is no longer sold; its place in the cart.
+    NotSold(usize),
+    /// A line is now sold in another currency; its place in the cart.
+    OtherCurrency(usize),
+    /// The sum does not fit.
+    Overflow,
+}
+
+impl From<MoneyError> for Unpriceable {
+    fn from(_: MoneyError) -> Self {
+        Self::Overflow
+    }
+}
+
+/// Turns the lines of a cart into items at current prices.
+pub(crate) fn itemise(cart: &CartSnapshot, products: &[Product]) -> Result<(Vec<Item>, Totals), Unpriceable> {
+    if cart.lines.is_empty() {
+        return Err(Unpriceable::Empty);
+    }
+    let mut items = Vec::with_capacity(cart.lines.len());
+    for (place, line) in cart.lines.iter().enumerate() {
+        let product = products.iter().find(|product| product.id == line.product_id && product.published);
+        let product = product.ok_or(Unpriceable::NotSold(place))?;
+        if product.price.currency() != cart.currency {
+            return Err(Unpriceable::OtherCurrency(place));
+        }
+        items.push(Item {
+            product_id: product.id.clone(),
+            sku: product.sku.clone(),
+            name: product.name.clone(),
+            unit_price: product.price,
+            quantity: line.quantity,
+            line_total: product.price.times(line.quantity)?,
+        });
+    }
+    let totals = total(&items, cart.currency)?;
+    Ok((items, totals))
+}
+
+/// I5: total = Σ line totals − discount + tax + shipping. Discounts, tax and shipping are policies; without them, zero.
+fn total(items: &[Item], currency: Currency) -> Result<Totals, MoneyError> {
+    let zero = Money::zero(currency);
+    let subtotal = items.iter().try_fold(zero, |sum, item| sum.plus(item.line_total))?;
+    let (discount, shipping, tax) = (zero, zero, zero);
+    let total = subtotal.minus(discount)?.plus(tax)?.plus(shipping)?;
+    Ok(Totals { subtotal, discount, shipping, tax, total })
+}
+
+/// The number people read out: `LM-` and ten characters of Crockford's base 32, from the random end of the id.
+pub(crate) fn number(id: &Id) -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let tail = id.as_str().rsplit('-').next().unwrap_or_default();
+    let mut bits = u64::from_str_radix(tail, 16).unwrap_or_default();
+    let mut letters = [b'0'; 10];
+    for letter in letters.iter_mut().rev() {
+        *letter = usize::try_from(bits % 32).ok().and_then(|at| ALPHABET.get(at)).copied().unwrap_or(b'0');
+        bits /= 32;
+    }
+    format!("LM-{}", String::from_utf8_lossy(&letters))
+}

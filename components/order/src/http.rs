@@ -1,0 +1,162 @@
+//! The REST door: checkout, one's own order, calling it off. Decode, one verb, encode.
+
+pub(crate) mod decode;
+pub(crate) mod encode;
+
+use crate::domain::needs::Needs;
+use crate::domain::status::Status;
+use crate::domain::{Order, Unpriceable};
+use crate::service::{OrderError, Orders, Settings};
+use crate::store::Claim;
+use localmart_guest::config::{self, ConfigError};
+use localmart_guest::door::decode::text;
+use localmart_guest::door::idempotency::{fingerprint, in_flight, recall, remember, replayed, required_key_of, reused};
+use localmart_guest::door::{Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service};
+use localmart_guest::ports::Ports;
+use localmart_guest::sql::Database;
+use localmart_guest::token::{Role, capability};
+use localmart_guest::wit::Context;
+use serde_json::json;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Orders behind their REST door.
+pub(crate) struct OrderDoor<D, N> {
+    orders: Orders<D, N>,
+}
+
+impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for OrderDoor<D, N> {
+    const NOUN: &'static str = "order";
+
+    async fn start(ports: Ports) -> Result<Self, ConfigError> {
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let settings = Settings {
+            reservation_ttl_ms: ms(config::duration("reservation_ttl").await?),
+            reconcile_after_ms: ms(config::duration("payment_reconcile_after").await?),
+            idempotency_ttl_ms: ms(config::duration("idempotency_ttl").await?),
+            order_token_key: config::text("order_token_key").await?,
+        };
+        Ok(Self { orders: Orders::new(D::from(Self::NOUN), N::default(), ports, settings) })
+    }
+
+    fn routes() -> Routes<Self> {
+        Routes::new()
+            .on("POST", "/api/orders", Access::All, create)
+            .keeps_its_own_keys()
+            .on("GET", "/api/orders/{id}", Access::All, get)
+            .on("POST", "/api/orders/{id}/cancel", Access::All, cancel)
+            .on("POST", "/internal/order/sweep", Access::Sweep, sweep)
+    }
+}
+
+type Door<D, N> = Rc<OrderDoor<D, N>>;
+
+/// `POST /api/orders`: the key is claimed in order's own database, so that it is written with the order.
+async fn create<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+    let key = required_key_of(&request.incoming)?;
+    let checkout = decode::checkout(&request.body)?;
+    let caller = request.claims.as_ref().map_or(checkout.cart_id.as_str(), |claims| claims.subject.as_str());
+    let name = capability("checkout", &format!("{caller}\n{key}"));
+    let order_id = match door.orders.claim(&name, &fingerprint(&request.body)).await? {
+        Claim::Run(order_id) => order_id,
+        Claim::Reused => return Err(reused()),
+        Claim::InFlight => return Err(in_flight()),
+        Claim::Answered(answer) => return recall(&answer).map(replayed).ok_or_else(Problem::internal),
+    };
+    let response = match door.orders.checkout(&request.context(), &order_id, &checkout).await {
+        Ok(order) => {
+            let body = encode::order(&order, Some(door.orders.guest_token(&order)));
+            let location = format!("/api/orders/{}", order.id);
+            Response::json(201, &body).with_version(order.version).with_header("location", location)
+        }
+        Err(error) => Problem::from(error).into_response(request.trace_parent()),
+    };
+    let answer = response.remembered.then(|| remember(&response));
+    door.orders.conclude(&name, &order_id, answer).await?;
+    Ok(response)
+}
+
+async fn get<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+    request.query(&[])?.finish()?;
+    let order = door.orders.get(request.param("id"), |order| owns(&door, &request, order)).await?;
+    Ok(respond(&order))
+}
+
+async fn cancel<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+    let body = if request.body.is_empty() { b"{}" } else { request.body.as_slice() };
+    let mut fields = Fields::of_body(body)?;
+    let reason = fields.optional("reason", text(0, 500));
+    let reason = fields.finish(Some(reason))?;
+    let order = door.orders.get(request.param("id"), |order| owns(&door, &request, order)).await?;
+    if let Some(version) = request.if_match()
+        && version != order.version
+    {
+        return Err(Problem::business(412, "version_conflict", "It was changed in the meantime; read it again."));
+    }
+    Ok(respond(&door.orders.cancel(&request.context(), order, reason).await?))
+}
+
+async fn sweep<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+    let looked_at = door.orders.sweep(&Context::system(request.trace_parent())).await?;
+    Ok(Response::json(200, &json!({ "looked_at": looked_at })))
+}
+
+/// A guest owns an order by its token; staff see all.
+fn owns<D: Database, N: Needs>(door: &Door<D, N>, request: &Request, order: &Order) -> bool {
+    let token = request.header("x-order-token");
+    request.has_role(Role::Staff) || token.is_some_and(|token| door.orders.opens(order, token))
+}
+
+fn respond(order: &Order) -> Response {
+    Response::json(200, &encode::order(order, None)).with_version(order.version)
+}
+
+impl From<OrderError> for Problem {
+    fn from(error: OrderError) -> Self {
+        let cart_line = |place: usize, code: &str, detail: &str| {
+            vec![FieldProblem { field: format!("cart.items[{place}]"), code: code.into(), detail: detail.into() }]
+        };
+        match error {
+            OrderError::NotFound => Self::not_found("order"),
+            OrderError::CartNotFound => Self::not_found("cart"),
+            OrderError::CartCompleted(order) => {
+                Self::business(409, "cart_completed", "This cart already is an order.").with("order_id", order.as_str())
+            }
+            OrderError::Unpriceable(Unpriceable::Empty) => Self::invalid(vec![FieldProblem {
+                field: "cart_id".into(),
+                code: "empty_cart".into(),
+                detail: "the cart is empty".into(),
+            }]),
+            OrderError::Unpriceable(Unpriceable::NotSold(place)) => {
+                Self::invalid(cart_line(place, "not_sold", "this product is no longer sold"))
+            }
+            OrderError::Unpriceable(Unpriceable::OtherCurrency(place)) => {
+                Self::invalid(cart_line(place, "currency_mismatch", "this product is now sold in another currency"))
+            }
+            OrderError::Unpriceable(Unpriceable::Overflow) => {
+                Self::business(422, "amount_overflow", "The sum is larger than any amount can be.")
+            }
+            OrderError::PriceChanged { expected, total } => {
+                Self::business(409, "price_changed", "A price has moved since the cart was shown.")
+                    .with("expected_total", localmart_guest::door::decode::money_json(expected))
+                    .with("total", localmart_guest::door::decode::money_json(total))
+            }
+            OrderError::Failed(failure) => encode::failure(&failure),
+            OrderError::IllegalTransition(from, to) => Self::business(
+                409,
+                "illegal_transition",
+                format!("An order that is {} cannot become {}.", from.name(), Status::name(to)),
+            ),
+            OrderError::Busy => in_flight_elsewhere(),
+            OrderError::Need(error) => {
+                localmart_guest::log::write(localmart_guest::log::Level::Error, "", &error.to_string(), &[]);
+                Self::unavailable()
+            }
+            OrderError::Sql(error) => error.into(),
+        }
+    }
+}
+
+fn in_flight_elsewhere() -> Problem {
+    Problem::unavailable()
+}

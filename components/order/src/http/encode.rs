@@ -1,0 +1,80 @@
+//! Orders and failures as clients see them.
+
+use crate::domain::{Failure, Item, Order, ShortLine, Step};
+use crate::store::rows::address_json;
+use localmart_guest::door::decode::money_json;
+use localmart_guest::door::{FieldProblem, Problem};
+use localmart_guest::kernel::Money;
+use serde_json::{Value, json};
+
+/// The body of an order; the guest's token only in the answer to the checkout itself.
+pub(crate) fn order(order: &Order, guest_token: Option<String>) -> Value {
+    let totals = &order.totals;
+    let mut body = json!({
+        "id": order.id.as_str(),
+        "number": order.number,
+        "status": order.status.name(),
+        "status_history": order.history.iter().map(step).collect::<Vec<_>>(),
+        "email": order.email,
+        "items": order.items.iter().map(item).collect::<Vec<_>>(),
+        "subtotal": money_json(totals.subtotal),
+        "discount_total": money_json(totals.discount),
+        "shipping_total": money_json(totals.shipping),
+        "tax_total": money_json(totals.tax),
+        "total": money_json(totals.total),
+        "currency": totals.total.currency().code(),
+        "shipping_address": address_json(&order.shipping_address),
+        "billing_address": address_json(&order.billing_address),
+        "version": order.version,
+        "created_at": order.created_at.to_string(),
+        "updated_at": order.updated_at.to_string(),
+    });
+    if let Some(object) = body.as_object_mut() {
+        if let Some((id, status)) = &order.payment {
+            object.insert("payment".into(), json!({ "id": id.as_str(), "status": status }));
+        }
+        if let Some(token) = guest_token {
+            object.insert("guest_token".into(), json!(token));
+        }
+    }
+    body
+}
+
+fn step(step: &Step) -> Value {
+    let mut value = json!({ "status": step.status.name(), "at": step.at.to_string() });
+    if let (Some(reason), Some(object)) = (&step.reason, value.as_object_mut()) {
+        object.insert("reason".into(), json!(reason));
+    }
+    value
+}
+
+fn item(item: &Item) -> Value {
+    let zero = money_json(Money::zero(item.unit_price.currency()));
+    json!({
+        "product_id": item.product_id.as_str(),
+        "sku": item.sku,
+        "name": item.name,
+        "unit_price": money_json(item.unit_price),
+        "quantity": item.quantity,
+        "line_total": money_json(item.line_total),
+        "discount": zero,
+        "tax": zero,
+    })
+}
+
+/// Why a checkout came to nothing.
+pub(crate) fn failure(failure: &Failure) -> Problem {
+    match failure {
+        Failure::Declined(words) => Problem::business(402, "payment_declined", words.clone()),
+        Failure::CartChanged => Problem::business(409, "cart_changed", "The cart was changed during checkout; look at it again."),
+        Failure::Insufficient(short) => {
+            let line = |line: &ShortLine| FieldProblem {
+                field: format!("items.{}", line.product_id),
+                code: "insufficient_stock".into(),
+                detail: format!("{} asked for, {} available", line.requested, line.available),
+            };
+            Problem::business(409, "insufficient_stock", "There is not enough stock; nothing was charged.")
+                .with_errors(short.iter().map(line).collect())
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Orders. In reading order: [`domain`] (an order, its status graph, what it needs of others), [`service`] (what can be
+//! asked for; the saga), [`store`] (SQL), [`http`] (REST door), [`contract`] (WIT door), [`links`] (the other services).
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may stop at once"
+    )
+)]
+#![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a component has callers"))]
+
+mod contract;
+mod domain;
+mod http;
+mod links;
+mod service;
+mod store;
+#[cfg(test)]
+mod tests;
+
+#[cfg(target_arch = "wasm32")]
+localmart_guest::door!(http::OrderDoor<localmart_guest::sql::SqliteDatabase, links::Linked>);

@@ -1,0 +1,157 @@
+//! The other services over their links, in order's own words.
+
+use crate::contract::bindings::localmart::{cart::cart, catalog::catalog, inventory::inventory, payment::payment};
+use crate::domain::ShortLine;
+use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product};
+use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
+use localmart_guest::wit::Context;
+
+/// All four, over WIT.
+#[derive(Default)]
+pub(crate) struct Linked;
+
+impl Needs for Linked {
+    async fn products(&self, context: &Context, ids: &[Id]) -> Need<Vec<Product>> {
+        let ids = ids.iter().map(Id::to_string).collect();
+        let products = catalog::get_products(context.clone(), ids).await?;
+        products.into_iter().map(product).collect()
+    }
+
+    async fn cart(&self, context: &Context, id: &Id) -> Need<CartSnapshot> {
+        snapshot(cart::get(context.clone(), id.to_string()).await?)
+    }
+
+    async fn complete_cart(&self, context: &Context, id: &Id, order: &Id, version: u64) -> Need<()> {
+        Ok(cart::complete(context.clone(), id.to_string(), order.to_string(), version).await?)
+    }
+
+    async fn reopen_cart(&self, context: &Context, id: &Id, order: &Id) -> Need<()> {
+        Ok(cart::reopen(context.clone(), id.to_string(), order.to_string()).await?)
+    }
+
+    async fn reserve(&self, context: &Context, order: &Id, lines: &[Line], until: Timestamp) -> Need<()> {
+        let line = |line: &Line| inventory::Line { product_id: line.product_id.to_string(), quantity: line.quantity };
+        let lines = lines.iter().map(line).collect();
+        Ok(inventory::reserve(context.clone(), order.to_string(), lines, until.unsigned_ms()).await?)
+    }
+
+    async fn confirm(&self, context: &Context, order: &Id) -> Need<()> {
+        Ok(inventory::confirm(context.clone(), order.to_string()).await?)
+    }
+
+    async fn release(&self, context: &Context, order: &Id) -> Need<()> {
+        Ok(inventory::release(context.clone(), order.to_string()).await?)
+    }
+
+    async fn restock(&self, context: &Context, order: &Id) -> Need<()> {
+        Ok(inventory::restock(context.clone(), order.to_string()).await?)
+    }
+
+    async fn authorize(&self, context: &Context, order: &Id, amount: Money, token: &str) -> Need<Payment> {
+        paid(payment::authorize(context.clone(), order.to_string(), amount.into(), token.to_owned()).await?)
+    }
+
+    async fn capture(&self, context: &Context, id: &Id) -> Need<Payment> {
+        paid(payment::capture(context.clone(), id.to_string()).await?)
+    }
+
+    async fn settle(&self, context: &Context, id: &Id) -> Need<Payment> {
+        paid(payment::settle(context.clone(), id.to_string()).await?)
+    }
+
+    async fn reverse(&self, context: &Context, order: &Id) -> Need<Option<Payment>> {
+        let found = match payment::find(context.clone(), order.to_string()).await {
+            Err(payment::Error::NotFound) => return Ok(None),
+            found => found?,
+        };
+        paid(payment::reverse(context.clone(), found.id).await?).map(Some)
+    }
+}
+
+fn broken() -> NeedError {
+    NeedError::Unavailable("a linked service answered something that is not valid".to_owned())
+}
+
+fn id(text: &str) -> Need<Id> {
+    Id::parse(text).ok_or_else(broken)
+}
+
+fn product(product: catalog::Product) -> Need<Product> {
+    Ok(Product {
+        id: id(&product.id)?,
+        sku: product.sku,
+        name: product.name,
+        price: Money::try_from(product.price).map_err(|_| broken())?,
+        published: product.published,
+    })
+}
+
+fn snapshot(cart: cart::Cart) -> Need<CartSnapshot> {
+    let line = |line: cart::Line| Ok(Line { product_id: id(&line.product_id)?, quantity: line.quantity });
+    Ok(CartSnapshot {
+        id: id(&cart.id)?,
+        currency: Currency::parse(&cart.currency).map_err(|_| broken())?,
+        lines: cart.lines.into_iter().map(line).collect::<Need<_>>()?,
+        order_id: cart.order_id.as_deref().map(id).transpose()?,
+        version: cart.version,
+    })
+}
+
+fn paid(payment: payment::Payment) -> Need<Payment> {
+    let status = match payment.status {
+        payment::Status::Pending => "pending",
+        payment::Status::Authorized => "authorized",
+        payment::Status::Captured => "captured",
+        payment::Status::PartiallyRefunded => "partially_refunded",
+        payment::Status::Refunded => "refunded",
+        payment::Status::Voided => "voided",
+        payment::Status::Failed => "failed",
+    };
+    Ok(Payment { id: id(&payment.id)?, status })
+}
+
+impl From<catalog::Error> for NeedError {
+    fn from(error: catalog::Error) -> Self {
+        match error {
+            catalog::Error::NotFound => Self::NotFound,
+            catalog::Error::Unavailable(reason) | catalog::Error::Other(reason) => Self::Unavailable(reason),
+        }
+    }
+}
+
+impl From<cart::Error> for NeedError {
+    fn from(error: cart::Error) -> Self {
+        match error {
+            cart::Error::NotFound => Self::NotFound,
+            cart::Error::Completed(order) => Id::parse(&order).map_or_else(broken, Self::CartCompleted),
+            cart::Error::Changed => Self::CartChanged,
+            cart::Error::Unavailable(reason) | cart::Error::Other(reason) => Self::Unavailable(reason),
+        }
+    }
+}
+
+impl From<inventory::Error> for NeedError {
+    fn from(error: inventory::Error) -> Self {
+        let line = |short: inventory::Shortage| {
+            Some(ShortLine { product_id: Id::parse(&short.product_id)?, requested: short.requested, available: short.available })
+        };
+        match error {
+            inventory::Error::Insufficient(short) => Self::Insufficient(short.into_iter().filter_map(line).collect()),
+            inventory::Error::ReservationLost => Self::ReservationLost,
+            inventory::Error::Unavailable(reason) | inventory::Error::Other(reason) => Self::Unavailable(reason),
+        }
+    }
+}
+
+impl From<payment::Error> for NeedError {
+    fn from(error: payment::Error) -> Self {
+        match error {
+            payment::Error::Declined(words) => Self::Declined(words),
+            payment::Error::NoAnswer(pending) => paid(pending).map_or_else(|error| error, Self::NoAnswer),
+            payment::Error::NotFound => Self::NotFound,
+            payment::Error::IllegalState(_) => Self::PaymentOver,
+            payment::Error::Exceeds(_) => Self::Unavailable("the payment has another amount".to_owned()),
+            payment::Error::Unavailable(reason) | payment::Error::Other(reason) => Self::Unavailable(reason),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What can be asked of orders. [`saga`] is checkout and its undoing; here are the verbs around it.
+
+pub(crate) mod saga;
+
+use crate::domain::needs::{NeedError, Needs};
+use crate::domain::status::Status;
+use crate::domain::{Checkout, Failure, Order, Unpriceable, itemise, number};
+use crate::store::{Claim, Inserted, Store};
+use localmart_guest::kernel::{Id, Money};
+use localmart_guest::ports::Ports;
+use localmart_guest::sql::{Database, SqlError};
+use localmart_guest::token::{capability, is_capability};
+use localmart_guest::wit::Context;
+use localmart_guest::point;
+use std::time::Duration;
+
+/// How long whoever works on an order may be silent before somebody else may take over, in milliseconds.
+pub(crate) const LEASE_MS: i64 = 5_000;
+/// How often a cart that changes under a checkout is read again.
+const CART_ATTEMPTS: u32 = 5;
+/// How long a cancellation waits for a checkout that is under way.
+const CANCEL_WAIT: Duration = Duration::from_secs(4);
+/// How often it looks.
+const CANCEL_LOOK: Duration = Duration::from_millis(20);
+/// How many unfinished orders one sweep looks at.
+const SWEEP_ORDERS: u32 = 50;
+
+/// Why a verb was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum OrderError {
+    #[error("there is no such order")]
+    NotFound,
+    #[error("there is no such cart")]
+    CartNotFound,
+    #[error("the cart already is order {0}")]
+    CartCompleted(Id),
+    #[error("the cart cannot be ordered as it is")]
+    Unpriceable(Unpriceable),
+    #[error("the total is not what was expected")]
+    PriceChanged { expected: Money, total: Money },
+    #[error("the order failed")]
+    Failed(Box<Failure>),
+    #[error("an order that is {} cannot become {}", .0.name(), .1.name())]
+    IllegalTransition(Status, Status),
+    #[error("somebody else works on the order")]
+    Busy,
+    #[error(transparent)]
+    Need(#[from] NeedError),
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+type Result<T> = std::result::Result<T, OrderError>;
+
+/// Durations and keys from the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) reservation_ttl_ms: i64,
+    pub(crate) reconcile_after_ms: i64,
+    pub(crate) idempotency_ttl_ms: i64,
+    pub(crate) order_token_key: String,
+}
+
+/// Orders.
+pub(crate) struct Orders<D, N> {
+    store: Store<D>,
+    needs: N,
+    ports: Ports,
+    settings: Settings,
+}
+
+impl<D: Database, N: Needs> Orders<D, N> {
+    pub(crate) fn new(database: D, needs: N, ports: Ports, settings: Settings) -> Self {
+        Self { store: Store::new(database), needs, ports, settings }
+    }
+
+    /// The order, for whoever may see it.
+    pub(crate) async fn get(&self, id: &str, may_see: impl FnOnce(&Order) -> bool) -> Result<Order> {
+        let id = Id::parse(id).ok_or(OrderError::NotFound)?;
+        let order = self.store.order(&id).await?;
+        order.filter(may_see).ok_or(OrderError::NotFound)
+    }
+
+    /// The capability that a guest gets for an order.
+    pub(crate) fn guest_token(&self, order: &Order) -> String {
+        capability(&self.settings.order_token_key, order.id.as_str())
+    }
+
+    /// Whether this is the capability of the order.
+    pub(crate) fn opens(&self, order: &Order, token: &str) -> bool {
+        is_capability(&self.settings.order_token_key, order.id.as_str(), token)
+    }
+
+    /// Takes an idempotency key, or says what it already stands for.
+    pub(crate) async fn claim(&self, name: &str, print: &str) -> Result<Claim> {
+        let now = self.ports.now();
+        let (lease, end) = (now.plus_ms(LEASE_MS), now.plus_ms(self.settings.idempotency_ttl_ms));
+        Ok(self.store.claim(name, print, &self.ports.new_id(), now, lease, end).await?)
+    }
+
+    /// Remembers the answer of a key, or gives the key back if there is none to remember.
+    pub(crate) async fn conclude(&self, name: &str, order_id: &Id, answer: Option<String>) -> Result<()> {
+        match answer {
+            Some(answer) => Ok(self.store.remember(name, order_id, &answer).await?),
+            None => Ok(self.store.give_back(name, order_id).await?),
+        }
+    }
+
+    /// Makes the order with this id of a cart, or resumes it.
+    pub(crate) async fn checkout(&self, context: &Context, id: &Id, checkout: &Checkout) -> Result<Order> {
+        for _ in 0..CART_ATTEMPTS {
+            let written = match self.store.order(id).await? {
+                Some(order) => self.leased(order).await,
+                None => self.write_order(context, id, checkout).await,
+            };
+            let advanced = match written {
+                Ok(order) => self.advance(context, order).await,
+                Err(error) => Err(error),
+            };
+            match advanced {
+                Err(OrderError::Need(NeedError::CartChanged)) => self.store.forget(id).await?,
+                Err(OrderError::Need(NeedError::CartCompleted(other))) => {
+                    self.store.forget(id).await?;
+                    return Err(OrderError::CartCompleted(other));
+                }
+                other => return other,
+            }
+        }
+        Err(OrderError::Busy)
+    }
+
+    /// Prices the cart and writes the order; nothing outside of our own database happens.
+    async fn write_order(&self, context: &Context, id: &Id, checkout: &Checkout) -> Result<Order> {
+        let cart = self.needs.cart(context, &checkout.cart_id).await.map_err(|error| match error {
+            NeedError::NotFound => OrderError::CartNotFound,
+            other => other.into(),
+        })?;
+        if let Some(other) = cart.order_id.as_ref().filter(|other| *other != id) {
+            let alive = self.store.order(other).await?.is_none_or(|order| order.status != Status::Failed);
+            if alive {
+                return Err(OrderError::CartCompleted(other.clone()));
+            }
+            // The attempt before failed and died before it gave the cart back.
+            self.needs.reopen_cart(&context.as_system(), &cart.id, other).await?;
+            return Err(OrderError::Need(NeedError::CartChanged));
+        }
+        let ids: Vec<Id> = cart.lines.iter().map(|line| line.product_id.clone()).collect();
+        let products = self.needs.products(context, &ids).await?;
+        let (items, totals) = itemise(&cart, &products).map_err(OrderError::Unpriceable)?;
+        if let Some(expected) = checkout.expected_total.filter(|expected| *expected != totals.total) {
+            return Err(OrderError::PriceChanged { expected, total: totals.total });
+        }
+        let now = self.ports.now();
+        let order = Order {
+            id: id.clone(),
+            number: number(id),
+            cart_id: cart.id,
+            cart_version: cart.version,
+            status: Status::Pending,
+            email: checkout.email.clone(),
+            items,
+            totals,
+            shipping_address: checkout.shipping_address.clone(),
+            billing_address: checkout.billing_address.clone(),
+            payment: None,
+            payment_token: Some(checkout.payment_token.clone()),
+            failure: None,
+            cancelling: false,
+            cancel_reason: None,
+            reserve_until: now.plus_ms(self.settings.reservation_ttl_ms),
+            history: Vec::new(),
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        match self.store.insert(&order, now.plus_ms(LEASE_MS)).await? {
+            Inserted::Done => {}
+            Inserted::CartTaken(other) => return Err(OrderError::CartCompleted(other)),
+        }
+        point("order.created").await;
+        self.store.order(id).await?.ok_or(OrderError::Busy)
+    }
+
+    /// Calls an order off: the money goes back, the stock too.
+    pub(crate) async fn cancel(&self, context: &Context, order: Order, reason: Option<String>) -> Result<Order> {
+        if !order.status.may_become(Status::Cancelled) {
+            return Err(OrderError::IllegalTransition(order.status, Status::Cancelled));
+        }
+        let give_up = self.ports.now().plus_ms(i64::try_from(CANCEL_WAIT.as_millis()).unwrap_or(i64::MAX));
+        while !self.lease(&order.id).await? {
+            if self.ports.now() > give_up {
+                return Err(OrderError::Busy);
+            }
+            self.ports.sleep(CANCEL_LOOK).await;
+        }
+        let order = self.store.order(&order.id).await?.ok_or(OrderError::NotFound)?;
+        if !order.status.may_become(Status::Cancelled) {
+            self.store.unlease(&order.id).await?;
+            return Err(OrderError::IllegalTransition(order.status, Status::Cancelled));
+        }
+        self.store.ask_cancel(&order.id, reason.as_deref(), self.ports.now()).await?;
+        point("order.cancelling").await;
+        let order = self.store.order(&order.id).await?.ok_or(OrderError::NotFound)?;
+        self.advance(context, order).await
+    }
+
+    /// Goes on with what somebody left unfinished, and forgets old keys; returns how many orders were looked at.
+    pub(crate) async fn sweep(&self, context: &Context) -> Result<usize> {
+        let now = self.ports.now();
+        self.store.forget_keys(now).await?;
+        let unfinished = self.store.unfinished(now, SWEEP_ORDERS).await?;
+        for id in &unfinished {
+            if !self.lease(id).await? {
+                continue;
+            }
+            let Some(order) = self.store.order(id).await? else { continue };
+            match self.advance(context, order.clone()).await {
+                Err(OrderError::Need(NeedError::CartChanged | NeedError::CartCompleted(_))) => {
+                    self.fail(context, order, Failure::CartChanged).await?;
+                }
+                Err(OrderError::Need(NeedError::Unavailable(_)) | OrderError::Sql(_)) => {
+                    // The next sweep tries again; it need not be the very next one.
+                    self.store.put_off(id, now.plus_ms(LEASE_MS)).await?;
+                }
+                _ => {}
+            }
+        }
+        Ok(unfinished.len())
+    }
+
+    async fn lease(&self, id: &Id) -> Result<bool> {
+        let now = self.ports.now();
+        Ok(self.store.lease(id, now, now.plus_ms(LEASE_MS)).await?)
+    }
+
+    async fn leased(&self, order: Order) -> Result<Order> {
+        if order.status != Status::Pending || self.lease(&order.id).await? {
+            return self.store.order(&order.id).await?.ok_or(OrderError::NotFound);
+        }
+        Err(OrderError::Busy)
+    }
+}

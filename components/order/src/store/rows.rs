@@ -1,0 +1,190 @@
+//! Orders as columns, and back.
+
+use crate::domain::status::Status;
+use crate::domain::{Address, Failure, Item, Order, ShortLine, Step, Totals};
+use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
+use localmart_guest::params;
+use localmart_guest::sql::{Row, SqlError, Value};
+use serde_json::json;
+
+pub(super) const COLUMNS: &str = "id, number, cart_id, cart_version, status, email, currency, subtotal, discount_total, \
+     shipping_total, tax_total, total, shipping_address, billing_address, payment_id, payment_status, payment_token, \
+     failure, failure_detail, cancelling, cancel_reason, reserve_until, version, created_at, updated_at";
+
+pub(super) const INSERT: &str = "INSERT INTO orders (id, number, cart_id, cart_version, status, email, currency, subtotal, \
+     discount_total, shipping_total, tax_total, total, shipping_address, billing_address, payment_id, payment_status, \
+     payment_token, failure, failure_detail, cancelling, cancel_reason, reserve_until, lease_until, next_try_at, version, \
+     created_at, updated_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), \
+     CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), \
+     CAST($11 AS BIGINT), CAST($12 AS BIGINT), CAST($13 AS TEXT), CAST($14 AS TEXT), NULL, NULL, CAST($15 AS TEXT), NULL, NULL, 0, \
+     NULL, CAST($16 AS BIGINT), CAST($17 AS BIGINT), 0, CAST($18 AS BIGINT), CAST($19 AS BIGINT), CAST($20 AS BIGINT)) \
+     ON CONFLICT DO NOTHING";
+
+pub(super) const INSERT_ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, sku, name, unit_price, \
+     quantity, line_total) VALUES (CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS TEXT), \
+     CAST($5 AS TEXT), CAST($6 AS BIGINT), CAST($7 AS BIGINT), CAST($8 AS BIGINT))";
+
+pub(super) fn columns(order: &Order, lease: Timestamp) -> Vec<Value> {
+    let totals = &order.totals;
+    let columns: &[Value] = params![
+        &order.id,
+        order.number.as_str(),
+        &order.cart_id,
+        order.cart_version,
+        order.status.name(),
+        order.email.as_str(),
+        totals.total.currency().code(),
+        totals.subtotal.amount(),
+        totals.discount.amount(),
+        totals.shipping.amount(),
+        totals.tax.amount(),
+        totals.total.amount(),
+        address_text(&order.shipping_address),
+        address_text(&order.billing_address),
+        order.payment_token.clone(),
+        order.reserve_until,
+        lease,
+        order.version,
+        order.created_at,
+        order.updated_at,
+    ];
+    columns.to_vec()
+}
+
+pub(super) fn item_columns(order: &Id, position: usize, item: &Item) -> Vec<Value> {
+    let position = u32::try_from(position).unwrap_or(u32::MAX);
+    let columns: &[Value] = params![
+        order,
+        position,
+        &item.product_id,
+        item.sku.as_str(),
+        item.name.as_str(),
+        item.unit_price.amount(),
+        item.quantity,
+        item.line_total.amount(),
+    ];
+    columns.to_vec()
+}
+
+pub(super) fn failure_columns(failure: &Failure) -> (&'static str, String) {
+    match failure {
+        Failure::Declined(words) => ("payment_declined", words.clone()),
+        Failure::CartChanged => ("cart_changed", String::new()),
+        Failure::Insufficient(short) => {
+            let line = |line: &ShortLine| json!([line.product_id.as_str(), line.requested, line.available]);
+            ("insufficient_stock", json!(short.iter().map(line).collect::<Vec<_>>()).to_string())
+        }
+    }
+}
+
+fn failure(code: &str, detail: String) -> Option<Failure> {
+    match code {
+        "payment_declined" => Some(Failure::Declined(detail)),
+        "cart_changed" => Some(Failure::CartChanged),
+        "insufficient_stock" => {
+            let short: Vec<(String, u32, u64)> = serde_json::from_str(&detail).ok()?;
+            let line = |(id, requested, available): (String, u32, u64)| {
+                Some(ShortLine { product_id: Id::parse(&id)?, requested, available })
+            };
+            short.into_iter().map(line).collect::<Option<_>>().map(Failure::Insufficient)
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, SqlError> {
+    let currency = Currency::parse(&row.text(6)?).map_err(|_| broken("currency"))?;
+    let money = |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| broken("amount"));
+    let payment = match (row.maybe_text(14)?, row.maybe_text(15)?) {
+        (Some(id), Some(status)) => Some((Id::parse(&id).ok_or_else(|| broken("payment"))?, status)),
+        _ => None,
+    };
+    let failure = match row.maybe_text(17)? {
+        Some(code) => Some(failure(&code, row.maybe_text(18)?.unwrap_or_default()).ok_or_else(|| broken("failure"))?),
+        None => None,
+    };
+    Ok(Order {
+        id: row.id(0)?,
+        number: row.text(1)?,
+        cart_id: row.id(2)?,
+        cart_version: row.unsigned(3)?,
+        status: status(&row.text(4)?)?,
+        email: row.text(5)?,
+        items: items.iter().map(|row| item(row, currency)).collect::<Result<_, _>>()?,
+        totals: Totals { subtotal: money(7)?, discount: money(8)?, shipping: money(9)?, tax: money(10)?, total: money(11)? },
+        shipping_address: address(&row.text(12)?)?,
+        billing_address: address(&row.text(13)?)?,
+        payment,
+        payment_token: row.maybe_text(16)?,
+        failure,
+        cancelling: row.boolean(19)?,
+        cancel_reason: row.maybe_text(20)?,
+        reserve_until: row.time(21)?,
+        history: history.iter().map(step).collect::<Result<_, _>>()?,
+        version: row.unsigned(22)?,
+        created_at: row.time(23)?,
+        updated_at: row.time(24)?,
+    })
+}
+
+fn item(row: &Row, currency: Currency) -> Result<Item, SqlError> {
+    let money = |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| broken("amount"));
+    Ok(Item {
+        product_id: row.id(0)?,
+        sku: row.text(1)?,
+        name: row.text(2)?,
+        unit_price: money(3)?,
+        quantity: u32::try_from(row.unsigned(4)?).map_err(|_| broken("quantity"))?,
+        line_total: money(5)?,
+    })
+}
+
+fn step(row: &Row) -> Result<Step, SqlError> {
+    Ok(Step { status: status(&row.text(0)?)?, at: row.time(1)?, reason: row.maybe_text(2)? })
+}
+
+fn status(text: &str) -> Result<Status, SqlError> {
+    Status::parse(text).ok_or_else(|| broken("status"))
+}
+
+fn broken(what: &str) -> SqlError {
+    SqlError::Failed(format!("an order's {what} is not valid"))
+}
+
+/// An address as the JSON that is stored and shown.
+pub(crate) fn address_json(address: &Address) -> serde_json::Value {
+    let mut value = json!({
+        "name": address.name,
+        "line1": address.line1,
+        "city": address.city,
+        "postal_code": address.postal_code,
+        "country": address.country,
+    });
+    if let Some(object) = value.as_object_mut() {
+        for (name, text) in [("line2", &address.line2), ("region", &address.region)] {
+            if let Some(text) = text {
+                object.insert(name.to_owned(), json!(text));
+            }
+        }
+    }
+    value
+}
+
+fn address_text(address: &Address) -> String {
+    address_json(address).to_string()
+}
+
+fn address(text: &str) -> Result<Address, SqlError> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|_| broken("address"))?;
+    let maybe = |name: &str| value.get(name).and_then(|text| text.as_str()).map(str::to_owned);
+    let field = |name: &str| maybe(name).ok_or_else(|| broken("address"));
+    Ok(Address {
+        name: field("name")?,
+        line1: field("line1")?,
+        line2: maybe("line2"),
+        city: field("city")?,
+        region: maybe("region"),
+        postal_code: field("postal_code")?,
+        country: field("country")?,
+    })
+}

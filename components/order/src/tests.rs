@@ -1,0 +1,201 @@
+//! Order's rules, statements and saga, on rusqlite and with the other services played by a small stage.
+
+mod stage;
+
+use crate::domain::needs::NeedError;
+use crate::domain::status::{ALL, Status};
+use crate::domain::{Failure, Unpriceable, number};
+use crate::service::OrderError;
+use crate::store::Claim;
+use localmart_guest::kernel::money::MAX_AMOUNT;
+use localmart_guest::wit::Context;
+use localmart_testkit::now;
+use stage::Stage;
+
+#[test]
+fn a_checkout_takes_money_and_stock_once() {
+    let stage = Stage::new(1999, 5);
+    let order = stage.checkout("tok_visa").unwrap();
+    assert_eq!((order.status, order.totals.total.amount()), (Status::Paid, 3998));
+    let statuses: Vec<Status> = order.history.iter().map(|step| step.status).collect();
+    assert_eq!(statuses, [Status::Pending, Status::Paid]);
+    assert_eq!(stage.seen(), (3, 0, 3998, 0));
+    assert_eq!(order.payment_token, None);
+    assert_eq!(stage.again(&order.id).unwrap(), order);
+    assert_eq!(stage.seen(), (3, 0, 3998, 0));
+}
+
+#[test]
+fn every_step_may_die_and_is_run_again() {
+    for step in 0..12 {
+        let stage = Stage::new(1999, 5);
+        stage.die_after(step);
+        let id = stage.world.ports().new_id();
+        if stage.run(&id, "tok_visa").is_ok() {
+            assert!(step >= 5, "the stage has at least five steps");
+            break;
+        }
+        stage.live();
+        // At once with the same key: the lease of the dead has to lapse first.
+        stage.world.advance_ms(6_000);
+        let order = stage.run(&id, "tok_visa").unwrap_or_else(|error| panic!("step {step}: {error}"));
+        assert_eq!((order.status, stage.seen()), (Status::Paid, (3, 0, 3998, 0)), "step {step}");
+    }
+}
+
+#[test]
+fn the_sweep_finishes_what_nobody_asks_for_again() {
+    for step in 0..6 {
+        let stage = Stage::new(1999, 5);
+        stage.die_after(step);
+        let id = stage.world.ports().new_id();
+        let written = stage.run(&id, "tok_visa").is_err();
+        stage.live();
+        stage.world.advance_ms(12_000);
+        now(stage.orders.sweep(&Context::system(""))).unwrap();
+        let order = now(stage.orders.get(id.as_str(), |_| true));
+        match order {
+            Ok(order) => assert_eq!((order.status, stage.seen()), (Status::Paid, (3, 0, 3998, 0)), "step {step}"),
+            // It died before anything was written.
+            Err(error) => assert_eq!((written, error, stage.seen()), (true, OrderError::NotFound, (5, 0, 0, 0))),
+        }
+    }
+}
+
+#[test]
+fn a_refused_card_leaves_nothing_behind_but_a_failed_order() {
+    let stage = Stage::new(1999, 5);
+    let declined = Failure::Declined("no".into());
+    assert_eq!(stage.checkout("tok_declined"), Err(OrderError::Failed(Box::new(declined))));
+    assert_eq!(stage.seen(), (5, 0, 0, 0));
+    assert_eq!(stage.cart_order(), None);
+    assert_eq!(stage.checkout("tok_visa").unwrap().status, Status::Paid);
+}
+
+#[test]
+fn too_little_stock_charges_nothing() {
+    let stage = Stage::new(1999, 1);
+    let error = stage.checkout("tok_visa").unwrap_err();
+    assert!(matches!(error, OrderError::Failed(failure) if matches!(&*failure, Failure::Insufficient(short) if short[0].available == 1)));
+    assert_eq!(stage.seen(), (1, 0, 0, 0));
+}
+
+#[test]
+fn a_cart_is_one_order_whatever_the_keys() {
+    let stage = Stage::new(1999, 5);
+    let order = stage.checkout("tok_visa").unwrap();
+    assert_eq!(stage.checkout("tok_visa"), Err(OrderError::CartCompleted(order.id.clone())));
+    assert_eq!(stage.seen(), (3, 0, 3998, 0));
+}
+
+#[test]
+fn a_silent_provider_leaves_the_order_pending_until_it_is_settled() {
+    let stage = Stage::new(1999, 5);
+    let order = stage.checkout("tok_timeout").unwrap();
+    assert_eq!((order.status, stage.seen()), (Status::Pending, (5, 2, 0, 0)));
+    now(stage.orders.sweep(&Context::system(""))).unwrap();
+    assert_eq!(stage.again(&order.id).unwrap().status, Status::Pending);
+    stage.world.advance_ms(61_000);
+    now(stage.orders.sweep(&Context::system(""))).unwrap();
+    assert_eq!((stage.again(&order.id).unwrap().status, stage.seen()), (Status::Paid, (3, 0, 3998, 0)));
+}
+
+#[test]
+fn cancelling_gives_money_and_stock_back_once() {
+    for token in ["tok_visa", "tok_timeout"] {
+        let stage = Stage::new(1999, 5);
+        let order = stage.checkout(token).unwrap();
+        let cancelled = now(stage.orders.cancel(&Context::system(""), order, Some("too late".into()))).unwrap();
+        assert_eq!(cancelled.status, Status::Cancelled);
+        assert_eq!(cancelled.history.last().unwrap().reason.as_deref(), Some("too late"));
+        let (on_hand, reserved, taken, given_back) = stage.seen();
+        assert_eq!((on_hand, reserved, taken), (5, 0, given_back), "{token}");
+        let again = now(stage.orders.cancel(&Context::system(""), cancelled, None));
+        assert_eq!(again, Err(OrderError::IllegalTransition(Status::Cancelled, Status::Cancelled)));
+        stage.world.advance_ms(61_000);
+        now(stage.orders.sweep(&Context::system(""))).unwrap();
+        assert_eq!(stage.seen(), (on_hand, reserved, taken, given_back));
+    }
+}
+
+#[test]
+fn a_half_done_cancellation_is_finished_by_the_sweep() {
+    let stage = Stage::new(1999, 5);
+    let order = stage.checkout("tok_visa").unwrap();
+    let id = order.id.clone();
+    stage.die_after(1);
+    assert!(now(stage.orders.cancel(&Context::system(""), order, None)).is_err());
+    stage.live();
+    stage.world.advance_ms(6_000);
+    now(stage.orders.sweep(&Context::system(""))).unwrap();
+    assert_eq!(stage.again(&id).unwrap().status, Status::Cancelled);
+    assert_eq!(stage.seen(), (5, 0, 3998, 3998));
+}
+
+#[test]
+fn prices_are_the_catalogs_and_a_surprise_is_told() {
+    let stage = Stage::new(1999, 5);
+    stage.set_price(2499);
+    assert!(matches!(stage.checkout_expecting(3998), Err(OrderError::PriceChanged { .. })));
+    assert_eq!(stage.checkout_expecting(4998).unwrap().totals.total.amount(), 4998);
+    let stage = Stage::new(MAX_AMOUNT, 5);
+    assert_eq!(stage.checkout("tok_visa"), Err(OrderError::Unpriceable(Unpriceable::Overflow)));
+}
+
+#[test]
+fn a_cart_that_changes_meanwhile_is_read_again() {
+    let stage = Stage::new(1999, 5);
+    stage.change_cart_once();
+    let order = stage.checkout("tok_visa").unwrap();
+    assert_eq!(order.items[0].quantity, 3);
+    assert_eq!(stage.seen(), (2, 0, 5997, 0));
+}
+
+#[test]
+fn an_unavailable_service_changes_nothing_that_a_retry_does_not_mend() {
+    let stage = Stage::new(1999, 5);
+    stage.die_after(2);
+    let id = stage.world.ports().new_id();
+    assert!(matches!(stage.run(&id, "tok_visa"), Err(OrderError::Need(NeedError::Unavailable(_)))));
+    stage.live();
+    assert_eq!(stage.run(&id, "tok_visa").unwrap().status, Status::Paid);
+    assert_eq!(stage.seen(), (3, 0, 3998, 0));
+}
+
+#[test]
+fn a_key_stands_for_one_body_and_one_order() {
+    let stage = Stage::new(1999, 5);
+    let claim = |print: &str| now(stage.orders.claim("key", print)).unwrap();
+    let Claim::Run(id) = claim("a") else { panic!("not ours") };
+    assert_eq!(claim("a"), Claim::InFlight);
+    assert_eq!(claim("b"), Claim::Reused);
+    stage.world.advance_ms(5_001);
+    assert_eq!(claim("a"), Claim::Run(id.clone()));
+    now(stage.orders.conclude("key", &id, Some("answer".into()))).unwrap();
+    assert_eq!(claim("a"), Claim::Answered("answer".into()));
+    assert_eq!(claim("b"), Claim::Reused);
+    stage.world.advance_ms(24 * 3_600_000);
+    assert!(matches!(claim("b"), Claim::Run(other) if other != id));
+}
+
+#[test]
+fn the_status_graph_has_nine_edges() {
+    let legal: Vec<String> = ALL
+        .iter()
+        .flat_map(|(from, name)| ALL.iter().filter(|(to, _)| from.may_become(*to)).map(move |(_, to)| format!("{name}>{to}")))
+        .collect();
+    assert_eq!(
+        legal,
+        [
+            "pending>paid", "pending>failed", "pending>cancelled", "paid>cancelled", "paid>shipped", "shipped>delivered",
+            "delivered>return_requested", "return_requested>delivered", "return_requested>returned"
+        ]
+    );
+}
+
+#[test]
+fn numbers_are_readable_and_differ() {
+    let stage = Stage::new(1, 1);
+    let (a, b) = (number(&stage.world.ports().new_id()), number(&stage.world.ports().new_id()));
+    assert!(a.starts_with("LM-") && a.len() == 13 && a != b);
+}

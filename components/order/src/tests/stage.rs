@@ -1,0 +1,301 @@
+//! The other services, played small: one product, one cart, one till. Any step can be told to die.
+
+use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product};
+use crate::domain::{Address, Checkout, Order, ShortLine};
+use crate::service::{OrderError, Orders, Settings};
+use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
+use localmart_guest::wit::Context;
+use localmart_testkit::{TestDatabase, TestWorld, now};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Held,
+    Sold,
+    Back,
+}
+
+struct Play {
+    world: TestWorld,
+    cart: CartSnapshot,
+    changes_once: bool,
+    price: u64,
+    on_hand: u32,
+    reservations: BTreeMap<String, (u32, Held)>,
+    /// Payment id, status, captured, refunded; by order.
+    payments: BTreeMap<String, (Id, &'static str, u64, u64, u64)>,
+    /// How many calls still succeed.
+    lives: Option<u32>,
+}
+
+#[derive(Clone)]
+struct Actors(Rc<RefCell<Play>>);
+
+pub(super) struct Stage {
+    pub(super) world: TestWorld,
+    pub(super) orders: Orders<TestDatabase, Actors>,
+    play: Rc<RefCell<Play>>,
+}
+
+impl Stage {
+    /// A cart with two of a product of this price and stock.
+    pub(super) fn new(price: u64, stock: u32) -> Self {
+        let world = TestWorld::new();
+        let product = world.ports().new_id();
+        let cart = CartSnapshot {
+            id: world.ports().new_id(),
+            currency: Currency::USD,
+            lines: vec![Line { product_id: product, quantity: 2 }],
+            order_id: None,
+            version: 1,
+        };
+        let play = Rc::new(RefCell::new(Play {
+            world: world.clone(),
+            cart,
+            changes_once: false,
+            price,
+            on_hand: stock,
+            reservations: BTreeMap::new(),
+            payments: BTreeMap::new(),
+            lives: None,
+        }));
+        let settings = Settings {
+            reservation_ttl_ms: 900_000,
+            reconcile_after_ms: 60_000,
+            idempotency_ttl_ms: 86_400_000,
+            order_token_key: "key".into(),
+        };
+        let database = TestDatabase::new(&[include_str!("../../migrations/0001_orders.sql")]);
+        let orders = Orders::new(database, Actors(play.clone()), world.ports(), settings);
+        Self { world, orders, play }
+    }
+
+    pub(super) fn checkout(&self, token: &str) -> Result<Order, OrderError> {
+        self.run(&self.world.ports().new_id(), token)
+    }
+
+    pub(super) fn checkout_expecting(&self, total: u64) -> Result<Order, OrderError> {
+        let expected_total = Some(Money::new(total, Currency::USD).unwrap());
+        let checkout = Checkout { expected_total, ..self.form("tok_visa") };
+        now(self.orders.checkout(&Context::system(""), &self.world.ports().new_id(), &checkout))
+    }
+
+    pub(super) fn run(&self, id: &Id, token: &str) -> Result<Order, OrderError> {
+        now(self.orders.checkout(&Context::system(""), id, &self.form(token)))
+    }
+
+    pub(super) fn again(&self, id: &Id) -> Result<Order, OrderError> {
+        now(self.orders.get(id.as_str(), |_| true))
+    }
+
+    /// The next calls succeed, all after them fail, as if the process had died.
+    pub(super) fn die_after(&self, calls: u32) {
+        self.play.borrow_mut().lives = Some(calls);
+    }
+
+    pub(super) fn live(&self) {
+        self.play.borrow_mut().lives = None;
+    }
+
+    pub(super) fn set_price(&self, price: u64) {
+        self.play.borrow_mut().price = price;
+    }
+
+    /// Somebody adds a piece between reading the cart and completing it.
+    pub(super) fn change_cart_once(&self) {
+        self.play.borrow_mut().changes_once = true;
+    }
+
+    pub(super) fn cart_order(&self) -> Option<Id> {
+        self.play.borrow().cart.order_id.clone()
+    }
+
+    /// On hand, reserved, captured, refunded.
+    pub(super) fn seen(&self) -> (u32, u32, u64, u64) {
+        let play = self.play.borrow();
+        let reserved = play.reservations.values().filter(|(_, held)| *held == Held::Held).map(|(count, _)| count).sum();
+        let captured = play.payments.values().map(|payment| payment.3).sum();
+        let refunded = play.payments.values().map(|payment| payment.4).sum();
+        (play.on_hand, reserved, captured, refunded)
+    }
+
+    fn form(&self, token: &str) -> Checkout {
+        let address = Address {
+            name: "N".into(),
+            line1: "L".into(),
+            line2: None,
+            city: "C".into(),
+            region: None,
+            postal_code: "1".into(),
+            country: "US".into(),
+        };
+        Checkout {
+            cart_id: self.play.borrow().cart.id.clone(),
+            email: "a@b.c".into(),
+            shipping_address: address.clone(),
+            billing_address: address,
+            payment_token: token.into(),
+            expected_total: None,
+        }
+    }
+}
+
+impl Actors {
+    fn act<T>(&self, act: impl FnOnce(&mut Play) -> Need<T>) -> Need<T> {
+        let mut play = self.0.borrow_mut();
+        match &mut play.lives {
+            Some(0) => return Err(NeedError::Unavailable("dead".into())),
+            Some(lives) => *lives -= 1,
+            None => {}
+        }
+        act(&mut play)
+    }
+}
+
+impl Needs for Actors {
+    async fn products(&self, _: &Context, ids: &[Id]) -> Need<Vec<Product>> {
+        self.act(|play| {
+            let price = Money::new(play.price, Currency::USD).unwrap();
+            let product = |id: &Id| Product { id: id.clone(), sku: "S".into(), name: "N".into(), price, published: true };
+            Ok(ids.iter().map(product).collect())
+        })
+    }
+
+    async fn cart(&self, _: &Context, _: &Id) -> Need<CartSnapshot> {
+        self.act(|play| Ok(play.cart.clone()))
+    }
+
+    async fn complete_cart(&self, _: &Context, _: &Id, order: &Id, version: u64) -> Need<()> {
+        self.act(|play| {
+            if std::mem::take(&mut play.changes_once) {
+                play.cart.lines[0].quantity += 1;
+                play.cart.version += 1;
+            }
+            match &play.cart.order_id {
+                Some(known) if known == order => Ok(()),
+                Some(known) => Err(NeedError::CartCompleted(known.clone())),
+                None if play.cart.version != version => Err(NeedError::CartChanged),
+                None => {
+                    play.cart.order_id = Some(order.clone());
+                    play.cart.version += 1;
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    async fn reopen_cart(&self, _: &Context, _: &Id, order: &Id) -> Need<()> {
+        self.act(|play| {
+            if play.cart.order_id.as_ref() == Some(order) {
+                play.cart.order_id = None;
+                play.cart.version += 1;
+            }
+            Ok(())
+        })
+    }
+
+    async fn reserve(&self, _: &Context, order: &Id, lines: &[Line], _: Timestamp) -> Need<()> {
+        self.act(|play| {
+            if play.reservations.contains_key(order.as_str()) {
+                return Ok(());
+            }
+            let count = lines[0].quantity;
+            let reserved: u32 = play.reservations.values().filter(|(_, held)| *held == Held::Held).map(|(count, _)| count).sum();
+            if play.on_hand - reserved < count {
+                let available = u64::from(play.on_hand - reserved);
+                return Err(NeedError::Insufficient(vec![ShortLine { product_id: lines[0].product_id.clone(), requested: count, available }]));
+            }
+            play.reservations.insert(order.to_string(), (count, Held::Held));
+            Ok(())
+        })
+    }
+
+    async fn confirm(&self, _: &Context, order: &Id) -> Need<()> {
+        self.act(|play| match play.reservations.get_mut(order.as_str()) {
+            Some((_, Held::Sold)) => Ok(()),
+            Some((count, held @ Held::Held)) => {
+                *held = Held::Sold;
+                play.on_hand -= *count;
+                Ok(())
+            }
+            _ => Err(NeedError::ReservationLost),
+        })
+    }
+
+    async fn release(&self, _: &Context, order: &Id) -> Need<()> {
+        self.act(|play| {
+            if let Some((_, held @ Held::Held)) = play.reservations.get_mut(order.as_str()) {
+                *held = Held::Back;
+            }
+            Ok(())
+        })
+    }
+
+    async fn restock(&self, _: &Context, order: &Id) -> Need<()> {
+        self.act(|play| {
+            if let Some((count, held @ Held::Sold)) = play.reservations.get_mut(order.as_str()) {
+                *held = Held::Back;
+                play.on_hand += *count;
+            }
+            Ok(())
+        })
+    }
+
+    async fn authorize(&self, _: &Context, order: &Id, amount: Money, token: &str) -> Need<Payment> {
+        self.act(|play| {
+            let fresh = (play.world.ports().new_id(), "pending", amount.amount(), 0, 0);
+            let payment = play.payments.entry(order.to_string()).or_insert(fresh);
+            if payment.1 == "pending" {
+                payment.1 = match token {
+                    "tok_declined" => "failed",
+                    "tok_timeout" => return Err(NeedError::NoAnswer(Payment { id: payment.0.clone(), status: "pending" })),
+                    _ => "authorized",
+                };
+            }
+            match payment.1 {
+                "failed" => Err(NeedError::Declined("no".into())),
+                "voided" | "refunded" => Err(NeedError::PaymentOver),
+                status => Ok(Payment { id: payment.0.clone(), status }),
+            }
+        })
+    }
+
+    async fn capture(&self, _: &Context, id: &Id) -> Need<Payment> {
+        self.act(|play| {
+            let payment = play.payments.values_mut().find(|payment| payment.0 == *id).unwrap();
+            if payment.1 == "authorized" {
+                payment.1 = "captured";
+                payment.3 = payment.2;
+            }
+            Ok(Payment { id: id.clone(), status: payment.1 })
+        })
+    }
+
+    async fn settle(&self, _: &Context, id: &Id) -> Need<Payment> {
+        self.act(|play| {
+            let payment = play.payments.values_mut().find(|payment| payment.0 == *id).unwrap();
+            if payment.1 == "pending" {
+                payment.1 = "authorized";
+            }
+            Ok(Payment { id: id.clone(), status: payment.1 })
+        })
+    }
+
+    async fn reverse(&self, _: &Context, order: &Id) -> Need<Option<Payment>> {
+        self.act(|play| {
+            Ok(play.payments.get_mut(order.as_str()).map(|payment| {
+                match payment.1 {
+                    "pending" | "authorized" => payment.1 = "voided",
+                    "captured" => {
+                        payment.1 = "refunded";
+                        payment.4 = payment.3;
+                    }
+                    _ => {}
+                }
+                Payment { id: payment.0.clone(), status: payment.1 }
+            }))
+        })
+    }
+}

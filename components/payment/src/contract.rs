@@ -1,0 +1,101 @@
+//! The WIT door: how checkout holds, takes and returns money.
+
+use crate::domain::{Payment, Status};
+use crate::service::PaymentError;
+use bindings::exports::localmart::payment::payment::{Error, Payment as WitPayment, Status as WitStatus};
+
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from documented WIT")]
+mod bindings {
+    use localmart_guest::wit_bindgen;
+    wit_bindgen::generate!({
+        world: "localmart:payment/component@0.1.0",
+        path: ["../../wit/kernel", "../../wit/payment"],
+        runtime_path: "::localmart_guest::wit_bindgen::rt",
+        with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
+        generate_all,
+    });
+}
+
+#[cfg(target_arch = "wasm32")]
+mod component {
+    use super::bindings::exports::localmart::payment::payment::{Error, Guest, Payment};
+    use super::{bindings, lower};
+    use crate::service::Payments;
+    use localmart_guest::kernel::{Id, Money};
+    use localmart_guest::ports::Ports;
+    use localmart_guest::sql::SqliteDatabase;
+    use localmart_guest::wit::{Context, types};
+
+    struct Component;
+    bindings::export!(Component with_types_in bindings);
+
+    fn payments() -> Payments<SqliteDatabase> {
+        Payments::new(SqliteDatabase::new("payment"), Ports::real())
+    }
+
+    fn id(text: &str) -> Result<Id, Error> {
+        Id::parse(text).ok_or(Error::NotFound)
+    }
+
+    impl Guest for Component {
+        async fn find(_: Context, order_id: String) -> Result<Payment, Error> {
+            Ok(lower(payments().find(&id(&order_id)?).await?))
+        }
+
+        async fn authorize(_: Context, order_id: String, amount: types::Money, token: String) -> Result<Payment, Error> {
+            let amount = Money::try_from(amount).map_err(|error| Error::Other(error.to_string()))?;
+            Ok(lower(payments().authorize(&id(&order_id)?, amount, &token).await?))
+        }
+
+        async fn capture(_: Context, payment_id: String) -> Result<Payment, Error> {
+            Ok(lower(payments().capture(&id(&payment_id)?).await?))
+        }
+
+        async fn reverse(_: Context, payment_id: String) -> Result<Payment, Error> {
+            Ok(lower(payments().reverse(&id(&payment_id)?).await?))
+        }
+
+        async fn settle(_: Context, payment_id: String) -> Result<Payment, Error> {
+            Ok(lower(payments().settle(&id(&payment_id)?).await?))
+        }
+    }
+}
+
+fn lower(payment: Payment) -> WitPayment {
+    WitPayment {
+        id: payment.id.into(),
+        order_id: payment.order_id.into(),
+        status: lower_status(payment.status),
+        amount: payment.amount.into(),
+        captured: payment.captured,
+        refunded: payment.refunded,
+    }
+}
+
+fn lower_status(status: Status) -> WitStatus {
+    match status {
+        Status::Pending => WitStatus::Pending,
+        Status::Authorized => WitStatus::Authorized,
+        Status::Captured => WitStatus::Captured,
+        Status::PartiallyRefunded => WitStatus::PartiallyRefunded,
+        Status::Refunded => WitStatus::Refunded,
+        Status::Voided => WitStatus::Voided,
+        Status::Failed => WitStatus::Failed,
+    }
+}
+
+impl From<PaymentError> for Error {
+    fn from(error: PaymentError) -> Self {
+        use localmart_guest::sql::SqlError;
+        match error {
+            PaymentError::Declined(words) => Self::Declined(words),
+            PaymentError::NoAnswer(payment) => Self::NoAnswer(lower(*payment)),
+            PaymentError::NotFound => Self::NotFound,
+            PaymentError::IllegalState(status) => Self::IllegalState(lower_status(status)),
+            PaymentError::Exceeds(left) => Self::Exceeds(left.into()),
+            PaymentError::ProviderBroken | PaymentError::Contended => Self::Unavailable(error.to_string()),
+            PaymentError::Sql(SqlError::Unavailable(reason)) => Self::Unavailable(reason),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The REST door: staff look at payments and give money back.
+
+use crate::domain::Payment;
+use crate::service::{PaymentError, Payments};
+use localmart_guest::config::ConfigError;
+use localmart_guest::door::decode::{money, money_json};
+use localmart_guest::door::{Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service};
+use localmart_guest::kernel::{Id, Money};
+use localmart_guest::ports::Ports;
+use localmart_guest::sql::Database;
+use localmart_guest::token::Role;
+use serde_json::{Value, json};
+use std::rc::Rc;
+
+/// Payments behind their REST door.
+pub(crate) struct PaymentDoor<D> {
+    payments: Payments<D>,
+}
+
+impl<D: Database + From<&'static str>> Service for PaymentDoor<D> {
+    const NOUN: &'static str = "payment";
+
+    async fn start(ports: Ports) -> Result<Self, ConfigError> {
+        Ok(Self { payments: Payments::new(D::from(Self::NOUN), ports) })
+    }
+
+    fn routes() -> Routes<Self> {
+        let staff = Access::Only(Role::Staff);
+        Routes::new()
+            .on("GET", "/api/payments/{id}", staff, get)
+            .on("POST", "/api/payments/{id}/refunds", staff, refund)
+            .needs_a_key()
+    }
+}
+
+type Door<D> = Rc<PaymentDoor<D>>;
+
+async fn get<D: Database>(door: Door<D>, request: Request) -> Answer {
+    request.query(&[])?.finish()?;
+    let payment = door.payments.get(&id(&request)?).await?;
+    Ok(Response::json(200, &encode(&payment)).with_version(payment.version))
+}
+
+async fn refund<D: Database>(door: Door<D>, request: Request) -> Answer {
+    let mut fields = Fields::of_body(&request.body)?;
+    let amount = fields.required("amount", money);
+    let amount = fields.finish(amount)?;
+    let payment = door.payments.refund(&id(&request)?, amount).await?;
+    Ok(Response::json(201, &encode(&payment)).with_version(payment.version))
+}
+
+fn id(request: &Request) -> Result<Id, Problem> {
+    Id::parse(request.param("id")).ok_or_else(|| Problem::not_found("payment"))
+}
+
+fn encode(payment: &Payment) -> Value {
+    let currency = payment.amount.currency();
+    let money = |amount| Money::new(amount, currency).map_or(Value::Null, money_json);
+    json!({
+        "id": payment.id.as_str(),
+        "order_id": payment.order_id.as_str(),
+        "status": payment.status.name(),
+        "amount": money_json(payment.amount),
+        "captured": money(payment.captured),
+        "refunded": money(payment.refunded),
+        "version": payment.version,
+        "created_at": payment.created_at.to_string(),
+        "updated_at": payment.updated_at.to_string(),
+    })
+}
+
+impl From<PaymentError> for Problem {
+    fn from(error: PaymentError) -> Self {
+        match error {
+            PaymentError::Declined(words) => Self::business(402, "payment_declined", words),
+            PaymentError::NotFound => Self::not_found("payment"),
+            PaymentError::IllegalState(status) => {
+                Self::business(409, "illegal_transition", format!("The payment is {}.", status.name()))
+            }
+            PaymentError::Exceeds(left) => {
+                Self::business(422, "refund_exceeds_capture", "A refund is more than nothing and at most what is left.")
+                    .with("refundable", money_json(left))
+            }
+            PaymentError::CurrencyMismatch => Self::invalid(vec![FieldProblem {
+                field: "amount.currency".into(),
+                code: "currency_mismatch".into(),
+                detail: "must be the currency of the payment".into(),
+            }]),
+            PaymentError::NoAnswer(_) | PaymentError::ProviderBroken | PaymentError::Contended => Self::unavailable(),
+            PaymentError::Sql(error) => error.into(),
+        }
+    }
+}

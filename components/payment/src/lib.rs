@@ -1,0 +1,26 @@
+//! Payments. In reading order: [`domain`] (a payment and its states), [`service`] (what can be asked for),
+//! [`provider`] (the simulated card provider), [`store`] (SQL), [`http`] (REST door), [`contract`] (WIT door).
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "a test may stop at once"
+    )
+)]
+#![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a component has callers"))]
+
+mod contract;
+mod domain;
+mod http;
+mod provider;
+mod service;
+mod store;
+#[cfg(test)]
+mod tests;
+
+#[cfg(target_arch = "wasm32")]
+localmart_guest::door!(http::PaymentDoor<localmart_guest::sql::SqliteDatabase>);

@@ -1,0 +1,238 @@
+//! What can be asked of payment: one verb per function. The provider's memory is the truth about money; ours follows it.
+
+use crate::domain::{Payment, Status};
+use crate::provider::{Answer, Provider};
+use crate::store::Store;
+use localmart_guest::kernel::{Id, Money};
+use localmart_guest::point;
+use localmart_guest::ports::Ports;
+use localmart_guest::sql::{Database, SqlError};
+use std::time::Duration;
+
+/// How long the provider may think before we stop waiting.
+pub(crate) const PROVIDER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a broken provider is asked again.
+const ATTEMPTS: u32 = 4;
+/// The pause before the first repetition; it doubles.
+const BACKOFF: Duration = Duration::from_millis(50);
+
+/// Why a verb was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PaymentError {
+    #[error("{0}")]
+    Declined(String),
+    #[error("the provider does not answer")]
+    NoAnswer(Box<Payment>),
+    #[error("there is no such payment")]
+    NotFound,
+    #[error("the payment is {}", .0.name())]
+    IllegalState(Status),
+    #[error("more than there is: {0}")]
+    Exceeds(Money),
+    #[error("the currency is another")]
+    CurrencyMismatch,
+    #[error("the provider is broken")]
+    ProviderBroken,
+    #[error("somebody else is changing the payment")]
+    Contended,
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+type Result<T> = std::result::Result<T, PaymentError>;
+
+/// Payments.
+pub(crate) struct Payments<D> {
+    store: Store<D>,
+    provider: Provider<D>,
+    ports: Ports,
+}
+
+impl<D: Database> Payments<D> {
+    pub(crate) fn new(database: D, ports: Ports) -> Self {
+        Self { store: Store { database: database.clone() }, provider: Provider::new(database), ports }
+    }
+
+    pub(crate) async fn get(&self, id: &Id) -> Result<Payment> {
+        self.store.by_id(id).await?.ok_or(PaymentError::NotFound)
+    }
+
+    pub(crate) async fn find(&self, order: &Id) -> Result<Payment> {
+        self.store.by_order(order).await?.ok_or(PaymentError::NotFound)
+    }
+
+    /// Holds the money of an order. Repeated, it goes on where it was.
+    pub(crate) async fn authorize(&self, order: &Id, amount: Money, token: &str) -> Result<Payment> {
+        let now = self.ports.now();
+        let fresh = Payment {
+            id: self.ports.new_id(),
+            order_id: order.clone(),
+            status: Status::Pending,
+            amount,
+            captured: 0,
+            refunded: 0,
+            reason: None,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        self.store.insert(&fresh).await?;
+        let payment = self.find(order).await?;
+        match payment.status {
+            Status::Pending => {}
+            Status::Failed => return Err(PaymentError::Declined(payment.reason.unwrap_or_default())),
+            Status::Voided | Status::Refunded => return Err(PaymentError::IllegalState(payment.status)),
+            Status::Authorized | Status::Captured | Status::PartiallyRefunded => return Ok(payment),
+        }
+        if payment.amount != amount {
+            return Err(PaymentError::Exceeds(payment.amount));
+        }
+        match self.ask(&payment, token).await? {
+            Answer::Held => self.become_(payment, |payment| payment.status = Status::Authorized).await,
+            Answer::Refused(words) => {
+                let refuse = |payment: &mut Payment| {
+                    payment.status = Status::Failed;
+                    payment.reason = Some(words.to_owned());
+                };
+                self.become_(payment, refuse).await?;
+                Err(PaymentError::Declined(words.to_owned()))
+            }
+            Answer::Broken => Err(PaymentError::ProviderBroken),
+            Answer::Silent => {
+                self.ports.sleep(PROVIDER_TIMEOUT).await;
+                Err(PaymentError::NoAnswer(Box::new(payment)))
+            }
+        }
+    }
+
+    async fn ask(&self, payment: &Payment, token: &str) -> Result<Answer> {
+        let mut pause = BACKOFF;
+        for _ in 1..ATTEMPTS {
+            let answer = self.provider.authorize(&payment.id, payment.amount.amount(), token).await?;
+            if answer != Answer::Broken {
+                return Ok(answer);
+            }
+            self.ports.sleep(pause).await;
+            pause *= 2;
+        }
+        Ok(self.provider.authorize(&payment.id, payment.amount.amount(), token).await?)
+    }
+
+    /// Takes all of the held money.
+    pub(crate) async fn capture(&self, id: &Id) -> Result<Payment> {
+        let payment = self.get(id).await?;
+        match payment.status {
+            Status::Authorized => {}
+            Status::Captured | Status::PartiallyRefunded => return Ok(payment),
+            other => return Err(PaymentError::IllegalState(other)),
+        }
+        let captured = self.provider.capture(id).await?;
+        point("payment.captured").await;
+        self.become_(payment, |payment| {
+            payment.status = Status::Captured;
+            payment.captured = captured;
+        })
+        .await
+    }
+
+    /// Ends a payment that keeps nothing.
+    pub(crate) async fn reverse(&self, id: &Id) -> Result<Payment> {
+        let payment = self.get(id).await?;
+        match payment.status {
+            Status::Failed | Status::Voided | Status::Refunded => Ok(payment),
+            Status::Pending | Status::Authorized => {
+                self.provider.void(id, payment.amount.amount()).await?;
+                let charge = self.provider.charge(id).await?;
+                // A capture that was under way may have been faster than the void; then it is refunded instead.
+                match charge.filter(|charge| charge.captured > 0) {
+                    None => self.become_(payment, |payment| payment.status = Status::Voided).await,
+                    Some(charge) => {
+                        self.provider.refund_up_to(id, charge.captured).await?;
+                        self.become_(payment, |payment| {
+                            payment.status = Status::Refunded;
+                            payment.captured = charge.captured;
+                            payment.refunded = charge.captured;
+                        })
+                        .await
+                    }
+                }
+            }
+            Status::Captured | Status::PartiallyRefunded => {
+                self.provider.refund_up_to(id, payment.captured).await?;
+                self.become_(payment, |payment| {
+                    payment.status = Status::Refunded;
+                    payment.refunded = payment.captured;
+                })
+                .await
+            }
+        }
+    }
+
+    /// Gives some of the money back.
+    pub(crate) async fn refund(&self, id: &Id, amount: Money) -> Result<Payment> {
+        let payment = self.get(id).await?;
+        if !payment.status.holds_money() {
+            return Err(PaymentError::IllegalState(payment.status));
+        }
+        if amount.currency() != payment.amount.currency() {
+            return Err(PaymentError::CurrencyMismatch);
+        }
+        let left = Money::new(payment.refundable(), payment.amount.currency()).unwrap_or(amount);
+        if amount.amount() == 0 || amount.amount() > payment.refundable() {
+            return Err(PaymentError::Exceeds(left));
+        }
+        // Written first, so that two refunds at once cannot both pass the check above.
+        let total = payment.refunded + amount.amount();
+        let updated = self
+            .write(payment, |payment| {
+                payment.refunded = total;
+                payment.status = if payment.refundable() == 0 { Status::Refunded } else { Status::PartiallyRefunded };
+            })
+            .await?;
+        let payment = updated.ok_or(PaymentError::Contended)?;
+        self.provider.refund_up_to(id, total).await?;
+        Ok(payment)
+    }
+
+    /// Asks the provider what became of a pending payment and writes it down.
+    pub(crate) async fn settle(&self, id: &Id) -> Result<Payment> {
+        let payment = self.get(id).await?;
+        if payment.status != Status::Pending {
+            return Ok(payment);
+        }
+        let charge = self.provider.charge(id).await?;
+        match charge.as_ref().map(|charge| charge.status.as_str()) {
+            Some("held" | "captured") => self.become_(payment, |payment| payment.status = Status::Authorized).await,
+            Some("refused") => {
+                let refuse = |payment: &mut Payment| {
+                    payment.status = Status::Failed;
+                    payment.reason = Some("The card was declined.".to_owned());
+                };
+                self.become_(payment, refuse).await
+            }
+            // The provider never heard of it: nothing was held, nothing will be.
+            _ => {
+                self.provider.void(id, payment.amount.amount()).await?;
+                self.become_(payment, |payment| payment.status = Status::Voided).await
+            }
+        }
+    }
+
+    /// Writes a change; if somebody was faster, what they wrote stands.
+    async fn become_(&self, payment: Payment, change: impl FnOnce(&mut Payment)) -> Result<Payment> {
+        let id = payment.id.clone();
+        match self.write(payment, change).await? {
+            Some(payment) => Ok(payment),
+            None => self.get(&id).await,
+        }
+    }
+
+    async fn write(&self, mut payment: Payment, change: impl FnOnce(&mut Payment)) -> Result<Option<Payment>> {
+        change(&mut payment);
+        let now = self.ports.now();
+        let written = self.store.update(&payment, now).await?;
+        payment.version += 1;
+        payment.updated_at = now;
+        Ok(written.then_some(payment))
+    }
+}

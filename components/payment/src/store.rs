@@ -1,0 +1,84 @@
+//! Payment's SQL.
+
+use crate::domain::{Payment, Status};
+use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
+use localmart_guest::params;
+use localmart_guest::sql::{Connection, Database, Row, SqlError, Value};
+
+const COLUMNS: &str = "id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, updated_at";
+
+pub(crate) struct Store<D> {
+    pub(crate) database: D,
+}
+
+impl<D: Database> Store<D> {
+    pub(crate) async fn by_id(&self, id: &Id) -> Result<Option<Payment>, SqlError> {
+        self.one("id", id).await
+    }
+
+    pub(crate) async fn by_order(&self, order: &Id) -> Result<Option<Payment>, SqlError> {
+        self.one("order_id", order).await
+    }
+
+    async fn one(&self, column: &str, id: &Id) -> Result<Option<Payment>, SqlError> {
+        let sql = format!("SELECT {COLUMNS} FROM payments WHERE {column} = CAST($1 AS TEXT)");
+        let rows = self.database.open().await?.query(&sql, params![id]).await?;
+        rows.first().map(payment).transpose()
+    }
+
+    /// Writes a new payment; nothing happens if the order has one.
+    pub(crate) async fn insert(&self, payment: &Payment) -> Result<(), SqlError> {
+        let sql = "INSERT INTO payments (id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, \
+                   updated_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS TEXT), \
+                   CAST($6 AS BIGINT), CAST($7 AS BIGINT), CAST($8 AS TEXT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), \
+                   CAST($11 AS BIGINT)) ON CONFLICT DO NOTHING";
+        let params: &[Value] = params![
+            &payment.id,
+            &payment.order_id,
+            payment.status.name(),
+            payment.amount.amount(),
+            payment.amount.currency().code(),
+            payment.captured,
+            payment.refunded,
+            payment.reason.clone(),
+            payment.version,
+            payment.created_at,
+            payment.updated_at,
+        ];
+        self.database.open().await?.execute(sql, params).await.map(drop)
+    }
+
+    /// Writes the payment over the version it was read in; `false` if somebody was faster.
+    pub(crate) async fn update(&self, payment: &Payment, now: Timestamp) -> Result<bool, SqlError> {
+        let sql = "UPDATE payments SET status = CAST($3 AS TEXT), captured = CAST($4 AS BIGINT), refunded = CAST($5 AS BIGINT), \
+                   reason = CAST($6 AS TEXT), version = version + 1, updated_at = CAST($7 AS BIGINT) \
+                   WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT)";
+        let params: &[Value] = params![
+            &payment.id,
+            payment.version,
+            payment.status.name(),
+            payment.captured,
+            payment.refunded,
+            payment.reason.clone(),
+            now,
+        ];
+        Ok(self.database.open().await?.execute(sql, params).await? == 1)
+    }
+}
+
+fn payment(row: &Row) -> Result<Payment, SqlError> {
+    let broken = |what: &str| SqlError::Failed(format!("a payment's {what} is not valid"));
+    let currency = Currency::parse(&row.text(4)?).map_err(|_| broken("currency"))?;
+    Ok(Payment {
+        id: row.id(0)?,
+        order_id: row.id(1)?,
+        status: Status::parse(&row.text(2)?).ok_or_else(|| broken("status"))?,
+        amount: Money::new(row.unsigned(3)?, currency).map_err(|_| broken("amount"))?,
+        captured: row.unsigned(5)?,
+        refunded: row.unsigned(6)?,
+        reason: row.maybe_text(7)?,
+        version: row.unsigned(8)?,
+        created_at: row.time(9)?,
+        updated_at: row.time(10)?,
+    })
+}
