@@ -1,2 +1,72 @@
-//! tmp
-fn main(){}
+//! `localmart`: one file per verb. This file only chooses the verb and shows errors.
+
+mod app;
+mod build;
+mod client;
+mod doctor;
+mod migrate;
+mod routes;
+mod secrets;
+mod seed;
+mod token;
+mod up;
+
+use clap::{Parser, Subcommand};
+use localmart_host::manifest::ManifestError;
+use std::process::ExitCode;
+
+/// A real shop made of WebAssembly components, and the host that runs it.
+#[derive(Parser)]
+#[command(name = "localmart", version, about)]
+struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Build what is stale, migrate, seed an empty store, and serve.
+    Up(up::Up),
+    /// Build components and fuse them along their links.
+    Build(build::Build),
+    /// Apply the migrations that the components carry.
+    Migrate(migrate::Migrate),
+    /// Fill a running shop with products, categories and stock.
+    Seed(seed::Seed),
+    /// Show which component answers where.
+    Routes(routes::Routes),
+    /// Check the manifest, the components and this machine.
+    Doctor(doctor::Doctor),
+    /// Show the secrets of this shop, making them if there are none.
+    Secrets(secrets::Secrets),
+    /// Make a token, as the user service will.
+    Token(token::Token),
+}
+
+fn main() -> ExitCode {
+    let result = match Command::parse().verb {
+        Verb::Up(verb) => verb.run(),
+        Verb::Build(verb) => verb.run(),
+        Verb::Migrate(verb) => verb.run(),
+        Verb::Seed(verb) => verb.run(),
+        Verb::Routes(verb) => verb.run(),
+        Verb::Doctor(verb) => verb.run(),
+        Verb::Secrets(verb) => verb.run(),
+        Verb::Token(verb) => verb.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            show(error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One readable error: with its place in the manifest if it has one.
+fn show(error: anyhow::Error) {
+    match error.downcast::<ManifestError>() {
+        Ok(problem) => eprintln!("{:?}", miette::Report::new(problem)),
+        Err(error) => eprintln!("error: {error:#}"),
+    }
+}

@@ -19,6 +19,17 @@ pub enum Action {
     Delay(Duration),
 }
 
+impl Action {
+    /// The same action, not used yet.
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Kill => Self::Kill,
+            Self::DelayFirst(time, _) => Self::DelayFirst(*time, AtomicBool::new(false)),
+            Self::Delay(time) => Self::Delay(*time),
+        }
+    }
+}
+
 /// The points that do something, by name.
 pub type Points = BTreeMap<String, Action>;
 

@@ -31,7 +31,7 @@ struct Play {
 }
 
 #[derive(Clone)]
-struct Actors(Rc<RefCell<Play>>);
+pub(super) struct Actors(Rc<RefCell<Play>>);
 
 pub(super) struct Stage {
     pub(super) world: TestWorld,

@@ -1,0 +1,38 @@
+//! `localmart routes`: which component answers where.
+
+use crate::app::AppOptions;
+use clap::Args;
+use localmart_host::app::App;
+use std::fmt::Write as _;
+
+/// Shows the routes.
+#[derive(Args)]
+pub(crate) struct Routes {
+    #[command(flatten)]
+    app: AppOptions,
+}
+
+impl Routes {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let app = self.app.app(Vec::new(), Vec::new())?;
+        print!("{}", table(&app, ""));
+        Ok(())
+    }
+}
+
+/// A line per route, as Spin prints them: `  component: base/path (wildcard)`.
+pub(crate) fn table(app: &App, base: &str) -> String {
+    let mut table = String::new();
+    let mut routes: Vec<_> = app.routes.iter().collect();
+    routes.sort_by(|a, b| (&a.component, &a.text).cmp(&(&b.component, &b.text)));
+    for route in routes {
+        let (path, kind) = match route.text.strip_suffix("/...").or_else(|| route.text.strip_suffix("/*")) {
+            Some("") => ("/", " (wildcard)"),
+            Some(path) => (path, " (wildcard)"),
+            None => (route.text.as_str(), ""),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "  {}: {base}{path}{kind}", route.component);
+    }
+    table
+}

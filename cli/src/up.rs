@@ -1,0 +1,210 @@
+//! `localmart up`: builds what is stale, makes secrets, migrates, serves, seeds an empty store, prints where.
+
+use crate::app::{AppOptions, pair};
+use crate::client::Client;
+use crate::token::Role;
+use crate::{build, migrate, routes, secrets, seed, token};
+use anyhow::{Context as _, bail};
+use clap::Args;
+use localmart_host::app::App;
+use localmart_host::capability::points;
+use localmart_host::capability::sqlite::Synchronous;
+use localmart_host::engine::EngineOptions;
+use localmart_host::limits;
+use localmart_host::serve::load::{LoadOptions, load};
+use localmart_host::serve::{Running, bind, start};
+use localmart_host::variables::expand;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Serves the application. The flags are Spin's where it has them.
+#[derive(Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    app: AppOptions,
+    /// Where shoppers connect; port 0 takes a free one.
+    #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// Where /healthz, /readyz and /metrics are.
+    #[arg(long, default_value = "127.0.0.1:3001")]
+    observe_listen: SocketAddr,
+    /// An environment variable for every component, as NAME=value; may be repeated.
+    #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = pair)]
+    environment: Vec<(String, String)>,
+    /// Only these components; may be repeated.
+    #[arg(long, short = 'c')]
+    component_id: Vec<String>,
+    /// Not supported yet: stores are the embedded ones.
+    #[arg(long, env = "RUNTIME_CONFIG_FILE")]
+    runtime_config_file: Option<PathBuf>,
+    /// Print and log errors only.
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    /// Serve what is built, even if the sources are newer.
+    #[arg(long)]
+    no_build: bool,
+    /// Leave an empty store empty.
+    #[arg(long)]
+    no_seed: bool,
+    /// Threads; default: one per core.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Linear memory of one instance in bytes.
+    #[arg(long, env = "SPIN_MAX_INSTANCE_MEMORY", default_value_t = limits::INSTANCE_MEMORY_BYTES)]
+    max_instance_memory: usize,
+    /// Map instances one by one instead of from a pool.
+    #[arg(long)]
+    disable_pooling: bool,
+    /// Compile every time instead of keeping compiled components.
+    #[arg(long)]
+    disable_cache: bool,
+    /// What happens at a named point, for tests: name=kill, name=delay:MS, name=delay-first:MS.
+    #[arg(long = "point", hide = true, value_parser = named_point)]
+    points: Vec<NamedPoint>,
+}
+
+impl Up {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        log_as_json(self.quiet)?;
+        if let Some(file) = &self.runtime_config_file {
+            bail!("--runtime-config-file {}: runtime configuration is not supported yet; stores are the embedded ones\n  help: leave the flag away", file.display());
+        }
+        let source = self.app.source()?;
+        let testing = !self.points.is_empty();
+        if !self.no_build && !testing && build::is_stale(&source)? {
+            build::build(&source, &[], false)?;
+        }
+        let mut app = self.app.app(self.environment.clone(), self.component_id.clone())?;
+        if testing {
+            use_points(&mut app);
+        }
+        let state_dir = self.app.state_dir(&source);
+        // Before anything is changed: whether the addresses are free.
+        let listener = bind(self.listen, "--listen")?;
+        let observe = bind(self.observe_listen, "--observe-listen")?;
+        let ours = app.tool.is_some();
+        if ours {
+            migrate::migrate(&app, &state_dir)?;
+        }
+        let table = |base: &str| routes::table(&app, base);
+        let lines = table("{base}");
+        let options = self.load_options(&app, &state_dir)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let loaded = Arc::new(runtime.block_on(load(app, options))?);
+        let threads = self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let running = start(loaded.clone(), listener, Some(observe), threads)?;
+        let base = format!("http://{}", running.address);
+        if ours && !self.no_seed && loaded.components.contains_key("catalog") {
+            let secrets = secrets::load(&state_dir)?;
+            let client = Client::new(&base, token::make(&secrets, Role::Staff, 900)?);
+            seed::if_empty(&client, self.quiet).context("seeding the empty store")?;
+        }
+        if !self.quiet {
+            announce(&base, &running, &lines)?;
+        }
+        wait(&runtime)?;
+        if !running.drain() {
+            eprintln!("some requests were cut off after {} s", limits::DRAIN.as_secs());
+        }
+        Ok(())
+    }
+
+    fn load_options(&self, app: &App, state_dir: &std::path::Path) -> anyhow::Result<LoadOptions> {
+        let mut named = BTreeMap::new();
+        for NamedPoint(point) in &self.points {
+            named.insert(point.0.clone(), point.1.again());
+        }
+        Ok(LoadOptions {
+            engine: EngineOptions { max_instance_memory: self.max_instance_memory, pooling: !self.disable_pooling },
+            state_dir: state_dir.to_owned(),
+            aot: (!self.disable_cache).then(|| state_dir.join("aot")),
+            synchronous: synchronous(app, &self.app.variables)?,
+            points: (!named.is_empty()).then_some(named),
+        })
+    }
+}
+
+/// An action that clap can hand around.
+#[derive(Clone)]
+struct NamedPoint(Arc<(String, points::Action)>);
+
+fn named_point(text: &str) -> Result<NamedPoint, String> {
+    points::parse(text).map(|point| NamedPoint(Arc::new(point)))
+}
+
+/// Tests with named points run the components that have them.
+fn use_points(app: &mut App) {
+    let dist = app.source.folder().join("dist");
+    for spec in app.components.values_mut() {
+        if let Ok(inner) = spec.wasm.strip_prefix(&dist) {
+            spec.wasm = dist.join("points").join(inner);
+        }
+    }
+}
+
+fn synchronous(app: &App, flags: &[(String, String)]) -> anyhow::Result<Synchronous> {
+    let template = app.tool.as_ref().and_then(|tool| tool.sqlite_synchronous.as_deref()).unwrap_or("normal");
+    let manifest = app.source.parse()?;
+    let mut values: BTreeMap<String, String> = BTreeMap::new();
+    for (name, variable) in &manifest.variables {
+        if let Some(default) = &variable.get_ref().default {
+            values.insert(name.clone(), default.clone());
+        }
+        if let Ok(value) = std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())) {
+            values.insert(name.clone(), value);
+        }
+    }
+    values.extend(flags.iter().cloned());
+    match expand(template, &values)?.as_str() {
+        "normal" => Ok(Synchronous::Normal),
+        "full" => Ok(Synchronous::Full),
+        other => bail!("sqlite_synchronous is `{other}`; it must be normal or full"),
+    }
+}
+
+fn announce(base: &str, running: &Running, routes: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "Serving {base}")?;
+    writeln!(out, "Available Routes:")?;
+    write!(out, "{}", routes.replace("{base}", base))?;
+    if let Some(observe) = running.observe {
+        writeln!(out, "Observe: http://{observe}/metrics")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Returns on ctrl-c or SIGTERM.
+fn wait(runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {
+    runtime.block_on(async {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                interrupted = tokio::signal::ctrl_c() => interrupted?,
+                _ = terminate.recv() => {}
+            }
+        }
+        #[cfg(not(unix))]
+        tokio::signal::ctrl_c().await?;
+        Ok(())
+    })
+}
+
+fn log_as_json(quiet: bool) -> anyhow::Result<()> {
+    use tracing_subscriber::EnvFilter;
+    let default = if quiet { "error" } else { "info" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("starting the log: {error}"))
+}
