@@ -1,1 +1,22 @@
-//! tmp
+//! The shop from outside: journeys, wrong inputs, races and crashes, through HTTP against the real binary.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at once"
+)]
+
+mod harness;
+
+#[path = "shop/carts.rs"]
+mod carts;
+#[path = "shop/checkout.rs"]
+mod checkout;
+#[path = "shop/crashes.rs"]
+mod crashes;
+#[path = "shop/doors.rs"]
+mod doors;
+#[path = "shop/products.rs"]
+mod products;

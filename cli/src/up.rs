@@ -61,6 +61,9 @@ pub(crate) struct Up {
     /// Compile every time instead of keeping compiled components.
     #[arg(long)]
     disable_cache: bool,
+    /// Where compiled components are kept. Default: aot in the state folder.
+    #[arg(long)]
+    cache_dir: Option<PathBuf>,
     /// What happens at a named point, for tests: name=kill, name=delay:MS, name=delay-first:MS.
     #[arg(long = "point", hide = true, value_parser = named_point)]
     points: Vec<NamedPoint>,
@@ -120,7 +123,7 @@ impl Up {
         Ok(LoadOptions {
             engine: EngineOptions { max_instance_memory: self.max_instance_memory, pooling: !self.disable_pooling },
             state_dir: state_dir.to_owned(),
-            aot: (!self.disable_cache).then(|| state_dir.join("aot")),
+            aot: (!self.disable_cache).then(|| self.cache_dir.clone().unwrap_or_else(|| state_dir.join("aot"))),
             synchronous: synchronous(app, &self.app.variables)?,
             points: (!named.is_empty()).then_some(named),
         })

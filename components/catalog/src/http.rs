@@ -214,7 +214,7 @@ fn decode_patch(body: &[u8]) -> Result<ProductPatch, Problem> {
 
 fn encode(product: &Product) -> Value {
     let draft = &product.draft;
-    json!({
+    let mut body = json!({
         "id": product.id.as_str(),
         "sku": draft.sku.as_str(),
         "name": draft.name,
@@ -222,7 +222,6 @@ fn encode(product: &Product) -> Value {
         "description": draft.description,
         "category": draft.category.as_str(),
         "price": money_json(draft.price),
-        "compare_at_price": draft.compare_at_price.map(money_json),
         "image_url": format!("/images/{}-v{}.svg", product.id, product.version),
         "attributes": draft.attributes,
         "rating": { "average": 0, "count": 0 },
@@ -230,12 +229,19 @@ fn encode(product: &Product) -> Value {
         "version": product.version,
         "created_at": product.created_at.to_string(),
         "updated_at": product.updated_at.to_string(),
-    })
+    });
+    if let (Some(compare), Some(object)) = (draft.compare_at_price, body.as_object_mut()) {
+        object.insert("compare_at_price".into(), money_json(compare));
+    }
+    body
 }
 
 fn encode_category(category: &Category) -> Value {
-    let parent = category.parent.as_ref().map(Slug::as_str);
-    json!({ "slug": category.slug.as_str(), "name": category.name, "parent": parent })
+    let mut body = json!({ "slug": category.slug.as_str(), "name": category.name });
+    if let (Some(parent), Some(object)) = (&category.parent, body.as_object_mut()) {
+        object.insert("parent".into(), json!(parent.as_str()));
+    }
+    body
 }
 
 impl From<CatalogError> for Problem {

@@ -137,7 +137,9 @@ fn to_guest(request: Request<Incoming>, added: Vec<(HeaderName, HeaderValue)>) -
     for name in forged {
         parts.headers.remove(name);
     }
-    parts.headers.extend(added);
+    for (name, value) in added {
+        parts.headers.insert(name, value);
+    }
     if parts.uri.authority().is_none() {
         let authority = parts.headers.get("host").and_then(|host| host.to_str().ok()).and_then(|host| host.parse().ok());
         let mut uri = std::mem::take(&mut parts.uri).into_parts();

@@ -1,0 +1,338 @@
+//! A harness that speaks like a user: it starts the real binary on a state folder of its own and talks HTTP to it.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at once, and not every test binary uses all of it"
+)]
+
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How long a shop may take until it serves; compiling the components comes first.
+const START: Duration = Duration::from_secs(180);
+
+/// The repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The command under test.
+pub fn localmart() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_localmart"))
+}
+
+/// Builds the components once per test binary.
+pub fn built() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| build(&[]));
+}
+
+/// Builds the components with named points once per test binary.
+pub fn built_with_points() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        built();
+        build(&["--points"]);
+    });
+}
+
+fn build(flags: &[&str]) {
+    let manifest = root().join("spin.toml");
+    let status = localmart().arg("build").arg("-f").arg(manifest).args(flags).status();
+    assert!(status.unwrap().success(), "the components do not build");
+}
+
+/// A folder that is this test's alone.
+pub fn scratch(name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}", std::process::id()));
+    // Left from an earlier process with the same id, if it exists at all.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A running shop.
+pub struct Shop {
+    child: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub base: String,
+    /// `http://127.0.0.1:PORT` of the observe address.
+    pub observe: String,
+    /// Its state folder.
+    pub state: PathBuf,
+    /// What it printed on stderr so far.
+    log: Arc<Mutex<String>>,
+    agent: ureq::Agent,
+}
+
+/// What came back.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The `field:code` pairs of a 422.
+    pub fn fields(&self) -> Vec<String> {
+        let body = self.json();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let entries = body["errors"].as_array().cloned().unwrap_or_default();
+        entries.iter().map(|entry| format!("{}:{}", text(&entry["field"]), text(&entry["code"]))).collect()
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn expect_code(self, status: u16, code: &str) -> Self {
+        let reply = self.expect(status);
+        assert_eq!(reply.code(), code, "{reply:?}");
+        assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+        reply
+    }
+}
+
+impl Shop {
+    /// A shop with an empty store.
+    pub fn start() -> Self {
+        built();
+        Self::start_in(&scratch("state"), &[])
+    }
+
+    /// A shop on a state folder, with more flags. Named points need `built_with_points`.
+    pub fn start_in(state: &Path, flags: &[&str]) -> Self {
+        Self::start_app(&root().join("spin.toml"), state, flags)
+    }
+
+    /// Any application.
+    pub fn start_app(manifest: &Path, state: &Path, flags: &[&str]) -> Self {
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aot");
+        let mut command = localmart();
+        command.arg("up").arg("-f").arg(manifest).arg("--state-dir").arg(state).arg("--cache-dir").arg(cache);
+        command.args(["--listen", "127.0.0.1:0", "--observe-listen", "127.0.0.1:0", "--no-build", "--no-seed"]).args(flags);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (copy, stderr) = (log.clone(), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                copy.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        let (lines, heard) = std::sync::mpsc::channel();
+        let stdout = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+        let (mut base, mut observe) = (None, None);
+        let give_up = Instant::now() + START;
+        while base.is_none() || observe.is_none() {
+            let line = heard.recv_timeout(give_up.saturating_duration_since(Instant::now()));
+            let line = line.unwrap_or_else(|_| panic!("it does not serve: {}", log.lock().unwrap()));
+            base = base.or_else(|| line.strip_prefix("Serving ").map(str::to_owned));
+            observe = observe.or_else(|| Some(line.strip_prefix("Observe: ")?.strip_suffix("/metrics")?.to_owned()));
+        }
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(60)))
+            .allow_non_standard_methods(true)
+            .max_idle_connections_per_host(64)
+            .build();
+        Self { child, base: base.unwrap(), observe: observe.unwrap(), state: state.to_owned(), log, agent: config.into() }
+    }
+
+    /// The shop that tests share when they bring their own products.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Shop> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
+        self.try_send(method, &url, headers, body).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+    }
+
+    /// Like `send`, for a shop that may die meanwhile.
+    pub fn try_send(&self, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply, ureq::Error> {
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut response = match body {
+            [] => self.agent.run(request.body(()).unwrap())?,
+            body => self.agent.run(request.body(body).unwrap())?,
+        };
+        let headers = response.headers().iter();
+        let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
+        Ok(Reply { status: response.status().as_u16(), headers, text: response.body_mut().read_to_string()? })
+    }
+
+    pub fn get(&self, path: &str) -> Reply {
+        self.send("GET", path, &[], &[])
+    }
+
+    pub fn json(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {
+        let headers = [&[("content-type", "application/json")], headers].concat();
+        self.send(method, path, &headers, body.to_string().as_bytes())
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Reply {
+        self.json("POST", path, &[], body)
+    }
+
+    /// As staff.
+    pub fn staff(&self, method: &str, path: &str, body: &Value) -> Reply {
+        let bearer = format!("Bearer {}", self.token("staff"));
+        self.json(method, path, &[("authorization", &bearer)], body)
+    }
+
+    /// A token as `localmart token` makes it.
+    pub fn token(&self, role: &str) -> String {
+        let manifest = root().join("spin.toml");
+        let output = localmart().arg("token").args(["--role", role]).arg("-f").arg(manifest).arg("--state-dir").arg(&self.state).output();
+        String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+    }
+
+    /// A published product with stock; returns its id.
+    pub fn product(&self, price: u64, stock: i64) -> String {
+        self.product_in("USD", price, stock)
+    }
+
+    pub fn product_in(&self, currency: &str, price: u64, stock: i64) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let bearer = format!("Bearer {}", self.token("staff"));
+        let auth = [("authorization", bearer.as_str())];
+        // Whoever is first makes the category.
+        self.json("POST", "/api/categories", &auth, &json!({ "slug": "things", "name": "Things" }));
+        let product = json!({
+            "sku": format!("T-{number}"), "name": format!("Thing {number}"), "description": "A thing.", "category": "things",
+            "price": { "amount": price, "currency": currency }, "published": true,
+        });
+        let product = self.json("POST", "/api/products", &auth, &product).expect(201);
+        let id = product.json()["id"].as_str().unwrap().to_owned();
+        if stock > 0 {
+            let path = format!("/api/inventory/{id}/adjustments");
+            self.json("POST", &path, &auth, &json!({ "delta": stock, "reason": "test" })).expect(200);
+        }
+        id
+    }
+
+    /// A cart with so many of a product; returns its id.
+    pub fn cart_with(&self, product: &str, quantity: u32) -> String {
+        let cart = self.send("POST", "/api/carts", &[], &[]).expect(201).json()["id"].as_str().unwrap().to_owned();
+        self.post(&format!("/api/carts/{cart}/items"), &json!({ "product_id": product, "quantity": quantity })).expect(200);
+        cart
+    }
+
+    /// Checks out; the body can be changed first.
+    pub fn order(&self, key: &str, body: &Value) -> Reply {
+        self.json("POST", "/api/orders", &[("idempotency-key", key)], body)
+    }
+
+    /// On hand, reserved.
+    pub fn stock(&self, product: &str) -> (u64, u64) {
+        let level = self.get(&format!("/api/inventory/{product}")).expect(200).json();
+        (level["on_hand"].as_u64().unwrap(), level["reserved"].as_u64().unwrap())
+    }
+
+    /// What it printed on stderr so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until it ends by itself; the code it ends with.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The body of a checkout.
+pub fn checkout(cart: &str, token: &str) -> Value {
+    json!({
+        "cart_id": cart,
+        "email": "ada@example.com",
+        "shipping_address": {
+            "name": "Ada", "line1": "1 Analytical Way", "city": "London", "postal_code": "N1", "country": "GB",
+        },
+        "payment": { "token": token },
+    })
+}
+
+/// A key that nobody used.
+pub fn fresh_key() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("key-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Runs many at once; their results in the order of the numbers.
+pub fn at_once<T: Send>(count: usize, act: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|number| scope.spawn({ let act = &act; move || act(number) })).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// Everything a command printed, for commands that end.
+pub fn printed(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Sends bytes as they are and reads the answer until the connection ends.
+pub fn raw(base: &str, bytes: &[u8]) -> String {
+    use std::io::Write as _;
+    let mut stream = std::net::TcpStream::connect(base.trim_start_matches("http://")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // The other side may answer and close before everything was sent.
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
