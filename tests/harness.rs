@@ -23,7 +23,10 @@ const START: Duration = Duration::from_secs(180);
 
 /// The repository.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// The command under test.
@@ -48,7 +51,12 @@ pub fn built_with_points() {
 
 fn build(flags: &[&str]) {
     let manifest = root().join("spin.toml");
-    let status = localmart().arg("build").arg("-f").arg(manifest).args(flags).status();
+    let status = localmart()
+        .arg("build")
+        .arg("-f")
+        .arg(manifest)
+        .args(flags)
+        .status();
     assert!(status.unwrap().success(), "the components do not build");
 }
 
@@ -56,7 +64,8 @@ fn build(flags: &[&str]) {
 pub fn scratch(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}", std::process::id()));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("{name}-{}-{number}", std::process::id()));
     // Left from an earlier process with the same id, if it exists at all.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
@@ -66,6 +75,8 @@ pub fn scratch(name: &str) -> PathBuf {
 /// A running shop.
 pub struct Shop {
     child: Child,
+    /// Ends the shop when this process ends, however it does: a shared shop is never dropped.
+    watchdog: Child,
     /// `http://127.0.0.1:PORT`.
     pub base: String,
     /// `http://127.0.0.1:PORT` of the observe address.
@@ -91,7 +102,10 @@ impl Reply {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn code(&self) -> String {
@@ -103,7 +117,10 @@ impl Reply {
         let body = self.json();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let entries = body["errors"].as_array().cloned().unwrap_or_default();
-        entries.iter().map(|entry| format!("{}:{}", text(&entry["field"]), text(&entry["code"]))).collect()
+        entries
+            .iter()
+            .map(|entry| format!("{}:{}", text(&entry["field"]), text(&entry["code"])))
+            .collect()
     }
 
     #[track_caller]
@@ -116,7 +133,10 @@ impl Reply {
     pub fn expect_code(self, status: u16, code: &str) -> Self {
         let reply = self.expect(status);
         assert_eq!(reply.code(), code, "{reply:?}");
-        assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+        assert_eq!(
+            reply.header("content-type"),
+            Some("application/problem+json")
+        );
         reply
     }
 }
@@ -137,9 +157,39 @@ impl Shop {
     pub fn start_app(manifest: &Path, state: &Path, flags: &[&str]) -> Self {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aot");
         let mut command = localmart();
-        command.arg("up").arg("-f").arg(manifest).arg("--state-dir").arg(state).arg("--cache-dir").arg(cache);
-        command.args(["--listen", "127.0.0.1:0", "--observe-listen", "127.0.0.1:0", "--no-build", "--no-seed"]).args(flags);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command
+            .arg("up")
+            .arg("-f")
+            .arg(manifest)
+            .arg("--state-dir")
+            .arg(state)
+            .arg("--cache-dir")
+            .arg(cache);
+        command
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--observe-listen",
+                "127.0.0.1:0",
+                "--no-build",
+                "--no-seed",
+            ])
+            .args(flags);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut watchdog = Command::new("sh");
+        watchdog
+            .arg("-c")
+            .arg(format!("read line; kill -9 {} 2>/dev/null", child.id()));
+        let watchdog = watchdog
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let (copy, stderr) = (log.clone(), child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -158,9 +208,16 @@ impl Shop {
         let give_up = Instant::now() + START;
         while base.is_none() || observe.is_none() {
             let line = heard.recv_timeout(give_up.saturating_duration_since(Instant::now()));
-            let line = line.unwrap_or_else(|_| panic!("it does not serve: {}", log.lock().unwrap()));
+            let line =
+                line.unwrap_or_else(|_| panic!("it does not serve: {}", log.lock().unwrap()));
             base = base.or_else(|| line.strip_prefix("Serving ").map(str::to_owned));
-            observe = observe.or_else(|| Some(line.strip_prefix("Observe: ")?.strip_suffix("/metrics")?.to_owned()));
+            observe = observe.or_else(|| {
+                Some(
+                    line.strip_prefix("Observe: ")?
+                        .strip_suffix("/metrics")?
+                        .to_owned(),
+                )
+            });
         }
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -168,7 +225,15 @@ impl Shop {
             .allow_non_standard_methods(true)
             .max_idle_connections_per_host(64)
             .build();
-        Self { child, base: base.unwrap(), observe: observe.unwrap(), state: state.to_owned(), log, agent: config.into() }
+        Self {
+            child,
+            watchdog,
+            base: base.unwrap(),
+            observe: observe.unwrap(),
+            state: state.to_owned(),
+            log,
+            agent: config.into(),
+        }
     }
 
     /// The shop that tests share when they bring their own products.
@@ -178,12 +243,23 @@ impl Shop {
     }
 
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-        let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
-        self.try_send(method, &url, headers, body).unwrap_or_else(|error| panic!("{method} {url}: {error}"))
+        let url = if path.starts_with("http") {
+            path.to_owned()
+        } else {
+            format!("{}{path}", self.base)
+        };
+        self.try_send(method, &url, headers, body)
+            .unwrap_or_else(|error| panic!("{method} {url}: {error}"))
     }
 
     /// Like `send`, for a shop that may die meanwhile.
-    pub fn try_send(&self, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply, ureq::Error> {
+    pub fn try_send(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Reply, ureq::Error> {
         let mut request = ureq::http::Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -193,8 +269,19 @@ impl Shop {
             body => self.agent.run(request.body(body).unwrap())?,
         };
         let headers = response.headers().iter();
-        let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
-        Ok(Reply { status: response.status().as_u16(), headers, text: response.body_mut().read_to_string()? })
+        let headers = headers
+            .map(|(name, value)| {
+                (
+                    name.to_string(),
+                    value.to_str().unwrap_or_default().to_owned(),
+                )
+            })
+            .collect();
+        Ok(Reply {
+            status: response.status().as_u16(),
+            headers,
+            text: response.body_mut().read_to_string()?,
+        })
     }
 
     pub fn get(&self, path: &str) -> Reply {
@@ -219,8 +306,18 @@ impl Shop {
     /// A token as `localmart token` makes it.
     pub fn token(&self, role: &str) -> String {
         let manifest = root().join("spin.toml");
-        let output = localmart().arg("token").args(["--role", role]).arg("-f").arg(manifest).arg("--state-dir").arg(&self.state).output();
-        String::from_utf8(output.unwrap().stdout).unwrap().trim().to_owned()
+        let output = localmart()
+            .arg("token")
+            .args(["--role", role])
+            .arg("-f")
+            .arg(manifest)
+            .arg("--state-dir")
+            .arg(&self.state)
+            .output();
+        String::from_utf8(output.unwrap().stdout)
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 
     /// A published product with stock; returns its id.
@@ -234,24 +331,44 @@ impl Shop {
         let bearer = format!("Bearer {}", self.token("staff"));
         let auth = [("authorization", bearer.as_str())];
         // Whoever is first makes the category.
-        self.json("POST", "/api/categories", &auth, &json!({ "slug": "things", "name": "Things" }));
+        self.json(
+            "POST",
+            "/api/categories",
+            &auth,
+            &json!({ "slug": "things", "name": "Things" }),
+        );
         let product = json!({
             "sku": format!("T-{number}"), "name": format!("Thing {number}"), "description": "A thing.", "category": "things",
             "price": { "amount": price, "currency": currency }, "published": true,
         });
-        let product = self.json("POST", "/api/products", &auth, &product).expect(201);
+        let product = self
+            .json("POST", "/api/products", &auth, &product)
+            .expect(201);
         let id = product.json()["id"].as_str().unwrap().to_owned();
         if stock > 0 {
             let path = format!("/api/inventory/{id}/adjustments");
-            self.json("POST", &path, &auth, &json!({ "delta": stock, "reason": "test" })).expect(200);
+            self.json(
+                "POST",
+                &path,
+                &auth,
+                &json!({ "delta": stock, "reason": "test" }),
+            )
+            .expect(200);
         }
         id
     }
 
     /// A cart with so many of a product; returns its id.
     pub fn cart_with(&self, product: &str, quantity: u32) -> String {
-        let cart = self.send("POST", "/api/carts", &[], &[]).expect(201).json()["id"].as_str().unwrap().to_owned();
-        self.post(&format!("/api/carts/{cart}/items"), &json!({ "product_id": product, "quantity": quantity })).expect(200);
+        let cart = self.send("POST", "/api/carts", &[], &[]).expect(201).json()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        self.post(
+            &format!("/api/carts/{cart}/items"),
+            &json!({ "product_id": product, "quantity": quantity }),
+        )
+        .expect(200);
         cart
     }
 
@@ -262,8 +379,14 @@ impl Shop {
 
     /// On hand, reserved.
     pub fn stock(&self, product: &str) -> (u64, u64) {
-        let level = self.get(&format!("/api/inventory/{product}")).expect(200).json();
-        (level["on_hand"].as_u64().unwrap(), level["reserved"].as_u64().unwrap())
+        let level = self
+            .get(&format!("/api/inventory/{product}"))
+            .expect(200)
+            .json();
+        (
+            level["on_hand"].as_u64().unwrap(),
+            level["reserved"].as_u64().unwrap(),
+        )
     }
 
     /// What it printed on stderr so far.
@@ -291,6 +414,9 @@ impl Drop for Shop {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Its number may soon be somebody else's.
+        let _ = self.watchdog.kill();
+        let _ = self.watchdog.wait();
     }
 }
 
@@ -309,27 +435,47 @@ pub fn checkout(cart: &str, token: &str) -> Value {
 /// A key that nobody used.
 pub fn fresh_key() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("key-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+    format!(
+        "key-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
 }
 
 /// Runs many at once; their results in the order of the numbers.
 pub fn at_once<T: Send>(count: usize, act: impl Fn(usize) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..count).map(|number| scope.spawn({ let act = &act; move || act(number) })).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        let threads: Vec<_> = (0..count)
+            .map(|number| {
+                scope.spawn({
+                    let act = &act;
+                    move || act(number)
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     })
 }
 
 /// Everything a command printed, for commands that end.
 pub fn printed(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// Sends bytes as they are and reads the answer until the connection ends.
 pub fn raw(base: &str, bytes: &[u8]) -> String {
     use std::io::Write as _;
     let mut stream = std::net::TcpStream::connect(base.trim_start_matches("http://")).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     // The other side may answer and close before everything was sent.
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();

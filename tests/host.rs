@@ -1,1 +1,18 @@
-//! tmp
+//! The host from outside: wrong manifests, the observe address, draining, and the verbs of the command line.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at once"
+)]
+
+mod harness;
+
+#[path = "host/manifests.rs"]
+mod manifests;
+#[path = "host/running.rs"]
+mod running;
+#[path = "host/verbs.rs"]
+mod verbs;

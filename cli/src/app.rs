@@ -11,7 +11,12 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AppOptions {
     /// The manifest, or the folder it is in.
-    #[arg(short = 'f', long = "from", alias = "file", default_value = "spin.toml")]
+    #[arg(
+        short = 'f',
+        long = "from",
+        alias = "file",
+        default_value = "spin.toml"
+    )]
     pub(crate) from: PathBuf,
     /// Databases, secrets, caches. Default: .localmart beside the manifest.
     #[arg(long)]
@@ -29,11 +34,17 @@ impl AppOptions {
 
     /// The state folder, whether it exists or not.
     pub(crate) fn state_dir(&self, source: &Source) -> PathBuf {
-        self.state_dir.clone().unwrap_or_else(|| source.folder().join(".localmart"))
+        self.state_dir
+            .clone()
+            .unwrap_or_else(|| source.folder().join(".localmart"))
     }
 
     /// Resolves the application; secrets that its variables ask for are made.
-    pub(crate) fn app(&self, environment: Vec<(String, String)>, only: Vec<String>) -> anyhow::Result<App> {
+    pub(crate) fn app(
+        &self,
+        environment: Vec<(String, String)>,
+        only: Vec<String>,
+    ) -> anyhow::Result<App> {
         let source = self.source()?;
         let made = secrets::for_manifest(&self.state_dir(&source), &source)?;
         let given = Given {
@@ -48,7 +59,9 @@ impl AppOptions {
 
 /// Reads `name=value`.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not name=value"))?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not name=value"))?;
     Ok((name.to_owned(), value.to_owned()))
 }
 

@@ -45,11 +45,18 @@ pub(crate) fn build(source: &Source, only: &[String], points: bool) -> anyhow::R
     for name in only {
         if !manifest.component.contains_key(name) {
             let known: Vec<&str> = manifest.component.keys().map(String::as_str).collect();
-            bail!("there is no component `{name}`; name one of: {}", known.join(", "));
+            bail!(
+                "there is no component `{name}`; name one of: {}",
+                known.join(", ")
+            );
         }
     }
     let folder = source.folder();
-    let ours: Vec<&String> = manifest.component.keys().filter(|id| is_ours(&folder, id)).collect();
+    let ours: Vec<&String> = manifest
+        .component
+        .keys()
+        .filter(|id| is_ours(&folder, id))
+        .collect();
     if !ours.is_empty() {
         compile(&folder, &ours, points)?;
         assemble(&folder, &ours, points)?;
@@ -76,7 +83,9 @@ pub(crate) fn is_stale(source: &Source) -> anyhow::Result<bool> {
     let mut oldest = None;
     for component in manifest.component.values() {
         if let Some(wasm) = component.get_ref().source.get_ref().as_str() {
-            let Some(built) = modified(&folder.join(wasm)) else { return Ok(true) };
+            let Some(built) = modified(&folder.join(wasm)) else {
+                return Ok(true);
+            };
             oldest = Some(oldest.map_or(built, |oldest: SystemTime| oldest.min(built)));
         }
     }
@@ -84,7 +93,11 @@ pub(crate) fn is_stale(source: &Source) -> anyhow::Result<bool> {
 }
 
 fn is_ours(folder: &Path, id: &str) -> bool {
-    folder.join("components").join(id).join("Cargo.toml").is_file()
+    folder
+        .join("components")
+        .join(id)
+        .join("Cargo.toml")
+        .is_file()
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
@@ -94,21 +107,31 @@ fn modified(path: &Path) -> Option<SystemTime> {
 fn newest_in(path: &Path) -> Option<SystemTime> {
     match std::fs::read_dir(path) {
         Err(_) => modified(path),
-        Ok(entries) => entries.filter_map(Result::ok).filter_map(|entry| newest_in(&entry.path())).max(),
+        Ok(entries) => entries
+            .filter_map(Result::ok)
+            .filter_map(|entry| newest_in(&entry.path()))
+            .max(),
     }
 }
 
 fn compile(folder: &Path, components: &[&String], points: bool) -> anyhow::Result<()> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(folder).args(["build", "--target", TARGET, "--profile", PROFILE]);
+    cargo
+        .current_dir(folder)
+        .args(["build", "--target", TARGET, "--profile", PROFILE]);
     for id in components {
         cargo.args(["--package", id]);
         if points {
             cargo.arg("--features").arg(format!("{id}/points"));
         }
     }
-    eprintln!("building {} components; the first time this takes some minutes", components.len());
-    let status = cargo.status().context("cargo cannot be started; is Rust installed? https://rustup.rs")?;
+    eprintln!(
+        "building {} components; the first time this takes some minutes",
+        components.len()
+    );
+    let status = cargo
+        .status()
+        .context("cargo cannot be started; is Rust installed? https://rustup.rs")?;
     if !status.success() {
         bail!("the components do not build; if the target is missing: rustup target add {TARGET}");
     }
@@ -116,15 +139,24 @@ fn compile(folder: &Path, components: &[&String], points: bool) -> anyhow::Resul
 }
 
 fn dist(folder: &Path, points: bool) -> PathBuf {
-    if points { folder.join("dist/points") } else { folder.join("dist") }
+    if points {
+        folder.join("dist/points")
+    } else {
+        folder.join("dist")
+    }
 }
 
 /// Puts each service's migrations into its wasm: `{ service, migrations: [{ name, sql }] }`.
 fn assemble(folder: &Path, components: &[&String], points: bool) -> anyhow::Result<()> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from);
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from);
     for id in components {
-        let built = target.join(TARGET).join(PROFILE).join(format!("{}.wasm", id.replace('-', "_")));
-        let mut wasm = std::fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+        let built = target
+            .join(TARGET)
+            .join(PROFILE)
+            .join(format!("{}.wasm", id.replace('-', "_")));
+        let mut wasm =
+            std::fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
         let migrations = migrations(&folder.join("components").join(id).join("migrations"))?;
         if !migrations.is_empty() {
             let section = serde_json::json!({ "service": id, "migrations": migrations });
@@ -136,12 +168,18 @@ fn assemble(folder: &Path, components: &[&String], points: bool) -> anyhow::Resu
 }
 
 fn migrations(folder: &Path) -> anyhow::Result<Vec<serde_json::Value>> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
-    let mut files: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Ok(Vec::new());
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
     files.sort();
     let read = |path: &PathBuf| {
-        let sql = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let sql =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
         Ok(serde_json::json!({ "name": name, "sql": sql }))
     };
@@ -162,39 +200,76 @@ fn fuse_all(source: &Source, manifest: &Manifest, points: bool) -> anyhow::Resul
                 continue;
             }
             let path = dist(&folder, points).join(format!("{next}.wasm"));
-            let wasm = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            let wasm =
+                std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
             let links = links.get(&next).cloned().unwrap_or_default();
             wanted.extend(links.clone());
-            parts.push(Part { id: next, wasm, links });
+            parts.push(Part {
+                id: next,
+                wasm,
+                links,
+            });
         }
-        let span = manifest.component.get(id).and_then(|component| component.get_ref().tool.get("localmart")).map(toml::Spanned::span);
+        let span = manifest
+            .component
+            .get(id)
+            .and_then(|component| component.get_ref().tool.get("localmart"))
+            .map(toml::Spanned::span);
         let fused = fuse(id, &parts).map_err(|error| {
             let help = format!("these are the links: {id} → {}", linked.join(", "));
-            source.error(span.unwrap_or_default(), error.to_string(), "these links", help)
+            source.error(
+                span.unwrap_or_default(),
+                error.to_string(),
+                "these links",
+                help,
+            )
         })?;
-        write(&dist(&folder, points).join("fused").join(format!("{id}.wasm")), &fused)?;
+        write(
+            &dist(&folder, points)
+                .join("fused")
+                .join(format!("{id}.wasm")),
+            &fused,
+        )?;
     }
     Ok(())
 }
 
 fn links_of(source: &Source, component: &Component) -> anyhow::Result<Vec<String>> {
-    let Some(table) = component.tool.get("localmart") else { return Ok(Vec::new()) };
+    let Some(table) = component.tool.get("localmart") else {
+        return Ok(Vec::new());
+    };
     let tool = ComponentTool::deserialize(table.get_ref().clone());
-    let tool = tool.map_err(|error| source.error(table.span(), error.message().to_owned(), "in this table", "see docs/reference/manifest.md"))?;
+    let tool = tool.map_err(|error| {
+        source.error(
+            table.span(),
+            error.message().to_owned(),
+            "in this table",
+            "see docs/reference/manifest.md",
+        )
+    })?;
     Ok(tool.links)
 }
 
 /// Runs the build commands of a component of somebody else's layout, in order, as Spin does.
 fn run_commands(folder: &Path, id: &str, component: &Component) -> anyhow::Result<()> {
-    let Some(build) = &component.build else { return Ok(()) };
+    let Some(build) = &component.build else {
+        return Ok(());
+    };
     let commands = match &build.command {
         Commands::One(command) => std::slice::from_ref(command),
         Commands::Several(commands) => commands.as_slice(),
     };
     for command in commands {
         eprintln!("building {id}: {command}");
-        let status = Command::new("sh").arg("-c").arg(command).current_dir(folder.join(&build.workdir)).status();
-        if !status.with_context(|| format!("starting `{command}`"))?.success() {
+        let status = Command::new("sh")
+            .arg("-c")
+            .arg(command)
+            .current_dir(folder.join(&build.workdir))
+            .status();
+        if !status
+            .with_context(|| format!("starting `{command}`"))?
+            .success()
+        {
             bail!("the build of `{id}` failed: {command}");
         }
     }
@@ -206,7 +281,8 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let folder = path.parent().context("a path without a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let unfinished = path.with_extension("wasm.part");
-    std::fs::write(&unfinished, bytes).with_context(|| format!("writing {}", unfinished.display()))?;
+    std::fs::write(&unfinished, bytes)
+        .with_context(|| format!("writing {}", unfinished.display()))?;
     std::fs::rename(&unfinished, path)?;
     Ok(())
 }

@@ -16,26 +16,48 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(base: &str, token: String) -> Self {
-        let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build();
-        Self { agent: config.into(), base: base.trim_end_matches('/').to_owned(), token }
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(TIMEOUT))
+            .http_status_as_error(false)
+            .build();
+        Self {
+            agent: config.into(),
+            base: base.trim_end_matches('/').to_owned(),
+            token,
+        }
     }
 
     /// Reads a resource.
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
-        let response = self.agent.get(&url).call().with_context(|| format!("GET {url}"))?;
+        let response = self
+            .agent
+            .get(&url)
+            .call()
+            .with_context(|| format!("GET {url}"))?;
         self.body("GET", &url, response)
     }
 
     /// Makes a resource. The key makes it safe to repeat.
     pub(crate) fn post(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
-        let request = self.agent.post(&url).header("authorization", &format!("Bearer {}", self.token)).header("idempotency-key", key);
-        let response = request.send_json(body).with_context(|| format!("POST {url}"))?;
+        let request = self
+            .agent
+            .post(&url)
+            .header("authorization", &format!("Bearer {}", self.token))
+            .header("idempotency-key", key);
+        let response = request
+            .send_json(body)
+            .with_context(|| format!("POST {url}"))?;
         self.body("POST", &url, response)
     }
 
-    fn body(&self, method: &str, url: &str, mut response: ureq::http::Response<ureq::Body>) -> anyhow::Result<Value> {
+    fn body(
+        &self,
+        method: &str,
+        url: &str,
+        mut response: ureq::http::Response<ureq::Body>,
+    ) -> anyhow::Result<Value> {
         let status = response.status();
         let text = response.body_mut().read_to_string()?;
         if !status.is_success() {

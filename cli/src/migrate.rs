@@ -45,17 +45,31 @@ pub(crate) fn migrate(app: &App, state_dir: &Path) -> anyhow::Result<usize> {
     for spec in app.components.values() {
         let wasm = std::fs::read(&spec.wasm).map_err(|error| {
             let message = format!("`{}` has no file {}: {error}", spec.id, spec.wasm.display());
-            app.source.error(spec.source_span.clone(), message, "not found", "build it: localmart build")
+            app.source.error(
+                spec.source_span.clone(),
+                message,
+                "not found",
+                "build it: localmart build",
+            )
         })?;
         let carried = sections::read(&wasm, MIGRATIONS).map_err(|error| {
             let message = format!("{} is no component: {error}", spec.wasm.display());
-            app.source.error(spec.source_span.clone(), message, "this file", "build it again: localmart build")
+            app.source.error(
+                spec.source_span.clone(),
+                message,
+                "this file",
+                "build it again: localmart build",
+            )
         })?;
         for section in carried {
-            let carried: Carried = serde_json::from_slice(&section).with_context(|| format!("the migrations in {}", spec.wasm.display()))?;
+            let carried: Carried = serde_json::from_slice(&section)
+                .with_context(|| format!("the migrations in {}", spec.wasm.display()))?;
             match services.get(&carried.service) {
                 Some(known) if *known != carried.migrations => {
-                    bail!("two files carry different migrations of `{}`; build again: localmart build", carried.service)
+                    bail!(
+                        "two files carry different migrations of `{}`; build again: localmart build",
+                        carried.service
+                    )
                 }
                 _ => services.insert(carried.service, carried.migrations),
             };
@@ -65,7 +79,8 @@ pub(crate) fn migrate(app: &App, state_dir: &Path) -> anyhow::Result<usize> {
     let mut applied = 0;
     for (service, migrations) in &services {
         let path = state_dir.join(format!("{service}.db"));
-        applied += apply(&path, migrations).with_context(|| format!("migrating {}", path.display()))?;
+        applied +=
+            apply(&path, migrations).with_context(|| format!("migrating {}", path.display()))?;
     }
     Ok(applied)
 }
@@ -74,23 +89,39 @@ fn apply(path: &Path, migrations: &[Migration]) -> anyhow::Result<usize> {
     let mut connection = rusqlite::Connection::open(path)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     transaction.execute_batch(
         "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, checksum TEXT NOT NULL, applied_at TEXT NOT NULL)",
     )?;
     let mut applied = 0;
     for migration in migrations {
-        let checksum: String = Sha256::digest(&migration.sql).iter().map(|byte| format!("{byte:02x}")).collect();
-        let known = transaction.query_row("SELECT checksum FROM migrations WHERE name = ?1", [&migration.name], |row| row.get::<_, String>(0));
+        let checksum: String = Sha256::digest(&migration.sql)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let known = transaction.query_row(
+            "SELECT checksum FROM migrations WHERE name = ?1",
+            [&migration.name],
+            |row| row.get::<_, String>(0),
+        );
         match known {
             Ok(known) if known == checksum => continue,
-            Ok(_) => bail!("the migration {} was edited after it was applied; write a new one instead", migration.name),
+            Ok(_) => bail!(
+                "the migration {} was edited after it was applied; write a new one instead",
+                migration.name
+            ),
             Err(rusqlite::Error::QueryReturnedNoRows) => {}
             Err(error) => return Err(error.into()),
         }
-        transaction.execute_batch(&migration.sql).with_context(|| format!("the migration {}", migration.name))?;
+        transaction
+            .execute_batch(&migration.sql)
+            .with_context(|| format!("the migration {}", migration.name))?;
         let now = jiff::Timestamp::now().to_string();
-        transaction.execute("INSERT INTO migrations VALUES (?1, ?2, ?3)", [&migration.name, &checksum, &now])?;
+        transaction.execute(
+            "INSERT INTO migrations VALUES (?1, ?2, ?3)",
+            [&migration.name, &checksum, &now],
+        )?;
         applied += 1;
     }
     transaction.commit()?;

@@ -26,7 +26,11 @@ pub(crate) fn table(app: &App, base: &str) -> String {
     let mut routes: Vec<_> = app.routes.iter().collect();
     routes.sort_by(|a, b| (&a.component, &a.text).cmp(&(&b.component, &b.text)));
     for route in routes {
-        let (path, kind) = match route.text.strip_suffix("/...").or_else(|| route.text.strip_suffix("/*")) {
+        let (path, kind) = match route
+            .text
+            .strip_suffix("/...")
+            .or_else(|| route.text.strip_suffix("/*"))
+        {
             Some("") => ("/", " (wildcard)"),
             Some(path) => (path, " (wildcard)"),
             None => (route.text.as_str(), ""),

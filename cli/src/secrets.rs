@@ -42,8 +42,14 @@ pub(crate) fn load(state_dir: &Path) -> anyhow::Result<BTreeMap<String, String>>
     let mut secrets: BTreeMap<String, String> = known.clone();
     if !(secrets.contains_key("jwt_private_key") && secrets.contains_key("jwt_public_key")) {
         let key = SigningKey::from_bytes(&random()?);
-        secrets.insert("jwt_private_key".into(), URL_SAFE_NO_PAD.encode(key.to_bytes()));
-        secrets.insert("jwt_public_key".into(), URL_SAFE_NO_PAD.encode(key.verifying_key().to_bytes()));
+        secrets.insert(
+            "jwt_private_key".into(),
+            URL_SAFE_NO_PAD.encode(key.to_bytes()),
+        );
+        secrets.insert(
+            "jwt_public_key".into(),
+            URL_SAFE_NO_PAD.encode(key.verifying_key().to_bytes()),
+        );
     }
     for name in ["sweep_token", "order_token_key", "payment_webhook_secret"] {
         if !secrets.contains_key(name) {
@@ -57,9 +63,17 @@ pub(crate) fn load(state_dir: &Path) -> anyhow::Result<BTreeMap<String, String>>
 }
 
 /// The secrets that a manifest's required variables ask for. An application that asks for none gets no file.
-pub(crate) fn for_manifest(state_dir: &Path, source: &Source) -> anyhow::Result<BTreeMap<String, String>> {
+pub(crate) fn for_manifest(
+    state_dir: &Path,
+    source: &Source,
+) -> anyhow::Result<BTreeMap<String, String>> {
     let manifest = source.parse()?;
-    let wanted = |name: &str| manifest.variables.get(name).is_some_and(|variable| variable.get_ref().required);
+    let wanted = |name: &str| {
+        manifest
+            .variables
+            .get(name)
+            .is_some_and(|variable| variable.get_ref().required)
+    };
     let ours = manifest.application.tool.contains_key("localmart");
     if !ours {
         return Ok(BTreeMap::new());
@@ -71,7 +85,8 @@ pub(crate) fn for_manifest(state_dir: &Path, source: &Source) -> anyhow::Result<
 
 fn random() -> anyhow::Result<[u8; SECRET_BYTES]> {
     let mut bytes = [0; SECRET_BYTES];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
     Ok(bytes)
 }
 
@@ -85,7 +100,9 @@ fn write(state_dir: &Path, path: &Path, secrets: &BTreeMap<String, String>) -> a
         options.mode(0o600);
     }
     let unfinished = path.with_extension("toml.part");
-    let mut file = options.open(&unfinished).with_context(|| format!("writing {}", unfinished.display()))?;
+    let mut file = options
+        .open(&unfinished)
+        .with_context(|| format!("writing {}", unfinished.display()))?;
     file.write_all(toml::to_string(secrets)?.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&unfinished, path)?;

@@ -47,14 +47,31 @@ pub(crate) fn if_empty(client: &Client, quiet: bool) -> anyhow::Result<bool> {
 }
 
 fn fill(client: &Client, quiet: bool) -> anyhow::Result<()> {
-    let count = CATEGORIES.iter().map(|category| category.goods.len() as u64).sum();
-    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(count) };
-    bar.set_style(ProgressStyle::with_template("seeding {bar:30} {pos}/{len} products")?);
+    let count = CATEGORIES
+        .iter()
+        .map(|category| category.goods.len() as u64)
+        .sum();
+    let bar = if quiet {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new(count)
+    };
+    bar.set_style(ProgressStyle::with_template(
+        "seeding {bar:30} {pos}/{len} products",
+    )?);
     // Those that sell best are newest, so that the first page is a good one: made in rounds, one of each category.
     for category in CATEGORIES {
-        client.post("/api/categories", &format!("seed-{}", category.slug), &json!({ "slug": category.slug, "name": category.name }))?;
+        client.post(
+            "/api/categories",
+            &format!("seed-{}", category.slug),
+            &json!({ "slug": category.slug, "name": category.name }),
+        )?;
     }
-    let most = CATEGORIES.iter().map(|category| category.goods.len()).max().unwrap_or_default();
+    let most = CATEGORIES
+        .iter()
+        .map(|category| category.goods.len())
+        .max()
+        .unwrap_or_default();
     for round in (0..most).rev() {
         for (shelf, category) in CATEGORIES.iter().enumerate() {
             if let Some(goods) = category.goods.get(round) {
@@ -67,7 +84,13 @@ fn fill(client: &Client, quiet: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn put_on_shelf(client: &Client, category: &Category, goods: &Goods, shelf: usize, round: usize) -> anyhow::Result<()> {
+fn put_on_shelf(
+    client: &Client,
+    category: &Category,
+    goods: &Goods,
+    shelf: usize,
+    round: usize,
+) -> anyhow::Result<()> {
     let sku = format!("{}-{:03}", category.code, round + 1);
     let mut body = json!({
         "sku": sku,
@@ -83,10 +106,16 @@ fn put_on_shelf(client: &Client, category: &Category, goods: &Goods, shelf: usiz
     {
         // Some things are on sale: a fifth off, rounded down to .95 or .00 as shops do.
         let before = goods.price + goods.price / 4;
-        object.insert("compare_at_price".into(), json!({ "amount": before - before % 5, "currency": "USD" }));
+        object.insert(
+            "compare_at_price".into(),
+            json!({ "amount": before - before % 5, "currency": "USD" }),
+        );
     }
     let product = client.post("/api/products", &format!("seed-{sku}"), &body)?;
-    let id = product.pointer("/id").and_then(|id| id.as_str()).unwrap_or_default();
+    let id = product
+        .pointer("/id")
+        .and_then(|id| id.as_str())
+        .unwrap_or_default();
     let delta = stock(shelf, round, goods.price);
     client.post(
         &format!("/api/inventory/{id}/adjustments"),
@@ -110,17 +139,28 @@ mod tests {
 
     #[test]
     fn there_are_120_goods_with_names_of_their_own() {
-        let names: BTreeSet<&str> = CATEGORIES.iter().flat_map(|category| category.goods).map(|goods| goods.name).collect();
+        let names: BTreeSet<&str> = CATEGORIES
+            .iter()
+            .flat_map(|category| category.goods)
+            .map(|goods| goods.name)
+            .collect();
         assert_eq!((CATEGORIES.len(), names.len()), (10, 120));
     }
 
     #[test]
     fn most_goods_are_cheap_and_few_are_dear() {
-        let mut prices: Vec<u64> = CATEGORIES.iter().flat_map(|category| category.goods).map(|goods| goods.price).collect();
+        let mut prices: Vec<u64> = CATEGORIES
+            .iter()
+            .flat_map(|category| category.goods)
+            .map(|goods| goods.price)
+            .collect();
         prices.sort_unstable();
         let mean = prices.iter().sum::<u64>() / 120;
         let median = prices.get(60).copied().unwrap_or_default();
-        assert!(median < mean, "the median {median} lies below the mean {mean}, as in a real shop");
+        assert!(
+            median < mean,
+            "the median {median} lies below the mean {mean}, as in a real shop"
+        );
         assert!(prices.first() < Some(&500) && prices.last() > Some(&15_000));
     }
 }

@@ -39,25 +39,50 @@ impl Token {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let source = self.app.source()?;
         let secrets = secrets::load(&self.app.state_dir(&source))?;
-        println!("{}", make(&secrets, self.role, u64::from(self.minutes) * 60)?);
+        println!(
+            "{}",
+            make(&secrets, self.role, u64::from(self.minutes) * 60)?
+        );
         Ok(())
     }
 }
 
 /// A token of a role that holds for so many seconds.
-pub(crate) fn make(secrets: &BTreeMap<String, String>, role: Role, seconds: u64) -> anyhow::Result<String> {
-    let key = secrets.get("jwt_private_key").context("the secrets have no jwt_private_key")?;
-    let key: [u8; 32] = URL_SAFE_NO_PAD.decode(key)?.try_into().ok().context("jwt_private_key is not 32 bytes")?;
+pub(crate) fn make(
+    secrets: &BTreeMap<String, String>,
+    role: Role,
+    seconds: u64,
+) -> anyhow::Result<String> {
+    let key = secrets
+        .get("jwt_private_key")
+        .context("the secrets have no jwt_private_key")?;
+    let key: [u8; 32] = URL_SAFE_NO_PAD
+        .decode(key)?
+        .try_into()
+        .ok()
+        .context("jwt_private_key is not 32 bytes")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let role = role.to_possible_value().context("a role without a name")?.get_name().to_owned();
+    let role = role
+        .to_possible_value()
+        .context("a role without a name")?
+        .get_name()
+        .to_owned();
     let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
+    getrandom::fill(&mut id)
+        .map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
     let claims = json!({
         "iss": "localmart", "aud": "localmart", "sub": format!("cli-{role}"), "roles": [role],
         "jti": URL_SAFE_NO_PAD.encode(id), "iat": now, "exp": now + seconds,
     });
     let header = json!({ "alg": "EdDSA", "typ": "JWT" });
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header.to_string()),
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    );
     let signature = SigningKey::from_bytes(&key).sign(signed.as_bytes());
-    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.to_bytes())))
+    Ok(format!(
+        "{signed}.{}",
+        URL_SAFE_NO_PAD.encode(signature.to_bytes())
+    ))
 }

@@ -73,14 +73,19 @@ impl Up {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         log_as_json(self.quiet)?;
         if let Some(file) = &self.runtime_config_file {
-            bail!("--runtime-config-file {}: runtime configuration is not supported yet; stores are the embedded ones\n  help: leave the flag away", file.display());
+            bail!(
+                "--runtime-config-file {}: runtime configuration is not supported yet; stores are the embedded ones\n  help: leave the flag away",
+                file.display()
+            );
         }
         let source = self.app.source()?;
         let testing = !self.points.is_empty();
         if !self.no_build && !testing && build::is_stale(&source)? {
             build::build(&source, &[], false)?;
         }
-        let mut app = self.app.app(self.environment.clone(), self.component_id.clone())?;
+        let mut app = self
+            .app
+            .app(self.environment.clone(), self.component_id.clone())?;
         if testing {
             use_points(&mut app);
         }
@@ -95,9 +100,13 @@ impl Up {
         let table = |base: &str| routes::table(&app, base);
         let lines = table("{base}");
         let options = self.load_options(&app, &state_dir)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let loaded = Arc::new(runtime.block_on(load(app, options))?);
-        let threads = self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let threads = self
+            .threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let running = start(loaded.clone(), listener, Some(observe), threads)?;
         let base = format!("http://{}", running.address);
         if ours && !self.no_seed && loaded.components.contains_key("catalog") {
@@ -110,7 +119,10 @@ impl Up {
         }
         wait(&runtime)?;
         if !running.drain() {
-            eprintln!("some requests were cut off after {} s", limits::DRAIN.as_secs());
+            eprintln!(
+                "some requests were cut off after {} s",
+                limits::DRAIN.as_secs()
+            );
         }
         Ok(())
     }
@@ -121,9 +133,16 @@ impl Up {
             named.insert(point.0.clone(), point.1.again());
         }
         Ok(LoadOptions {
-            engine: EngineOptions { max_instance_memory: self.max_instance_memory, pooling: !self.disable_pooling },
+            engine: EngineOptions {
+                max_instance_memory: self.max_instance_memory,
+                pooling: !self.disable_pooling,
+            },
             state_dir: state_dir.to_owned(),
-            aot: (!self.disable_cache).then(|| self.cache_dir.clone().unwrap_or_else(|| state_dir.join("aot"))),
+            aot: (!self.disable_cache).then(|| {
+                self.cache_dir
+                    .clone()
+                    .unwrap_or_else(|| state_dir.join("aot"))
+            }),
             synchronous: synchronous(app, &self.app.variables)?,
             points: (!named.is_empty()).then_some(named),
         })
@@ -149,7 +168,11 @@ fn use_points(app: &mut App) {
 }
 
 fn synchronous(app: &App, flags: &[(String, String)]) -> anyhow::Result<Synchronous> {
-    let template = app.tool.as_ref().and_then(|tool| tool.sqlite_synchronous.as_deref()).unwrap_or("normal");
+    let template = app
+        .tool
+        .as_ref()
+        .and_then(|tool| tool.sqlite_synchronous.as_deref())
+        .unwrap_or("normal");
     let manifest = app.source.parse()?;
     let mut values: BTreeMap<String, String> = BTreeMap::new();
     for (name, variable) in &manifest.variables {

@@ -46,20 +46,31 @@ impl AllowedHost {
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| format!("`{text}` has no scheme; write it as https://{text}"))?;
-        if scheme != "*" && !(scheme.bytes().all(|b| b.is_ascii_alphabetic()) && !scheme.is_empty()) {
+        if scheme != "*" && !(scheme.bytes().all(|b| b.is_ascii_alphabetic()) && !scheme.is_empty())
+        {
             return Err(format!("`{scheme}` is not a scheme"));
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        let network = rest.parse::<IpNet>().is_ok() || rest.rsplit_once(':').is_some_and(|(net, _)| net.parse::<IpNet>().is_ok());
+        let network = rest.parse::<IpNet>().is_ok()
+            || rest
+                .rsplit_once(':')
+                .is_some_and(|(net, _)| net.parse::<IpNet>().is_ok());
         if rest.contains('/') && !network {
-            return Err(format!("`{text}` has a path; only scheme, host and port can be allowed"));
+            return Err(format!(
+                "`{text}` has a path; only scheme, host and port can be allowed"
+            ));
         }
         let (host, port) = match rest.rsplit_once(':') {
-            Some((host, port)) if !host.ends_with(':') && (!host.contains(':') || host.ends_with(']')) => (host, Some(port)),
+            Some((host, port))
+                if !host.ends_with(':') && (!host.contains(':') || host.ends_with(']')) =>
+            {
+                (host, Some(port))
+            }
             _ => (rest, None),
         };
         let ports = match port {
-            Some(port) => read_ports(port).ok_or_else(|| format!("`{port}` is not a port, a range a..b, or *"))?,
+            Some(port) => read_ports(port)
+                .ok_or_else(|| format!("`{port}` is not a port, a range a..b, or *"))?,
             None if scheme == "*" => Ports::Any,
             None => Ports::One(default_port(scheme).ok_or_else(|| {
                 format!("`{text}` needs a port: the scheme {scheme} has no usual one")
@@ -75,7 +86,10 @@ impl AllowedHost {
     /// Whether a connection is allowed.
     pub fn allows(&self, scheme: &str, host: &str, port: u16) -> bool {
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let scheme_fits = self.scheme.as_deref().is_none_or(|allowed| allowed == scheme);
+        let scheme_fits = self
+            .scheme
+            .as_deref()
+            .is_none_or(|allowed| allowed == scheme);
         let port_fits = match self.ports {
             Ports::Any => true,
             Ports::Range(from, to) => (from..to).contains(&port),
@@ -83,7 +97,9 @@ impl AllowedHost {
         };
         let host_fits = match &self.host {
             Host::Any => true,
-            Host::Suffix(suffix) => host.len() > suffix.len() && host.to_ascii_lowercase().ends_with(suffix),
+            Host::Suffix(suffix) => {
+                host.len() > suffix.len() && host.to_ascii_lowercase().ends_with(suffix)
+            }
             Host::Network(network) => host.parse::<IpAddr>().is_ok_and(|ip| network.contains(&ip)),
             Host::Literal(literal) => literal.eq_ignore_ascii_case(host),
         };
@@ -99,9 +115,15 @@ fn read_host(host: &str) -> Result<Host, String> {
     } else if let Ok(network) = host.parse() {
         Ok(Host::Network(network))
     } else if host.is_empty() || host.contains('*') {
-        Err(format!("`{host}` is not a host: write a name, *, *.suffix or a network like 10.0.0.0/8"))
+        Err(format!(
+            "`{host}` is not a host: write a name, *, *.suffix or a network like 10.0.0.0/8"
+        ))
     } else {
-        Ok(Host::Literal(host.trim_start_matches('[').trim_end_matches(']').to_owned()))
+        Ok(Host::Literal(
+            host.trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
+        ))
     }
 }
 
@@ -137,13 +159,26 @@ mod tests {
             ("http://127.0.0.1:*", "http", "127.0.0.1", 1234, true),
         ] {
             let parsed = AllowedHost::parse(entry).unwrap();
-            assert_eq!(parsed.allows(scheme, host, port), allowed, "{entry} {scheme} {host} {port}");
+            assert_eq!(
+                parsed.allows(scheme, host, port),
+                allowed,
+                "{entry} {scheme} {host} {port}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_destination_is_refused() {
-        for bad in ["example.com", "https://", "https://a/b", "tcp://a", "https://a:x", "https://a*b", "ht1p://a", "https://a:9..2"] {
+        for bad in [
+            "example.com",
+            "https://",
+            "https://a/b",
+            "tcp://a",
+            "https://a:x",
+            "https://a*b",
+            "ht1p://a",
+            "https://a:9..2",
+        ] {
             assert!(AllowedHost::parse(bad).is_err(), "{bad}");
         }
     }

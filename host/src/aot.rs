@@ -34,15 +34,26 @@ impl AotCache {
     pub fn load(&self, engine: &Engine, wasm: &Path) -> anyhow::Result<Compiled> {
         let start = Instant::now();
         let bytes = std::fs::read(wasm).with_context(|| format!("reading {}", wasm.display()))?;
-        let entry = self.folder.as_ref().map(|folder| folder.join(name(engine, &bytes)));
+        let entry = self
+            .folder
+            .as_ref()
+            .map(|folder| folder.join(name(engine, &bytes)));
         if let Some(entry) = &entry
             && entry.exists()
         {
             // SAFETY: the file was written by `store` below in a folder that only this user may write to, and its name
             // binds it to this engine; wasmtime checks its own header besides.
             match unsafe { Component::deserialize_file(engine, entry) } {
-                Ok(component) => return Ok(Compiled { component, cached: true, time: start.elapsed() }),
-                Err(error) => tracing::warn!(%error, entry = %entry.display(), "a compiled component is compiled again"),
+                Ok(component) => {
+                    return Ok(Compiled {
+                        component,
+                        cached: true,
+                        time: start.elapsed(),
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, entry = %entry.display(), "a compiled component is compiled again")
+                }
             }
         }
         let component = Component::new(engine, &bytes)
@@ -53,14 +64,22 @@ impl AotCache {
         {
             tracing::warn!(%error, entry = %entry.display(), "a compiled component could not be kept");
         }
-        Ok(Compiled { component, cached: false, time: start.elapsed() })
+        Ok(Compiled {
+            component,
+            cached: false,
+            time: start.elapsed(),
+        })
     }
 }
 
 fn name(engine: &Engine, bytes: &[u8]) -> String {
     let mut hasher = std::collections::hash_map::DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{}-{:016x}.cwasm", blake3::hash(bytes).to_hex(), hasher.finish())
+    format!(
+        "{}-{:016x}.cwasm",
+        blake3::hash(bytes).to_hex(),
+        hasher.finish()
+    )
 }
 
 fn store(component: &Component, entry: &Path) -> anyhow::Result<()> {

@@ -109,7 +109,10 @@ pub struct Given {
 /// Resolves a manifest.
 pub fn resolve(source: Source, given: &Given) -> Result<App, ManifestError> {
     let manifest = source.parse()?;
-    let resolver = Resolver { source: &source, given };
+    let resolver = Resolver {
+        source: &source,
+        given,
+    };
     let values = resolver.values(&manifest)?;
     let tool = resolver.application_tool(&manifest)?;
     let (routes, mut triggered) = resolver.routes(&manifest)?;
@@ -147,14 +150,19 @@ impl Resolver<'_> {
             if !manifest.variables.contains_key(name) {
                 return Err(ManifestError::file(
                     &self.source.path,
-                    format!("--variable {name}: {} has no variable of this name", self.source.path.display()),
+                    format!(
+                        "--variable {name}: {} has no variable of this name",
+                        self.source.path.display()
+                    ),
                     "add it to [variables], or mend the name",
                 ));
             }
         }
         let mut values = BTreeMap::new();
         for (name, variable) in &manifest.variables {
-            let place = |message: String, label: &str, help: String| self.source.error(variable.span(), message, label, help);
+            let place = |message: String, label: &str, help: String| {
+                self.source.error(variable.span(), message, label, help)
+            };
             if !is_name(name) {
                 return Err(place(
                     format!("`{name}` is not a variable name"),
@@ -170,15 +178,22 @@ impl Resolver<'_> {
                     "add `default = \"…\"` or `required = true`".into(),
                 ));
             }
-            let from_environment = std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())).ok();
+            let from_environment =
+                std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())).ok();
             let flag = self.given.flags.get(name).cloned();
             let made = self.given.made.get(name).cloned();
-            let value = flag.or(from_environment).or(made).or_else(|| said.default.clone());
+            let value = flag
+                .or(from_environment)
+                .or(made)
+                .or_else(|| said.default.clone());
             let value = value.ok_or_else(|| {
                 place(
                     format!("variable `{name}` is required and has no value"),
                     "required here",
-                    format!("give it with --variable {name}=… or SPIN_VARIABLE_{}=…", name.to_ascii_uppercase()),
+                    format!(
+                        "give it with --variable {name}=… or SPIN_VARIABLE_{}=…",
+                        name.to_ascii_uppercase()
+                    ),
                 )
             })?;
             values.insert(name.clone(), value);
@@ -186,12 +201,17 @@ impl Resolver<'_> {
         Ok(values)
     }
 
-    fn application_tool(&self, manifest: &Manifest) -> Result<Option<ApplicationTool>, ManifestError> {
+    fn application_tool(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<Option<ApplicationTool>, ManifestError> {
         let Some(value) = manifest.application.tool.get("localmart") else {
             return Ok(None);
         };
         let tool = ApplicationTool::deserialize(value.clone());
-        tool.map(Some).map_err(|error| self.whole(format!("[application.tool.localmart]: {}", error.message())))
+        tool.map(Some).map_err(|error| {
+            self.whole(format!("[application.tool.localmart]: {}", error.message()))
+        })
     }
 
     fn whole(&self, message: String) -> ManifestError {
@@ -202,7 +222,10 @@ impl Resolver<'_> {
         )
     }
 
-    fn routes(&self, manifest: &Manifest) -> Result<(Vec<RouteSpec>, BTreeSet<String>), ManifestError> {
+    fn routes(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<(Vec<RouteSpec>, BTreeSet<String>), ManifestError> {
         let mut routes: Vec<(RouteSpec, Range<usize>)> = Vec::new();
         let mut triggered = BTreeSet::new();
         for (kind, entries) in &manifest.trigger {
@@ -215,16 +238,28 @@ impl Resolver<'_> {
                         "supported: http. What is not there yet is listed in docs/reference/manifest.md",
                     ));
                 }
-                let trigger = HttpTrigger::deserialize(entry.get_ref().clone()).map_err(|error| {
-                    self.source.error(entry.span(), error.message().to_owned(), "in this trigger", "see docs/reference/manifest.md")
-                })?;
+                let trigger =
+                    HttpTrigger::deserialize(entry.get_ref().clone()).map_err(|error| {
+                        self.source.error(
+                            entry.span(),
+                            error.message().to_owned(),
+                            "in this trigger",
+                            "see docs/reference/manifest.md",
+                        )
+                    })?;
                 let component = self.trigger_component(&trigger, entry.span(), manifest)?;
                 triggered.insert(component.clone());
                 if let Some(route) = self.route(&trigger, entry.span(), component)? {
-                    if let Some((other, _)) = routes.iter().find(|(known, _)| known.pattern.clashes(&route.pattern)) {
+                    if let Some((other, _)) = routes
+                        .iter()
+                        .find(|(known, _)| known.pattern.clashes(&route.pattern))
+                    {
                         return Err(self.source.error(
                             entry.span(),
-                            format!("the routes `{}` and `{}` match the same paths", other.text, route.text),
+                            format!(
+                                "the routes `{}` and `{}` match the same paths",
+                                other.text, route.text
+                            ),
                             format!("`{}` already answers here", other.component),
                             "change or remove one of the two",
                         ));
@@ -268,7 +303,12 @@ impl Resolver<'_> {
             Some(toml::Value::String(id)) => id.clone(),
             Some(_) => return Err(refuse("a component written inside its trigger")),
             None => {
-                return Err(self.source.error(span, "this trigger names no component", "component = \"…\" is missing", "name the component that answers"));
+                return Err(self.source.error(
+                    span,
+                    "this trigger names no component",
+                    "component = \"…\" is missing",
+                    "name the component that answers",
+                ));
             }
         };
         if !manifest.component.contains_key(&id) {
@@ -276,7 +316,10 @@ impl Resolver<'_> {
                 span,
                 format!("there is no component `{id}`"),
                 "named here",
-                format!("add [component.{id}], or name one of: {}", joined(manifest.component.keys())),
+                format!(
+                    "add [component.{id}], or name one of: {}",
+                    joined(manifest.component.keys())
+                ),
             ));
         }
         Ok(id)
@@ -298,9 +341,18 @@ impl Resolver<'_> {
             )),
             Route::Path(text) => {
                 let pattern = Pattern::parse(text).map_err(|reason| {
-                    self.source.error(span, format!("`{text}` is not a route: {reason}"), "here", "write /exact, /a/:segment or /prefix/...")
+                    self.source.error(
+                        span,
+                        format!("`{text}` is not a route: {reason}"),
+                        "here",
+                        "write /exact, /a/:segment or /prefix/...",
+                    )
                 })?;
-                Ok(Some(RouteSpec { text: text.clone(), pattern, component }))
+                Ok(Some(RouteSpec {
+                    text: text.clone(),
+                    pattern,
+                    component,
+                }))
             }
         }
     }
@@ -324,15 +376,34 @@ impl Resolver<'_> {
         let variables = self.component_variables(component, values)?;
         let mut allowed_hosts = Vec::new();
         for host in &component.allowed_outbound_hosts {
-            let at = |message: String| self.source.error(host.span(), message, "here", "write scheme://host:port");
+            let at = |message: String| {
+                self.source
+                    .error(host.span(), message, "here", "write scheme://host:port")
+            };
             let text = expand(host.get_ref(), values).map_err(|error| at(error.to_string()))?;
             allowed_hosts.push(AllowedHost::parse(&text).map_err(at)?);
         }
         let tool = self.component_tool(component)?;
-        let tool_span = component.tool.get("localmart").map_or(span.clone(), toml::Spanned::span);
-        let bad = |message: String| self.source.error(tool_span.clone(), message, "in this table", "see docs/reference/manifest.md");
-        let every = tool.every.as_ref().map(|every| self.every(every, values).map_err(bad)).transpose()?;
-        let timeout = tool.timeout.as_deref().map(|text| duration(text).ok_or_else(|| bad(format!("`{text}` is not a duration like 30s"))));
+        let tool_span = component
+            .tool
+            .get("localmart")
+            .map_or(span.clone(), toml::Spanned::span);
+        let bad = |message: String| {
+            self.source.error(
+                tool_span.clone(),
+                message,
+                "in this table",
+                "see docs/reference/manifest.md",
+            )
+        };
+        let every = tool
+            .every
+            .as_ref()
+            .map(|every| self.every(every, values).map_err(bad))
+            .transpose()?;
+        let timeout = tool.timeout.as_deref().map(|text| {
+            duration(text).ok_or_else(|| bad(format!("`{text}` is not a duration like 30s")))
+        });
         let mut environment = component.environment.clone();
         environment.extend(self.given.environment.clone());
         Ok(ComponentSpec {
@@ -342,10 +413,18 @@ impl Resolver<'_> {
             tool_span: tool_span.clone(),
             variables,
             environment,
-            files: component.files.iter().map(|file| (file.get_ref().clone(), file.span())).collect(),
+            files: component
+                .files
+                .iter()
+                .map(|file| (file.get_ref().clone(), file.span()))
+                .collect(),
             exclude_files: component.exclude_files.clone(),
             allowed_hosts,
-            key_value_stores: component.key_value_stores.iter().map(|label| label.get_ref().clone()).collect(),
+            key_value_stores: component
+                .key_value_stores
+                .iter()
+                .map(|label| label.get_ref().clone())
+                .collect(),
             sqlite_databases: component
                 .sqlite_databases
                 .iter()
@@ -353,7 +432,10 @@ impl Resolver<'_> {
                 .collect(),
             links: tool.links,
             own: tool.own,
-            calls_per_instance: tool.calls_per_instance.unwrap_or(limits::CALLS_PER_INSTANCE).max(1),
+            calls_per_instance: tool
+                .calls_per_instance
+                .unwrap_or(limits::CALLS_PER_INSTANCE)
+                .max(1),
             timeout: timeout.transpose()?.unwrap_or(limits::REQUEST_TIMEOUT),
             every,
             triggered: false,
@@ -364,10 +446,18 @@ impl Resolver<'_> {
     fn refuse_unsupported(&self, component: &Component) -> Result<(), ManifestError> {
         let mut unsupported: Vec<(Range<usize>, &str, &str)> = Vec::new();
         if let Some(hosts) = &component.allowed_http_hosts {
-            unsupported.push((hosts.span(), "allowed_http_hosts", "write allowed_outbound_hosts"));
+            unsupported.push((
+                hosts.span(),
+                "allowed_http_hosts",
+                "write allowed_outbound_hosts",
+            ));
         }
         if let Some(model) = component.ai_models.first() {
-            unsupported.push((model.span(), "ai_models", "this host has no language models"));
+            unsupported.push((
+                model.span(),
+                "ai_models",
+                "this host has no language models",
+            ));
         }
         let listed = "what is not there yet is listed in docs/reference/manifest.md";
         if let Some(dependencies) = &component.dependencies {
@@ -398,7 +488,12 @@ impl Resolver<'_> {
         let mut variables = BTreeMap::new();
         for (name, template) in &component.variables {
             let value = expand(template.get_ref(), values).map_err(|error| {
-                self.source.error(template.span(), error.to_string(), "in this template", "declare it under [variables]")
+                self.source.error(
+                    template.span(),
+                    error.to_string(),
+                    "in this template",
+                    "declare it under [variables]",
+                )
             })?;
             variables.insert(name.clone(), value);
         }
@@ -410,7 +505,12 @@ impl Resolver<'_> {
             return Ok(ComponentTool::default());
         };
         ComponentTool::deserialize(value.get_ref().clone()).map_err(|error| {
-            self.source.error(value.span(), error.message().to_owned(), "in this table", "see docs/reference/manifest.md")
+            self.source.error(
+                value.span(),
+                error.message().to_owned(),
+                "in this table",
+                "see docs/reference/manifest.md",
+            )
         })
     }
 
@@ -422,13 +522,17 @@ impl Resolver<'_> {
         let interval = duration(&every.interval).filter(|pause| !pause.is_zero());
         let mut headers = BTreeMap::new();
         for (name, template) in &every.headers {
-            headers.insert(name.clone(), expand(template, values).map_err(|error| error.to_string())?);
+            headers.insert(
+                name.clone(),
+                expand(template, values).map_err(|error| error.to_string())?,
+            );
         }
         if !every.path.starts_with('/') {
             return Err(format!("the path `{}` does not begin with /", every.path));
         }
         Ok(EverySpec {
-            interval: interval.ok_or_else(|| format!("`{}` is not a pause like 5s", every.interval))?,
+            interval: interval
+                .ok_or_else(|| format!("`{}` is not a pause like 5s", every.interval))?,
             path: every.path.clone(),
             headers,
         })
@@ -457,7 +561,10 @@ fn check_links(app: &App) -> Result<(), ManifestError> {
             if !app.components.contains_key(link) {
                 return Err(app.source.error(
                     spec.tool_span.clone(),
-                    format!("`{}` links `{link}`, which is no component of this application", spec.id),
+                    format!(
+                        "`{}` links `{link}`, which is no component of this application",
+                        spec.id
+                    ),
                     "in these links",
                     format!("name one of: {}", joined(app.components.keys())),
                 ));
@@ -476,9 +583,20 @@ fn check_links(app: &App) -> Result<(), ManifestError> {
 }
 
 fn cycle_from(app: &App, start: &str) -> Option<Vec<String>> {
-    fn walk<'a>(app: &'a App, at: &'a str, start: &str, path: &mut Vec<String>, done: &mut BTreeSet<&'a str>) -> bool {
+    fn walk<'a>(
+        app: &'a App,
+        at: &'a str,
+        start: &str,
+        path: &mut Vec<String>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> bool {
         path.push(at.to_owned());
-        for link in app.components.get(at).map(|spec| spec.links.as_slice()).unwrap_or_default() {
+        for link in app
+            .components
+            .get(at)
+            .map(|spec| spec.links.as_slice())
+            .unwrap_or_default()
+        {
             if link == start {
                 path.push(link.clone());
                 return true;
@@ -508,7 +626,8 @@ fn retain(app: &mut App, given: &Given) -> Result<(), ManifestError> {
             ));
         }
     }
-    app.routes.retain(|route| given.only.contains(&route.component));
+    app.routes
+        .retain(|route| given.only.contains(&route.component));
     for spec in app.components.values_mut() {
         spec.triggered &= given.only.contains(&spec.id);
     }

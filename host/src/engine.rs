@@ -36,7 +36,9 @@ pub fn engine(options: EngineOptions) -> anyhow::Result<Engine> {
         }
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
     }
-    Engine::new(&config).map_err(anyhow::Error::from).context("making the engine")
+    Engine::new(&config)
+        .map_err(anyhow::Error::from)
+        .context("making the engine")
 }
 
 fn config() -> Config {

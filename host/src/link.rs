@@ -92,9 +92,15 @@ pub fn fuse(root: &str, parts: &[Part]) -> Result<Vec<u8>, LinkError> {
     for name in fusion.exports(root)? {
         let export = fusion.graph.alias_instance_export(instance, &name);
         let export = export.map_err(|error| LinkError::Encode(error.to_string()))?;
-        fusion.graph.export(export, &name).map_err(|error| LinkError::Encode(error.to_string()))?;
+        fusion
+            .graph
+            .export(export, &name)
+            .map_err(|error| LinkError::Encode(error.to_string()))?;
     }
-    fusion.graph.encode(EncodeOptions::default()).map_err(|error| LinkError::Encode(format!("{error:#}")))
+    fusion
+        .graph
+        .encode(EncodeOptions::default())
+        .map_err(|error| LinkError::Encode(format!("{error:#}")))
 }
 
 struct Fusion<'a> {
@@ -106,7 +112,10 @@ struct Fusion<'a> {
 
 impl<'a> Fusion<'a> {
     fn instantiate(&mut self, id: &str) -> Result<NodeId, LinkError> {
-        let part = *self.parts.get(id).ok_or_else(|| LinkError::Missing(id.to_owned()))?;
+        let part = *self
+            .parts
+            .get(id)
+            .ok_or_else(|| LinkError::Missing(id.to_owned()))?;
         if let Some((node, _)) = self.instances.get(part.id.as_str()) {
             return Ok(*node);
         }
@@ -118,13 +127,28 @@ impl<'a> Fusion<'a> {
             let node = self.instantiate(link)?;
             providers.push((link.as_str(), node, self.exports(link)?));
         }
-        let package = Package::from_bytes(&format!("app:{id}"), None, part.wasm.clone(), self.graph.types_mut());
-        let package = package.map_err(|error| LinkError::NotAComponent { id: id.to_owned(), reason: format!("{error:#}") })?;
+        let package = Package::from_bytes(
+            &format!("app:{id}"),
+            None,
+            part.wasm.clone(),
+            self.graph.types_mut(),
+        );
+        let package = package.map_err(|error| LinkError::NotAComponent {
+            id: id.to_owned(),
+            reason: format!("{error:#}"),
+        })?;
         let imports: Vec<(String, ItemKind)> = {
             let world = &self.graph.types()[package.ty()];
-            world.imports.iter().map(|(name, kind)| (name.clone(), *kind)).collect()
+            world
+                .imports
+                .iter()
+                .map(|(name, kind)| (name.clone(), *kind))
+                .collect()
         };
-        let package = self.graph.register_package(package).map_err(|error| LinkError::Encode(error.to_string()))?;
+        let package = self
+            .graph
+            .register_package(package)
+            .map_err(|error| LinkError::Encode(error.to_string()))?;
         let instance = self.graph.instantiate(package);
         self.answer(part, instance, &imports, &providers)?;
         self.instances.insert(&part.id, (instance, package));
@@ -140,28 +164,47 @@ impl<'a> Fusion<'a> {
     ) -> Result<(), LinkError> {
         let mut used = BTreeSet::new();
         for (import, kind) in imports {
-            let provider = providers.iter().find(|(_, _, exports)| exports.contains(import));
+            let provider = providers
+                .iter()
+                .find(|(_, _, exports)| exports.contains(import));
             let Some((provider, node, _)) = provider else {
-                if HOST_NAMESPACES.iter().any(|start| import.starts_with(start)) || self.only_types(*kind) {
+                if HOST_NAMESPACES
+                    .iter()
+                    .any(|start| import.starts_with(start))
+                    || self.only_types(*kind)
+                {
                     continue;
                 }
                 let base = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
                 let alike = |name: &&String| base(name) == base(import);
-                let candidates = providers.iter().flat_map(|(_, _, exports)| exports).filter(alike).cloned();
-                return Err(LinkError::Unanswered { id: part.id.clone(), import: import.clone(), candidates: candidates.collect() });
+                let candidates = providers
+                    .iter()
+                    .flat_map(|(_, _, exports)| exports)
+                    .filter(alike)
+                    .cloned();
+                return Err(LinkError::Unanswered {
+                    id: part.id.clone(),
+                    import: import.clone(),
+                    candidates: candidates.collect(),
+                });
             };
             used.insert(*provider);
             let export = self.graph.alias_instance_export(*node, import);
             let export = export.map_err(|error| LinkError::Encode(error.to_string()))?;
-            self.graph.set_instantiation_argument(instance, import, export).map_err(|error| LinkError::Mismatch {
-                id: part.id.clone(),
-                import: import.clone(),
-                provider: (*provider).to_owned(),
-                reason: format!("{:#}", anyhow::Error::from(error)),
-            })?;
+            self.graph
+                .set_instantiation_argument(instance, import, export)
+                .map_err(|error| LinkError::Mismatch {
+                    id: part.id.clone(),
+                    import: import.clone(),
+                    provider: (*provider).to_owned(),
+                    reason: format!("{:#}", anyhow::Error::from(error)),
+                })?;
         }
         match part.links.iter().find(|link| !used.contains(link.as_str())) {
-            Some(link) => Err(LinkError::Unused { id: part.id.clone(), link: link.clone() }),
+            Some(link) => Err(LinkError::Unused {
+                id: part.id.clone(),
+                link: link.clone(),
+            }),
             None => Ok(()),
         }
     }
@@ -171,15 +214,25 @@ impl<'a> Fusion<'a> {
         match kind {
             ItemKind::Instance(interface) => {
                 let interface = &self.graph.types()[interface];
-                interface.exports.values().all(|item| matches!(item, ItemKind::Type(_)))
+                interface
+                    .exports
+                    .values()
+                    .all(|item| matches!(item, ItemKind::Type(_)))
             }
             _ => false,
         }
     }
 
     fn exports(&self, id: &str) -> Result<Vec<String>, LinkError> {
-        let (node, _) = self.instances.get(id).ok_or_else(|| LinkError::Missing(id.to_owned()))?;
-        let node = self.graph.nodes().zip(self.graph.node_ids()).find(|(_, found)| found == node);
+        let (node, _) = self
+            .instances
+            .get(id)
+            .ok_or_else(|| LinkError::Missing(id.to_owned()))?;
+        let node = self
+            .graph
+            .nodes()
+            .zip(self.graph.node_ids())
+            .find(|(_, found)| found == node);
         let package = node.and_then(|(node, _)| node.package());
         let package = package.ok_or_else(|| LinkError::Missing(id.to_owned()))?;
         let world = self.graph[package].ty();

@@ -23,7 +23,11 @@ pub struct Source {
 impl Source {
     /// Reads a manifest file. A directory stands for the spin.toml in it.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
-        let path = if path.is_dir() { path.join("spin.toml") } else { path.to_owned() };
+        let path = if path.is_dir() {
+            path.join("spin.toml")
+        } else {
+            path.to_owned()
+        };
         match std::fs::read_to_string(&path) {
             Ok(text) => Ok(Self {
                 path,
@@ -40,14 +44,23 @@ impl Source {
     /// The folder that relative paths of the manifest start from.
     pub fn folder(&self) -> PathBuf {
         let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
-        if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder }
+        if folder.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            folder
+        }
     }
 
     /// Reads the shapes.
     pub fn parse(&self) -> Result<Manifest, ManifestError> {
         let manifest: Manifest = toml::from_str(&self.text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
-            self.error(span, error.message().to_owned(), "here", "see https://spinframework.dev/v4/manifest-reference")
+            self.error(
+                span,
+                error.message().to_owned(),
+                "here",
+                "see https://spinframework.dev/v4/manifest-reference",
+            )
         })?;
         let version = &manifest.spin_manifest_version;
         if *version.get_ref() != 2 {

@@ -1,14 +1,15 @@
 //! The numbers at `/metrics`: requests, errors, durations, instances and cold starts, per component and route.
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::time::Duration;
 
 /// Upper bounds of the duration histograms, in seconds.
 const BUCKETS: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
 ];
 
 /// All metrics of a host.
@@ -55,7 +56,10 @@ impl Metrics {
             Ok(metric)
         };
         let histogram = |name: &str, help: &str, labels: &[&str]| -> anyhow::Result<HistogramVec> {
-            let metric = HistogramVec::new(HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()), labels)?;
+            let metric = HistogramVec::new(
+                HistogramOpts::new(name, help).buckets(BUCKETS.to_vec()),
+                labels,
+            )?;
             registry.register(Box::new(metric.clone()))?;
             Ok(metric)
         };
@@ -84,16 +88,33 @@ impl Metrics {
             "Calls that the guest did not answer: trap or timeout.",
             &["component", "reason"],
         )?;
-        let instances = IntGaugeVec::new(Opts::new("localmart_instances", "Live instances."), &["component"])?;
+        let instances = IntGaugeVec::new(
+            Opts::new("localmart_instances", "Live instances."),
+            &["component"],
+        )?;
         registry.register(Box::new(instances.clone()))?;
-        Ok(Self { registry, requests, durations, instances, cold_starts, rejected, failed })
+        Ok(Self {
+            registry,
+            requests,
+            durations,
+            instances,
+            cold_starts,
+            rejected,
+            failed,
+        })
     }
 
     /// The metrics of a route.
     pub fn route(&self, component: &str, route: &str) -> RouteMetrics {
         let class = |class: &str| self.requests.with_label_values(&[component, route, class]);
         RouteMetrics {
-            classes: [class("1xx"), class("2xx"), class("3xx"), class("4xx"), class("5xx")],
+            classes: [
+                class("1xx"),
+                class("2xx"),
+                class("3xx"),
+                class("4xx"),
+                class("5xx"),
+            ],
             duration: self.durations.with_label_values(&[component, route]),
         }
     }

@@ -14,38 +14,47 @@ use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
 /// Starts the thread that answers there.
-pub fn start(loaded: Arc<Loaded>, listener: TcpListener, mut stopped: watch::Receiver<bool>) -> anyhow::Result<std::thread::JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let thread = std::thread::Builder::new().name("observe".to_owned()).spawn(move || {
-        runtime.block_on(async move {
-            let listener = match tokio::net::TcpListener::from_std(listener) {
-                Ok(listener) => listener,
-                Err(error) => {
-                    tracing::error!(%error, "the observe address cannot be served");
-                    return;
-                }
-            };
-            loop {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    _ = stopped.wait_for(|stopped| *stopped) => return,
+pub fn start(
+    loaded: Arc<Loaded>,
+    listener: TcpListener,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<std::thread::JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let thread = std::thread::Builder::new()
+        .name("observe".to_owned())
+        .spawn(move || {
+            runtime.block_on(async move {
+                let listener = match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => listener,
+                    Err(error) => {
+                        tracing::error!(%error, "the observe address cannot be served");
+                        return;
+                    }
                 };
-                if let Ok((stream, _)) = accepted {
-                    let loaded = loaded.clone();
-                    tokio::spawn(async move {
-                        let service = hyper::service::service_fn(|request| {
-                            let response = answer(&loaded, &request);
-                            async move { Ok::<_, Infallible>(response) }
+                loop {
+                    let accepted = tokio::select! {
+                        accepted = listener.accept() => accepted,
+                        _ = stopped.wait_for(|stopped| *stopped) => return,
+                    };
+                    if let Ok((stream, _)) = accepted {
+                        let loaded = loaded.clone();
+                        tokio::spawn(async move {
+                            let service = hyper::service::service_fn(|request| {
+                                let response = answer(&loaded, &request);
+                                async move { Ok::<_, Infallible>(response) }
+                            });
+                            let connection = hyper::server::conn::http1::Builder::new()
+                                .serve_connection(TokioIo::new(stream), service);
+                            if let Err(error) = connection.await {
+                                tracing::debug!(%error, "an observing connection ended early");
+                            }
                         });
-                        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                        if let Err(error) = connection.await {
-                            tracing::debug!(%error, "an observing connection ended early");
-                        }
-                    });
+                    }
                 }
-            }
+            });
         });
-    });
     thread.context("starting the observe thread")
 }
 
@@ -54,12 +63,27 @@ fn answer(loaded: &Loaded, request: &Request<Incoming>) -> Response<Full<Bytes>>
     let (status, content_type, body) = match request.uri().path() {
         "/healthz" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         "/readyz" if ready => (StatusCode::OK, "text/plain", "ready\n".to_owned()),
-        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n".to_owned()),
-        "/metrics" => (StatusCode::OK, "text/plain; version=0.0.4", loaded.metrics.text()),
-        _ => (StatusCode::NOT_FOUND, "text/plain", "there are /healthz, /readyz and /metrics\n".to_owned()),
+        "/readyz" => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "text/plain",
+            "draining\n".to_owned(),
+        ),
+        "/metrics" => (
+            StatusCode::OK,
+            "text/plain; version=0.0.4",
+            loaded.metrics.text(),
+        ),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "there are /healthz, /readyz and /metrics\n".to_owned(),
+        ),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static(content_type),
+    );
     response
 }

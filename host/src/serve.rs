@@ -50,18 +50,29 @@ pub struct Running {
 pub fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).map_err(|error| {
         let remedy = match error.kind() {
-            std::io::ErrorKind::AddrInUse => format!("something else listens there; end it, or choose another with {flag} 127.0.0.1:0"),
-            std::io::ErrorKind::PermissionDenied => format!("ports below 1024 need privileges; choose another with {flag}"),
+            std::io::ErrorKind::AddrInUse => format!(
+                "something else listens there; end it, or choose another with {flag} 127.0.0.1:0"
+            ),
+            std::io::ErrorKind::PermissionDenied => {
+                format!("ports below 1024 need privileges; choose another with {flag}")
+            }
             _ => format!("choose an address of this machine with {flag}"),
         };
         anyhow::anyhow!("cannot listen on {address}: {error}\n  help: {remedy}")
     })?;
-    listener.set_nonblocking(true).context("preparing the listener")?;
+    listener
+        .set_nonblocking(true)
+        .context("preparing the listener")?;
     Ok(listener)
 }
 
 /// Starts serving.
-pub fn start(loaded: Arc<Loaded>, listener: TcpListener, observe: Option<TcpListener>, threads: usize) -> anyhow::Result<Running> {
+pub fn start(
+    loaded: Arc<Loaded>,
+    listener: TcpListener,
+    observe: Option<TcpListener>,
+    threads: usize,
+) -> anyhow::Result<Running> {
     let address = listener.local_addr()?;
     let observe_address = observe.as_ref().map(TcpListener::local_addr).transpose()?;
     let (stop, stopped) = watch::channel(false);
@@ -71,7 +82,13 @@ pub fn start(loaded: Arc<Loaded>, listener: TcpListener, observe: Option<TcpList
     if let Some(listener) = observe {
         handles.push(observe::start(loaded, listener, stopped)?);
     }
-    Ok(Running { address, observe: observe_address, stop, in_flight, threads: handles })
+    Ok(Running {
+        address,
+        observe: observe_address,
+        stop,
+        in_flight,
+        threads: handles,
+    })
 }
 
 impl Running {

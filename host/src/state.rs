@@ -65,7 +65,12 @@ struct Limiter {
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let granted = desired <= self.max_memory;
         if !granted {
             tracing::warn!(component = %self.component, desired, limit = self.max_memory, "a guest wants more memory than it may have");
@@ -73,14 +78,22 @@ impl ResourceLimiter for Limiter {
         Ok(granted)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(desired <= 1_000_000)
     }
 }
 
 impl HostState {
     /// A store for one instance of a component. `doom` ends it from outside, even in a busy loop.
-    pub fn store(component: &Arc<LoadedComponent>, doom: &Arc<Doom>) -> wasmtime::Result<Store<Self>> {
+    pub fn store(
+        component: &Arc<LoadedComponent>,
+        doom: &Arc<Doom>,
+    ) -> wasmtime::Result<Store<Self>> {
         let log = GuestLog::new(component.id.clone());
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(log.clone()).stderr(log);
@@ -101,7 +114,10 @@ impl HostState {
                 trace: None,
             },
             component: component.clone(),
-            limiter: Limiter { max_memory: component.max_memory, component: component.id.clone() },
+            limiter: Limiter {
+                max_memory: component.max_memory,
+                component: component.id.clone(),
+            },
         };
         let mut store = Store::new(&component.engine, state);
         store.limiter(|state| &mut state.limiter);
@@ -121,7 +137,9 @@ impl HostState {
 /// Lets a guest open sockets to its allowed hosts, by address, and nothing else.
 fn allow_sockets(wasi: &mut WasiCtxBuilder, allowed: &Arc<[crate::allowed_hosts::AllowedHost]>) {
     let allowed = allowed.clone();
-    wasi.allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true);
+    wasi.allow_tcp(true)
+        .allow_udp(true)
+        .allow_ip_name_lookup(true);
     wasi.socket_addr_check(move |address, usage| {
         use wasmtime_wasi::sockets::SocketAddrUse;
         let scheme = match usage {
@@ -132,22 +150,33 @@ fn allow_sockets(wasi: &mut WasiCtxBuilder, allowed: &Arc<[crate::allowed_hosts:
                 let implicit = address.ip().is_unspecified() && address.port() == 0;
                 return Box::pin(async move { implicit });
             }
-            SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => return Box::pin(async { false }),
+            SocketAddrUse::TcpListen | SocketAddrUse::TcpAccept => {
+                return Box::pin(async { false });
+            }
         };
         let (host, port) = (address.ip().to_string(), address.port());
-        let granted = allowed.iter().any(|allowed| allowed.allows(scheme, &host, port));
+        let granted = allowed
+            .iter()
+            .any(|allowed| allowed.allows(scheme, &host, port));
         Box::pin(async move { granted })
     });
 }
 
 impl WasiView for HostState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for HostState {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.outgoing, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView {
+            hooks: &mut self.outgoing,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
 }

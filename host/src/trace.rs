@@ -11,13 +11,20 @@ pub struct Trace {
 impl Trace {
     /// Continues the trace of a `traceparent` header, or begins one.
     pub fn of(header: Option<&HeaderValue>) -> Self {
-        let sent = header.and_then(|value| value.to_str().ok()).filter(|text| is_valid(text));
+        let sent = header
+            .and_then(|value| value.to_str().ok())
+            .filter(|text| is_valid(text));
         let (trace, flags) = match sent {
-            Some(text) => (text.get(3..35).unwrap_or_default().to_owned(), text.get(53..55).unwrap_or("01")),
+            Some(text) => (
+                text.get(3..35).unwrap_or_default().to_owned(),
+                text.get(53..55).unwrap_or("01"),
+            ),
             None => (format!("{:032x}", fastrand::u128(1..)), "01"),
         };
         let span = fastrand::u64(1..);
-        Self { text: format!("00-{trace}-{span:016x}-{flags}") }
+        Self {
+            text: format!("00-{trace}-{span:016x}-{flags}"),
+        }
     }
 
     /// The 32 hexadecimal digits of the trace.
@@ -55,11 +62,17 @@ mod tests {
 
     #[test]
     fn a_good_trace_is_continued_and_a_bad_one_replaced() {
-        let sent = HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
+        let sent =
+            HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
         let trace = Trace::of(Some(&sent));
         assert_eq!(trace.id(), "0af7651916cd43dd8448eb211c80319c");
         assert!(trace.header() != sent && trace.text.ends_with("-00") && is_valid(&trace.text));
-        for bad in ["", "00-0-0-00", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "ff-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"] {
+        for bad in [
+            "",
+            "00-0-0-00",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "ff-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
             let trace = Trace::of(Some(&HeaderValue::from_str(bad).unwrap()));
             assert!(is_valid(&trace.text), "{bad}");
         }

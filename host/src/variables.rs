@@ -19,7 +19,9 @@ pub enum TemplateError {
 /// Whether a variable may have this name (Spin: lower snake case, a letter first, no double or final underscore).
 pub fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        && name
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'))
         && !name.contains("__")
         && !name.ends_with('_')
 }
@@ -34,7 +36,9 @@ pub fn expand(template: &str, values: &BTreeMap<String, String>) -> Result<Strin
         if !is_name(name) {
             return Err(TemplateError::BadName(name.to_owned()));
         }
-        let value = values.get(name).ok_or_else(|| TemplateError::Unknown(name.to_owned()))?;
+        let value = values
+            .get(name)
+            .ok_or_else(|| TemplateError::Unknown(name.to_owned()))?;
         out.push_str(before);
         out.push_str(value);
         rest = behind;
@@ -49,11 +53,23 @@ mod tests {
 
     #[test]
     fn templates_take_values() {
-        let values = BTreeMap::from([("host".to_owned(), "db".to_owned()), ("port".to_owned(), "1".to_owned())]);
-        assert_eq!(expand("tcp://{{ host }}:{{port}}/", &values).unwrap(), "tcp://db:1/");
+        let values = BTreeMap::from([
+            ("host".to_owned(), "db".to_owned()),
+            ("port".to_owned(), "1".to_owned()),
+        ]);
+        assert_eq!(
+            expand("tcp://{{ host }}:{{port}}/", &values).unwrap(),
+            "tcp://db:1/"
+        );
         assert_eq!(expand("plain }} {", &values).unwrap(), "plain }} {");
-        assert_eq!(expand("{{ nobody }}", &values), Err(TemplateError::Unknown("nobody".into())));
-        assert_eq!(expand("{{ Host }}", &values), Err(TemplateError::BadName("Host".into())));
+        assert_eq!(
+            expand("{{ nobody }}", &values),
+            Err(TemplateError::Unknown("nobody".into()))
+        );
+        assert_eq!(
+            expand("{{ Host }}", &values),
+            Err(TemplateError::BadName("Host".into()))
+        );
         assert_eq!(expand("{{ host", &values), Err(TemplateError::Unclosed));
     }
 }

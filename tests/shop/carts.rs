@@ -10,21 +10,58 @@ fn a_cart_shows_current_prices_and_sums() {
     let shop = Shop::shared();
     let (a, b) = (shop.product(1999, 10), shop.product(333, 0));
     let cart = shop.cart_with(&a, 2);
-    let reply = shop.post(&format!("/api/carts/{cart}/items"), &json!({ "product_id": b, "quantity": 3 })).expect(200);
+    let reply = shop
+        .post(
+            &format!("/api/carts/{cart}/items"),
+            &json!({ "product_id": b, "quantity": 3 }),
+        )
+        .expect(200);
     let body = reply.json();
     assert_eq!(body["total"], json!({ "amount": 4997, "currency": "USD" }));
-    assert_eq!((body["item_count"].as_u64(), body["version"].as_u64(), reply.header("etag")), (Some(5), Some(3), Some("\"3\"")));
-    assert_eq!((body["items"][0]["available"].as_u64(), body["items"][1]["available"].as_u64()), (Some(10), Some(0)));
-    shop.staff("PATCH", &format!("/api/products/{a}"), &json!({ "price": { "amount": 1, "currency": "USD" } })).expect(200);
-    assert_eq!(shop.get(&format!("/api/carts/{cart}")).expect(200).json()["total"]["amount"], 1001);
-    let set = shop.json("PUT", &format!("/api/carts/{cart}/items/{a}"), &[], &json!({ "quantity": 0 })).expect(200);
+    assert_eq!(
+        (
+            body["item_count"].as_u64(),
+            body["version"].as_u64(),
+            reply.header("etag")
+        ),
+        (Some(5), Some(3), Some("\"3\""))
+    );
+    assert_eq!(
+        (
+            body["items"][0]["available"].as_u64(),
+            body["items"][1]["available"].as_u64()
+        ),
+        (Some(10), Some(0))
+    );
+    shop.staff(
+        "PATCH",
+        &format!("/api/products/{a}"),
+        &json!({ "price": { "amount": 1, "currency": "USD" } }),
+    )
+    .expect(200);
+    assert_eq!(
+        shop.get(&format!("/api/carts/{cart}")).expect(200).json()["total"]["amount"],
+        1001
+    );
+    let set = shop
+        .json(
+            "PUT",
+            &format!("/api/carts/{cart}/items/{a}"),
+            &[],
+            &json!({ "quantity": 0 }),
+        )
+        .expect(200);
     assert_eq!(set.json()["total"]["amount"], 999);
     for _ in 0..2 {
-        let gone = shop.send("DELETE", &format!("/api/carts/{cart}/items/{b}"), &[], &[]).expect(200);
+        let gone = shop
+            .send("DELETE", &format!("/api/carts/{cart}/items/{b}"), &[], &[])
+            .expect(200);
         assert_eq!(gone.json()["items"], json!([]));
     }
-    shop.send("DELETE", &format!("/api/carts/{cart}"), &[], &[]).expect(204);
-    shop.get(&format!("/api/carts/{cart}")).expect_code(404, "not_found");
+    shop.send("DELETE", &format!("/api/carts/{cart}"), &[], &[])
+        .expect(204);
+    shop.get(&format!("/api/carts/{cart}"))
+        .expect_code(404, "not_found");
 }
 
 #[test]
@@ -32,18 +69,49 @@ fn quantities_that_are_none_change_nothing() {
     let shop = Shop::shared();
     let product = shop.product(5, 10);
     let cart = shop.cart_with(&product, 1);
-    let (add, set) = (format!("/api/carts/{cart}/items"), format!("/api/carts/{cart}/items/{product}"));
-    for bad in ["-1", "1.5", "1.0", "\"2\"", "1e3", "2147483648", "9223372036854775808", "null", "\"\"", "[]", "true", "{}"] {
+    let (add, set) = (
+        format!("/api/carts/{cart}/items"),
+        format!("/api/carts/{cart}/items/{product}"),
+    );
+    for bad in [
+        "-1",
+        "1.5",
+        "1.0",
+        "\"2\"",
+        "1e3",
+        "2147483648",
+        "9223372036854775808",
+        "null",
+        "\"\"",
+        "[]",
+        "true",
+        "{}",
+    ] {
         let quantity: Value = serde_json::from_str(bad).unwrap();
         // serde_json would tidy up 1e3 and 1.0, so the body is written by hand.
         let body = format!("{{\"product_id\":\"{product}\",\"quantity\":{bad}}}");
-        let reply = shop.send("POST", &add, &[("content-type", "application/json")], body.as_bytes());
+        let reply = shop.send(
+            "POST",
+            &add,
+            &[("content-type", "application/json")],
+            body.as_bytes(),
+        );
         assert_eq!(reply.expect(422).code(), "invalid", "{quantity}");
         let body = format!("{{\"quantity\":{bad}}}");
-        shop.send("PUT", &set, &[("content-type", "application/json")], body.as_bytes()).expect_code(422, "invalid");
+        shop.send(
+            "PUT",
+            &set,
+            &[("content-type", "application/json")],
+            body.as_bytes(),
+        )
+        .expect_code(422, "invalid");
     }
-    shop.post(&add, &json!({ "product_id": product, "quantity": 0 })).expect_code(422, "invalid");
-    assert_eq!(shop.get(&format!("/api/carts/{cart}")).expect(200).json()["item_count"], 1);
+    shop.post(&add, &json!({ "product_id": product, "quantity": 0 }))
+        .expect_code(422, "invalid");
+    assert_eq!(
+        shop.get(&format!("/api/carts/{cart}")).expect(200).json()["item_count"],
+        1
+    );
 }
 
 #[test]
@@ -52,13 +120,20 @@ fn limits_hold() {
     let product = shop.product(5, 10);
     let cart = shop.cart_with(&product, 60);
     let add = format!("/api/carts/{cart}/items");
-    shop.post(&add, &json!({ "product_id": product, "quantity": 40 })).expect_code(422, "quantity_limit");
-    shop.post(&add, &json!({ "product_id": product, "quantity": 100 })).expect_code(422, "quantity_limit");
-    shop.post(&add, &json!({ "product_id": product, "quantity": 39 })).expect(200);
+    shop.post(&add, &json!({ "product_id": product, "quantity": 40 }))
+        .expect_code(422, "quantity_limit");
+    shop.post(&add, &json!({ "product_id": product, "quantity": 100 }))
+        .expect_code(422, "quantity_limit");
+    shop.post(&add, &json!({ "product_id": product, "quantity": 39 }))
+        .expect(200);
     let dear = shop.product(9_007_199_254_740_991, 10);
-    shop.post(&add, &json!({ "product_id": dear, "quantity": 1 })).expect_code(422, "amount_overflow");
+    shop.post(&add, &json!({ "product_id": dear, "quantity": 1 }))
+        .expect_code(422, "amount_overflow");
     let other = shop.cart_with(&dear, 1);
-    assert_eq!(shop.get(&format!("/api/carts/{other}")).expect(200).json()["total"]["amount"], 9_007_199_254_740_991_u64);
+    assert_eq!(
+        shop.get(&format!("/api/carts/{other}")).expect(200).json()["total"]["amount"],
+        9_007_199_254_740_991_u64
+    );
 }
 
 #[test]
@@ -67,19 +142,39 @@ fn what_is_not_sold_here_is_refused() {
     let (usd, jpy) = (shop.product(5, 1), shop.product_in("JPY", 2235, 1));
     let cart = shop.cart_with(&usd, 1);
     let add = format!("/api/carts/{cart}/items");
-    shop.post(&add, &json!({ "product_id": jpy, "quantity": 1 })).expect_code(422, "currency_mismatch");
-    shop.post(&add, &json!({ "product_id": NOBODY, "quantity": 1 })).expect_code(404, "product_not_found");
-    let yen = shop.post("/api/carts", &json!({ "currency": "JPY" })).expect(201).json()["id"].as_str().unwrap().to_owned();
-    let total = shop.post(&format!("/api/carts/{yen}/items"), &json!({ "product_id": jpy, "quantity": 2 })).expect(200).json();
+    shop.post(&add, &json!({ "product_id": jpy, "quantity": 1 }))
+        .expect_code(422, "currency_mismatch");
+    shop.post(&add, &json!({ "product_id": NOBODY, "quantity": 1 }))
+        .expect_code(404, "product_not_found");
+    let yen = shop
+        .post("/api/carts", &json!({ "currency": "JPY" }))
+        .expect(201)
+        .json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let total = shop
+        .post(
+            &format!("/api/carts/{yen}/items"),
+            &json!({ "product_id": jpy, "quantity": 2 }),
+        )
+        .expect(200)
+        .json();
     assert_eq!(total["total"], json!({ "amount": 4470, "currency": "JPY" }));
-    shop.post("/api/carts", &json!({ "currency": "usd" })).expect_code(422, "invalid");
-    shop.post("/api/carts", &json!({ "price": 1 })).expect_code(422, "invalid");
+    shop.post("/api/carts", &json!({ "currency": "usd" }))
+        .expect_code(422, "invalid");
+    shop.post("/api/carts", &json!({ "price": 1 }))
+        .expect_code(422, "invalid");
     let priced = json!({ "product_id": usd, "quantity": 1, "price": 1, "user_id": "me" });
-    let mut fields = shop.post(&add, &priced).expect_code(422, "invalid").fields();
+    let mut fields = shop
+        .post(&add, &priced)
+        .expect_code(422, "invalid")
+        .fields();
     fields.sort();
     assert_eq!(fields, ["price:unknown_field", "user_id:unknown_field"]);
     for nobody in [NOBODY, "x", "..%2f"] {
-        shop.get(&format!("/api/carts/{nobody}")).expect_code(404, "not_found");
+        shop.get(&format!("/api/carts/{nobody}"))
+            .expect_code(404, "not_found");
     }
 }
 
@@ -90,10 +185,17 @@ fn no_tab_overwrites_another() {
     let cart = shop.cart_with(&products[0], 1);
     let add = format!("/api/carts/{cart}/items");
     at_once(50, |number| {
-        shop.post(&add, &json!({ "product_id": products[number % 10], "quantity": 1 })).expect(200);
+        shop.post(
+            &add,
+            &json!({ "product_id": products[number % 10], "quantity": 1 }),
+        )
+        .expect(200);
     });
     let body = shop.get(&format!("/api/carts/{cart}")).expect(200).json();
-    assert_eq!((body["item_count"].as_u64(), body["version"].as_u64()), (Some(51), Some(52)));
+    assert_eq!(
+        (body["item_count"].as_u64(), body["version"].as_u64()),
+        (Some(51), Some(52))
+    );
 }
 
 #[test]
@@ -101,13 +203,26 @@ fn a_stale_version_is_refused_and_a_key_adds_once() {
     let shop = Shop::shared();
     let product = shop.product(5, 1);
     let cart = shop.cart_with(&product, 1);
-    let (add, body) = (format!("/api/carts/{cart}/items"), json!({ "product_id": product, "quantity": 1 }));
-    shop.json("POST", &add, &[("if-match", "\"1\"")], &body).expect_code(412, "version_conflict");
+    let (add, body) = (
+        format!("/api/carts/{cart}/items"),
+        json!({ "product_id": product, "quantity": 1 }),
+    );
+    shop.json("POST", &add, &[("if-match", "\"1\"")], &body)
+        .expect_code(412, "version_conflict");
     let key = fresh_key();
     for _ in 0..3 {
-        shop.json("POST", &add, &[("if-match", "\"2\""), ("idempotency-key", &key)], &body).expect(200);
+        shop.json(
+            "POST",
+            &add,
+            &[("if-match", "\"2\""), ("idempotency-key", &key)],
+            &body,
+        )
+        .expect(200);
     }
-    assert_eq!(shop.get(&format!("/api/carts/{cart}")).expect(200).json()["item_count"], 2);
+    assert_eq!(
+        shop.get(&format!("/api/carts/{cart}")).expect(200).json()["item_count"],
+        2
+    );
 }
 
 #[test]
@@ -115,9 +230,23 @@ fn an_ordered_cart_is_closed() {
     let shop = Shop::shared();
     let product = shop.product(5, 3);
     let cart = shop.cart_with(&product, 1);
-    let order = shop.order(&fresh_key(), &checkout(&cart, "tok_visa")).expect(201).json()["id"].clone();
-    assert_eq!(shop.get(&format!("/api/carts/{cart}")).expect(200).json()["order_id"], order);
-    let add = shop.post(&format!("/api/carts/{cart}/items"), &json!({ "product_id": product, "quantity": 1 }));
-    assert_eq!(add.expect_code(409, "cart_completed").json()["order_id"], order);
-    shop.send("DELETE", &format!("/api/carts/{cart}"), &[], &[]).expect_code(409, "cart_completed");
+    let order = shop
+        .order(&fresh_key(), &checkout(&cart, "tok_visa"))
+        .expect(201)
+        .json()["id"]
+        .clone();
+    assert_eq!(
+        shop.get(&format!("/api/carts/{cart}")).expect(200).json()["order_id"],
+        order
+    );
+    let add = shop.post(
+        &format!("/api/carts/{cart}/items"),
+        &json!({ "product_id": product, "quantity": 1 }),
+    );
+    assert_eq!(
+        add.expect_code(409, "cart_completed").json()["order_id"],
+        order
+    );
+    shop.send("DELETE", &format!("/api/carts/{cart}"), &[], &[])
+        .expect_code(409, "cart_completed");
 }

@@ -7,7 +7,12 @@ use std::time::{Duration, Instant};
 
 fn get_order(shop: &Shop, order: &Value) -> crate::harness::Reply {
     let path = format!("/api/orders/{}", order["id"].as_str().unwrap());
-    shop.send("GET", &path, &[("x-order-token", order["guest_token"].as_str().unwrap())], &[])
+    shop.send(
+        "GET",
+        &path,
+        &[("x-order-token", order["guest_token"].as_str().unwrap())],
+        &[],
+    )
 }
 
 #[test]
@@ -15,37 +20,83 @@ fn a_guest_buys_something() {
     let shop = Shop::shared();
     let product = shop.product(1999, 5);
     let cart = shop.cart_with(&product, 2);
-    let reply = shop.order(&fresh_key(), &checkout(&cart, "tok_visa")).expect(201);
+    let reply = shop
+        .order(&fresh_key(), &checkout(&cart, "tok_visa"))
+        .expect(201);
     let order = reply.json();
     let id = order["id"].as_str().unwrap();
-    assert_eq!(reply.header("location"), Some(format!("/api/orders/{id}").as_str()));
-    assert_eq!((order["status"].as_str(), order["payment"]["status"].as_str()), (Some("paid"), Some("captured")));
+    assert_eq!(
+        reply.header("location"),
+        Some(format!("/api/orders/{id}").as_str())
+    );
+    assert_eq!(
+        (
+            order["status"].as_str(),
+            order["payment"]["status"].as_str()
+        ),
+        (Some("paid"), Some("captured"))
+    );
     assert_eq!(order["total"], json!({ "amount": 3998, "currency": "USD" }));
-    assert_eq!((order["items"][0]["quantity"].as_u64(), order["items"][0]["line_total"]["amount"].as_u64()), (Some(2), Some(3998)));
+    assert_eq!(
+        (
+            order["items"][0]["quantity"].as_u64(),
+            order["items"][0]["line_total"]["amount"].as_u64()
+        ),
+        (Some(2), Some(3998))
+    );
     assert_eq!(order["billing_address"], order["shipping_address"]);
-    let statuses: Vec<&str> = order["status_history"].as_array().unwrap().iter().map(|step| step["status"].as_str().unwrap()).collect();
+    let statuses: Vec<&str> = order["status_history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["status"].as_str().unwrap())
+        .collect();
     assert_eq!(statuses, ["pending", "paid"]);
     assert_eq!(shop.stock(&product), (3, 0));
     let seen = get_order(shop, &order).expect(200).json();
-    assert_eq!((seen["number"].clone(), seen.get("guest_token")), (order["number"].clone(), None));
+    assert_eq!(
+        (seen["number"].clone(), seen.get("guest_token")),
+        (order["number"].clone(), None)
+    );
 }
 
 #[test]
 fn an_order_is_shown_to_its_guest_and_to_staff_only() {
     let shop = Shop::shared();
     let product = shop.product(5, 5);
-    let mine = shop.order(&fresh_key(), &checkout(&shop.cart_with(&product, 1), "tok_visa")).expect(201).json();
-    let other = shop.order(&fresh_key(), &checkout(&shop.cart_with(&product, 1), "tok_visa")).expect(201).json();
+    let mine = shop
+        .order(
+            &fresh_key(),
+            &checkout(&shop.cart_with(&product, 1), "tok_visa"),
+        )
+        .expect(201)
+        .json();
+    let other = shop
+        .order(
+            &fresh_key(),
+            &checkout(&shop.cart_with(&product, 1), "tok_visa"),
+        )
+        .expect(201)
+        .json();
     let path = format!("/api/orders/{}", mine["id"].as_str().unwrap());
     shop.get(&path).expect_code(404, "not_found");
     for token in ["", "x", other["guest_token"].as_str().unwrap()] {
-        shop.send("GET", &path, &[("x-order-token", token)], &[]).expect_code(404, "not_found");
-        shop.send("POST", &format!("{path}/cancel"), &[("x-order-token", token)], &[]).expect_code(404, "not_found");
+        shop.send("GET", &path, &[("x-order-token", token)], &[])
+            .expect_code(404, "not_found");
+        shop.send(
+            "POST",
+            &format!("{path}/cancel"),
+            &[("x-order-token", token)],
+            &[],
+        )
+        .expect_code(404, "not_found");
     }
     let customer = format!("Bearer {}", shop.token("customer"));
-    shop.send("GET", &path, &[("authorization", &customer)], &[]).expect_code(404, "not_found");
+    shop.send("GET", &path, &[("authorization", &customer)], &[])
+        .expect_code(404, "not_found");
     let staff = format!("Bearer {}", shop.token("staff"));
-    shop.send("GET", &path, &[("authorization", &staff)], &[]).expect(200);
+    shop.send("GET", &path, &[("authorization", &staff)], &[])
+        .expect(200);
     get_order(shop, &mine).expect(200);
 }
 
@@ -56,13 +107,30 @@ fn a_refused_card_takes_nothing_and_can_be_replaced() {
     let cart = shop.cart_with(&product, 2);
     for token in ["tok_declined", "tok_insufficient_funds", "tok_nobody_knows"] {
         let key = fresh_key();
-        let refused = shop.order(&key, &checkout(&cart, token)).expect_code(402, "payment_declined");
-        let again = shop.order(&key, &checkout(&cart, token)).expect_code(402, "payment_declined");
-        assert_eq!((again.header("idempotent-replayed"), again.json()["detail"].clone()), (Some("true"), refused.json()["detail"].clone()));
+        let refused = shop
+            .order(&key, &checkout(&cart, token))
+            .expect_code(402, "payment_declined");
+        let again = shop
+            .order(&key, &checkout(&cart, token))
+            .expect_code(402, "payment_declined");
+        assert_eq!(
+            (
+                again.header("idempotent-replayed"),
+                again.json()["detail"].clone()
+            ),
+            (Some("true"), refused.json()["detail"].clone())
+        );
         assert_eq!(shop.stock(&product), (5, 0));
     }
-    assert_eq!(shop.get(&format!("/api/carts/{cart}")).expect(200).json().get("order_id"), None);
-    shop.order(&fresh_key(), &checkout(&cart, "tok_flaky")).expect(201);
+    assert_eq!(
+        shop.get(&format!("/api/carts/{cart}"))
+            .expect(200)
+            .json()
+            .get("order_id"),
+        None
+    );
+    shop.order(&fresh_key(), &checkout(&cart, "tok_flaky"))
+        .expect(201);
     assert_eq!(shop.stock(&product), (3, 0));
 }
 
@@ -71,10 +139,22 @@ fn too_little_stock_names_the_lines_and_charges_nothing() {
     let shop = Shop::shared();
     let (scarce, plenty) = (shop.product(5, 1), shop.product(7, 50));
     let cart = shop.cart_with(&scarce, 2);
-    shop.post(&format!("/api/carts/{cart}/items"), &json!({ "product_id": plenty, "quantity": 2 })).expect(200);
-    let reply = shop.order(&fresh_key(), &checkout(&cart, "tok_visa")).expect_code(409, "insufficient_stock");
-    assert_eq!(reply.fields(), [format!("items.{scarce}:insufficient_stock")]);
-    assert_eq!((shop.stock(&scarce), shop.stock(&plenty)), ((1, 0), (50, 0)));
+    shop.post(
+        &format!("/api/carts/{cart}/items"),
+        &json!({ "product_id": plenty, "quantity": 2 }),
+    )
+    .expect(200);
+    let reply = shop
+        .order(&fresh_key(), &checkout(&cart, "tok_visa"))
+        .expect_code(409, "insufficient_stock");
+    assert_eq!(
+        reply.fields(),
+        [format!("items.{scarce}:insufficient_stock")]
+    );
+    assert_eq!(
+        (shop.stock(&scarce), shop.stock(&plenty)),
+        ((1, 0), (50, 0))
+    );
 }
 
 #[test]
@@ -83,9 +163,11 @@ fn keys_must_be_sent_and_mean_one_body() {
     let product = shop.product(5, 9);
     let cart = shop.cart_with(&product, 1);
     let body = checkout(&cart, "tok_visa");
-    shop.post("/api/orders", &body).expect_code(400, "idempotency_key_missing");
+    shop.post("/api/orders", &body)
+        .expect_code(400, "idempotency_key_missing");
     for bad in ["", &"k".repeat(256), "with space"] {
-        shop.order(bad, &body).expect_code(400, "idempotency_key_invalid");
+        shop.order(bad, &body)
+            .expect_code(400, "idempotency_key_invalid");
     }
     let key = "k".repeat(255);
     let first = shop.order(&key, &body).expect(201);
@@ -93,12 +175,32 @@ fn keys_must_be_sent_and_mean_one_body() {
         "{{\"payment\":{{\"token\":\"tok_visa\"}}, \"cart_id\": \"{cart}\",\"shipping_address\":{},\"email\":\"ada@example.com\"}}",
         body["shipping_address"]
     );
-    let again = shop.send("POST", "/api/orders", &[("content-type", "application/json"), ("idempotency-key", &key)], reordered.as_bytes()).expect(201);
-    assert_eq!((&again.text, again.header("idempotent-replayed"), again.header("location")), (&first.text, Some("true"), first.header("location")));
+    let again = shop
+        .send(
+            "POST",
+            "/api/orders",
+            &[
+                ("content-type", "application/json"),
+                ("idempotency-key", &key),
+            ],
+            reordered.as_bytes(),
+        )
+        .expect(201);
+    assert_eq!(
+        (
+            &again.text,
+            again.header("idempotent-replayed"),
+            again.header("location")
+        ),
+        (&first.text, Some("true"), first.header("location"))
+    );
     let mut other = body.clone();
     other["email"] = json!("grace@example.com");
-    shop.order(&key, &other).expect_code(422, "idempotency_key_reused");
-    let completed = shop.order(&fresh_key(), &body).expect_code(409, "cart_completed");
+    shop.order(&key, &other)
+        .expect_code(422, "idempotency_key_reused");
+    let completed = shop
+        .order(&fresh_key(), &body)
+        .expect_code(409, "cart_completed");
     assert_eq!(completed.json()["order_id"], first.json()["id"]);
     assert_eq!(shop.stock(&product), (8, 0));
 }
@@ -106,26 +208,58 @@ fn keys_must_be_sent_and_mean_one_body() {
 #[test]
 fn what_is_missing_or_made_up_is_named() {
     let shop = Shop::shared();
-    let empty = shop.send("POST", "/api/carts", &[], &[]).expect(201).json()["id"].as_str().unwrap().to_owned();
-    let reply = shop.order(&fresh_key(), &checkout(&empty, "tok_visa")).expect_code(422, "invalid");
+    let empty = shop.send("POST", "/api/carts", &[], &[]).expect(201).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let reply = shop
+        .order(&fresh_key(), &checkout(&empty, "tok_visa"))
+        .expect_code(422, "invalid");
     assert_eq!(reply.fields(), ["cart_id:empty_cart"]);
-    let mut fields = shop.order(&fresh_key(), &json!({ "cart_id": empty, "total": 1, "status": "paid" })).expect_code(422, "invalid").fields();
+    let mut fields = shop
+        .order(
+            &fresh_key(),
+            &json!({ "cart_id": empty, "total": 1, "status": "paid" }),
+        )
+        .expect_code(422, "invalid")
+        .fields();
     fields.sort();
-    assert_eq!(fields, ["email:required", "payment:required", "shipping_address:required", "status:unknown_field", "total:unknown_field"]);
+    assert_eq!(
+        fields,
+        [
+            "email:required",
+            "payment:required",
+            "shipping_address:required",
+            "status:unknown_field",
+            "total:unknown_field"
+        ]
+    );
     let mut body = checkout(&empty, "4242424242424242");
     body["email"] = json!("nobody");
     body["shipping_address"]["country"] = json!("Britain");
     body["shipping_address"]["planet"] = json!("Mars");
-    let mut fields = shop.order(&fresh_key(), &body).expect_code(422, "invalid").fields();
+    let mut fields = shop
+        .order(&fresh_key(), &body)
+        .expect_code(422, "invalid")
+        .fields();
     fields.sort();
     assert_eq!(
         fields,
-        ["email:invalid", "payment.token:invalid", "shipping_address.country:invalid", "shipping_address.planet:unknown_field"]
+        [
+            "email:invalid",
+            "payment.token:invalid",
+            "shipping_address.country:invalid",
+            "shipping_address.planet:unknown_field"
+        ]
     );
     let nobody = checkout("00000000-0000-7000-8000-000000000000", "tok_visa");
-    shop.order(&fresh_key(), &nobody).expect_code(404, "not_found");
+    shop.order(&fresh_key(), &nobody)
+        .expect_code(404, "not_found");
     assert!(!shop.log().contains("4242"), "no card number in the log");
-    assert!(!shop.log().contains("ada@example.com"), "no e-mail address in the log");
+    assert!(
+        !shop.log().contains("ada@example.com"),
+        "no e-mail address in the log"
+    );
 }
 
 #[test]
@@ -135,16 +269,41 @@ fn prices_are_the_catalogs_and_a_surprise_is_told() {
     let cart = shop.cart_with(&product, 1);
     let mut body = checkout(&cart, "tok_visa");
     body["expected_total"] = json!({ "amount": 1999, "currency": "USD" });
-    shop.staff("PATCH", &format!("/api/products/{product}"), &json!({ "price": { "amount": 2499, "currency": "USD" } })).expect(200);
-    let moved = shop.order(&fresh_key(), &body).expect_code(409, "price_changed").json();
-    assert_eq!((moved["expected_total"]["amount"].as_u64(), moved["total"]["amount"].as_u64()), (Some(1999), Some(2499)));
+    shop.staff(
+        "PATCH",
+        &format!("/api/products/{product}"),
+        &json!({ "price": { "amount": 2499, "currency": "USD" } }),
+    )
+    .expect(200);
+    let moved = shop
+        .order(&fresh_key(), &body)
+        .expect_code(409, "price_changed")
+        .json();
+    assert_eq!(
+        (
+            moved["expected_total"]["amount"].as_u64(),
+            moved["total"]["amount"].as_u64()
+        ),
+        (Some(1999), Some(2499))
+    );
     body["expected_total"]["amount"] = json!(2499);
-    assert_eq!(shop.order(&fresh_key(), &body).expect(201).json()["total"]["amount"], 2499);
+    assert_eq!(
+        shop.order(&fresh_key(), &body).expect(201).json()["total"]["amount"],
+        2499
+    );
     let gone = shop.product(5, 5);
     let cart = shop.cart_with(&gone, 1);
     let staff = format!("Bearer {}", shop.token("staff"));
-    shop.send("DELETE", &format!("/api/products/{gone}"), &[("authorization", &staff)], &[]).expect(204);
-    let reply = shop.order(&fresh_key(), &checkout(&cart, "tok_visa")).expect_code(422, "invalid");
+    shop.send(
+        "DELETE",
+        &format!("/api/products/{gone}"),
+        &[("authorization", &staff)],
+        &[],
+    )
+    .expect(204);
+    let reply = shop
+        .order(&fresh_key(), &checkout(&cart, "tok_visa"))
+        .expect_code(422, "invalid");
     assert_eq!(reply.fields(), ["cart.items[0]:not_sold"]);
 }
 
@@ -153,10 +312,16 @@ fn many_want_the_last_piece_and_one_gets_it() {
     let shop = Shop::shared();
     let product = shop.product(5, 1);
     let carts: Vec<String> = (0..40).map(|_| shop.cart_with(&product, 1)).collect();
-    let replies = at_once(40, |number| shop.order(&fresh_key(), &checkout(&carts[number], "tok_visa")));
+    let replies = at_once(40, |number| {
+        shop.order(&fresh_key(), &checkout(&carts[number], "tok_visa"))
+    });
     let won = replies.iter().filter(|reply| reply.status == 201).count();
     for reply in replies.iter().filter(|reply| reply.status != 201) {
-        assert_eq!((reply.status, reply.code()), (409, "insufficient_stock".to_owned()), "{reply:?}");
+        assert_eq!(
+            (reply.status, reply.code()),
+            (409, "insufficient_stock".to_owned()),
+            "{reply:?}"
+        );
     }
     assert_eq!((won, shop.stock(&product)), (1, (0, 0)));
 }
@@ -172,11 +337,20 @@ fn one_key_at_once_is_one_order() {
     for reply in &replies {
         match reply.status {
             201 => drop(bodies.insert(reply.text.clone())),
-            _ => assert_eq!((reply.status, reply.code()), (409, "idempotency_key_in_flight".to_owned()), "{reply:?}"),
+            _ => assert_eq!(
+                (reply.status, reply.code()),
+                (409, "idempotency_key_in_flight".to_owned()),
+                "{reply:?}"
+            ),
         }
     }
     assert_eq!((bodies.len(), shop.stock(&product)), (1, (8, 0)));
-    assert_eq!(shop.order(&key, &body).expect(201).header("idempotent-replayed"), Some("true"));
+    assert_eq!(
+        shop.order(&key, &body)
+            .expect(201)
+            .header("idempotent-replayed"),
+        Some("true")
+    );
 }
 
 #[test]
@@ -198,55 +372,124 @@ fn different_keys_at_once_are_one_order() {
 fn calling_off_gives_money_and_stock_back_once() {
     let shop = Shop::shared();
     let product = shop.product(1999, 5);
-    let order = shop.order(&fresh_key(), &checkout(&shop.cart_with(&product, 2), "tok_visa")).expect(201).json();
+    let order = shop
+        .order(
+            &fresh_key(),
+            &checkout(&shop.cart_with(&product, 2), "tok_visa"),
+        )
+        .expect(201)
+        .json();
     let path = format!("/api/orders/{}/cancel", order["id"].as_str().unwrap());
     let token = [("x-order-token", order["guest_token"].as_str().unwrap())];
-    let replies = at_once(8, |_| shop.json("POST", &path, &token, &json!({ "reason": "changed my mind" })));
+    let replies = at_once(8, |_| {
+        shop.json(
+            "POST",
+            &path,
+            &token,
+            &json!({ "reason": "changed my mind" }),
+        )
+    });
     let done: Vec<_> = replies.iter().filter(|reply| reply.status == 200).collect();
     for reply in replies.iter().filter(|reply| reply.status != 200) {
-        assert_eq!((reply.status, reply.code()), (409, "illegal_transition".to_owned()), "{reply:?}");
+        assert_eq!(
+            (reply.status, reply.code()),
+            (409, "illegal_transition".to_owned()),
+            "{reply:?}"
+        );
     }
     let cancelled = done[0].json();
-    assert_eq!((done.len(), cancelled["status"].as_str(), cancelled["payment"]["status"].as_str()), (1, Some("cancelled"), Some("refunded")));
+    assert_eq!(
+        (
+            done.len(),
+            cancelled["status"].as_str(),
+            cancelled["payment"]["status"].as_str()
+        ),
+        (1, Some("cancelled"), Some("refunded"))
+    );
     assert_eq!(cancelled["status_history"][2]["reason"], "changed my mind");
     assert_eq!(shop.stock(&product), (5, 0));
     let staff = format!("Bearer {}", shop.token("staff"));
     let payment = format!("/api/payments/{}", order["payment"]["id"].as_str().unwrap());
-    let payment = shop.send("GET", &payment, &[("authorization", &staff)], &[]).expect(200).json();
-    assert_eq!((payment["captured"]["amount"].as_u64(), payment["refunded"]["amount"].as_u64()), (Some(3998), Some(3998)));
+    let payment = shop
+        .send("GET", &payment, &[("authorization", &staff)], &[])
+        .expect(200)
+        .json();
+    assert_eq!(
+        (
+            payment["captured"]["amount"].as_u64(),
+            payment["refunded"]["amount"].as_u64()
+        ),
+        (Some(3998), Some(3998))
+    );
 }
 
 #[test]
 fn staff_refund_at_most_what_was_taken() {
     let shop = Shop::shared();
     let product = shop.product(1000, 5);
-    let order = shop.order(&fresh_key(), &checkout(&shop.cart_with(&product, 1), "tok_visa")).expect(201).json();
-    let path = format!("/api/payments/{}/refunds", order["payment"]["id"].as_str().unwrap());
+    let order = shop
+        .order(
+            &fresh_key(),
+            &checkout(&shop.cart_with(&product, 1), "tok_visa"),
+        )
+        .expect(201)
+        .json();
+    let path = format!(
+        "/api/payments/{}/refunds",
+        order["payment"]["id"].as_str().unwrap()
+    );
     let staff = format!("Bearer {}", shop.token("staff"));
     let refund = |key: Option<&str>, amount: u64| {
         let mut headers = vec![("authorization", staff.as_str())];
         headers.extend(key.map(|key| ("idempotency-key", key)));
-        shop.json("POST", &path, &headers, &json!({ "amount": { "amount": amount, "currency": "USD" } }))
+        shop.json(
+            "POST",
+            &path,
+            &headers,
+            &json!({ "amount": { "amount": amount, "currency": "USD" } }),
+        )
     };
     refund(None, 1).expect_code(400, "idempotency_key_missing");
     let key = fresh_key();
     for _ in 0..3 {
-        assert_eq!(refund(Some(&key), 600).expect(201).json()["refunded"]["amount"], 600);
+        assert_eq!(
+            refund(Some(&key), 600).expect(201).json()["refunded"]["amount"],
+            600
+        );
     }
     refund(Some(&fresh_key()), 401).expect_code(422, "refund_exceeds_capture");
     let replies = at_once(10, |_| refund(Some(&fresh_key()), 400).status);
-    assert_eq!(replies.iter().filter(|status| **status == 201).count(), 1, "{replies:?}");
+    assert_eq!(
+        replies.iter().filter(|status| **status == 201).count(),
+        1,
+        "{replies:?}"
+    );
 }
 
 #[test]
 fn a_silent_provider_is_settled_later() {
     crate::harness::built();
-    let shop = Shop::start_in(&crate::harness::scratch("silent"), &["--variable", "payment_reconcile_after=1s"]);
+    let shop = Shop::start_in(
+        &crate::harness::scratch("silent"),
+        &["--variable", "payment_reconcile_after=1s"],
+    );
     let product = shop.product(1999, 5);
     let start = Instant::now();
-    let order = shop.order(&fresh_key(), &checkout(&shop.cart_with(&product, 2), "tok_timeout")).expect(201).json();
+    let order = shop
+        .order(
+            &fresh_key(),
+            &checkout(&shop.cart_with(&product, 2), "tok_timeout"),
+        )
+        .expect(201)
+        .json();
     assert!(start.elapsed() >= Duration::from_secs(2));
-    assert_eq!((order["status"].as_str(), order["payment"]["status"].as_str()), (Some("pending"), Some("pending")));
+    assert_eq!(
+        (
+            order["status"].as_str(),
+            order["payment"]["status"].as_str()
+        ),
+        (Some("pending"), Some("pending"))
+    );
     assert_eq!(shop.stock(&product), (5, 2));
     let give_up = Instant::now() + Duration::from_secs(60);
     while get_order(&shop, &order).expect(200).json()["status"] != "paid" {

@@ -29,7 +29,10 @@ fn a_checkout_that_died_anywhere_becomes_one_order() {
         let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
         let mut shop = Shop::start_in(&state, &["--point", &format!("{point}=kill")]);
         let url = format!("{}/api/orders", shop.base);
-        let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+        let headers = [
+            ("content-type", "application/json"),
+            ("idempotency-key", key.as_str()),
+        ];
         let died = shop.try_send("POST", &url, &headers, body.to_string().as_bytes());
         assert!(died.is_err(), "{point}: {died:?}");
         assert_ne!(shop.wait(), Some(0));
@@ -41,16 +44,28 @@ fn a_checkout_that_died_anywhere_becomes_one_order() {
             if reply.status == 201 {
                 break reply.json();
             }
-            let waiting = matches!(reply.code().as_str(), "idempotency_key_in_flight" | "unavailable");
+            let waiting = matches!(
+                reply.code().as_str(),
+                "idempotency_key_in_flight" | "unavailable"
+            );
             assert!(waiting && Instant::now() < give_up, "{point}: {reply:?}");
             std::thread::sleep(Duration::from_millis(200));
         };
-        assert_eq!((order["status"].as_str(), shop.stock(&product)), (Some("paid"), (3, 0)), "{point}");
+        assert_eq!(
+            (order["status"].as_str(), shop.stock(&product)),
+            (Some("paid"), (3, 0)),
+            "{point}"
+        );
         let payment = format!("/api/payments/{}", order["payment"]["id"].as_str().unwrap());
         let staff = format!("Bearer {}", shop.token("staff"));
-        let payment = shop.send("GET", &payment, &[("authorization", &staff)], &[]).expect(200).json();
+        let payment = shop
+            .send("GET", &payment, &[("authorization", &staff)], &[])
+            .expect(200)
+            .json();
         assert_eq!(payment["captured"]["amount"], 3998, "{point}");
-        let again = shop.order(&fresh_key(), &body).expect_code(409, "cart_completed");
+        let again = shop
+            .order(&fresh_key(), &body)
+            .expect_code(409, "cart_completed");
         assert_eq!(again.json()["order_id"], order["id"], "{point}");
     }
 }
@@ -58,7 +73,10 @@ fn a_checkout_that_died_anywhere_becomes_one_order() {
 #[test]
 fn two_race_for_the_last_piece_with_one_held_before_it_reserves() {
     built_with_points();
-    let shop = Shop::start_in(&scratch("race"), &["--point", "order.completed=delay-first:1500"]);
+    let shop = Shop::start_in(
+        &scratch("race"),
+        &["--point", "order.completed=delay-first:1500"],
+    );
     let product = shop.product(5, 1);
     let carts = [shop.cart_with(&product, 1), shop.cart_with(&product, 1)];
     let replies = at_once(2, |number| {
@@ -74,7 +92,10 @@ fn two_race_for_the_last_piece_with_one_held_before_it_reserves() {
 #[test]
 fn a_cancellation_during_checkout_ends_in_nothing_owed() {
     built_with_points();
-    let shop = Shop::start_in(&scratch("cancel"), &["--point", "order.authorized=delay-first:1000"]);
+    let shop = Shop::start_in(
+        &scratch("cancel"),
+        &["--point", "order.authorized=delay-first:1000"],
+    );
     let product = shop.product(1999, 5);
     let cart = shop.cart_with(&product, 2);
     let key = fresh_key();
@@ -84,14 +105,34 @@ fn a_cancellation_during_checkout_ends_in_nothing_owed() {
             return shop.order(&key, &checkout(&cart, "tok_visa"));
         }
         std::thread::sleep(Duration::from_millis(400));
-        let order = shop.get(&format!("/api/carts/{cart}")).expect(200).json()["order_id"].as_str().unwrap().to_owned();
-        shop.json("POST", &format!("/api/orders/{order}/cancel"), &[("authorization", &staff)], &json!({}))
+        let order = shop.get(&format!("/api/carts/{cart}")).expect(200).json()["order_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        shop.json(
+            "POST",
+            &format!("/api/orders/{order}/cancel"),
+            &[("authorization", &staff)],
+            &json!({}),
+        )
     });
-    let (order, cancelled) = (replies[0].clone().expect(201).json(), replies[1].clone().expect(200).json());
-    assert_eq!((order["id"].clone(), cancelled["status"].as_str()), (cancelled["id"].clone(), Some("cancelled")));
+    let (order, cancelled) = (
+        replies[0].clone().expect(201).json(),
+        replies[1].clone().expect(200).json(),
+    );
+    assert_eq!(
+        (order["id"].clone(), cancelled["status"].as_str()),
+        (cancelled["id"].clone(), Some("cancelled"))
+    );
     assert_eq!(shop.stock(&product), (5, 0));
-    let payment = format!("/api/payments/{}", cancelled["payment"]["id"].as_str().unwrap());
-    let payment = shop.send("GET", &payment, &[("authorization", &staff)], &[]).expect(200).json();
+    let payment = format!(
+        "/api/payments/{}",
+        cancelled["payment"]["id"].as_str().unwrap()
+    );
+    let payment = shop
+        .send("GET", &payment, &[("authorization", &staff)], &[])
+        .expect(200)
+        .json();
     assert_eq!(payment["captured"], payment["refunded"]);
 }
 
@@ -106,6 +147,11 @@ fn a_killed_host_keeps_what_it_answered() {
     let order = shop.order(&key, &checkout(&cart, "tok_visa")).expect(201);
     shop.kill();
     let shop = Shop::start_in(&state, &[]);
-    assert_eq!(shop.order(&key, &checkout(&cart, "tok_visa")).expect(201).text, order.text);
+    assert_eq!(
+        shop.order(&key, &checkout(&cart, "tok_visa"))
+            .expect(201)
+            .text,
+        order.text
+    );
     assert_eq!(shop.stock(&product), (3, 0));
 }

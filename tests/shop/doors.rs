@@ -6,21 +6,51 @@ use serde_json::json;
 #[test]
 fn checks_come_in_their_order() {
     let shop = Shop::shared();
-    let (json_type, text_type) = ([("content-type", "application/json")], [("content-type", "text/plain")]);
+    let (json_type, text_type) = (
+        [("content-type", "application/json")],
+        [("content-type", "text/plain")],
+    );
     let staff = format!("Bearer {}", shop.token("staff"));
-    let as_staff = |content: &'static str| [("content-type", content), ("authorization", staff.as_str())];
-    shop.send("POST", "/api/nothing", &text_type, b"{").expect_code(404, "not_found");
-    let wrong = shop.send("DELETE", "/api/products", &text_type, &[]).expect_code(405, "method_not_allowed");
+    let as_staff =
+        |content: &'static str| [("content-type", content), ("authorization", staff.as_str())];
+    shop.send("POST", "/api/nothing", &text_type, b"{")
+        .expect_code(404, "not_found");
+    let wrong = shop
+        .send("DELETE", "/api/products", &text_type, &[])
+        .expect_code(405, "method_not_allowed");
     assert_eq!(wrong.header("allow"), Some("GET, POST, HEAD"));
-    shop.send("POST", "/api/products", &text_type, b"{").expect_code(401, "unauthenticated");
-    shop.send("POST", "/api/products", &as_staff("text/plain"), b"{").expect_code(415, "unsupported_media_type");
-    shop.send("POST", "/api/products", &as_staff("application/json"), b"{").expect_code(400, "malformed_json");
-    shop.send("POST", "/api/products", &as_staff("application/json; charset=utf-8"), b"{}").expect_code(422, "invalid");
-    shop.send("PATCH", "/api/products/x", &as_staff("application/json"), b"{\"x\":1}").expect_code(422, "invalid");
-    shop.send("PATCH", "/api/products/x", &as_staff("application/json"), b"{}").expect_code(404, "not_found");
+    shop.send("POST", "/api/products", &text_type, b"{")
+        .expect_code(401, "unauthenticated");
+    shop.send("POST", "/api/products", &as_staff("text/plain"), b"{")
+        .expect_code(415, "unsupported_media_type");
+    shop.send("POST", "/api/products", &as_staff("application/json"), b"{")
+        .expect_code(400, "malformed_json");
+    shop.send(
+        "POST",
+        "/api/products",
+        &as_staff("application/json; charset=utf-8"),
+        b"{}",
+    )
+    .expect_code(422, "invalid");
+    shop.send(
+        "PATCH",
+        "/api/products/x",
+        &as_staff("application/json"),
+        b"{\"x\":1}",
+    )
+    .expect_code(422, "invalid");
+    shop.send(
+        "PATCH",
+        "/api/products/x",
+        &as_staff("application/json"),
+        b"{}",
+    )
+    .expect_code(404, "not_found");
     let big = vec![b' '; 1024 * 1024 + 1];
-    shop.send("POST", "/api/products", &json_type, &big).expect_code(401, "unauthenticated");
-    shop.send("POST", "/api/products", &as_staff("text/plain"), &big).expect_code(413, "body_too_large");
+    shop.send("POST", "/api/products", &json_type, &big)
+        .expect_code(401, "unauthenticated");
+    shop.send("POST", "/api/products", &as_staff("text/plain"), &big)
+        .expect_code(413, "body_too_large");
 }
 
 #[test]
@@ -28,14 +58,35 @@ fn bodies_over_a_mebibyte_are_refused_and_the_client_sees_it() {
     let shop = Shop::shared();
     let fits = format!("{{\"x\":\"{}\"}}", "a".repeat(1024 * 1024 - 8));
     assert_eq!(fits.len(), 1024 * 1024);
-    shop.send("POST", "/api/carts", &[("content-type", "application/json")], fits.as_bytes()).expect_code(422, "invalid");
+    shop.send(
+        "POST",
+        "/api/carts",
+        &[("content-type", "application/json")],
+        fits.as_bytes(),
+    )
+    .expect_code(422, "invalid");
     let chunk = format!("{:x}\r\n{}\r\n", 65536, "a".repeat(65536));
     let head = "POST /api/carts HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";
-    let answer = raw(&shop.base, format!("{head}{}0\r\n\r\n", chunk.repeat(40)).as_bytes());
-    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("body_too_large"), "{answer}");
-    let head = format!("POST /api/carts HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", 4 << 20);
-    let answer = raw(&shop.base, &[head.as_bytes(), &vec![b'a'; 4 << 20]].concat());
-    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("body_too_large"), "{answer}");
+    let answer = raw(
+        &shop.base,
+        format!("{head}{}0\r\n\r\n", chunk.repeat(40)).as_bytes(),
+    );
+    assert!(
+        answer.starts_with("HTTP/1.1 413") && answer.contains("body_too_large"),
+        "{answer}"
+    );
+    let head = format!(
+        "POST /api/carts HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        4 << 20
+    );
+    let answer = raw(
+        &shop.base,
+        &[head.as_bytes(), &vec![b'a'; 4 << 20]].concat(),
+    );
+    assert!(
+        answer.starts_with("HTTP/1.1 413") && answer.contains("body_too_large"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -43,11 +94,33 @@ fn every_answer_has_a_request_id_and_takes_part_in_the_trace() {
     let shop = Shop::shared();
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let parent = format!("00-{trace}-b7ad6b7169203331-01");
-    let reply = shop.send("GET", "/api/products/none", &[("traceparent", &parent)], &[]).expect(404);
-    assert_eq!((reply.json()["trace_id"].as_str(), reply.header("x-request-id")), (Some(trace), Some(trace)));
-    let reply = shop.send("GET", "/api/products", &[("x-request-id", "mine-1")], &[]).expect(200);
+    let reply = shop
+        .send(
+            "GET",
+            "/api/products/none",
+            &[("traceparent", &parent)],
+            &[],
+        )
+        .expect(404);
+    assert_eq!(
+        (
+            reply.json()["trace_id"].as_str(),
+            reply.header("x-request-id")
+        ),
+        (Some(trace), Some(trace))
+    );
+    let reply = shop
+        .send("GET", "/api/products", &[("x-request-id", "mine-1")], &[])
+        .expect(200);
     assert_eq!(reply.header("x-request-id"), Some("mine-1"));
-    let reply = shop.send("GET", "/api/products", &[("x-request-id", "not mine"), ("traceparent", "nonsense")], &[]).expect(200);
+    let reply = shop
+        .send(
+            "GET",
+            "/api/products",
+            &[("x-request-id", "not mine"), ("traceparent", "nonsense")],
+            &[],
+        )
+        .expect(200);
     assert_eq!(reply.header("x-request-id").unwrap().len(), 32);
     let unknown = shop.get("/nowhere").expect_code(404, "not_found");
     assert!(unknown.header("x-request-id").is_some());
@@ -57,30 +130,67 @@ fn every_answer_has_a_request_id_and_takes_part_in_the_trace() {
 fn head_is_get_without_a_body() {
     let shop = Shop::shared();
     let reply = shop.send("HEAD", "/api/products", &[], &[]).expect(200);
-    assert_eq!((reply.text.as_str(), reply.header("content-type")), ("", Some("application/json")));
+    assert_eq!(
+        (reply.text.as_str(), reply.header("content-type")),
+        ("", Some("application/json"))
+    );
 }
 
 #[test]
 fn errors_tell_clients_nothing_of_the_inside() {
     let shop = Shop::shared();
-    let inside = ["SELECT", "sqlite", "panicked", "src/", "catalog", "wasm", "Error("];
-    for path in ["/api/products/' OR 1=1 --", "/api/products/%00", "/api/orders/x", "/api/carts/%f0%9f%9b%92", "/api/products/%ff"] {
+    let inside = [
+        "SELECT", "sqlite", "panicked", "src/", "catalog", "wasm", "Error(",
+    ];
+    for path in [
+        "/api/products/' OR 1=1 --",
+        "/api/products/%00",
+        "/api/orders/x",
+        "/api/carts/%f0%9f%9b%92",
+        "/api/products/%ff",
+    ] {
         let path = path.replace(' ', "%20");
         let reply = shop.get(&path).expect_code(404, "not_found");
-        assert!(inside.iter().all(|word| !reply.text.contains(word)), "{reply:?}");
+        assert!(
+            inside.iter().all(|word| !reply.text.contains(word)),
+            "{reply:?}"
+        );
     }
     let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
-    shop.send("POST", "/api/carts", &[("content-type", "application/json")], deep.as_bytes()).expect_code(400, "malformed_json");
+    shop.send(
+        "POST",
+        "/api/carts",
+        &[("content-type", "application/json")],
+        deep.as_bytes(),
+    )
+    .expect_code(400, "malformed_json");
 }
 
 #[test]
 fn sweeps_answer_only_to_their_token() {
     let shop = Shop::shared();
     for token in ["", "x"] {
-        shop.json("POST", "/internal/order/sweep", &[("x-sweep-token", token)], &json!({})).expect_code(404, "not_found");
+        shop.json(
+            "POST",
+            "/internal/order/sweep",
+            &[("x-sweep-token", token)],
+            &json!({}),
+        )
+        .expect_code(404, "not_found");
     }
-    shop.get("/internal/order/sweep").expect_code(404, "not_found");
+    shop.get("/internal/order/sweep")
+        .expect_code(404, "not_found");
     let secrets = std::fs::read_to_string(shop.state.join("secrets.toml")).unwrap();
-    let token = secrets.lines().find_map(|line| line.strip_prefix("sweep_token = ")).unwrap().trim_matches('"');
-    shop.json("POST", "/internal/order/sweep", &[("x-sweep-token", token)], &json!({})).expect(200);
+    let token = secrets
+        .lines()
+        .find_map(|line| line.strip_prefix("sweep_token = "))
+        .unwrap()
+        .trim_matches('"');
+    shop.json(
+        "POST",
+        "/internal/order/sweep",
+        &[("x-sweep-token", token)],
+        &json!({}),
+    )
+    .expect(200);
 }

@@ -7,7 +7,12 @@ use bindings::localmart::{catalog::catalog, inventory::inventory};
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::wit::Context;
 
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from documented WIT")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from documented WIT"
+)]
 mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
@@ -26,7 +31,9 @@ pub(crate) struct Linked;
 impl Links for Linked {
     async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown> {
         let ids = ids.iter().map(Id::to_string).collect();
-        let products = catalog::get_products(context.clone(), ids).await.map_err(down)?;
+        let products = catalog::get_products(context.clone(), ids)
+            .await
+            .map_err(down)?;
         products.into_iter().map(product).collect()
     }
 
@@ -34,7 +41,12 @@ impl Links for Linked {
         let ids = ids.iter().map(Id::to_string).collect();
         let levels = inventory::get_levels(context.clone(), ids).await;
         let levels = levels.map_err(|error| LinkDown(error.to_string()))?;
-        let level = |level: inventory::Level| Some((Id::parse(&level.product_id)?, level.on_hand.saturating_sub(level.reserved)));
+        let level = |level: inventory::Level| {
+            Some((
+                Id::parse(&level.product_id)?,
+                level.on_hand.saturating_sub(level.reserved),
+            ))
+        };
         Ok(levels.into_iter().filter_map(level).collect())
     }
 }
@@ -69,7 +81,9 @@ mod component {
     bindings::export!(Component with_types_in bindings);
 
     async fn carts() -> Result<Carts<KeyValueStore, Linked>, Error> {
-        let ttl = config::duration("cart_ttl").await.map_err(|error| Error::Other(error.to_string()))?;
+        let ttl = config::duration("cart_ttl")
+            .await
+            .map_err(|error| Error::Other(error.to_string()))?;
         Ok(Carts::new(KeyValueStore, Linked, Ports::real(), ttl))
     }
 
@@ -80,7 +94,10 @@ mod component {
     impl Guest for Component {
         async fn get(_: Context, id: String) -> Result<Cart, Error> {
             let cart = carts().await?.read(&id).await?;
-            let line = |line: crate::domain::Line| Line { product_id: line.product_id.into(), quantity: line.quantity };
+            let line = |line: crate::domain::Line| Line {
+                product_id: line.product_id.into(),
+                quantity: line.quantity,
+            };
             Ok(Cart {
                 id: cart.id.into(),
                 currency: cart.currency.code().to_owned(),
@@ -90,8 +107,16 @@ mod component {
             })
         }
 
-        async fn complete(_: Context, id: String, order_id: String, version: u64) -> Result<(), Error> {
-            Ok(carts().await?.complete(&id, &order(&order_id)?, version).await?)
+        async fn complete(
+            _: Context,
+            id: String,
+            order_id: String,
+            version: u64,
+        ) -> Result<(), Error> {
+            Ok(carts()
+                .await?
+                .complete(&id, &order(&order_id)?, version)
+                .await?)
         }
 
         async fn reopen(_: Context, id: String, order_id: String) -> Result<(), Error> {
@@ -106,7 +131,9 @@ impl From<CartError> for Error {
             CartError::NotFound => Self::NotFound,
             CartError::Completed(order_id) => Self::Completed(order_id.into()),
             CartError::VersionConflict => Self::Changed,
-            CartError::Contended | CartError::LinkDown(_) | CartError::Store(_) => Self::Unavailable(error.to_string()),
+            CartError::Contended | CartError::LinkDown(_) | CartError::Store(_) => {
+                Self::Unavailable(error.to_string())
+            }
             other => Self::Other(other.to_string()),
         }
     }

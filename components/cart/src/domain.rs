@@ -39,8 +39,13 @@ pub(crate) enum LineError {
 impl Cart {
     /// Adds to the line of a product, or begins one.
     pub(crate) fn add(&mut self, product_id: &Id, quantity: u32) -> Result<(), LineError> {
-        let known = self.lines.iter().find(|line| line.product_id == *product_id);
-        let sum = known.map_or(0, |line| line.quantity).saturating_add(quantity);
+        let known = self
+            .lines
+            .iter()
+            .find(|line| line.product_id == *product_id);
+        let sum = known
+            .map_or(0, |line| line.quantity)
+            .saturating_add(quantity);
         self.set(product_id, sum)
     }
 
@@ -54,16 +59,26 @@ impl Cart {
             return Err(LineError::QuantityLimit);
         }
         let full = self.lines.len() >= MAX_LINES;
-        match self.lines.iter_mut().find(|line| line.product_id == *product_id) {
+        match self
+            .lines
+            .iter_mut()
+            .find(|line| line.product_id == *product_id)
+        {
             Some(line) => line.quantity = quantity,
             None if full => return Err(LineError::CartFull),
-            None => self.lines.push(Line { product_id: product_id.clone(), quantity }),
+            None => self.lines.push(Line {
+                product_id: product_id.clone(),
+                quantity,
+            }),
         }
         Ok(())
     }
 
     pub(crate) fn quantity_of(&self, product_id: &Id) -> u32 {
-        let line = self.lines.iter().find(|line| line.product_id == *product_id);
+        let line = self
+            .lines
+            .iter()
+            .find(|line| line.product_id == *product_id);
         line.map_or(0, |line| line.quantity)
     }
 }
@@ -96,14 +111,26 @@ pub(crate) struct PricedCart {
 }
 
 /// Reckons a cart at current prices. A line whose product is gone from the catalog is left out.
-pub(crate) fn price(cart: Cart, products: &[Product], available: &[(Id, u64)]) -> Result<PricedCart, MoneyError> {
+pub(crate) fn price(
+    cart: Cart,
+    products: &[Product],
+    available: &[(Id, u64)],
+) -> Result<PricedCart, MoneyError> {
     let mut subtotal = Money::zero(cart.currency);
     let mut lines = Vec::with_capacity(cart.lines.len());
     for line in &cart.lines {
-        let Some(product) = products.iter().find(|product| product.id == line.product_id) else { continue };
+        let Some(product) = products
+            .iter()
+            .find(|product| product.id == line.product_id)
+        else {
+            continue;
+        };
         let line_total = product.price.times(line.quantity)?;
         subtotal = subtotal.plus(line_total)?;
-        let stock = available.iter().find(|(id, _)| *id == line.product_id).map_or(0, |(_, available)| *available);
+        let stock = available
+            .iter()
+            .find(|(id, _)| *id == line.product_id)
+            .map_or(0, |(_, available)| *available);
         lines.push(PricedLine {
             product: product.clone(),
             quantity: line.quantity,
@@ -111,7 +138,11 @@ pub(crate) fn price(cart: Cart, products: &[Product], available: &[(Id, u64)]) -
             available: if product.published { stock } else { 0 },
         });
     }
-    Ok(PricedCart { cart, lines, subtotal })
+    Ok(PricedCart {
+        cart,
+        lines,
+        subtotal,
+    })
 }
 
 /// A linked service does not answer.

@@ -4,7 +4,9 @@ use crate::domain::{LineError, Links, PricedCart, PricedLine};
 use crate::service::{CartError, Carts};
 use localmart_guest::config::{self, ConfigError};
 use localmart_guest::door::decode::{currency, id, integer, money_json};
-use localmart_guest::door::{Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes, Service};
+use localmart_guest::door::{
+    Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes, Service,
+};
 use localmart_guest::kernel::{Currency, Id};
 use localmart_guest::ports::Ports;
 use localmart_guest::short_lived::ShortLived;
@@ -25,7 +27,8 @@ impl<K: ShortLived + Default + 'static, L: Links + Default + 'static> Service fo
         let default_currency = Currency::parse(&config::text("default_currency").await?);
         Ok(Self {
             carts: Carts::new(K::default(), L::default(), ports, ttl),
-            default_currency: default_currency.map_err(|_| ConfigError::Invalid("default_currency", "an ISO 4217 code"))?,
+            default_currency: default_currency
+                .map_err(|_| ConfigError::Invalid("default_currency", "an ISO 4217 code"))?,
         })
     }
 
@@ -45,10 +48,16 @@ impl<K: ShortLived + Default + 'static, L: Links + Default + 'static> Service fo
 type Door<K, L> = Rc<CartDoor<K, L>>;
 
 async fn create<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
-    let body = if request.body.is_empty() { b"{}" } else { request.body.as_slice() };
+    let body = if request.body.is_empty() {
+        b"{}"
+    } else {
+        request.body.as_slice()
+    };
     let mut fields = Fields::of_body(body)?;
     let currency = fields.optional("currency", currency);
-    let currency = fields.finish(Some(currency))?.unwrap_or(door.default_currency);
+    let currency = fields
+        .finish(Some(currency))?
+        .unwrap_or(door.default_currency);
     let cart = door.carts.create(currency).await?;
     let location = format!("/api/carts/{}", cart.cart.id);
     Ok(respond(201, &cart).with_header("location", location))
@@ -56,7 +65,13 @@ async fn create<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> 
 
 async fn get<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    Ok(respond(200, &door.carts.view(&request.context(), request.param("id")).await?))
+    Ok(respond(
+        200,
+        &door
+            .carts
+            .view(&request.context(), request.param("id"))
+            .await?,
+    ))
 }
 
 async fn delete<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
@@ -69,7 +84,16 @@ async fn add<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Ans
     let product = fields.required("product_id", id);
     let quantity = fields.required("quantity", quantity(1));
     let (product, quantity) = fields.finish(product.zip(quantity))?;
-    let cart = door.carts.add(&request.context(), request.param("id"), &product, quantity, request.if_match()).await?;
+    let cart = door
+        .carts
+        .add(
+            &request.context(),
+            request.param("id"),
+            &product,
+            quantity,
+            request.if_match(),
+        )
+        .await?;
     Ok(respond(200, &cart))
 }
 
@@ -84,13 +108,33 @@ async fn remove<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> 
     change(&door, &request, 0).await
 }
 
-async fn change<K: ShortLived, L: Links>(door: &Door<K, L>, request: &Request, quantity: u32) -> Answer {
+async fn change<K: ShortLived, L: Links>(
+    door: &Door<K, L>,
+    request: &Request,
+    quantity: u32,
+) -> Answer {
     let Some(product) = Id::parse(request.param("product_id")) else {
         // Nothing can be set to so many of what is no product; removing it changes nothing.
-        let cart = door.carts.view(&request.context(), request.param("id")).await?;
-        return if quantity == 0 { Ok(respond(200, &cart)) } else { Err(CartError::ProductNotFound.into()) };
+        let cart = door
+            .carts
+            .view(&request.context(), request.param("id"))
+            .await?;
+        return if quantity == 0 {
+            Ok(respond(200, &cart))
+        } else {
+            Err(CartError::ProductNotFound.into())
+        };
     };
-    let cart = door.carts.set(&request.context(), request.param("id"), &product, quantity, request.if_match()).await?;
+    let cart = door
+        .carts
+        .set(
+            &request.context(),
+            request.param("id"),
+            &product,
+            quantity,
+            request.if_match(),
+        )
+        .await?;
     Ok(respond(200, &cart))
 }
 
@@ -113,7 +157,11 @@ fn respond(status: u16, cart: &PricedCart) -> Response {
 
 fn encode(priced: &PricedCart) -> Value {
     let cart = &priced.cart;
-    let count: u64 = priced.lines.iter().map(|line| u64::from(line.quantity)).sum();
+    let count: u64 = priced
+        .lines
+        .iter()
+        .map(|line| u64::from(line.quantity))
+        .sum();
     let mut body = json!({
         "id": cart.id.as_str(),
         "currency": cart.currency.code(),
@@ -146,25 +194,53 @@ fn encode_line(line: &PricedLine) -> Value {
 
 impl From<CartError> for Problem {
     fn from(error: CartError) -> Self {
-        let field = |field: &str, detail: String| vec![FieldProblem { field: field.into(), code: "invalid".into(), detail }];
+        let field = |field: &str, detail: String| {
+            vec![FieldProblem {
+                field: field.into(),
+                code: "invalid".into(),
+                detail,
+            }]
+        };
         match error {
             CartError::NotFound => Self::not_found("cart"),
             CartError::Completed(order_id) => {
-                Self::business(409, "cart_completed", "This cart already is an order.").with("order_id", order_id.as_str())
+                Self::business(409, "cart_completed", "This cart already is an order.")
+                    .with("order_id", order_id.as_str())
             }
-            CartError::ProductNotFound => Self::business(404, "product_not_found", "There is no such product for sale."),
-            CartError::CurrencyMismatch(currency) => {
-                Self::business(422, "currency_mismatch", format!("This cart is in {currency}; the product is not."))
-            }
+            CartError::ProductNotFound => Self::business(
+                404,
+                "product_not_found",
+                "There is no such product for sale.",
+            ),
+            CartError::CurrencyMismatch(currency) => Self::business(
+                422,
+                "currency_mismatch",
+                format!("This cart is in {currency}; the product is not."),
+            ),
             CartError::Line(LineError::QuantityLimit) => {
                 let detail = LineError::QuantityLimit.to_string();
-                Self::business(422, "quantity_limit", "That is more than one cart may hold.").with_errors(field("quantity", detail))
+                Self::business(
+                    422,
+                    "quantity_limit",
+                    "That is more than one cart may hold.",
+                )
+                .with_errors(field("quantity", detail))
             }
-            CartError::Line(LineError::CartFull) => Self::business(422, "cart_full", "The cart has as many products as it can hold."),
-            CartError::Overflow => Self::business(422, "amount_overflow", "The sum is larger than any amount can be."),
-            CartError::VersionConflict => {
-                Self::business(412, "version_conflict", "It was changed in the meantime; read it again.")
-            }
+            CartError::Line(LineError::CartFull) => Self::business(
+                422,
+                "cart_full",
+                "The cart has as many products as it can hold.",
+            ),
+            CartError::Overflow => Self::business(
+                422,
+                "amount_overflow",
+                "The sum is larger than any amount can be.",
+            ),
+            CartError::VersionConflict => Self::business(
+                412,
+                "version_conflict",
+                "It was changed in the meantime; read it again.",
+            ),
             CartError::Contended | CartError::LinkDown(_) => Self::unavailable(),
             CartError::Store(error) => error.into(),
         }

@@ -11,7 +11,10 @@
         reason = "a test may stop at once"
     )
 )]
-#![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "only a component has callers"))]
+#![cfg_attr(
+    not(target_arch = "wasm32"),
+    allow(dead_code, reason = "only a component has callers")
+)]
 
 mod contract;
 mod domain;

@@ -60,7 +60,12 @@ pub(crate) struct Carts<K, L> {
 impl<K: ShortLived, L: Links> Carts<K, L> {
     pub(crate) fn new(values: K, links: L, ports: Ports, ttl: Duration) -> Self {
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
-        Self { store: Store::new(values), links, ports, ttl_ms }
+        Self {
+            store: Store::new(values),
+            links,
+            ports,
+            ttl_ms,
+        }
     }
 
     pub(crate) async fn create(&self, currency: Currency) -> Result<PricedCart> {
@@ -99,12 +104,32 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
         }
     }
 
-    pub(crate) async fn add(&self, context: &Context, id: &str, product: &Id, quantity: u32, if_match: Option<u64>) -> Result<PricedCart> {
-        self.change(context, id, product, if_match, |cart| cart.add(product, quantity)).await
+    pub(crate) async fn add(
+        &self,
+        context: &Context,
+        id: &str,
+        product: &Id,
+        quantity: u32,
+        if_match: Option<u64>,
+    ) -> Result<PricedCart> {
+        self.change(context, id, product, if_match, |cart| {
+            cart.add(product, quantity)
+        })
+        .await
     }
 
-    pub(crate) async fn set(&self, context: &Context, id: &str, product: &Id, quantity: u32, if_match: Option<u64>) -> Result<PricedCart> {
-        self.change(context, id, product, if_match, |cart| cart.set(product, quantity)).await
+    pub(crate) async fn set(
+        &self,
+        context: &Context,
+        id: &str,
+        product: &Id,
+        quantity: u32,
+        if_match: Option<u64>,
+    ) -> Result<PricedCart> {
+        self.change(context, id, product, if_match, |cart| {
+            cart.set(product, quantity)
+        })
+        .await
     }
 
     /// Marks this version of the cart as ordered.
@@ -155,7 +180,11 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
         if let Some(order_id) = known.order_id {
             return Err(CartError::Completed(order_id));
         }
-        let mut ids: Vec<Id> = known.lines.into_iter().map(|line| line.product_id).collect();
+        let mut ids: Vec<Id> = known
+            .lines
+            .into_iter()
+            .map(|line| line.product_id)
+            .collect();
         if !ids.contains(product) {
             ids.push(product.clone());
         }
@@ -178,11 +207,20 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
     }
 
     /// Reads, changes and swaps, again if somebody was faster. `change` says whether there is anything to write.
-    async fn update(&self, id: &str, if_match: Option<u64>, change: impl Fn(&mut Cart) -> Result<bool>) -> Result<Cart> {
+    async fn update(
+        &self,
+        id: &str,
+        if_match: Option<u64>,
+        change: impl Fn(&mut Cart) -> Result<bool>,
+    ) -> Result<Cart> {
         let id = Id::parse(id).ok_or(CartError::NotFound)?;
         for _ in 0..ATTEMPTS {
             let now = self.ports.now();
-            let read = self.store.read(&id, now).await?.ok_or(CartError::NotFound)?;
+            let read = self
+                .store
+                .read(&id, now)
+                .await?
+                .ok_or(CartError::NotFound)?;
             let mut cart = read.cart.clone();
             if if_match.is_some_and(|version| version != cart.version) {
                 return Err(CartError::VersionConflict);
@@ -202,7 +240,11 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
     }
 
     async fn priced(&self, context: &Context, cart: Cart) -> Result<PricedCart> {
-        let ids: Vec<Id> = cart.lines.iter().map(|line| line.product_id.clone()).collect();
+        let ids: Vec<Id> = cart
+            .lines
+            .iter()
+            .map(|line| line.product_id.clone())
+            .collect();
         if ids.is_empty() {
             return Ok(price(cart, &[], &[])?);
         }
@@ -213,7 +255,13 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
 }
 
 fn sellable(cart: &Cart, product: &Id, products: &[Product]) -> Result<()> {
-    let found = products.iter().find(|found| found.id == *product && found.published);
+    let found = products
+        .iter()
+        .find(|found| found.id == *product && found.published);
     let found = found.ok_or(CartError::ProductNotFound)?;
-    if found.price.currency() == cart.currency { Ok(()) } else { Err(CartError::CurrencyMismatch(cart.currency)) }
+    if found.price.currency() == cart.currency {
+        Ok(())
+    } else {
+        Err(CartError::CurrencyMismatch(cart.currency))
+    }
 }

@@ -23,17 +23,28 @@ impl<K: ShortLived> Store<K> {
     }
 
     pub(crate) async fn read(&self, id: &Id, now: Timestamp) -> Result<Option<Read>, StoreError> {
-        let Some(bytes) = self.values.get(&key(id), now).await? else { return Ok(None) };
-        let cart = serde_json::from_slice(&bytes).ok().and_then(|value: Value| decode(id, &value));
+        let Some(bytes) = self.values.get(&key(id), now).await? else {
+            return Ok(None);
+        };
+        let cart = serde_json::from_slice(&bytes)
+            .ok()
+            .and_then(|value: Value| decode(id, &value));
         let cart = cart.ok_or_else(|| StoreError("a stored cart is not valid".to_owned()))?;
         Ok(Some(Read { cart, bytes }))
     }
 
     /// `false` if somebody was faster.
-    pub(crate) async fn write(&self, cart: &Cart, over: Option<&Read>, now: Timestamp) -> Result<bool, StoreError> {
+    pub(crate) async fn write(
+        &self,
+        cart: &Cart,
+        over: Option<&Read>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let expected = over.map(|read| read.bytes.as_slice());
         let value = encode(cart).to_string().into_bytes();
-        self.values.swap(&key(&cart.id), expected, &value, cart.expires_at, now).await
+        self.values
+            .swap(&key(&cart.id), expected, &value, cart.expires_at, now)
+            .await
     }
 
     pub(crate) async fn delete(&self, id: &Id) -> Result<(), StoreError> {
@@ -72,7 +83,12 @@ fn decode(id: &Id, value: &Value) -> Option<Cart> {
     Some(Cart {
         id: id.clone(),
         currency: Currency::parse(value.get("currency")?.as_str()?).ok()?,
-        lines: value.get("lines")?.as_array()?.iter().map(line).collect::<Option<_>>()?,
+        lines: value
+            .get("lines")?
+            .as_array()?
+            .iter()
+            .map(line)
+            .collect::<Option<_>>()?,
         order_id: match value.get("order_id")? {
             Value::Null => None,
             id => Some(Id::parse(id.as_str()?)?),

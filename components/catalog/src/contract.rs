@@ -2,11 +2,18 @@
 
 use crate::domain::Product;
 use crate::service::{Catalog, CatalogError};
-use bindings::exports::localmart::catalog::catalog::{Context, Error, Guest, Product as WitProduct};
+use bindings::exports::localmart::catalog::catalog::{
+    Context, Error, Guest, Product as WitProduct,
+};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
 
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from documented WIT")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from documented WIT"
+)]
 mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
@@ -40,16 +47,28 @@ impl Guest for Component {
 
 #[cfg(target_arch = "wasm32")]
 fn catalog() -> Catalog<localmart_guest::sql::SqliteDatabase> {
-    Catalog::new(localmart_guest::sql::SqliteDatabase::new("catalog"), Ports::real())
+    Catalog::new(
+        localmart_guest::sql::SqliteDatabase::new("catalog"),
+        Ports::real(),
+    )
 }
 
 async fn get_product<D: Database>(catalog: &Catalog<D>, id: &str) -> Result<WitProduct, Error> {
-    catalog.product(id, true).await.map(lower).map_err(Error::from)
+    catalog
+        .product(id, true)
+        .await
+        .map(lower)
+        .map_err(Error::from)
 }
 
-async fn get_products<D: Database>(catalog: &Catalog<D>, ids: &[String]) -> Result<Vec<WitProduct>, Error> {
+async fn get_products<D: Database>(
+    catalog: &Catalog<D>,
+    ids: &[String],
+) -> Result<Vec<WitProduct>, Error> {
     if ids.len() > MAX_PRODUCTS {
-        return Err(Error::Other(format!("at most {MAX_PRODUCTS} products at once")));
+        return Err(Error::Other(format!(
+            "at most {MAX_PRODUCTS} products at once"
+        )));
     }
     let products = catalog.products_by_id(ids).await?;
     Ok(products.into_iter().map(lower).collect())

@@ -19,7 +19,8 @@ pub(crate) struct Sku(String);
 
 impl Sku {
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=MAX_SKU).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        let fits =
+            (1..=MAX_SKU).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         fits.then(|| Self(text.to_owned()))
     }
 
@@ -42,7 +43,11 @@ impl Slug {
         let mut slug = slugify(name);
         slug.truncate(80);
         slug.truncate(slug.trim_end_matches('-').len());
-        Self(if slug.is_empty() { slugify(fallback) } else { slug })
+        Self(if slug.is_empty() {
+            slugify(fallback)
+        } else {
+            slug
+        })
     }
 
     pub(crate) fn as_str(&self) -> &str {

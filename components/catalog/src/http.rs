@@ -1,13 +1,16 @@
 //! The REST door: products, categories, pictures. Decode, one verb, encode.
 
 use crate::domain::{
-    Category, Filter, MAX_ATTRIBUTES, MAX_DESCRIPTION, MAX_NAME, Product, ProductDraft, ProductPatch, Sku, Slug, Sort,
+    Category, Filter, MAX_ATTRIBUTES, MAX_DESCRIPTION, MAX_NAME, Product, ProductDraft,
+    ProductPatch, Sku, Slug, Sort,
 };
 use crate::picture;
 use crate::service::{Catalog, CatalogError};
 use localmart_guest::config::ConfigError;
 use localmart_guest::door::decode::{boolean, money, money_json, text};
-use localmart_guest::door::{Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes, Service};
+use localmart_guest::door::{
+    Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes, Service,
+};
 use localmart_guest::kernel::{Cursor, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
@@ -25,7 +28,9 @@ impl<D: Database + From<&'static str>> Service for CatalogDoor<D> {
     const NOUN: &'static str = "catalog";
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
-        Ok(Self { catalog: Catalog::new(D::from(Self::NOUN), ports) })
+        Ok(Self {
+            catalog: Catalog::new(D::from(Self::NOUN), ports),
+        })
     }
 
     fn routes() -> Routes<Self> {
@@ -48,54 +53,90 @@ impl<D: Database + From<&'static str>> Service for CatalogDoor<D> {
 type Door<D> = Rc<CatalogDoor<D>>;
 
 async fn list<D: Database>(door: Door<D>, request: Request) -> Answer {
-    let mut query = request.query(&["category", "min_price", "max_price", "sort", "limit", "cursor"])?;
+    let mut query = request.query(&[
+        "category",
+        "min_price",
+        "max_price",
+        "sort",
+        "limit",
+        "cursor",
+    ])?;
     let price = "must be a whole amount of minor units";
     let filter = Filter {
         category: query.get("category", "must be a category's slug", Slug::parse),
         min_price: query.get("min_price", price, amount),
         max_price: query.get("max_price", price, amount),
     };
-    let sort = query.get("sort", "must be newest, price_asc, price_desc or name", Sort::parse).unwrap_or_default();
-    let limit = query.get("limit", "must be 1 to 100", Limit::parse).unwrap_or_default();
-    let cursor = query.get("cursor", "is not a cursor of this list", |text| Cursor::decode(text, sort.name()));
+    let sort = query
+        .get(
+            "sort",
+            "must be newest, price_asc, price_desc or name",
+            Sort::parse,
+        )
+        .unwrap_or_default();
+    let limit = query
+        .get("limit", "must be 1 to 100", Limit::parse)
+        .unwrap_or_default();
+    let cursor = query.get("cursor", "is not a cursor of this list", |text| {
+        Cursor::decode(text, sort.name())
+    });
     query.finish()?;
-    let (products, next) = door.catalog.products(&filter, sort, limit, cursor.as_ref()).await?;
+    let (products, next) = door
+        .catalog
+        .products(&filter, sort, limit, cursor.as_ref())
+        .await?;
     Ok(Response::page(products.iter().map(encode).collect(), next))
 }
 
 async fn get<D: Database>(door: Door<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let product = door.catalog.product(request.param("id"), request.has_role(Role::Staff)).await?;
+    let product = door
+        .catalog
+        .product(request.param("id"), request.has_role(Role::Staff))
+        .await?;
     Ok(Response::json(200, &encode(&product)).with_version(product.version))
 }
 
 async fn create<D: Database>(door: Door<D>, request: Request) -> Answer {
     let product = door.catalog.create(decode_draft(&request.body)?).await?;
     let location = format!("/api/products/{}", product.id);
-    Ok(Response::json(201, &encode(&product)).with_version(product.version).with_header("location", location))
+    Ok(Response::json(201, &encode(&product))
+        .with_version(product.version)
+        .with_header("location", location))
 }
 
 async fn replace<D: Database>(door: Door<D>, request: Request) -> Answer {
     let draft = decode_draft(&request.body)?;
-    let product = door.catalog.replace(request.param("id"), draft, request.if_match()).await?;
+    let product = door
+        .catalog
+        .replace(request.param("id"), draft, request.if_match())
+        .await?;
     Ok(Response::json(200, &encode(&product)).with_version(product.version))
 }
 
 async fn patch<D: Database>(door: Door<D>, request: Request) -> Answer {
     let patch = decode_patch(&request.body)?;
-    let product = door.catalog.patch(request.param("id"), patch, request.if_match()).await?;
+    let product = door
+        .catalog
+        .patch(request.param("id"), patch, request.if_match())
+        .await?;
     Ok(Response::json(200, &encode(&product)).with_version(product.version))
 }
 
 async fn unpublish<D: Database>(door: Door<D>, request: Request) -> Answer {
-    door.catalog.unpublish(request.param("id"), request.if_match()).await?;
+    door.catalog
+        .unpublish(request.param("id"), request.if_match())
+        .await?;
     Ok(Response::no_content())
 }
 
 async fn categories<D: Database>(door: Door<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
     let categories = door.catalog.categories().await?;
-    Ok(Response::page(categories.iter().map(encode_category).collect(), None))
+    Ok(Response::page(
+        categories.iter().map(encode_category).collect(),
+        None,
+    ))
 }
 
 async fn create_category<D: Database>(door: Door<D>, request: Request) -> Answer {
@@ -118,7 +159,10 @@ async fn replace_category<D: Database>(door: Door<D>, request: Request) -> Answe
     let name = fields.required("name", text(1, MAX_NAME));
     let parent = fields.optional("parent", slug);
     let name = fields.finish(name)?;
-    let category = door.catalog.replace_category(request.param("slug"), name, parent).await?;
+    let category = door
+        .catalog
+        .replace_category(request.param("slug"), name, parent)
+        .await?;
     Ok(Response::json(200, &encode_category(&category)))
 }
 
@@ -129,25 +173,36 @@ async fn delete_category<D: Database>(door: Door<D>, request: Request) -> Answer
 
 async fn image<D: Database>(door: Door<D>, request: Request) -> Answer {
     let name = request.param("name");
-    let id = name.strip_suffix(".svg").and_then(|stem| stem.rsplit_once("-v")).map(|(id, _)| id);
+    let id = name
+        .strip_suffix(".svg")
+        .and_then(|stem| stem.rsplit_once("-v"))
+        .map(|(id, _)| id);
     let id = id.ok_or_else(|| Problem::not_found("picture"))?;
     // Orders keep showing the picture of a product that is no longer sold.
-    let product = door.catalog.product(id, true).await.map_err(|error| match error {
-        CatalogError::ProductNotFound => Problem::not_found("picture"),
-        other => other.into(),
-    })?;
+    let product = door
+        .catalog
+        .product(id, true)
+        .await
+        .map_err(|error| match error {
+            CatalogError::ProductNotFound => Problem::not_found("picture"),
+            other => other.into(),
+        })?;
     let response = Response::bytes(200, "image/svg+xml", picture::draw(&product).into_bytes());
     Ok(response.with_header("cache-control", "public, max-age=31536000, immutable"))
 }
 
 fn amount(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|amount| plain && *amount <= localmart_guest::kernel::money::MAX_AMOUNT)
+    text.parse()
+        .ok()
+        .filter(|amount| plain && *amount <= localmart_guest::kernel::money::MAX_AMOUNT)
 }
 
 fn slug(value: &Value) -> Result<Slug, Invalid> {
     let slug = value.as_str().and_then(Slug::parse);
-    slug.ok_or_else(|| Invalid::new("must be lower-case letters, digits and single hyphens, at most 100"))
+    slug.ok_or_else(|| {
+        Invalid::new("must be lower-case letters, digits and single hyphens, at most 100")
+    })
 }
 
 fn sku(value: &Value) -> Result<Sku, Invalid> {
@@ -156,14 +211,27 @@ fn sku(value: &Value) -> Result<Sku, Invalid> {
 }
 
 fn attributes(value: &Value) -> Result<BTreeMap<String, String>, Invalid> {
-    let shape = || Invalid::new(format!("must be an object of at most {MAX_ATTRIBUTES} texts"));
-    let object = value.as_object().filter(|object| object.len() <= MAX_ATTRIBUTES).ok_or_else(shape)?;
+    let shape = || {
+        Invalid::new(format!(
+            "must be an object of at most {MAX_ATTRIBUTES} texts"
+        ))
+    };
+    let object = value
+        .as_object()
+        .filter(|object| object.len() <= MAX_ATTRIBUTES)
+        .ok_or_else(shape)?;
     let entry = |(name, value): (&String, &Value)| {
         let fits = (1..=64).contains(&name.chars().count());
-        let value = value.as_str().filter(|value| fits && value.chars().count() <= 500)?;
+        let value = value
+            .as_str()
+            .filter(|value| fits && value.chars().count() <= 500)?;
         Some((name.clone(), value.to_owned()))
     };
-    object.iter().map(entry).collect::<Option<_>>().ok_or_else(shape)
+    object
+        .iter()
+        .map(entry)
+        .collect::<Option<_>>()
+        .ok_or_else(shape)
 }
 
 fn decode_draft(body: &[u8]) -> Result<ProductDraft, Problem> {
@@ -180,20 +248,26 @@ fn decode_draft(body: &[u8]) -> Result<ProductDraft, Problem> {
     if let (Some(price), Some(compare)) = (&price, &compare_at_price)
         && price.currency() != compare.currency()
     {
-        fields.report("compare_at_price", "currency_mismatch", "must be in the currency of the price".to_owned());
+        fields.report(
+            "compare_at_price",
+            "currency_mismatch",
+            "must be in the currency of the price".to_owned(),
+        );
     }
     let draft = sku.zip(name).zip(description).zip(category).zip(price);
-    fields.finish(draft.map(|((((sku, name), description), category), price)| ProductDraft {
-        sku,
-        name,
-        slug: slug_text,
-        description,
-        category,
-        price,
-        compare_at_price,
-        attributes: attributes.unwrap_or_default(),
-        published: published.unwrap_or(false),
-    }))
+    fields.finish(draft.map(
+        |((((sku, name), description), category), price)| ProductDraft {
+            sku,
+            name,
+            slug: slug_text,
+            description,
+            category,
+            price,
+            compare_at_price,
+            attributes: attributes.unwrap_or_default(),
+            published: published.unwrap_or(false),
+        },
+    ))
 }
 
 fn decode_patch(body: &[u8]) -> Result<ProductPatch, Problem> {
@@ -247,21 +321,35 @@ fn encode_category(category: &Category) -> Value {
 impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
         let field = |field: &str, detail: &str| {
-            Self::invalid(vec![FieldProblem { field: field.into(), code: "unknown".into(), detail: detail.into() }])
+            Self::invalid(vec![FieldProblem {
+                field: field.into(),
+                code: "unknown".into(),
+                detail: detail.into(),
+            }])
         };
         match error {
             CatalogError::ProductNotFound => Self::not_found("product"),
             CatalogError::CategoryNotFound => Self::not_found("category"),
-            CatalogError::SkuTaken => Self::business(409, "sku_taken", "Another product has this sku."),
+            CatalogError::SkuTaken => {
+                Self::business(409, "sku_taken", "Another product has this sku.")
+            }
             CatalogError::SlugTaken => Self::business(409, "slug_taken", "This slug is taken."),
-            CatalogError::UnknownCategory => field("category", "there is no category with this slug"),
-            CatalogError::UnknownParent => field("parent", "there is no other category with this slug"),
-            CatalogError::CategoryInUse => {
-                Self::business(409, "category_in_use", "The category still has products or categories in it.")
+            CatalogError::UnknownCategory => {
+                field("category", "there is no category with this slug")
             }
-            CatalogError::VersionConflict => {
-                Self::business(412, "version_conflict", "It was changed in the meantime; read it again.")
+            CatalogError::UnknownParent => {
+                field("parent", "there is no other category with this slug")
             }
+            CatalogError::CategoryInUse => Self::business(
+                409,
+                "category_in_use",
+                "The category still has products or categories in it.",
+            ),
+            CatalogError::VersionConflict => Self::business(
+                412,
+                "version_conflict",
+                "It was changed in the meantime; read it again.",
+            ),
             CatalogError::Sql(error) => error.into(),
         }
     }

@@ -18,11 +18,17 @@ pub(crate) fn draw(product: &Product) -> String {
     );
     for ring in 0..3_u64 {
         let bits = own.rotate_left(u32::try_from(ring * 17).unwrap_or_default());
-        let (x, y, size) = (120 + bits % 400, 110 + (bits >> 9) % 340, 70 + (bits >> 18) % 130);
+        let (x, y, size) = (
+            120 + bits % 400,
+            110 + (bits >> 9) % 340,
+            70 + (bits >> 18) % 130,
+        );
         let opacity = 90 - ring * 25;
         svg.push_str(&shape(bits % 3, x, y, size, &front, opacity));
     }
-    svg.push_str(&format!(r#"<rect y="520" width="640" height="120" fill="{dark}"/>"#));
+    svg.push_str(&format!(
+        r#"<rect y="520" width="640" height="120" fill="{dark}"/>"#
+    ));
     for (line, text) in lines(&product.draft.name).iter().enumerate() {
         let y = 570 + line * 38;
         svg.push_str(&format!(
@@ -39,7 +45,10 @@ fn shape(kind: u64, x: u64, y: u64, size: u64, fill: &str, opacity: u64) -> Stri
     match kind {
         0 => format!(r#"<circle cx="{x}" cy="{y}" r="{size}" {paint}/>"#),
         1 => format!(r#"<rect x="{x}" y="{y}" width="{size}" height="{size}" rx="24" {paint}/>"#),
-        _ => format!(r#"<path d="M{x} {y} l{size} {size} h-{} z" {paint}/>"#, size * 2),
+        _ => format!(
+            r#"<path d="M{x} {y} l{size} {size} h-{} z" {paint}/>"#,
+            size * 2
+        ),
     }
 }
 
@@ -47,7 +56,9 @@ fn shape(kind: u64, x: u64, y: u64, size: u64, fill: &str, opacity: u64) -> Stri
 fn lines(name: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in name.split_whitespace() {
-        let long = lines.last().is_some_and(|line| !line.is_empty() && line.chars().count() + word.chars().count() > 30);
+        let long = lines.last().is_some_and(|line| {
+            !line.is_empty() && line.chars().count() + word.chars().count() > 30
+        });
         if long && lines.len() == 1 {
             lines.push(String::new());
         }
@@ -62,7 +73,10 @@ fn lines(name: &str) -> Vec<String> {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 /// FNV-1a: small, stable, and nobody's security hangs on it.

@@ -42,7 +42,10 @@ pub(crate) type ProductPage = (Vec<Product>, Option<String>);
 
 impl<D: Database> Catalog<D> {
     pub(crate) fn new(database: D, ports: Ports) -> Self {
-        Self { store: Store::new(database), ports }
+        Self {
+            store: Store::new(database),
+            ports,
+        }
     }
 
     /// The product with this id or slug. Only staff see one that is not published.
@@ -54,7 +57,9 @@ impl<D: Database> Catalog<D> {
                 None => None,
             },
         };
-        found.filter(|product| staff || product.draft.published).ok_or(CatalogError::ProductNotFound)
+        found
+            .filter(|product| staff || product.draft.published)
+            .ok_or(CatalogError::ProductNotFound)
     }
 
     /// The products with these ids, published or not; unknown ones are left out.
@@ -63,18 +68,37 @@ impl<D: Database> Catalog<D> {
     }
 
     /// A page of published products.
-    pub(crate) async fn products(&self, filter: &Filter, sort: Sort, limit: Limit, after: Option<&Cursor>) -> Result<ProductPage> {
+    pub(crate) async fn products(
+        &self,
+        filter: &Filter,
+        sort: Sort,
+        limit: Limit,
+        after: Option<&Cursor>,
+    ) -> Result<ProductPage> {
         let mut products = self.store.list(filter, sort, limit, after).await?;
         let more = products.len() > limit.get();
         products.truncate(limit.get());
-        let next = products.last().filter(|_| more).map(|last| cursor(sort, last).encode());
+        let next = products
+            .last()
+            .filter(|_| more)
+            .map(|last| cursor(sort, last).encode());
         Ok((products, next))
     }
 
     pub(crate) async fn create(&self, draft: ProductDraft) -> Result<Product> {
         let now = self.ports.now();
-        let slug = draft.slug.clone().unwrap_or_else(|| Slug::from_name(&draft.name, draft.sku.as_str()));
-        let product = Product { id: self.ports.new_id(), draft, slug, version: 1, created_at: now, updated_at: now };
+        let slug = draft
+            .slug
+            .clone()
+            .unwrap_or_else(|| Slug::from_name(&draft.name, draft.sku.as_str()));
+        let product = Product {
+            id: self.ports.new_id(),
+            draft,
+            slug,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
         match self.store.insert(&product).await? {
             Saved::Done => Ok(product),
             refused => Err(why(refused)),
@@ -82,23 +106,45 @@ impl<D: Database> Catalog<D> {
     }
 
     /// Replaces what staff say of a product. Without a slug it keeps the one it has.
-    pub(crate) async fn replace(&self, id: &str, draft: ProductDraft, if_match: Option<u64>) -> Result<Product> {
+    pub(crate) async fn replace(
+        &self,
+        id: &str,
+        draft: ProductDraft,
+        if_match: Option<u64>,
+    ) -> Result<Product> {
         self.change(id, if_match, |_| draft).await
     }
 
-    pub(crate) async fn patch(&self, id: &str, patch: ProductPatch, if_match: Option<u64>) -> Result<Product> {
+    pub(crate) async fn patch(
+        &self,
+        id: &str,
+        patch: ProductPatch,
+        if_match: Option<u64>,
+    ) -> Result<Product> {
         self.change(id, if_match, |draft| patch.onto(draft)).await
     }
 
     /// Takes a product from the shelves; its past stays.
     pub(crate) async fn unpublish(&self, id: &str, if_match: Option<u64>) -> Result<()> {
-        let patch = ProductPatch { published: Some(false), ..ProductPatch::default() };
+        let patch = ProductPatch {
+            published: Some(false),
+            ..ProductPatch::default()
+        };
         self.patch(id, patch, if_match).await.map(drop)
     }
 
-    async fn change(&self, id: &str, if_match: Option<u64>, new: impl FnOnce(ProductDraft) -> ProductDraft) -> Result<Product> {
+    async fn change(
+        &self,
+        id: &str,
+        if_match: Option<u64>,
+        new: impl FnOnce(ProductDraft) -> ProductDraft,
+    ) -> Result<Product> {
         let id = Id::parse(id).ok_or(CatalogError::ProductNotFound)?;
-        let known = self.store.product(&id).await?.ok_or(CatalogError::ProductNotFound)?;
+        let known = self
+            .store
+            .product(&id)
+            .await?
+            .ok_or(CatalogError::ProductNotFound)?;
         if if_match.is_some_and(|version| version != known.version) {
             return Err(CatalogError::VersionConflict);
         }
@@ -128,7 +174,12 @@ impl<D: Database> Catalog<D> {
         }
     }
 
-    pub(crate) async fn replace_category(&self, slug: &str, name: String, parent: Option<Slug>) -> Result<Category> {
+    pub(crate) async fn replace_category(
+        &self,
+        slug: &str,
+        name: String,
+        parent: Option<Slug>,
+    ) -> Result<Category> {
         let slug = Slug::parse(slug).ok_or(CatalogError::CategoryNotFound)?;
         let category = Category { slug, name, parent };
         match self.store.update_category(&category).await? {
@@ -154,7 +205,11 @@ fn cursor(sort: Sort, last: &Product) -> Cursor {
         Sort::PriceAscending | Sort::PriceDescending => last.draft.price.amount().to_string(),
         Sort::Name => sort_key(&last.draft.name),
     };
-    Cursor { order: sort.name().to_owned(), key, id: last.id.to_string() }
+    Cursor {
+        order: sort.name().to_owned(),
+        key,
+        id: last.id.to_string(),
+    }
 }
 
 fn why(refused: Saved) -> CatalogError {

@@ -52,14 +52,25 @@ impl<D: Database> Store<D> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let places: Vec<String> = (1..=ids.len()).map(|n| format!("CAST(${n} AS TEXT)")).collect();
-        let sql = format!("SELECT {COLUMNS} FROM products WHERE id IN ({})", places.join(", "));
+        let places: Vec<String> = (1..=ids.len())
+            .map(|n| format!("CAST(${n} AS TEXT)"))
+            .collect();
+        let sql = format!(
+            "SELECT {COLUMNS} FROM products WHERE id IN ({})",
+            places.join(", ")
+        );
         let params: Vec<Value> = ids.iter().map(Value::from).collect();
         let rows = self.database.open().await?.query(&sql, &params).await?;
         rows.iter().map(product).collect()
     }
 
-    pub(crate) async fn list(&self, filter: &Filter, sort: Sort, limit: Limit, after: Option<&Cursor>) -> Result<Vec<Product>, SqlError> {
+    pub(crate) async fn list(
+        &self,
+        filter: &Filter,
+        sort: Sort,
+        limit: Limit,
+        after: Option<&Cursor>,
+    ) -> Result<Vec<Product>, SqlError> {
         let (sql, params) = list_statement(filter, sort, limit, after);
         let rows = self.database.open().await?.query(&sql, &params).await?;
         rows.iter().map(product).collect()
@@ -139,7 +150,11 @@ impl<D: Database> Store<D> {
             let sql = "UPDATE categories SET name = CAST($2 AS TEXT), name_key = CAST($3 AS TEXT), \
                        parent = CAST($4 AS TEXT) WHERE slug = CAST($1 AS TEXT)";
             let changed = connection.execute(sql, &category_columns(category)).await?;
-            Ok(if changed == 1 { Saved::Done } else { Saved::Gone })
+            Ok(if changed == 1 {
+                Saved::Done
+            } else {
+                Saved::Gone
+            })
         })
         .await
     }
@@ -148,19 +163,32 @@ impl<D: Database> Store<D> {
         transaction(&self.database, async |connection| {
             let sql = "SELECT 1 FROM products WHERE category = CAST($1 AS TEXT) \
                        UNION ALL SELECT 1 FROM categories WHERE parent = CAST($1 AS TEXT) LIMIT 1";
-            if !connection.query(sql, params![slug.as_str()]).await?.is_empty() {
+            if !connection
+                .query(sql, params![slug.as_str()])
+                .await?
+                .is_empty()
+            {
                 return Ok(Saved::InUse);
             }
             let sql = "DELETE FROM categories WHERE slug = CAST($1 AS TEXT)";
             let deleted = connection.execute(sql, params![slug.as_str()]).await?;
-            Ok(if deleted == 1 { Saved::Done } else { Saved::Gone })
+            Ok(if deleted == 1 {
+                Saved::Done
+            } else {
+                Saved::Gone
+            })
         })
         .await
     }
 }
 
 /// The statement of a page: by key, so that page 1000 costs what page 1 costs.
-pub(crate) fn list_statement(filter: &Filter, sort: Sort, limit: Limit, after: Option<&Cursor>) -> (String, Vec<Value>) {
+pub(crate) fn list_statement(
+    filter: &Filter,
+    sort: Sort,
+    limit: Limit,
+    after: Option<&Cursor>,
+) -> (String, Vec<Value>) {
     let (key, kind, direction) = match sort {
         Sort::Newest => ("created_at", "BIGINT", "DESC"),
         Sort::PriceAscending => ("price", "BIGINT", "ASC"),
@@ -174,7 +202,10 @@ pub(crate) fn list_statement(filter: &Filter, sort: Sort, limit: Limit, after: O
         params.len()
     };
     if let Some(category) = &filter.category {
-        conditions.push(format!("category = CAST(${} AS TEXT)", place(category.as_str().into())));
+        conditions.push(format!(
+            "category = CAST(${} AS TEXT)",
+            place(category.as_str().into())
+        ));
     }
     if let Some(min) = filter.min_price {
         conditions.push(format!("price >= CAST(${} AS BIGINT)", place(min.into())));
@@ -189,7 +220,9 @@ pub(crate) fn list_statement(filter: &Filter, sort: Sort, limit: Limit, after: O
         };
         let beyond = if direction == "DESC" { "<" } else { ">" };
         let (key_place, id_place) = (place(value), place(Value::from(&after.id)));
-        conditions.push(format!("({key}, id) {beyond} (CAST(${key_place} AS {kind}), CAST(${id_place} AS TEXT))"));
+        conditions.push(format!(
+            "({key}, id) {beyond} (CAST(${key_place} AS {kind}), CAST(${id_place} AS TEXT))"
+        ));
     }
     let limit = place(limit.probe().into());
     let sql = format!(
@@ -201,13 +234,20 @@ pub(crate) fn list_statement(filter: &Filter, sort: Sort, limit: Limit, after: O
 
 async fn category_exists(connection: &impl Connection, slug: &Slug) -> Result<bool, SqlError> {
     let sql = "SELECT 1 FROM categories WHERE slug = CAST($1 AS TEXT)";
-    Ok(!connection.query(sql, params![slug.as_str()]).await?.is_empty())
+    Ok(!connection
+        .query(sql, params![slug.as_str()])
+        .await?
+        .is_empty())
 }
 
 /// Which unique column another product holds; `Changed` if none.
 async fn taken(connection: &impl Connection, product: &Product) -> Result<Saved, SqlError> {
     let sql = "SELECT sku FROM products WHERE (sku = CAST($2 AS TEXT) OR slug = CAST($3 AS TEXT)) AND id <> CAST($1 AS TEXT)";
-    let params = params![&product.id, product.draft.sku.as_str(), product.slug.as_str()];
+    let params = params![
+        &product.id,
+        product.draft.sku.as_str(),
+        product.slug.as_str()
+    ];
     let rows = connection.query(sql, params).await?;
     let mut taken = Saved::Changed;
     for row in &rows {
@@ -244,7 +284,12 @@ fn columns(product: &Product) -> Vec<Value> {
 
 fn category_columns(category: &Category) -> Vec<Value> {
     let parent = category.parent.as_ref().map(Slug::as_str);
-    let columns: &[Value] = params![category.slug.as_str(), category.name.as_str(), sort_key(&category.name), parent];
+    let columns: &[Value] = params![
+        category.slug.as_str(),
+        category.name.as_str(),
+        sort_key(&category.name),
+        parent
+    ];
     columns.to_vec()
 }
 
@@ -276,6 +321,13 @@ fn product(row: &Row) -> Result<Product, SqlError> {
 
 fn category(row: &Row) -> Result<Category, SqlError> {
     let broken = || SqlError::Failed("a category's slug is not valid".to_owned());
-    let parent = row.maybe_text(2)?.map(|parent| Slug::parse(&parent).ok_or_else(broken)).transpose()?;
-    Ok(Category { slug: Slug::parse(&row.text(0)?).ok_or_else(broken)?, name: row.text(1)?, parent })
+    let parent = row
+        .maybe_text(2)?
+        .map(|parent| Slug::parse(&parent).ok_or_else(broken))
+        .transpose()?;
+    Ok(Category {
+        slug: Slug::parse(&row.text(0)?).ok_or_else(broken)?,
+        name: row.text(1)?,
+        parent,
+    })
 }

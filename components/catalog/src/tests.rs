@@ -13,7 +13,12 @@ fn catalog() -> (Catalog<TestDatabase>, TestWorld) {
     let catalog = Catalog::new(TestDatabase::new(&[MIGRATION]), world.ports());
     for slug in ["cups", "lamps"] {
         let slug = Slug::parse(slug).unwrap();
-        now(catalog.create_category(Category { name: slug.as_str().to_owned(), slug, parent: None })).unwrap();
+        now(catalog.create_category(Category {
+            name: slug.as_str().to_owned(),
+            slug,
+            parent: None,
+        }))
+        .unwrap();
     }
     (catalog, world)
 }
@@ -37,11 +42,32 @@ fn a_product_is_found_by_id_and_by_slug_as_it_was_made() {
     let (catalog, _) = catalog();
     let made = now(catalog.create(draft("A1", "Träume & Co.", 1999))).unwrap();
     assert_eq!(made.slug.as_str(), "traume-co");
-    let stored = |product: Product| Product { draft: ProductDraft { slug: None, ..product.draft }, ..product };
-    assert_eq!(now(catalog.product(made.id.as_str(), false)).unwrap(), stored(made.clone()));
-    assert_eq!(now(catalog.product("traume-co", false)).unwrap().id, made.id);
-    for nobody in ["", "x", "' OR 1=1 --", "00000000-0000-7000-8000-000000000000"] {
-        assert_eq!(now(catalog.product(nobody, true)), Err(CatalogError::ProductNotFound), "{nobody}");
+    let stored = |product: Product| Product {
+        draft: ProductDraft {
+            slug: None,
+            ..product.draft
+        },
+        ..product
+    };
+    assert_eq!(
+        now(catalog.product(made.id.as_str(), false)).unwrap(),
+        stored(made.clone())
+    );
+    assert_eq!(
+        now(catalog.product("traume-co", false)).unwrap().id,
+        made.id
+    );
+    for nobody in [
+        "",
+        "x",
+        "' OR 1=1 --",
+        "00000000-0000-7000-8000-000000000000",
+    ] {
+        assert_eq!(
+            now(catalog.product(nobody, true)),
+            Err(CatalogError::ProductNotFound),
+            "{nobody}"
+        );
     }
 }
 
@@ -50,12 +76,30 @@ fn skus_and_slugs_are_unique() {
     let (catalog, _) = catalog();
     now(catalog.create(draft("A1", "One", 1))).unwrap();
     let second = now(catalog.create(draft("A2", "Two", 1))).unwrap();
-    assert_eq!(now(catalog.create(draft("A1", "Other", 1))), Err(CatalogError::SkuTaken));
-    assert_eq!(now(catalog.create(draft("A3", "One", 1))), Err(CatalogError::SlugTaken));
-    let steal = ProductPatch { sku: Sku::parse("A1"), ..ProductPatch::default() };
-    assert_eq!(now(catalog.patch(second.id.as_str(), steal, None)), Err(CatalogError::SkuTaken));
-    let lost = ProductDraft { category: Slug::parse("nowhere").unwrap(), ..draft("A4", "Four", 1) };
-    assert_eq!(now(catalog.create(lost)), Err(CatalogError::UnknownCategory));
+    assert_eq!(
+        now(catalog.create(draft("A1", "Other", 1))),
+        Err(CatalogError::SkuTaken)
+    );
+    assert_eq!(
+        now(catalog.create(draft("A3", "One", 1))),
+        Err(CatalogError::SlugTaken)
+    );
+    let steal = ProductPatch {
+        sku: Sku::parse("A1"),
+        ..ProductPatch::default()
+    };
+    assert_eq!(
+        now(catalog.patch(second.id.as_str(), steal, None)),
+        Err(CatalogError::SkuTaken)
+    );
+    let lost = ProductDraft {
+        category: Slug::parse("nowhere").unwrap(),
+        ..draft("A4", "Four", 1)
+    };
+    assert_eq!(
+        now(catalog.create(lost)),
+        Err(CatalogError::UnknownCategory)
+    );
 }
 
 #[test]
@@ -63,12 +107,25 @@ fn a_stale_version_changes_nothing() {
     let (catalog, world) = catalog();
     let made = now(catalog.create(draft("A1", "One", 1999))).unwrap();
     world.advance_ms(1000);
-    let dearer = |amount| ProductPatch { price: Some(Money::new(amount, Currency::USD).unwrap()), ..ProductPatch::default() };
+    let dearer = |amount| ProductPatch {
+        price: Some(Money::new(amount, Currency::USD).unwrap()),
+        ..ProductPatch::default()
+    };
     let changed = now(catalog.patch(made.id.as_str(), dearer(2499), Some(1))).unwrap();
     assert_eq!((changed.version, changed.draft.price.amount()), (2, 2499));
     assert!(changed.updated_at > changed.created_at);
-    assert_eq!(now(catalog.patch(made.id.as_str(), dearer(1), Some(1))), Err(CatalogError::VersionConflict));
-    assert_eq!(now(catalog.product(made.id.as_str(), false)).unwrap().draft.price.amount(), 2499);
+    assert_eq!(
+        now(catalog.patch(made.id.as_str(), dearer(1), Some(1))),
+        Err(CatalogError::VersionConflict)
+    );
+    assert_eq!(
+        now(catalog.product(made.id.as_str(), false))
+            .unwrap()
+            .draft
+            .price
+            .amount(),
+        2499
+    );
 }
 
 #[test]
@@ -76,9 +133,13 @@ fn an_unpublished_product_is_only_seen_by_staff() {
     let (catalog, _) = catalog();
     let made = now(catalog.create(draft("A1", "One", 1))).unwrap();
     now(catalog.unpublish(made.id.as_str(), None)).unwrap();
-    assert_eq!(now(catalog.product(made.id.as_str(), false)), Err(CatalogError::ProductNotFound));
+    assert_eq!(
+        now(catalog.product(made.id.as_str(), false)),
+        Err(CatalogError::ProductNotFound)
+    );
     assert!(now(catalog.product(made.id.as_str(), true)).is_ok());
-    let (page, _) = now(catalog.products(&Filter::default(), Sort::Newest, Limit::default(), None)).unwrap();
+    let (page, _) =
+        now(catalog.products(&Filter::default(), Sort::Newest, Limit::default(), None)).unwrap();
     assert!(page.is_empty());
 }
 
@@ -87,14 +148,24 @@ fn every_order_pages_through_everything_once() {
     let (catalog, world) = catalog();
     for n in 0..23_u64 {
         // Equal prices, names and times in between, so that ties must be broken.
-        now(catalog.create(ProductDraft { slug: Slug::parse(&format!("p-{n}")), ..draft(&format!("S{n}"), "Same", n / 3) })).unwrap();
+        now(catalog.create(ProductDraft {
+            slug: Slug::parse(&format!("p-{n}")),
+            ..draft(&format!("S{n}"), "Same", n / 3)
+        }))
+        .unwrap();
         world.advance_ms(i64::from(n % 2 == 0));
     }
-    for sort in [Sort::Newest, Sort::PriceAscending, Sort::PriceDescending, Sort::Name] {
+    for sort in [
+        Sort::Newest,
+        Sort::PriceAscending,
+        Sort::PriceDescending,
+        Sort::Name,
+    ] {
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
             let limit = Limit::parse("5").unwrap();
-            let (page, next) = now(catalog.products(&Filter::default(), sort, limit, cursor.as_ref())).unwrap();
+            let (page, next) =
+                now(catalog.products(&Filter::default(), sort, limit, cursor.as_ref())).unwrap();
             seen.extend(page);
             match next {
                 Some(next) => cursor = Some(Cursor::decode(&next, sort.name()).unwrap()),
@@ -105,7 +176,10 @@ fn every_order_pages_through_everything_once() {
         ids.sort();
         ids.dedup();
         assert_eq!((seen.len(), ids.len()), (23, 23), "{sort:?}");
-        let prices: Vec<u64> = seen.iter().map(|product| product.draft.price.amount()).collect();
+        let prices: Vec<u64> = seen
+            .iter()
+            .map(|product| product.draft.price.amount())
+            .collect();
         match sort {
             Sort::PriceAscending => assert!(prices.is_sorted()),
             Sort::PriceDescending => assert!(prices.iter().rev().is_sorted()),
@@ -117,13 +191,29 @@ fn every_order_pages_through_everything_once() {
 #[test]
 fn no_list_reads_the_whole_table() {
     let database = TestDatabase::new(&[MIGRATION]);
-    let after = |sort: Sort| Cursor { order: sort.name().into(), key: "5".into(), id: "x".into() };
-    for sort in [Sort::Newest, Sort::PriceAscending, Sort::PriceDescending, Sort::Name] {
+    let after = |sort: Sort| Cursor {
+        order: sort.name().into(),
+        key: "5".into(),
+        id: "x".into(),
+    };
+    for sort in [
+        Sort::Newest,
+        Sort::PriceAscending,
+        Sort::PriceDescending,
+        Sort::Name,
+    ] {
         for category in [None, Slug::parse("cups")] {
-            let filter = Filter { category, min_price: Some(1), max_price: Some(9) };
+            let filter = Filter {
+                category,
+                min_price: Some(1),
+                max_price: Some(9),
+            };
             let (sql, params) = list_statement(&filter, sort, Limit::default(), Some(&after(sort)));
             let plan = database.plan(&sql, &params).join("; ");
-            assert!(plan.contains("USING INDEX") && !plan.contains("TEMP B-TREE"), "{sort:?}: {plan}");
+            assert!(
+                plan.contains("USING INDEX") && !plan.contains("TEMP B-TREE"),
+                "{sort:?}: {plan}"
+            );
         }
     }
 }
@@ -132,9 +222,15 @@ fn no_list_reads_the_whole_table() {
 fn a_category_with_something_in_it_stays() {
     let (catalog, _) = catalog();
     now(catalog.create(draft("A1", "One", 1))).unwrap();
-    assert_eq!(now(catalog.delete_category("cups")), Err(CatalogError::CategoryInUse));
+    assert_eq!(
+        now(catalog.delete_category("cups")),
+        Err(CatalogError::CategoryInUse)
+    );
     assert_eq!(now(catalog.delete_category("lamps")), Ok(()));
-    assert_eq!(now(catalog.delete_category("lamps")), Err(CatalogError::CategoryNotFound));
+    assert_eq!(
+        now(catalog.delete_category("lamps")),
+        Err(CatalogError::CategoryNotFound)
+    );
     let own = now(catalog.replace_category("cups", "Cups".into(), Slug::parse("cups")));
     assert_eq!(own, Err(CatalogError::UnknownParent));
 }

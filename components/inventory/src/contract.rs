@@ -7,7 +7,12 @@ use bindings::localmart::catalog::catalog;
 use localmart_guest::kernel::Id;
 use localmart_guest::wit::Context;
 
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from documented WIT")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from documented WIT"
+)]
 mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
@@ -28,14 +33,18 @@ impl Products for LinkedProducts {
         match catalog::get_product(context.clone(), id.to_string()).await {
             Ok(_) => Ok(true),
             Err(catalog::Error::NotFound) => Ok(false),
-            Err(catalog::Error::Unavailable(reason) | catalog::Error::Other(reason)) => Err(CatalogDown(reason)),
+            Err(catalog::Error::Unavailable(reason) | catalog::Error::Other(reason)) => {
+                Err(CatalogDown(reason))
+            }
         }
     }
 }
 
 #[cfg(target_arch = "wasm32")]
 mod component {
-    use super::bindings::exports::localmart::inventory::inventory::{Error, Guest, Level, Line as WitLine};
+    use super::bindings::exports::localmart::inventory::inventory::{
+        Error, Guest, Level, Line as WitLine,
+    };
     use super::{LinkedProducts, bindings, id};
     use crate::domain::Line;
     use crate::service::Inventory;
@@ -48,12 +57,19 @@ mod component {
     bindings::export!(Component with_types_in bindings);
 
     fn inventory() -> Inventory<SqliteDatabase, LinkedProducts> {
-        Inventory::new(SqliteDatabase::new("inventory"), LinkedProducts, Ports::real())
+        Inventory::new(
+            SqliteDatabase::new("inventory"),
+            LinkedProducts,
+            Ports::real(),
+        )
     }
 
     impl Guest for Component {
         async fn get_levels(_: Context, product_ids: Vec<String>) -> Result<Vec<Level>, Error> {
-            let ids = product_ids.iter().map(|text| id(text)).collect::<Result<Vec<_>, _>>()?;
+            let ids = product_ids
+                .iter()
+                .map(|text| id(text))
+                .collect::<Result<Vec<_>, _>>()?;
             let levels = inventory().levels(&ids).await?;
             let lower = |level: crate::domain::Level| Level {
                 product_id: level.product_id.into(),
@@ -63,11 +79,26 @@ mod component {
             Ok(levels.into_iter().map(lower).collect())
         }
 
-        async fn reserve(_: Context, order_id: String, lines: Vec<WitLine>, expires_at: u64) -> Result<(), Error> {
-            let line = |line: WitLine| Ok(Line { product_id: id(&line.product_id)?, quantity: line.quantity });
-            let lines = lines.into_iter().map(line).collect::<Result<Vec<_>, Error>>()?;
+        async fn reserve(
+            _: Context,
+            order_id: String,
+            lines: Vec<WitLine>,
+            expires_at: u64,
+        ) -> Result<(), Error> {
+            let line = |line: WitLine| {
+                Ok(Line {
+                    product_id: id(&line.product_id)?,
+                    quantity: line.quantity,
+                })
+            };
+            let lines = lines
+                .into_iter()
+                .map(line)
+                .collect::<Result<Vec<_>, Error>>()?;
             let expires_at = Timestamp::from_ms(i64::try_from(expires_at).unwrap_or(i64::MAX));
-            Ok(inventory().reserve(&id(&order_id)?, &lines, expires_at).await?)
+            Ok(inventory()
+                .reserve(&id(&order_id)?, &lines, expires_at)
+                .await?)
         }
 
         async fn confirm(_: Context, order_id: String) -> Result<(), Error> {
@@ -97,7 +128,9 @@ impl From<InventoryError> for Error {
             available: short.available,
         };
         match error {
-            InventoryError::Insufficient(shortages) => Self::Insufficient(shortages.into_iter().map(lower).collect()),
+            InventoryError::Insufficient(shortages) => {
+                Self::Insufficient(shortages.into_iter().map(lower).collect())
+            }
             InventoryError::ReservationLost => Self::ReservationLost,
             InventoryError::CatalogDown(down) => Self::Unavailable(down.to_string()),
             InventoryError::Sql(SqlError::Unavailable(reason)) => Self::Unavailable(reason),

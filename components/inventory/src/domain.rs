@@ -18,7 +18,11 @@ pub(crate) struct Level {
 
 impl Level {
     pub(crate) fn none(product_id: Id) -> Self {
-        Self { product_id, on_hand: 0, reserved: 0 }
+        Self {
+            product_id,
+            on_hand: 0,
+            reserved: 0,
+        }
     }
 
     pub(crate) fn available(&self) -> u64 {
@@ -61,7 +65,9 @@ impl Held {
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Held, Self::Sold, Self::Released, Self::Restocked].into_iter().find(|held| held.name() == name)
+        [Self::Held, Self::Sold, Self::Released, Self::Restocked]
+            .into_iter()
+            .find(|held| held.name() == name)
     }
 }
 
@@ -69,7 +75,10 @@ impl Held {
 pub(crate) fn merged(lines: &[Line]) -> Vec<Line> {
     let mut merged: Vec<Line> = Vec::new();
     for line in lines {
-        match merged.iter_mut().find(|known| known.product_id == line.product_id) {
+        match merged
+            .iter_mut()
+            .find(|known| known.product_id == line.product_id)
+        {
             Some(known) => known.quantity = known.quantity.saturating_add(line.quantity),
             None => merged.push(line.clone()),
         }

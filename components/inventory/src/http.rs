@@ -4,7 +4,9 @@ use crate::domain::{Level, MAX_DELTA, Products};
 use crate::service::{Inventory, InventoryError};
 use localmart_guest::config::ConfigError;
 use localmart_guest::door::decode::{integer, text};
-use localmart_guest::door::{Access, Answer, Fields, Invalid, Problem, Request, Response, Routes, Service};
+use localmart_guest::door::{
+    Access, Answer, Fields, Invalid, Problem, Request, Response, Routes, Service,
+};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
 use localmart_guest::token::Role;
@@ -16,17 +18,26 @@ pub(crate) struct InventoryDoor<D, P> {
     inventory: Inventory<D, P>,
 }
 
-impl<D: Database + From<&'static str>, P: Products + Default + 'static> Service for InventoryDoor<D, P> {
+impl<D: Database + From<&'static str>, P: Products + Default + 'static> Service
+    for InventoryDoor<D, P>
+{
     const NOUN: &'static str = "inventory";
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
-        Ok(Self { inventory: Inventory::new(D::from(Self::NOUN), P::default(), ports) })
+        Ok(Self {
+            inventory: Inventory::new(D::from(Self::NOUN), P::default(), ports),
+        })
     }
 
     fn routes() -> Routes<Self> {
         Routes::new()
             .on("GET", "/api/inventory/{product_id}", Access::All, get)
-            .on("POST", "/api/inventory/{product_id}/adjustments", Access::Only(Role::Staff), adjust)
+            .on(
+                "POST",
+                "/api/inventory/{product_id}/adjustments",
+                Access::Only(Role::Staff),
+                adjust,
+            )
             .on("POST", "/internal/inventory/sweep", Access::Sweep, sweep)
     }
 }
@@ -35,7 +46,10 @@ type Door<D, P> = Rc<InventoryDoor<D, P>>;
 
 async fn get<D: Database, P: Products>(door: Door<D, P>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let level = door.inventory.level(&request.context(), request.param("product_id")).await?;
+    let level = door
+        .inventory
+        .level(&request.context(), request.param("product_id"))
+        .await?;
     Ok(Response::json(200, &encode(&level)))
 }
 
@@ -44,9 +58,15 @@ async fn adjust<D: Database, P: Products>(door: Door<D, P>, request: Request) ->
     let delta = fields.required("delta", nonzero);
     let reason = fields.required("reason", text(1, 200));
     let (delta, reason) = fields.finish(delta.zip(reason))?;
-    let actor = request.claims.as_ref().map_or("", |claims| claims.subject.as_str());
+    let actor = request
+        .claims
+        .as_ref()
+        .map_or("", |claims| claims.subject.as_str());
     let context = request.context();
-    let level = door.inventory.adjust(&context, request.param("product_id"), delta, &reason, actor).await?;
+    let level = door
+        .inventory
+        .adjust(&context, request.param("product_id"), delta, &reason, actor)
+        .await?;
     Ok(Response::json(200, &encode(&level)))
 }
 
@@ -75,10 +95,14 @@ impl From<InventoryError> for Problem {
     fn from(error: InventoryError) -> Self {
         match error {
             InventoryError::ProductNotFound => Self::not_found("product"),
-            InventoryError::Insufficient(_) => {
-                Self::business(409, "insufficient_stock", "The stock would go below what is reserved, or beyond what can be counted.")
+            InventoryError::Insufficient(_) => Self::business(
+                409,
+                "insufficient_stock",
+                "The stock would go below what is reserved, or beyond what can be counted.",
+            ),
+            InventoryError::ReservationLost => {
+                Self::business(409, "reservation_lost", "The reservation is gone.")
             }
-            InventoryError::ReservationLost => Self::business(409, "reservation_lost", "The reservation is gone."),
             InventoryError::CatalogDown(_) => Self::unavailable(),
             InventoryError::Sql(error) => error.into(),
         }

@@ -36,7 +36,11 @@ pub(crate) struct Inventory<D, P> {
 
 impl<D: Database, P: Products> Inventory<D, P> {
     pub(crate) fn new(database: D, products: P, ports: Ports) -> Self {
-        Self { store: Store::new(database), products, ports }
+        Self {
+            store: Store::new(database),
+            products,
+            ports,
+        }
     }
 
     /// The stock of a product; zeros for one that has none yet.
@@ -55,12 +59,29 @@ impl<D: Database, P: Products> Inventory<D, P> {
     }
 
     /// Adds to the stock, or takes from what is not reserved.
-    pub(crate) async fn adjust(&self, context: &Context, product_id: &str, delta: i64, reason: &str, actor: &str) -> Result<Level> {
+    pub(crate) async fn adjust(
+        &self,
+        context: &Context,
+        product_id: &str,
+        delta: i64,
+        reason: &str,
+        actor: &str,
+    ) -> Result<Level> {
         let id = Id::parse(product_id).ok_or(InventoryError::ProductNotFound)?;
         if self.store.level(&id).await?.is_none() {
             self.must_exist(context, &id).await?;
         }
-        let adjusted = self.store.adjust(&self.ports.new_id(), &id, delta, reason, actor, self.ports.now()).await?;
+        let adjusted = self
+            .store
+            .adjust(
+                &self.ports.new_id(),
+                &id,
+                delta,
+                reason,
+                actor,
+                self.ports.now(),
+            )
+            .await?;
         match adjusted {
             Ok(level) => Ok(level),
             Err(level) => Err(InventoryError::Insufficient(vec![Shortage {
@@ -72,8 +93,17 @@ impl<D: Database, P: Products> Inventory<D, P> {
     }
 
     /// Keeps all lines for an order, or none.
-    pub(crate) async fn reserve(&self, order_id: &Id, lines: &[Line], expires_at: Timestamp) -> Result<()> {
-        match self.store.reserve(order_id, &crate::domain::merged(lines), expires_at).await? {
+    pub(crate) async fn reserve(
+        &self,
+        order_id: &Id,
+        lines: &[Line],
+        expires_at: Timestamp,
+    ) -> Result<()> {
+        match self
+            .store
+            .reserve(order_id, &crate::domain::merged(lines), expires_at)
+            .await?
+        {
             Reserved::Done => Ok(()),
             Reserved::Short(shortages) => Err(InventoryError::Insufficient(shortages)),
         }
@@ -81,7 +111,11 @@ impl<D: Database, P: Products> Inventory<D, P> {
 
     /// Turns a reservation into a sale.
     pub(crate) async fn confirm(&self, order_id: &Id) -> Result<()> {
-        if self.store.confirm(order_id).await? { Ok(()) } else { Err(InventoryError::ReservationLost) }
+        if self.store.confirm(order_id).await? {
+            Ok(())
+        } else {
+            Err(InventoryError::ReservationLost)
+        }
     }
 
     /// Gives a reservation back.
@@ -104,6 +138,10 @@ impl<D: Database, P: Products> Inventory<D, P> {
     }
 
     async fn must_exist(&self, context: &Context, id: &Id) -> Result<()> {
-        if self.products.exists(context, id).await? { Ok(()) } else { Err(InventoryError::ProductNotFound) }
+        if self.products.exists(context, id).await? {
+            Ok(())
+        } else {
+            Err(InventoryError::ProductNotFound)
+        }
     }
 }

@@ -41,13 +41,21 @@ impl<D: Database> Store<D> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let places: Vec<String> = (1..=ids.len()).map(|n| format!("CAST(${n} AS TEXT)")).collect();
-        let sql = format!("SELECT product_id, on_hand, reserved FROM stock WHERE product_id IN ({})", places.join(", "));
+        let places: Vec<String> = (1..=ids.len())
+            .map(|n| format!("CAST(${n} AS TEXT)"))
+            .collect();
+        let sql = format!(
+            "SELECT product_id, on_hand, reserved FROM stock WHERE product_id IN ({})",
+            places.join(", ")
+        );
         let params: Vec<Value> = ids.iter().map(Value::from).collect();
         let rows = self.database.open().await?.query(&sql, &params).await?;
         let known: Vec<Level> = rows.iter().map(level).collect::<Result<_, _>>()?;
         let of = |id: &Id| known.iter().find(|level| level.product_id == *id).cloned();
-        Ok(ids.iter().map(|id| of(id).unwrap_or_else(|| Level::none(id.clone()))).collect())
+        Ok(ids
+            .iter()
+            .map(|id| of(id).unwrap_or_else(|| Level::none(id.clone())))
+            .collect())
     }
 
     /// `Err` is the level that does not allow it.
@@ -79,19 +87,36 @@ impl<D: Database> Store<D> {
     }
 
     /// Reserves every line or none. A reservation that stands is left as it is; one that was released is made anew.
-    pub(crate) async fn reserve(&self, order: &Id, lines: &[Line], expires_at: Timestamp) -> Result<Reserved, SqlError> {
+    pub(crate) async fn reserve(
+        &self,
+        order: &Id,
+        lines: &[Line],
+        expires_at: Timestamp,
+    ) -> Result<Reserved, SqlError> {
         let outcome = transaction(&self.database, async |connection| {
             let standing = reservation(connection, order).await?;
-            if standing.iter().any(|(_, _, held)| matches!(held, Held::Held | Held::Sold)) {
+            if standing
+                .iter()
+                .any(|(_, _, held)| matches!(held, Held::Held | Held::Sold))
+            {
                 return Ok(());
             }
-            connection.execute("DELETE FROM reservations WHERE order_id = CAST($1 AS TEXT)", params![order]).await?;
+            connection
+                .execute(
+                    "DELETE FROM reservations WHERE order_id = CAST($1 AS TEXT)",
+                    params![order],
+                )
+                .await?;
             let mut shortages = Vec::new();
             for line in lines {
                 if !hold(connection, line).await? {
                     let level = read_level(connection, &line.product_id).await?;
                     let available = level.map_or(0, |level| level.available());
-                    shortages.push(Shortage { product_id: line.product_id.clone(), requested: line.quantity, available });
+                    shortages.push(Shortage {
+                        product_id: line.product_id.clone(),
+                        requested: line.quantity,
+                        available,
+                    });
                 }
             }
             if !shortages.is_empty() {
@@ -100,7 +125,13 @@ impl<D: Database> Store<D> {
             for line in lines {
                 let sql = "INSERT INTO reservations (order_id, product_id, quantity, status, expires_at) VALUES \
                            (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS BIGINT))";
-                let params = params![order, &line.product_id, line.quantity, Held::Held.name(), expires_at];
+                let params = params![
+                    order,
+                    &line.product_id,
+                    line.quantity,
+                    Held::Held.name(),
+                    expires_at
+                ];
                 connection.execute(sql, params).await?;
             }
             Ok(())
@@ -158,38 +189,67 @@ impl<D: Database> Store<D> {
     pub(crate) async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<Id>, SqlError> {
         let sql = "SELECT DISTINCT order_id FROM reservations WHERE status = CAST($1 AS TEXT) \
                    AND expires_at <= CAST($2 AS BIGINT) LIMIT CAST($3 AS BIGINT)";
-        let rows = self.database.open().await?.query(sql, params![Held::Held.name(), now, limit]).await?;
+        let rows = self
+            .database
+            .open()
+            .await?
+            .query(sql, params![Held::Held.name(), now, limit])
+            .await?;
         rows.iter().map(|row| row.id(0)).collect()
     }
 }
 
 async fn read_level(connection: &impl Connection, id: &Id) -> Result<Option<Level>, SqlError> {
     let sql = "SELECT product_id, on_hand, reserved FROM stock WHERE product_id = CAST($1 AS TEXT)";
-    connection.query(sql, params![id]).await?.first().map(level).transpose()
+    connection
+        .query(sql, params![id])
+        .await?
+        .first()
+        .map(level)
+        .transpose()
 }
 
 /// Reserves one line if so much is there.
 async fn hold(connection: &impl Connection, line: &Line) -> Result<bool, SqlError> {
     let sql = "UPDATE stock SET reserved = reserved + CAST($2 AS BIGINT) WHERE product_id = CAST($1 AS TEXT) \
                AND on_hand - reserved >= CAST($2 AS BIGINT)";
-    Ok(connection.execute(sql, params![&line.product_id, line.quantity]).await? == 1)
+    Ok(connection
+        .execute(sql, params![&line.product_id, line.quantity])
+        .await?
+        == 1)
 }
 
-async fn reservation(connection: &impl Connection, order: &Id) -> Result<Vec<(Id, i64, Held)>, SqlError> {
+async fn reservation(
+    connection: &impl Connection,
+    order: &Id,
+) -> Result<Vec<(Id, i64, Held)>, SqlError> {
     let sql = "SELECT product_id, quantity, status FROM reservations WHERE order_id = CAST($1 AS TEXT) ORDER BY product_id";
     let rows = connection.query(sql, params![order]).await?;
     let read = |row: &Row| {
-        let held = Held::parse(&row.text(2)?).ok_or_else(|| SqlError::Failed("a reservation's status is not known".to_owned()));
+        let held = Held::parse(&row.text(2)?)
+            .ok_or_else(|| SqlError::Failed("a reservation's status is not known".to_owned()));
         Ok((row.id(0)?, row.integer(1)?, held?))
     };
     rows.iter().map(read).collect()
 }
 
-async fn mark(connection: &impl Connection, order: &Id, from: Held, to: Held) -> Result<(), SqlError> {
+async fn mark(
+    connection: &impl Connection,
+    order: &Id,
+    from: Held,
+    to: Held,
+) -> Result<(), SqlError> {
     let sql = "UPDATE reservations SET status = CAST($3 AS TEXT) WHERE order_id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT)";
-    connection.execute(sql, params![order, from.name(), to.name()]).await.map(drop)
+    connection
+        .execute(sql, params![order, from.name(), to.name()])
+        .await
+        .map(drop)
 }
 
 fn level(row: &Row) -> Result<Level, SqlError> {
-    Ok(Level { product_id: row.id(0)?, on_hand: row.unsigned(1)?, reserved: row.unsigned(2)? })
+    Ok(Level {
+        product_id: row.id(0)?,
+        on_hand: row.unsigned(1)?,
+        reserved: row.unsigned(2)?,
+    })
 }

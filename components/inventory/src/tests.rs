@@ -28,15 +28,24 @@ fn shop(mugs: i64, lamps: i64) -> Shop {
     let (mug, lamp) = (world.ports().new_id(), world.ports().new_id());
     for (id, count) in [(&mug, mugs), (&lamp, lamps)] {
         if count > 0 {
-            now(inventory.adjust(&Context::system(""), id.as_str(), count, "delivery", "me")).unwrap();
+            now(inventory.adjust(&Context::system(""), id.as_str(), count, "delivery", "me"))
+                .unwrap();
         }
     }
-    Shop { inventory, world, mug, lamp }
+    Shop {
+        inventory,
+        world,
+        mug,
+        lamp,
+    }
 }
 
 impl Shop {
     fn lines(&self, mugs: u32, lamps: u32) -> Vec<Line> {
-        let line = |id: &Id, quantity| Line { product_id: id.clone(), quantity };
+        let line = |id: &Id, quantity| Line {
+            product_id: id.clone(),
+            quantity,
+        };
         let mut lines = vec![line(&self.mug, mugs), line(&self.lamp, lamps)];
         lines.retain(|line| line.quantity > 0);
         lines
@@ -48,7 +57,9 @@ impl Shop {
     }
 
     fn level(&self, id: &Id) -> (u64, u64) {
-        let Level { on_hand, reserved, .. } = now(self.inventory.level(&Context::system(""), id.as_str())).unwrap();
+        let Level {
+            on_hand, reserved, ..
+        } = now(self.inventory.level(&Context::system(""), id.as_str())).unwrap();
         (on_hand, reserved)
     }
 }
@@ -57,11 +68,24 @@ impl Shop {
 fn all_lines_are_reserved_or_none() {
     let shop = shop(5, 1);
     let order = shop.world.ports().new_id();
-    let short = Shortage { product_id: shop.lamp.clone(), requested: 2, available: 1 };
-    assert_eq!(shop.reserve(&order, 3, 2), Err(InventoryError::Insufficient(vec![short])));
-    assert_eq!((shop.level(&shop.mug), shop.level(&shop.lamp)), ((5, 0), (1, 0)));
+    let short = Shortage {
+        product_id: shop.lamp.clone(),
+        requested: 2,
+        available: 1,
+    };
+    assert_eq!(
+        shop.reserve(&order, 3, 2),
+        Err(InventoryError::Insufficient(vec![short]))
+    );
+    assert_eq!(
+        (shop.level(&shop.mug), shop.level(&shop.lamp)),
+        ((5, 0), (1, 0))
+    );
     assert_eq!(shop.reserve(&order, 3, 1), Ok(()));
-    assert_eq!((shop.level(&shop.mug), shop.level(&shop.lamp)), ((5, 3), (1, 1)));
+    assert_eq!(
+        (shop.level(&shop.mug), shop.level(&shop.lamp)),
+        ((5, 3), (1, 1))
+    );
 }
 
 #[test]
@@ -69,7 +93,9 @@ fn the_same_product_on_two_lines_is_summed() {
     let shop = shop(10, 0);
     let lines = [shop.lines(6, 0), shop.lines(6, 0)].concat();
     let order = shop.world.ports().new_id();
-    let result = now(shop.inventory.reserve(&order, &lines, Timestamp::from_ms(i64::MAX)));
+    let result = now(shop
+        .inventory
+        .reserve(&order, &lines, Timestamp::from_ms(i64::MAX)));
     assert!(matches!(result, Err(InventoryError::Insufficient(short)) if short[0].requested == 12));
 }
 
@@ -92,7 +118,10 @@ fn every_step_can_be_repeated() {
         now(shop.inventory.restock(&order)).unwrap();
     }
     assert_eq!(shop.level(&shop.mug), (5, 0));
-    assert_eq!(now(shop.inventory.confirm(&order)), Err(InventoryError::ReservationLost));
+    assert_eq!(
+        now(shop.inventory.confirm(&order)),
+        Err(InventoryError::ReservationLost)
+    );
 }
 
 #[test]
@@ -105,7 +134,10 @@ fn a_lapsed_reservation_is_released_once_and_can_be_made_anew() {
     shop.world.advance_ms(1001);
     assert_eq!(now(shop.inventory.sweep()), Ok(1));
     assert_eq!(now(shop.inventory.sweep()), Ok(0));
-    assert_eq!(now(shop.inventory.confirm(&first)), Err(InventoryError::ReservationLost));
+    assert_eq!(
+        now(shop.inventory.confirm(&first)),
+        Err(InventoryError::ReservationLost)
+    );
     shop.reserve(&first, 1, 0).unwrap();
     assert_eq!(now(shop.inventory.confirm(&first)), Ok(()));
     assert!(shop.reserve(&second, 1, 0).is_err());
@@ -115,7 +147,15 @@ fn a_lapsed_reservation_is_released_once_and_can_be_made_anew() {
 fn stock_never_goes_below_what_is_promised() {
     let shop = shop(5, 0);
     shop.reserve(&shop.world.ports().new_id(), 3, 0).unwrap();
-    let adjust = |delta| now(shop.inventory.adjust(&Context::system(""), shop.mug.as_str(), delta, "count", "me"));
+    let adjust = |delta| {
+        now(shop.inventory.adjust(
+            &Context::system(""),
+            shop.mug.as_str(),
+            delta,
+            "count",
+            "me",
+        ))
+    };
     assert!(matches!(adjust(-3), Err(InventoryError::Insufficient(_))));
     assert_eq!(adjust(-2).unwrap().available(), 0);
     assert_eq!(shop.level(&shop.mug), (3, 3));
@@ -127,6 +167,12 @@ fn a_product_nobody_knows_has_no_stock() {
     assert_eq!(shop.level(&shop.mug), (0, 0));
     let nobody = "00000000-0000-7000-8000-0000000000ff";
     let context = Context::system("");
-    assert_eq!(now(shop.inventory.level(&context, nobody)), Err(InventoryError::ProductNotFound));
-    assert_eq!(now(shop.inventory.adjust(&context, nobody, 1, "x", "me")), Err(InventoryError::ProductNotFound));
+    assert_eq!(
+        now(shop.inventory.level(&context, nobody)),
+        Err(InventoryError::ProductNotFound)
+    );
+    assert_eq!(
+        now(shop.inventory.adjust(&context, nobody, 1, "x", "me")),
+        Err(InventoryError::ProductNotFound)
+    );
 }

@@ -4,7 +4,12 @@ use crate::domain::Order;
 use crate::domain::status::Status;
 use bindings::exports::localmart::order::order::{Status as WitStatus, Summary};
 
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from documented WIT")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from documented WIT"
+)]
 pub(crate) mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
@@ -38,7 +43,10 @@ mod component {
     impl Guest for Component {
         async fn get(context: Context, id: String) -> Result<Summary, Error> {
             // A guest's order is opened by its token, which this contract does not carry.
-            if !matches!(context.actor, Actor::Staff(_) | Actor::Admin(_) | Actor::System) {
+            if !matches!(
+                context.actor,
+                Actor::Staff(_) | Actor::Admin(_) | Actor::System
+            ) {
                 return Err(Error::NotFound);
             }
             let id = Id::parse(&id).ok_or(Error::NotFound)?;
@@ -63,5 +71,10 @@ fn summary(order: Order) -> Summary {
         Status::ReturnRequested => WitStatus::ReturnRequested,
         Status::Returned => WitStatus::Returned,
     };
-    Summary { id: order.id.into(), number: order.number, status, total: order.totals.total.into() }
+    Summary {
+        id: order.id.into(),
+        number: order.number,
+        status,
+        total: order.totals.total.into(),
+    }
 }

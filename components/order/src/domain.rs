@@ -126,13 +126,18 @@ impl From<MoneyError> for Unpriceable {
 }
 
 /// Turns the lines of a cart into items at current prices.
-pub(crate) fn itemise(cart: &CartSnapshot, products: &[Product]) -> Result<(Vec<Item>, Totals), Unpriceable> {
+pub(crate) fn itemise(
+    cart: &CartSnapshot,
+    products: &[Product],
+) -> Result<(Vec<Item>, Totals), Unpriceable> {
     if cart.lines.is_empty() {
         return Err(Unpriceable::Empty);
     }
     let mut items = Vec::with_capacity(cart.lines.len());
     for (place, line) in cart.lines.iter().enumerate() {
-        let product = products.iter().find(|product| product.id == line.product_id && product.published);
+        let product = products
+            .iter()
+            .find(|product| product.id == line.product_id && product.published);
         let product = product.ok_or(Unpriceable::NotSold(place))?;
         if product.price.currency() != cart.currency {
             return Err(Unpriceable::OtherCurrency(place));
@@ -153,10 +158,18 @@ pub(crate) fn itemise(cart: &CartSnapshot, products: &[Product]) -> Result<(Vec<
 /// I5: total = Σ line totals − discount + tax + shipping. Discounts, tax and shipping are policies; without them, zero.
 fn total(items: &[Item], currency: Currency) -> Result<Totals, MoneyError> {
     let zero = Money::zero(currency);
-    let subtotal = items.iter().try_fold(zero, |sum, item| sum.plus(item.line_total))?;
+    let subtotal = items
+        .iter()
+        .try_fold(zero, |sum, item| sum.plus(item.line_total))?;
     let (discount, shipping, tax) = (zero, zero, zero);
     let total = subtotal.minus(discount)?.plus(tax)?.plus(shipping)?;
-    Ok(Totals { subtotal, discount, shipping, tax, total })
+    Ok(Totals {
+        subtotal,
+        discount,
+        shipping,
+        tax,
+        total,
+    })
 }
 
 /// The number people read out: `LM-` and ten characters of Crockford's base 32, from the random end of the id.
@@ -166,7 +179,11 @@ pub(crate) fn number(id: &Id) -> String {
     let mut bits = u64::from_str_radix(tail, 16).unwrap_or_default();
     let mut letters = [b'0'; 10];
     for letter in letters.iter_mut().rev() {
-        *letter = usize::try_from(bits % 32).ok().and_then(|at| ALPHABET.get(at)).copied().unwrap_or(b'0');
+        *letter = usize::try_from(bits % 32)
+            .ok()
+            .and_then(|at| ALPHABET.get(at))
+            .copied()
+            .unwrap_or(b'0');
         bits /= 32;
     }
     format!("LM-{}", String::from_utf8_lossy(&letters))

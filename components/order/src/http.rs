@@ -10,8 +10,12 @@ use crate::service::{OrderError, Orders, Settings};
 use crate::store::Claim;
 use localmart_guest::config::{self, ConfigError};
 use localmart_guest::door::decode::text;
-use localmart_guest::door::idempotency::{fingerprint, in_flight, recall, remember, replayed, required_key_of, reused};
-use localmart_guest::door::{Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service};
+use localmart_guest::door::idempotency::{
+    fingerprint, in_flight, recall, remember, replayed, required_key_of, reused,
+};
+use localmart_guest::door::{
+    Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service,
+};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
 use localmart_guest::token::{Role, capability};
@@ -36,7 +40,9 @@ impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for
             idempotency_ttl_ms: ms(config::duration("idempotency_ttl").await?),
             order_token_key: config::text("order_token_key").await?,
         };
-        Ok(Self { orders: Orders::new(D::from(Self::NOUN), N::default(), ports, settings) })
+        Ok(Self {
+            orders: Orders::new(D::from(Self::NOUN), N::default(), ports, settings),
+        })
     }
 
     fn routes() -> Routes<Self> {
@@ -55,19 +61,34 @@ type Door<D, N> = Rc<OrderDoor<D, N>>;
 async fn create<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
     let key = required_key_of(&request.incoming)?;
     let checkout = decode::checkout(&request.body)?;
-    let caller = request.claims.as_ref().map_or(checkout.cart_id.as_str(), |claims| claims.subject.as_str());
+    let caller = request
+        .claims
+        .as_ref()
+        .map_or(checkout.cart_id.as_str(), |claims| claims.subject.as_str());
     let name = capability("checkout", &format!("{caller}\n{key}"));
-    let order_id = match door.orders.claim(&name, &fingerprint(&request.body)).await? {
+    let order_id = match door
+        .orders
+        .claim(&name, &fingerprint(&request.body))
+        .await?
+    {
         Claim::Run(order_id) => order_id,
         Claim::Reused => return Err(reused()),
         Claim::InFlight => return Err(in_flight()),
-        Claim::Answered(answer) => return recall(&answer).map(replayed).ok_or_else(Problem::internal),
+        Claim::Answered(answer) => {
+            return recall(&answer).map(replayed).ok_or_else(Problem::internal);
+        }
     };
-    let response = match door.orders.checkout(&request.context(), &order_id, &checkout).await {
+    let response = match door
+        .orders
+        .checkout(&request.context(), &order_id, &checkout)
+        .await
+    {
         Ok(order) => {
             let body = encode::order(&order, Some(door.orders.guest_token(&order)));
             let location = format!("/api/orders/{}", order.id);
-            Response::json(201, &body).with_version(order.version).with_header("location", location)
+            Response::json(201, &body)
+                .with_version(order.version)
+                .with_header("location", location)
         }
         Err(error) => Problem::from(error).into_response(request.trace_parent()),
     };
@@ -78,26 +99,48 @@ async fn create<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> An
 
 async fn get<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let order = door.orders.get(request.param("id"), |order| owns(&door, &request, order)).await?;
+    let order = door
+        .orders
+        .get(request.param("id"), |order| owns(&door, &request, order))
+        .await?;
     Ok(respond(&order))
 }
 
 async fn cancel<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
-    let body = if request.body.is_empty() { b"{}" } else { request.body.as_slice() };
+    let body = if request.body.is_empty() {
+        b"{}"
+    } else {
+        request.body.as_slice()
+    };
     let mut fields = Fields::of_body(body)?;
     let reason = fields.optional("reason", text(0, 500));
     let reason = fields.finish(Some(reason))?;
-    let order = door.orders.get(request.param("id"), |order| owns(&door, &request, order)).await?;
+    let order = door
+        .orders
+        .get(request.param("id"), |order| owns(&door, &request, order))
+        .await?;
     if let Some(version) = request.if_match()
         && version != order.version
     {
-        return Err(Problem::business(412, "version_conflict", "It was changed in the meantime; read it again."));
+        return Err(Problem::business(
+            412,
+            "version_conflict",
+            "It was changed in the meantime; read it again.",
+        ));
     }
-    Ok(respond(&door.orders.cancel(&request.context(), order, reason).await?))
+    Ok(respond(
+        &door
+            .orders
+            .cancel(&request.context(), order, reason)
+            .await?,
+    ))
 }
 
 async fn sweep<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
-    let looked_at = door.orders.sweep(&Context::system(request.trace_parent())).await?;
+    let looked_at = door
+        .orders
+        .sweep(&Context::system(request.trace_parent()))
+        .await?;
     Ok(Response::json(200, &json!({ "looked_at": looked_at })))
 }
 
@@ -114,42 +157,67 @@ fn respond(order: &Order) -> Response {
 impl From<OrderError> for Problem {
     fn from(error: OrderError) -> Self {
         let cart_line = |place: usize, code: &str, detail: &str| {
-            vec![FieldProblem { field: format!("cart.items[{place}]"), code: code.into(), detail: detail.into() }]
+            vec![FieldProblem {
+                field: format!("cart.items[{place}]"),
+                code: code.into(),
+                detail: detail.into(),
+            }]
         };
         match error {
             OrderError::NotFound => Self::not_found("order"),
             OrderError::CartNotFound => Self::not_found("cart"),
             OrderError::CartCompleted(order) => {
-                Self::business(409, "cart_completed", "This cart already is an order.").with("order_id", order.as_str())
+                Self::business(409, "cart_completed", "This cart already is an order.")
+                    .with("order_id", order.as_str())
             }
             OrderError::Unpriceable(Unpriceable::Empty) => Self::invalid(vec![FieldProblem {
                 field: "cart_id".into(),
                 code: "empty_cart".into(),
                 detail: "the cart is empty".into(),
             }]),
-            OrderError::Unpriceable(Unpriceable::NotSold(place)) => {
-                Self::invalid(cart_line(place, "not_sold", "this product is no longer sold"))
-            }
-            OrderError::Unpriceable(Unpriceable::OtherCurrency(place)) => {
-                Self::invalid(cart_line(place, "currency_mismatch", "this product is now sold in another currency"))
-            }
-            OrderError::Unpriceable(Unpriceable::Overflow) => {
-                Self::business(422, "amount_overflow", "The sum is larger than any amount can be.")
-            }
-            OrderError::PriceChanged { expected, total } => {
-                Self::business(409, "price_changed", "A price has moved since the cart was shown.")
-                    .with("expected_total", localmart_guest::door::decode::money_json(expected))
-                    .with("total", localmart_guest::door::decode::money_json(total))
-            }
+            OrderError::Unpriceable(Unpriceable::NotSold(place)) => Self::invalid(cart_line(
+                place,
+                "not_sold",
+                "this product is no longer sold",
+            )),
+            OrderError::Unpriceable(Unpriceable::OtherCurrency(place)) => Self::invalid(cart_line(
+                place,
+                "currency_mismatch",
+                "this product is now sold in another currency",
+            )),
+            OrderError::Unpriceable(Unpriceable::Overflow) => Self::business(
+                422,
+                "amount_overflow",
+                "The sum is larger than any amount can be.",
+            ),
+            OrderError::PriceChanged { expected, total } => Self::business(
+                409,
+                "price_changed",
+                "A price has moved since the cart was shown.",
+            )
+            .with(
+                "expected_total",
+                localmart_guest::door::decode::money_json(expected),
+            )
+            .with("total", localmart_guest::door::decode::money_json(total)),
             OrderError::Failed(failure) => encode::failure(&failure),
             OrderError::IllegalTransition(from, to) => Self::business(
                 409,
                 "illegal_transition",
-                format!("An order that is {} cannot become {}.", from.name(), Status::name(to)),
+                format!(
+                    "An order that is {} cannot become {}.",
+                    from.name(),
+                    Status::name(to)
+                ),
             ),
             OrderError::Busy => in_flight_elsewhere(),
             OrderError::Need(error) => {
-                localmart_guest::log::write(localmart_guest::log::Level::Error, "", &error.to_string(), &[]);
+                localmart_guest::log::write(
+                    localmart_guest::log::Level::Error,
+                    "",
+                    &error.to_string(),
+                    &[],
+                );
                 Self::unavailable()
             }
             OrderError::Sql(error) => error.into(),

@@ -1,6 +1,8 @@
 //! The other services over their links, in order's own words.
 
-use crate::contract::bindings::localmart::{cart::cart, catalog::catalog, inventory::inventory, payment::payment};
+use crate::contract::bindings::localmart::{
+    cart::cart, catalog::catalog, inventory::inventory, payment::payment,
+};
 use crate::domain::ShortLine;
 use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product};
 use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
@@ -21,7 +23,13 @@ impl Needs for Linked {
         snapshot(cart::get(context.clone(), id.to_string()).await?)
     }
 
-    async fn complete_cart(&self, context: &Context, id: &Id, order: &Id, version: u64) -> Need<()> {
+    async fn complete_cart(
+        &self,
+        context: &Context,
+        id: &Id,
+        order: &Id,
+        version: u64,
+    ) -> Need<()> {
         Ok(cart::complete(context.clone(), id.to_string(), order.to_string(), version).await?)
     }
 
@@ -29,10 +37,25 @@ impl Needs for Linked {
         Ok(cart::reopen(context.clone(), id.to_string(), order.to_string()).await?)
     }
 
-    async fn reserve(&self, context: &Context, order: &Id, lines: &[Line], until: Timestamp) -> Need<()> {
-        let line = |line: &Line| inventory::Line { product_id: line.product_id.to_string(), quantity: line.quantity };
+    async fn reserve(
+        &self,
+        context: &Context,
+        order: &Id,
+        lines: &[Line],
+        until: Timestamp,
+    ) -> Need<()> {
+        let line = |line: &Line| inventory::Line {
+            product_id: line.product_id.to_string(),
+            quantity: line.quantity,
+        };
         let lines = lines.iter().map(line).collect();
-        Ok(inventory::reserve(context.clone(), order.to_string(), lines, until.unsigned_ms()).await?)
+        Ok(inventory::reserve(
+            context.clone(),
+            order.to_string(),
+            lines,
+            until.unsigned_ms(),
+        )
+        .await?)
     }
 
     async fn confirm(&self, context: &Context, order: &Id) -> Need<()> {
@@ -47,8 +70,22 @@ impl Needs for Linked {
         Ok(inventory::restock(context.clone(), order.to_string()).await?)
     }
 
-    async fn authorize(&self, context: &Context, order: &Id, amount: Money, token: &str) -> Need<Payment> {
-        paid(payment::authorize(context.clone(), order.to_string(), amount.into(), token.to_owned()).await?)
+    async fn authorize(
+        &self,
+        context: &Context,
+        order: &Id,
+        amount: Money,
+        token: &str,
+    ) -> Need<Payment> {
+        paid(
+            payment::authorize(
+                context.clone(),
+                order.to_string(),
+                amount.into(),
+                token.to_owned(),
+            )
+            .await?,
+        )
     }
 
     async fn capture(&self, context: &Context, id: &Id) -> Need<Payment> {
@@ -87,7 +124,12 @@ fn product(product: catalog::Product) -> Need<Product> {
 }
 
 fn snapshot(cart: cart::Cart) -> Need<CartSnapshot> {
-    let line = |line: cart::Line| Ok(Line { product_id: id(&line.product_id)?, quantity: line.quantity });
+    let line = |line: cart::Line| {
+        Ok(Line {
+            product_id: id(&line.product_id)?,
+            quantity: line.quantity,
+        })
+    };
     Ok(CartSnapshot {
         id: id(&cart.id)?,
         currency: Currency::parse(&cart.currency).map_err(|_| broken())?,
@@ -107,14 +149,19 @@ fn paid(payment: payment::Payment) -> Need<Payment> {
         payment::Status::Voided => "voided",
         payment::Status::Failed => "failed",
     };
-    Ok(Payment { id: id(&payment.id)?, status })
+    Ok(Payment {
+        id: id(&payment.id)?,
+        status,
+    })
 }
 
 impl From<catalog::Error> for NeedError {
     fn from(error: catalog::Error) -> Self {
         match error {
             catalog::Error::NotFound => Self::NotFound,
-            catalog::Error::Unavailable(reason) | catalog::Error::Other(reason) => Self::Unavailable(reason),
+            catalog::Error::Unavailable(reason) | catalog::Error::Other(reason) => {
+                Self::Unavailable(reason)
+            }
         }
     }
 }
@@ -123,9 +170,13 @@ impl From<cart::Error> for NeedError {
     fn from(error: cart::Error) -> Self {
         match error {
             cart::Error::NotFound => Self::NotFound,
-            cart::Error::Completed(order) => Id::parse(&order).map_or_else(broken, Self::CartCompleted),
+            cart::Error::Completed(order) => {
+                Id::parse(&order).map_or_else(broken, Self::CartCompleted)
+            }
             cart::Error::Changed => Self::CartChanged,
-            cart::Error::Unavailable(reason) | cart::Error::Other(reason) => Self::Unavailable(reason),
+            cart::Error::Unavailable(reason) | cart::Error::Other(reason) => {
+                Self::Unavailable(reason)
+            }
         }
     }
 }
@@ -133,12 +184,20 @@ impl From<cart::Error> for NeedError {
 impl From<inventory::Error> for NeedError {
     fn from(error: inventory::Error) -> Self {
         let line = |short: inventory::Shortage| {
-            Some(ShortLine { product_id: Id::parse(&short.product_id)?, requested: short.requested, available: short.available })
+            Some(ShortLine {
+                product_id: Id::parse(&short.product_id)?,
+                requested: short.requested,
+                available: short.available,
+            })
         };
         match error {
-            inventory::Error::Insufficient(short) => Self::Insufficient(short.into_iter().filter_map(line).collect()),
+            inventory::Error::Insufficient(short) => {
+                Self::Insufficient(short.into_iter().filter_map(line).collect())
+            }
             inventory::Error::ReservationLost => Self::ReservationLost,
-            inventory::Error::Unavailable(reason) | inventory::Error::Other(reason) => Self::Unavailable(reason),
+            inventory::Error::Unavailable(reason) | inventory::Error::Other(reason) => {
+                Self::Unavailable(reason)
+            }
         }
     }
 }
@@ -147,11 +206,17 @@ impl From<payment::Error> for NeedError {
     fn from(error: payment::Error) -> Self {
         match error {
             payment::Error::Declined(words) => Self::Declined(words),
-            payment::Error::NoAnswer(pending) => paid(pending).map_or_else(|error| error, Self::NoAnswer),
+            payment::Error::NoAnswer(pending) => {
+                paid(pending).map_or_else(|error| error, Self::NoAnswer)
+            }
             payment::Error::NotFound => Self::NotFound,
             payment::Error::IllegalState(_) => Self::PaymentOver,
-            payment::Error::Exceeds(_) => Self::Unavailable("the payment has another amount".to_owned()),
-            payment::Error::Unavailable(reason) | payment::Error::Other(reason) => Self::Unavailable(reason),
+            payment::Error::Exceeds(_) => {
+                Self::Unavailable("the payment has another amount".to_owned())
+            }
+            payment::Error::Unavailable(reason) | payment::Error::Other(reason) => {
+                Self::Unavailable(reason)
+            }
         }
     }
 }

@@ -7,11 +7,11 @@ use crate::domain::status::Status;
 use crate::domain::{Checkout, Failure, Order, Unpriceable, itemise, number};
 use crate::store::{Claim, Inserted, Store};
 use localmart_guest::kernel::{Id, Money};
+use localmart_guest::point;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::token::{capability, is_capability};
 use localmart_guest::wit::Context;
-use localmart_guest::point;
 use std::time::Duration;
 
 /// How long whoever works on an order may be silent before somebody else may take over, in milliseconds.
@@ -71,11 +71,20 @@ pub(crate) struct Orders<D, N> {
 
 impl<D: Database, N: Needs> Orders<D, N> {
     pub(crate) fn new(database: D, needs: N, ports: Ports, settings: Settings) -> Self {
-        Self { store: Store::new(database), needs, ports, settings }
+        Self {
+            store: Store::new(database),
+            needs,
+            ports,
+            settings,
+        }
     }
 
     /// The order, for whoever may see it.
-    pub(crate) async fn get(&self, id: &str, may_see: impl FnOnce(&Order) -> bool) -> Result<Order> {
+    pub(crate) async fn get(
+        &self,
+        id: &str,
+        may_see: impl FnOnce(&Order) -> bool,
+    ) -> Result<Order> {
         let id = Id::parse(id).ok_or(OrderError::NotFound)?;
         let order = self.store.order(&id).await?;
         order.filter(may_see).ok_or(OrderError::NotFound)
@@ -94,12 +103,23 @@ impl<D: Database, N: Needs> Orders<D, N> {
     /// Takes an idempotency key, or says what it already stands for.
     pub(crate) async fn claim(&self, name: &str, print: &str) -> Result<Claim> {
         let now = self.ports.now();
-        let (lease, end) = (now.plus_ms(LEASE_MS), now.plus_ms(self.settings.idempotency_ttl_ms));
-        Ok(self.store.claim(name, print, &self.ports.new_id(), now, lease, end).await?)
+        let (lease, end) = (
+            now.plus_ms(LEASE_MS),
+            now.plus_ms(self.settings.idempotency_ttl_ms),
+        );
+        Ok(self
+            .store
+            .claim(name, print, &self.ports.new_id(), now, lease, end)
+            .await?)
     }
 
     /// Remembers the answer of a key, or gives the key back if there is none to remember.
-    pub(crate) async fn conclude(&self, name: &str, order_id: &Id, answer: Option<String>) -> Result<()> {
+    pub(crate) async fn conclude(
+        &self,
+        name: &str,
+        order_id: &Id,
+        answer: Option<String>,
+    ) -> Result<()> {
         match answer {
             Some(answer) => Ok(self.store.remember(name, order_id, &answer).await?),
             None => Ok(self.store.give_back(name, order_id).await?),
@@ -107,7 +127,12 @@ impl<D: Database, N: Needs> Orders<D, N> {
     }
 
     /// Makes the order with this id of a cart, or resumes it.
-    pub(crate) async fn checkout(&self, context: &Context, id: &Id, checkout: &Checkout) -> Result<Order> {
+    pub(crate) async fn checkout(
+        &self,
+        context: &Context,
+        id: &Id,
+        checkout: &Checkout,
+    ) -> Result<Order> {
         for _ in 0..CART_ATTEMPTS {
             let written = match self.store.order(id).await? {
                 Some(order) => self.leased(order).await,
@@ -131,24 +156,44 @@ impl<D: Database, N: Needs> Orders<D, N> {
 
     /// Prices the cart and writes the order; nothing outside of our own database happens.
     async fn write_order(&self, context: &Context, id: &Id, checkout: &Checkout) -> Result<Order> {
-        let cart = self.needs.cart(context, &checkout.cart_id).await.map_err(|error| match error {
-            NeedError::NotFound => OrderError::CartNotFound,
-            other => other.into(),
-        })?;
+        let cart =
+            self.needs
+                .cart(context, &checkout.cart_id)
+                .await
+                .map_err(|error| match error {
+                    NeedError::NotFound => OrderError::CartNotFound,
+                    other => other.into(),
+                })?;
         if let Some(other) = cart.order_id.as_ref().filter(|other| *other != id) {
-            let alive = self.store.order(other).await?.is_none_or(|order| order.status != Status::Failed);
+            let alive = self
+                .store
+                .order(other)
+                .await?
+                .is_none_or(|order| order.status != Status::Failed);
             if alive {
                 return Err(OrderError::CartCompleted(other.clone()));
             }
             // The attempt before failed and died before it gave the cart back.
-            self.needs.reopen_cart(&context.as_system(), &cart.id, other).await?;
+            self.needs
+                .reopen_cart(&context.as_system(), &cart.id, other)
+                .await?;
             return Err(OrderError::Need(NeedError::CartChanged));
         }
-        let ids: Vec<Id> = cart.lines.iter().map(|line| line.product_id.clone()).collect();
+        let ids: Vec<Id> = cart
+            .lines
+            .iter()
+            .map(|line| line.product_id.clone())
+            .collect();
         let products = self.needs.products(context, &ids).await?;
         let (items, totals) = itemise(&cart, &products).map_err(OrderError::Unpriceable)?;
-        if let Some(expected) = checkout.expected_total.filter(|expected| *expected != totals.total) {
-            return Err(OrderError::PriceChanged { expected, total: totals.total });
+        if let Some(expected) = checkout
+            .expected_total
+            .filter(|expected| *expected != totals.total)
+        {
+            return Err(OrderError::PriceChanged {
+                expected,
+                total: totals.total,
+            });
         }
         let now = self.ports.now();
         let order = Order {
@@ -182,25 +227,49 @@ impl<D: Database, N: Needs> Orders<D, N> {
     }
 
     /// Calls an order off: the money goes back, the stock too.
-    pub(crate) async fn cancel(&self, context: &Context, order: Order, reason: Option<String>) -> Result<Order> {
+    pub(crate) async fn cancel(
+        &self,
+        context: &Context,
+        order: Order,
+        reason: Option<String>,
+    ) -> Result<Order> {
         if !order.status.may_become(Status::Cancelled) {
-            return Err(OrderError::IllegalTransition(order.status, Status::Cancelled));
+            return Err(OrderError::IllegalTransition(
+                order.status,
+                Status::Cancelled,
+            ));
         }
-        let give_up = self.ports.now().plus_ms(i64::try_from(CANCEL_WAIT.as_millis()).unwrap_or(i64::MAX));
+        let give_up = self
+            .ports
+            .now()
+            .plus_ms(i64::try_from(CANCEL_WAIT.as_millis()).unwrap_or(i64::MAX));
         while !self.lease(&order.id).await? {
             if self.ports.now() > give_up {
                 return Err(OrderError::Busy);
             }
             self.ports.sleep(CANCEL_LOOK).await;
         }
-        let order = self.store.order(&order.id).await?.ok_or(OrderError::NotFound)?;
+        let order = self
+            .store
+            .order(&order.id)
+            .await?
+            .ok_or(OrderError::NotFound)?;
         if !order.status.may_become(Status::Cancelled) {
             self.store.unlease(&order.id).await?;
-            return Err(OrderError::IllegalTransition(order.status, Status::Cancelled));
+            return Err(OrderError::IllegalTransition(
+                order.status,
+                Status::Cancelled,
+            ));
         }
-        self.store.ask_cancel(&order.id, reason.as_deref(), self.ports.now()).await?;
+        self.store
+            .ask_cancel(&order.id, reason.as_deref(), self.ports.now())
+            .await?;
         point("order.cancelling").await;
-        let order = self.store.order(&order.id).await?.ok_or(OrderError::NotFound)?;
+        let order = self
+            .store
+            .order(&order.id)
+            .await?
+            .ok_or(OrderError::NotFound)?;
         self.advance(context, order).await
     }
 
@@ -213,7 +282,9 @@ impl<D: Database, N: Needs> Orders<D, N> {
             if !self.lease(id).await? {
                 continue;
             }
-            let Some(order) = self.store.order(id).await? else { continue };
+            let Some(order) = self.store.order(id).await? else {
+                continue;
+            };
             match self.advance(context, order.clone()).await {
                 Err(OrderError::Need(NeedError::CartChanged | NeedError::CartCompleted(_))) => {
                     self.fail(context, order, Failure::CartChanged).await?;
@@ -235,7 +306,11 @@ impl<D: Database, N: Needs> Orders<D, N> {
 
     async fn leased(&self, order: Order) -> Result<Order> {
         if order.status != Status::Pending || self.lease(&order.id).await? {
-            return self.store.order(&order.id).await?.ok_or(OrderError::NotFound);
+            return self
+                .store
+                .order(&order.id)
+                .await?
+                .ok_or(OrderError::NotFound);
         }
         Err(OrderError::Busy)
     }

@@ -41,9 +41,14 @@ impl<D: Database> Store<D> {
 
     pub(crate) async fn order(&self, id: &Id) -> Result<Option<Order>, SqlError> {
         let connection = self.database.open().await?;
-        let sql = format!("SELECT {} FROM orders WHERE id = CAST($1 AS TEXT)", rows::COLUMNS);
+        let sql = format!(
+            "SELECT {} FROM orders WHERE id = CAST($1 AS TEXT)",
+            rows::COLUMNS
+        );
         let found = connection.query(&sql, params![id]).await?;
-        let Some(row) = found.first() else { return Ok(None) };
+        let Some(row) = found.first() else {
+            return Ok(None);
+        };
         let sql = "SELECT product_id, sku, name, unit_price, quantity, line_total FROM order_items \
                    WHERE order_id = CAST($1 AS TEXT) ORDER BY position";
         let items = connection.query(sql, params![id]).await?;
@@ -52,7 +57,11 @@ impl<D: Database> Store<D> {
         rows::order(row, &items, &history).map(Some)
     }
 
-    pub(crate) async fn insert(&self, order: &Order, lease: Timestamp) -> Result<Inserted, SqlError> {
+    pub(crate) async fn insert(
+        &self,
+        order: &Order,
+        lease: Timestamp,
+    ) -> Result<Inserted, SqlError> {
         transaction(&self.database, async |connection| {
             if connection.execute(rows::INSERT, &rows::columns(order, lease)).await? == 0 {
                 let sql = "SELECT id FROM orders WHERE cart_id = CAST($1 AS TEXT) AND status <> CAST($2 AS TEXT)";
@@ -84,7 +93,12 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    pub(crate) async fn lease(&self, id: &Id, now: Timestamp, until: Timestamp) -> Result<bool, SqlError> {
+    pub(crate) async fn lease(
+        &self,
+        id: &Id,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, SqlError> {
         let sql = "UPDATE orders SET lease_until = CAST($3 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND lease_until <= CAST($2 AS BIGINT)";
         Ok(self.run(sql, params![id, now, until]).await? == 1)
     }
@@ -95,7 +109,8 @@ impl<D: Database> Store<D> {
     }
 
     pub(crate) async fn unlease(&self, id: &Id) -> Result<(), SqlError> {
-        let sql = "UPDATE orders SET lease_until = 0 WHERE id = CAST($1 AS TEXT) AND lease_until > 0";
+        let sql =
+            "UPDATE orders SET lease_until = 0 WHERE id = CAST($1 AS TEXT) AND lease_until > 0";
         self.run(sql, params![id]).await.map(drop)
     }
 
@@ -104,48 +119,106 @@ impl<D: Database> Store<D> {
         self.run(sql, params![id, until]).await.map(drop)
     }
 
-    pub(crate) async fn wait_for_provider(&self, id: &Id, payment: &Payment, now: Timestamp, next: Timestamp) -> Result<(), SqlError> {
+    pub(crate) async fn wait_for_provider(
+        &self,
+        id: &Id,
+        payment: &Payment,
+        now: Timestamp,
+        next: Timestamp,
+    ) -> Result<(), SqlError> {
         let sql = "UPDATE orders SET payment_id = CAST($2 AS TEXT), payment_status = CAST($3 AS TEXT), next_try_at = CAST($5 AS BIGINT), \
                    version = version + 1, updated_at = CAST($4 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND status = 'pending'";
-        self.run(sql, params![id, &payment.id, payment.status, now, next]).await.map(drop)
+        self.run(sql, params![id, &payment.id, payment.status, now, next])
+            .await
+            .map(drop)
     }
 
     /// `false` if the order is no longer waiting for it.
-    pub(crate) async fn paid(&self, id: &Id, payment: &Payment, now: Timestamp) -> Result<bool, SqlError> {
+    pub(crate) async fn paid(
+        &self,
+        id: &Id,
+        payment: &Payment,
+        now: Timestamp,
+    ) -> Result<bool, SqlError> {
         let sql = "UPDATE orders SET status = 'paid', payment_id = CAST($2 AS TEXT), payment_status = CAST($3 AS TEXT), \
                    payment_token = NULL, version = version + 1, updated_at = CAST($4 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND status = 'pending' AND cancelling = 0";
-        self.change(id, Status::Paid, now, None, sql, params![id, &payment.id, payment.status, now]).await
+        self.change(
+            id,
+            Status::Paid,
+            now,
+            None,
+            sql,
+            params![id, &payment.id, payment.status, now],
+        )
+        .await
     }
 
-    pub(crate) async fn failed(&self, id: &Id, failure: &Failure, payment: Option<&Payment>, now: Timestamp) -> Result<bool, SqlError> {
+    pub(crate) async fn failed(
+        &self,
+        id: &Id,
+        failure: &Failure,
+        payment: Option<&Payment>,
+        now: Timestamp,
+    ) -> Result<bool, SqlError> {
         let (code, detail) = rows::failure_columns(failure);
         let sql = "UPDATE orders SET status = 'failed', failure = CAST($2 AS TEXT), failure_detail = CAST($3 AS TEXT), \
                    payment_id = CAST($4 AS TEXT), payment_status = CAST($5 AS TEXT), payment_token = NULL, \
                    version = version + 1, updated_at = CAST($6 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND status = 'pending' AND cancelling = 0";
-        let params = params![id, code, detail, payment.map(|payment| Value::from(&payment.id)).unwrap_or(Value::Null), payment.map(|payment| payment.status), now];
-        self.change(id, Status::Failed, now, Some(code), sql, params).await
+        let params = params![
+            id,
+            code,
+            detail,
+            payment
+                .map(|payment| Value::from(&payment.id))
+                .unwrap_or(Value::Null),
+            payment.map(|payment| payment.status),
+            now
+        ];
+        self.change(id, Status::Failed, now, Some(code), sql, params)
+            .await
     }
 
-    pub(crate) async fn ask_cancel(&self, id: &Id, reason: Option<&str>, now: Timestamp) -> Result<(), SqlError> {
+    pub(crate) async fn ask_cancel(
+        &self,
+        id: &Id,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), SqlError> {
         let sql = "UPDATE orders SET cancelling = 1, cancel_reason = CAST($2 AS TEXT), next_try_at = CAST($3 AS BIGINT), \
                    version = version + 1, updated_at = CAST($3 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND status IN ('pending', 'paid') AND cancelling = 0";
         self.run(sql, params![id, reason, now]).await.map(drop)
     }
 
-    pub(crate) async fn cancelled(&self, id: &Id, payment: Option<&Payment>, now: Timestamp) -> Result<bool, SqlError> {
+    pub(crate) async fn cancelled(
+        &self,
+        id: &Id,
+        payment: Option<&Payment>,
+        now: Timestamp,
+    ) -> Result<bool, SqlError> {
         let reason = {
             let sql = "SELECT cancel_reason FROM orders WHERE id = CAST($1 AS TEXT)";
             let rows = self.database.open().await?.query(sql, params![id]).await?;
-            rows.first().map(|row| row.maybe_text(0)).transpose()?.flatten()
+            rows.first()
+                .map(|row| row.maybe_text(0))
+                .transpose()?
+                .flatten()
         };
         let sql = "UPDATE orders SET status = 'cancelled', cancelling = 0, payment_token = NULL, \
                    payment_id = CAST($2 AS TEXT), payment_status = CAST($3 AS TEXT), version = version + 1, updated_at = CAST($4 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND status IN ('pending', 'paid') AND cancelling = 1";
-        let params = params![id, payment.map(|payment| Value::from(&payment.id)).unwrap_or(Value::Null), payment.map(|payment| payment.status), now];
-        self.change(id, Status::Cancelled, now, reason.as_deref(), sql, params).await
+        let params = params![
+            id,
+            payment
+                .map(|payment| Value::from(&payment.id))
+                .unwrap_or(Value::Null),
+            payment.map(|payment| payment.status),
+            now
+        ];
+        self.change(id, Status::Cancelled, now, reason.as_deref(), sql, params)
+            .await
     }
 
     /// Orders that nobody works on and that should be further: pending, or half called off.
@@ -153,12 +226,25 @@ impl<D: Database> Store<D> {
         let sql = "SELECT id FROM orders WHERE status = 'pending' AND next_try_at <= CAST($1 AS BIGINT) AND lease_until <= CAST($1 AS BIGINT) \
                    UNION SELECT id FROM orders WHERE cancelling = 1 AND next_try_at <= CAST($1 AS BIGINT) AND lease_until <= CAST($1 AS BIGINT) \
                    LIMIT CAST($2 AS BIGINT)";
-        let rows = self.database.open().await?.query(sql, params![now, limit]).await?;
+        let rows = self
+            .database
+            .open()
+            .await?
+            .query(sql, params![now, limit])
+            .await?;
         rows.iter().map(|row| row.id(0)).collect()
     }
 
     /// Takes a key; the first to write it wins, and after a crash the first to find its lease lapsed.
-    pub(crate) async fn claim(&self, name: &str, print: &str, fresh: &Id, now: Timestamp, lease: Timestamp, end: Timestamp) -> Result<Claim, SqlError> {
+    pub(crate) async fn claim(
+        &self,
+        name: &str,
+        print: &str,
+        fresh: &Id,
+        now: Timestamp,
+        lease: Timestamp,
+        end: Timestamp,
+    ) -> Result<Claim, SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "DELETE FROM checkout_keys WHERE name = CAST($1 AS TEXT) AND expires_at <= CAST($2 AS BIGINT)";
             connection.execute(sql, params![name, now]).await?;
@@ -183,7 +269,12 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    pub(crate) async fn remember(&self, name: &str, order: &Id, answer: &str) -> Result<(), SqlError> {
+    pub(crate) async fn remember(
+        &self,
+        name: &str,
+        order: &Id,
+        answer: &str,
+    ) -> Result<(), SqlError> {
         let sql = "UPDATE checkout_keys SET answer = CAST($3 AS TEXT), lease_until = 0 WHERE name = CAST($1 AS TEXT) AND order_id = CAST($2 AS TEXT)";
         self.run(sql, params![name, order, answer]).await.map(drop)
     }
@@ -206,7 +297,15 @@ impl<D: Database> Store<D> {
     }
 
     /// A conditional change of status together with its line in the history.
-    async fn change(&self, id: &Id, to: Status, now: Timestamp, reason: Option<&str>, sql: &str, params: &[Value]) -> Result<bool, SqlError> {
+    async fn change(
+        &self,
+        id: &Id,
+        to: Status,
+        now: Timestamp,
+        reason: Option<&str>,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
             let changed = connection.execute(sql, params).await? == 1;
             if changed {
@@ -222,9 +321,18 @@ impl<D: Database> Store<D> {
     }
 }
 
-async fn step(connection: &impl Connection, id: &Id, status: Status, at: Timestamp, reason: Option<&str>) -> Result<(), SqlError> {
+async fn step(
+    connection: &impl Connection,
+    id: &Id,
+    status: Status,
+    at: Timestamp,
+    reason: Option<&str>,
+) -> Result<(), SqlError> {
     let sql = "INSERT INTO order_history (order_id, position, status, at, reason) SELECT CAST($1 AS TEXT), \
                CAST(COUNT(*) AS BIGINT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT) \
                FROM order_history WHERE order_id = CAST($1 AS TEXT)";
-    connection.execute(sql, params![id, status.name(), at, reason]).await.map(drop)
+    connection
+        .execute(sql, params![id, status.name(), at, reason])
+        .await
+        .map(drop)
 }

@@ -16,7 +16,10 @@ use stage::Stage;
 fn a_checkout_takes_money_and_stock_once() {
     let stage = Stage::new(1999, 5);
     let order = stage.checkout("tok_visa").unwrap();
-    assert_eq!((order.status, order.totals.total.amount()), (Status::Paid, 3998));
+    assert_eq!(
+        (order.status, order.totals.total.amount()),
+        (Status::Paid, 3998)
+    );
     let statuses: Vec<Status> = order.history.iter().map(|step| step.status).collect();
     assert_eq!(statuses, [Status::Pending, Status::Paid]);
     assert_eq!(stage.seen(), (3, 0, 3998, 0));
@@ -38,8 +41,14 @@ fn every_step_may_die_and_is_run_again() {
         stage.live();
         // At once with the same key: the lease of the dead has to lapse first.
         stage.world.advance_ms(6_000);
-        let order = stage.run(&id, "tok_visa").unwrap_or_else(|error| panic!("step {step}: {error}"));
-        assert_eq!((order.status, stage.seen()), (Status::Paid, (3, 0, 3998, 0)), "step {step}");
+        let order = stage
+            .run(&id, "tok_visa")
+            .unwrap_or_else(|error| panic!("step {step}: {error}"));
+        assert_eq!(
+            (order.status, stage.seen()),
+            (Status::Paid, (3, 0, 3998, 0)),
+            "step {step}"
+        );
     }
 }
 
@@ -55,9 +64,16 @@ fn the_sweep_finishes_what_nobody_asks_for_again() {
         now(stage.orders.sweep(&Context::system(""))).unwrap();
         let order = now(stage.orders.get(id.as_str(), |_| true));
         match order {
-            Ok(order) => assert_eq!((order.status, stage.seen()), (Status::Paid, (3, 0, 3998, 0)), "step {step}"),
+            Ok(order) => assert_eq!(
+                (order.status, stage.seen()),
+                (Status::Paid, (3, 0, 3998, 0)),
+                "step {step}"
+            ),
             // It died before anything was written.
-            Err(error) => assert_eq!((written, error, stage.seen()), (true, OrderError::NotFound, (5, 0, 0, 0))),
+            Err(error) => assert_eq!(
+                (written, error, stage.seen()),
+                (true, OrderError::NotFound, (5, 0, 0, 0))
+            ),
         }
     }
 }
@@ -66,7 +82,10 @@ fn the_sweep_finishes_what_nobody_asks_for_again() {
 fn a_refused_card_leaves_nothing_behind_but_a_failed_order() {
     let stage = Stage::new(1999, 5);
     let declined = Failure::Declined("no".into());
-    assert_eq!(stage.checkout("tok_declined"), Err(OrderError::Failed(Box::new(declined))));
+    assert_eq!(
+        stage.checkout("tok_declined"),
+        Err(OrderError::Failed(Box::new(declined)))
+    );
     assert_eq!(stage.seen(), (5, 0, 0, 0));
     assert_eq!(stage.cart_order(), None);
     assert_eq!(stage.checkout("tok_visa").unwrap().status, Status::Paid);
@@ -76,7 +95,9 @@ fn a_refused_card_leaves_nothing_behind_but_a_failed_order() {
 fn too_little_stock_charges_nothing() {
     let stage = Stage::new(1999, 1);
     let error = stage.checkout("tok_visa").unwrap_err();
-    assert!(matches!(error, OrderError::Failed(failure) if matches!(&*failure, Failure::Insufficient(short) if short[0].available == 1)));
+    assert!(
+        matches!(error, OrderError::Failed(failure) if matches!(&*failure, Failure::Insufficient(short) if short[0].available == 1))
+    );
     assert_eq!(stage.seen(), (1, 0, 0, 0));
 }
 
@@ -84,7 +105,10 @@ fn too_little_stock_charges_nothing() {
 fn a_cart_is_one_order_whatever_the_keys() {
     let stage = Stage::new(1999, 5);
     let order = stage.checkout("tok_visa").unwrap();
-    assert_eq!(stage.checkout("tok_visa"), Err(OrderError::CartCompleted(order.id.clone())));
+    assert_eq!(
+        stage.checkout("tok_visa"),
+        Err(OrderError::CartCompleted(order.id.clone()))
+    );
     assert_eq!(stage.seen(), (3, 0, 3998, 0));
 }
 
@@ -92,12 +116,18 @@ fn a_cart_is_one_order_whatever_the_keys() {
 fn a_silent_provider_leaves_the_order_pending_until_it_is_settled() {
     let stage = Stage::new(1999, 5);
     let order = stage.checkout("tok_timeout").unwrap();
-    assert_eq!((order.status, stage.seen()), (Status::Pending, (5, 2, 0, 0)));
+    assert_eq!(
+        (order.status, stage.seen()),
+        (Status::Pending, (5, 2, 0, 0))
+    );
     now(stage.orders.sweep(&Context::system(""))).unwrap();
     assert_eq!(stage.again(&order.id).unwrap().status, Status::Pending);
     stage.world.advance_ms(61_000);
     now(stage.orders.sweep(&Context::system(""))).unwrap();
-    assert_eq!((stage.again(&order.id).unwrap().status, stage.seen()), (Status::Paid, (3, 0, 3998, 0)));
+    assert_eq!(
+        (stage.again(&order.id).unwrap().status, stage.seen()),
+        (Status::Paid, (3, 0, 3998, 0))
+    );
 }
 
 #[test]
@@ -105,13 +135,26 @@ fn cancelling_gives_money_and_stock_back_once() {
     for token in ["tok_visa", "tok_timeout"] {
         let stage = Stage::new(1999, 5);
         let order = stage.checkout(token).unwrap();
-        let cancelled = now(stage.orders.cancel(&Context::system(""), order, Some("too late".into()))).unwrap();
+        let cancelled =
+            now(stage
+                .orders
+                .cancel(&Context::system(""), order, Some("too late".into())))
+            .unwrap();
         assert_eq!(cancelled.status, Status::Cancelled);
-        assert_eq!(cancelled.history.last().unwrap().reason.as_deref(), Some("too late"));
+        assert_eq!(
+            cancelled.history.last().unwrap().reason.as_deref(),
+            Some("too late")
+        );
         let (on_hand, reserved, taken, given_back) = stage.seen();
         assert_eq!((on_hand, reserved, taken), (5, 0, given_back), "{token}");
         let again = now(stage.orders.cancel(&Context::system(""), cancelled, None));
-        assert_eq!(again, Err(OrderError::IllegalTransition(Status::Cancelled, Status::Cancelled)));
+        assert_eq!(
+            again,
+            Err(OrderError::IllegalTransition(
+                Status::Cancelled,
+                Status::Cancelled
+            ))
+        );
         stage.world.advance_ms(61_000);
         now(stage.orders.sweep(&Context::system(""))).unwrap();
         assert_eq!(stage.seen(), (on_hand, reserved, taken, given_back));
@@ -136,10 +179,24 @@ fn a_half_done_cancellation_is_finished_by_the_sweep() {
 fn prices_are_the_catalogs_and_a_surprise_is_told() {
     let stage = Stage::new(1999, 5);
     stage.set_price(2499);
-    assert!(matches!(stage.checkout_expecting(3998), Err(OrderError::PriceChanged { .. })));
-    assert_eq!(stage.checkout_expecting(4998).unwrap().totals.total.amount(), 4998);
+    assert!(matches!(
+        stage.checkout_expecting(3998),
+        Err(OrderError::PriceChanged { .. })
+    ));
+    assert_eq!(
+        stage
+            .checkout_expecting(4998)
+            .unwrap()
+            .totals
+            .total
+            .amount(),
+        4998
+    );
     let stage = Stage::new(MAX_AMOUNT, 5);
-    assert_eq!(stage.checkout("tok_visa"), Err(OrderError::Unpriceable(Unpriceable::Overflow)));
+    assert_eq!(
+        stage.checkout("tok_visa"),
+        Err(OrderError::Unpriceable(Unpriceable::Overflow))
+    );
 }
 
 #[test]
@@ -156,7 +213,10 @@ fn an_unavailable_service_changes_nothing_that_a_retry_does_not_mend() {
     let stage = Stage::new(1999, 5);
     stage.die_after(2);
     let id = stage.world.ports().new_id();
-    assert!(matches!(stage.run(&id, "tok_visa"), Err(OrderError::Need(NeedError::Unavailable(_)))));
+    assert!(matches!(
+        stage.run(&id, "tok_visa"),
+        Err(OrderError::Need(NeedError::Unavailable(_)))
+    ));
     stage.live();
     assert_eq!(stage.run(&id, "tok_visa").unwrap().status, Status::Paid);
     assert_eq!(stage.seen(), (3, 0, 3998, 0));
@@ -166,7 +226,9 @@ fn an_unavailable_service_changes_nothing_that_a_retry_does_not_mend() {
 fn a_key_stands_for_one_body_and_one_order() {
     let stage = Stage::new(1999, 5);
     let claim = |print: &str| now(stage.orders.claim("key", print)).unwrap();
-    let Claim::Run(id) = claim("a") else { panic!("not ours") };
+    let Claim::Run(id) = claim("a") else {
+        panic!("not ours")
+    };
     assert_eq!(claim("a"), Claim::InFlight);
     assert_eq!(claim("b"), Claim::Reused);
     stage.world.advance_ms(5_001);
@@ -182,13 +244,24 @@ fn a_key_stands_for_one_body_and_one_order() {
 fn the_status_graph_has_nine_edges() {
     let legal: Vec<String> = ALL
         .iter()
-        .flat_map(|(from, name)| ALL.iter().filter(|(to, _)| from.may_become(*to)).map(move |(_, to)| format!("{name}>{to}")))
+        .flat_map(|(from, name)| {
+            ALL.iter()
+                .filter(|(to, _)| from.may_become(*to))
+                .map(move |(_, to)| format!("{name}>{to}"))
+        })
         .collect();
     assert_eq!(
         legal,
         [
-            "pending>paid", "pending>failed", "pending>cancelled", "paid>cancelled", "paid>shipped", "shipped>delivered",
-            "delivered>return_requested", "return_requested>delivered", "return_requested>returned"
+            "pending>paid",
+            "pending>failed",
+            "pending>cancelled",
+            "paid>cancelled",
+            "paid>shipped",
+            "shipped>delivered",
+            "delivered>return_requested",
+            "return_requested>delivered",
+            "return_requested>returned"
         ]
     );
 }
@@ -196,6 +269,9 @@ fn the_status_graph_has_nine_edges() {
 #[test]
 fn numbers_are_readable_and_differ() {
     let stage = Stage::new(1, 1);
-    let (a, b) = (number(&stage.world.ports().new_id()), number(&stage.world.ports().new_id()));
+    let (a, b) = (
+        number(&stage.world.ports().new_id()),
+        number(&stage.world.ports().new_id()),
+    );
     assert!(a.starts_with("LM-") && a.len() == 13 && a != b);
 }

@@ -2,9 +2,16 @@
 
 use crate::domain::{Payment, Status};
 use crate::service::PaymentError;
-use bindings::exports::localmart::payment::payment::{Error, Payment as WitPayment, Status as WitStatus};
+use bindings::exports::localmart::payment::payment::{
+    Error, Payment as WitPayment, Status as WitStatus,
+};
 
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated from documented WIT")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from documented WIT"
+)]
 mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
@@ -42,9 +49,19 @@ mod component {
             Ok(lower(payments().find(&id(&order_id)?).await?))
         }
 
-        async fn authorize(_: Context, order_id: String, amount: types::Money, token: String) -> Result<Payment, Error> {
-            let amount = Money::try_from(amount).map_err(|error| Error::Other(error.to_string()))?;
-            Ok(lower(payments().authorize(&id(&order_id)?, amount, &token).await?))
+        async fn authorize(
+            _: Context,
+            order_id: String,
+            amount: types::Money,
+            token: String,
+        ) -> Result<Payment, Error> {
+            let amount =
+                Money::try_from(amount).map_err(|error| Error::Other(error.to_string()))?;
+            Ok(lower(
+                payments()
+                    .authorize(&id(&order_id)?, amount, &token)
+                    .await?,
+            ))
         }
 
         async fn capture(_: Context, payment_id: String) -> Result<Payment, Error> {
@@ -93,7 +110,9 @@ impl From<PaymentError> for Error {
             PaymentError::NotFound => Self::NotFound,
             PaymentError::IllegalState(status) => Self::IllegalState(lower_status(status)),
             PaymentError::Exceeds(left) => Self::Exceeds(left.into()),
-            PaymentError::ProviderBroken | PaymentError::Contended => Self::Unavailable(error.to_string()),
+            PaymentError::ProviderBroken | PaymentError::Contended => {
+                Self::Unavailable(error.to_string())
+            }
             PaymentError::Sql(SqlError::Unavailable(reason)) => Self::Unavailable(reason),
             other => Self::Other(other.to_string()),
         }

@@ -26,11 +26,17 @@ impl Status {
     ];
 
     pub(crate) fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(status, _)| *status == self).map_or("", |(_, name)| name)
+        Self::ALL
+            .iter()
+            .find(|(status, _)| *status == self)
+            .map_or("", |(_, name)| name)
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, known)| *known == name).map(|(status, _)| *status)
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(status, _)| *status)
     }
 
     /// Whether money was taken and can be given back.

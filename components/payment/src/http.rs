@@ -4,7 +4,9 @@ use crate::domain::Payment;
 use crate::service::{PaymentError, Payments};
 use localmart_guest::config::ConfigError;
 use localmart_guest::door::decode::{money, money_json};
-use localmart_guest::door::{Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service};
+use localmart_guest::door::{
+    Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service,
+};
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
@@ -21,7 +23,9 @@ impl<D: Database + From<&'static str>> Service for PaymentDoor<D> {
     const NOUN: &'static str = "payment";
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
-        Ok(Self { payments: Payments::new(D::from(Self::NOUN), ports) })
+        Ok(Self {
+            payments: Payments::new(D::from(Self::NOUN), ports),
+        })
     }
 
     fn routes() -> Routes<Self> {
@@ -74,19 +78,25 @@ impl From<PaymentError> for Problem {
         match error {
             PaymentError::Declined(words) => Self::business(402, "payment_declined", words),
             PaymentError::NotFound => Self::not_found("payment"),
-            PaymentError::IllegalState(status) => {
-                Self::business(409, "illegal_transition", format!("The payment is {}.", status.name()))
-            }
-            PaymentError::Exceeds(left) => {
-                Self::business(422, "refund_exceeds_capture", "A refund is more than nothing and at most what is left.")
-                    .with("refundable", money_json(left))
-            }
+            PaymentError::IllegalState(status) => Self::business(
+                409,
+                "illegal_transition",
+                format!("The payment is {}.", status.name()),
+            ),
+            PaymentError::Exceeds(left) => Self::business(
+                422,
+                "refund_exceeds_capture",
+                "A refund is more than nothing and at most what is left.",
+            )
+            .with("refundable", money_json(left)),
             PaymentError::CurrencyMismatch => Self::invalid(vec![FieldProblem {
                 field: "amount.currency".into(),
                 code: "currency_mismatch".into(),
                 detail: "must be the currency of the payment".into(),
             }]),
-            PaymentError::NoAnswer(_) | PaymentError::ProviderBroken | PaymentError::Contended => Self::unavailable(),
+            PaymentError::NoAnswer(_) | PaymentError::ProviderBroken | PaymentError::Contended => {
+                Self::unavailable()
+            }
             PaymentError::Sql(error) => error.into(),
         }
     }

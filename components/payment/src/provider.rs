@@ -44,7 +44,12 @@ impl<D: Database> Provider<D> {
     }
 
     /// Asks for money to be held. Repeating it with the same payment id changes nothing once it was decided.
-    pub(crate) async fn authorize(&self, payment: &Id, amount: u64, token: &str) -> Result<Answer, SqlError> {
+    pub(crate) async fn authorize(
+        &self,
+        payment: &Id,
+        amount: u64,
+        token: &str,
+    ) -> Result<Answer, SqlError> {
         transaction(&self.database, async |connection| {
             let known = read(connection, payment).await?;
             let attempts = known.as_ref().map_or(0, |charge| charge.attempts) + 1;
@@ -77,7 +82,9 @@ impl<D: Database> Provider<D> {
             let sql = "UPDATE provider_charges SET status = 'captured', captured = amount \
                        WHERE payment_id = CAST($1 AS TEXT) AND status = 'held'";
             connection.execute(sql, params![payment]).await?;
-            Ok(read(connection, payment).await?.map_or(0, |charge| charge.captured))
+            Ok(read(connection, payment)
+                .await?
+                .map_or(0, |charge| charge.captured))
         })
         .await
     }
@@ -87,14 +94,24 @@ impl<D: Database> Provider<D> {
         let sql = "INSERT INTO provider_charges (payment_id, token, attempts, status, amount, captured, refunded) VALUES \
                    (CAST($1 AS TEXT), '', 0, 'void', CAST($2 AS BIGINT), 0, 0) \
                    ON CONFLICT (payment_id) DO UPDATE SET status = 'void' WHERE provider_charges.status <> 'captured'";
-        self.database.open().await?.execute(sql, params![payment, amount]).await.map(drop)
+        self.database
+            .open()
+            .await?
+            .execute(sql, params![payment, amount])
+            .await
+            .map(drop)
     }
 
     /// Gives back until so much was given back in all; never more than was taken.
     pub(crate) async fn refund_up_to(&self, payment: &Id, total: u64) -> Result<(), SqlError> {
         let sql = "UPDATE provider_charges SET refunded = CAST($2 AS BIGINT) WHERE payment_id = CAST($1 AS TEXT) \
                    AND refunded < CAST($2 AS BIGINT) AND captured >= CAST($2 AS BIGINT)";
-        self.database.open().await?.execute(sql, params![payment, total]).await.map(drop)
+        self.database
+            .open()
+            .await?
+            .execute(sql, params![payment, total])
+            .await
+            .map(drop)
     }
 
     /// What became of a charge, for reconciliation.
@@ -115,5 +132,10 @@ async fn read(connection: &impl Connection, payment: &Id) -> Result<Option<Charg
             refunded: row.unsigned(5)?,
         })
     };
-    connection.query(sql, params![payment]).await?.first().map(charge).transpose()
+    connection
+        .query(sql, params![payment])
+        .await?
+        .first()
+        .map(charge)
+        .transpose()
 }

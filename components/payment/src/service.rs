@@ -50,7 +50,13 @@ pub(crate) struct Payments<D> {
 
 impl<D: Database> Payments<D> {
     pub(crate) fn new(database: D, ports: Ports) -> Self {
-        Self { store: Store { database: database.clone() }, provider: Provider::new(database), ports }
+        Self {
+            store: Store {
+                database: database.clone(),
+            },
+            provider: Provider::new(database),
+            ports,
+        }
     }
 
     pub(crate) async fn get(&self, id: &Id) -> Result<Payment> {
@@ -58,11 +64,19 @@ impl<D: Database> Payments<D> {
     }
 
     pub(crate) async fn find(&self, order: &Id) -> Result<Payment> {
-        self.store.by_order(order).await?.ok_or(PaymentError::NotFound)
+        self.store
+            .by_order(order)
+            .await?
+            .ok_or(PaymentError::NotFound)
     }
 
     /// Holds the money of an order. Repeated, it goes on where it was.
-    pub(crate) async fn authorize(&self, order: &Id, amount: Money, token: &str) -> Result<Payment> {
+    pub(crate) async fn authorize(
+        &self,
+        order: &Id,
+        amount: Money,
+        token: &str,
+    ) -> Result<Payment> {
         let now = self.ports.now();
         let fresh = Payment {
             id: self.ports.new_id(),
@@ -80,15 +94,24 @@ impl<D: Database> Payments<D> {
         let payment = self.find(order).await?;
         match payment.status {
             Status::Pending => {}
-            Status::Failed => return Err(PaymentError::Declined(payment.reason.unwrap_or_default())),
-            Status::Voided | Status::Refunded => return Err(PaymentError::IllegalState(payment.status)),
-            Status::Authorized | Status::Captured | Status::PartiallyRefunded => return Ok(payment),
+            Status::Failed => {
+                return Err(PaymentError::Declined(payment.reason.unwrap_or_default()));
+            }
+            Status::Voided | Status::Refunded => {
+                return Err(PaymentError::IllegalState(payment.status));
+            }
+            Status::Authorized | Status::Captured | Status::PartiallyRefunded => {
+                return Ok(payment);
+            }
         }
         if payment.amount != amount {
             return Err(PaymentError::Exceeds(payment.amount));
         }
         match self.ask(&payment, token).await? {
-            Answer::Held => self.become_(payment, |payment| payment.status = Status::Authorized).await,
+            Answer::Held => {
+                self.become_(payment, |payment| payment.status = Status::Authorized)
+                    .await
+            }
             Answer::Refused(words) => {
                 let refuse = |payment: &mut Payment| {
                     payment.status = Status::Failed;
@@ -108,14 +131,20 @@ impl<D: Database> Payments<D> {
     async fn ask(&self, payment: &Payment, token: &str) -> Result<Answer> {
         let mut pause = BACKOFF;
         for _ in 1..ATTEMPTS {
-            let answer = self.provider.authorize(&payment.id, payment.amount.amount(), token).await?;
+            let answer = self
+                .provider
+                .authorize(&payment.id, payment.amount.amount(), token)
+                .await?;
             if answer != Answer::Broken {
                 return Ok(answer);
             }
             self.ports.sleep(pause).await;
             pause *= 2;
         }
-        Ok(self.provider.authorize(&payment.id, payment.amount.amount(), token).await?)
+        Ok(self
+            .provider
+            .authorize(&payment.id, payment.amount.amount(), token)
+            .await?)
     }
 
     /// Takes all of the held money.
@@ -145,7 +174,10 @@ impl<D: Database> Payments<D> {
                 let charge = self.provider.charge(id).await?;
                 // A capture that was under way may have been faster than the void; then it is refunded instead.
                 match charge.filter(|charge| charge.captured > 0) {
-                    None => self.become_(payment, |payment| payment.status = Status::Voided).await,
+                    None => {
+                        self.become_(payment, |payment| payment.status = Status::Voided)
+                            .await
+                    }
                     Some(charge) => {
                         self.provider.refund_up_to(id, charge.captured).await?;
                         self.become_(payment, |payment| {
@@ -186,7 +218,11 @@ impl<D: Database> Payments<D> {
         let updated = self
             .write(payment, |payment| {
                 payment.refunded = total;
-                payment.status = if payment.refundable() == 0 { Status::Refunded } else { Status::PartiallyRefunded };
+                payment.status = if payment.refundable() == 0 {
+                    Status::Refunded
+                } else {
+                    Status::PartiallyRefunded
+                };
             })
             .await?;
         let payment = updated.ok_or(PaymentError::Contended)?;
@@ -202,7 +238,10 @@ impl<D: Database> Payments<D> {
         }
         let charge = self.provider.charge(id).await?;
         match charge.as_ref().map(|charge| charge.status.as_str()) {
-            Some("held" | "captured") => self.become_(payment, |payment| payment.status = Status::Authorized).await,
+            Some("held" | "captured") => {
+                self.become_(payment, |payment| payment.status = Status::Authorized)
+                    .await
+            }
             Some("refused") => {
                 let refuse = |payment: &mut Payment| {
                     payment.status = Status::Failed;
@@ -213,13 +252,18 @@ impl<D: Database> Payments<D> {
             // The provider never heard of it: nothing was held, nothing will be.
             _ => {
                 self.provider.void(id, payment.amount.amount()).await?;
-                self.become_(payment, |payment| payment.status = Status::Voided).await
+                self.become_(payment, |payment| payment.status = Status::Voided)
+                    .await
             }
         }
     }
 
     /// Writes a change; if somebody was faster, what they wrote stands.
-    async fn become_(&self, payment: Payment, change: impl FnOnce(&mut Payment)) -> Result<Payment> {
+    async fn become_(
+        &self,
+        payment: Payment,
+        change: impl FnOnce(&mut Payment),
+    ) -> Result<Payment> {
         let id = payment.id.clone();
         match self.write(payment, change).await? {
             Some(payment) => Ok(payment),
@@ -227,7 +271,11 @@ impl<D: Database> Payments<D> {
         }
     }
 
-    async fn write(&self, mut payment: Payment, change: impl FnOnce(&mut Payment)) -> Result<Option<Payment>> {
+    async fn write(
+        &self,
+        mut payment: Payment,
+        change: impl FnOnce(&mut Payment),
+    ) -> Result<Option<Payment>> {
         change(&mut payment);
         let now = self.ports.now();
         let written = self.store.update(&payment, now).await?;

@@ -45,7 +45,12 @@ impl<D: Database> Store<D> {
             payment.created_at,
             payment.updated_at,
         ];
-        self.database.open().await?.execute(sql, params).await.map(drop)
+        self.database
+            .open()
+            .await?
+            .execute(sql, params)
+            .await
+            .map(drop)
     }
 
     /// Writes the payment over the version it was read in; `false` if somebody was faster.

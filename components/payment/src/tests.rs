@@ -8,7 +8,11 @@ use localmart_testkit::{TestDatabase, TestWorld, now};
 fn payments() -> (Payments<TestDatabase>, Id, TestWorld) {
     let world = TestWorld::new();
     let database = TestDatabase::new(&[include_str!("../migrations/0001_payments.sql")]);
-    (Payments::new(database, world.ports()), world.ports().new_id(), world)
+    (
+        Payments::new(database, world.ports()),
+        world.ports().new_id(),
+        world,
+    )
 }
 
 fn usd(amount: u64) -> Money {
@@ -19,7 +23,10 @@ fn usd(amount: u64) -> Money {
 fn holding_and_taking_happen_once() {
     let (payments, order, _) = payments();
     let held = now(payments.authorize(&order, usd(1999), "tok_visa")).unwrap();
-    assert_eq!(now(payments.authorize(&order, usd(1999), "tok_visa")).unwrap(), held);
+    assert_eq!(
+        now(payments.authorize(&order, usd(1999), "tok_visa")).unwrap(),
+        held
+    );
     let taken = now(payments.capture(&held.id)).unwrap();
     assert_eq!((taken.status, taken.captured), (Status::Captured, 1999));
     assert_eq!(now(payments.capture(&held.id)).unwrap(), taken);
@@ -35,57 +42,105 @@ fn a_refused_card_stays_refused() {
     ] {
         let (payments, order, _) = payments();
         for _ in 0..2 {
-            assert_eq!(now(payments.authorize(&order, usd(5), token)), Err(PaymentError::Declined(words.into())));
+            assert_eq!(
+                now(payments.authorize(&order, usd(5), token)),
+                Err(PaymentError::Declined(words.into()))
+            );
         }
         let failed = now(payments.find(&order)).unwrap();
-        assert_eq!(now(payments.capture(&failed.id)), Err(PaymentError::IllegalState(Status::Failed)));
+        assert_eq!(
+            now(payments.capture(&failed.id)),
+            Err(PaymentError::IllegalState(Status::Failed))
+        );
     }
 }
 
 #[test]
 fn a_flaky_provider_is_asked_again() {
     let (payments, order, _) = payments();
-    assert_eq!(now(payments.authorize(&order, usd(5), "tok_flaky")).unwrap().status, Status::Authorized);
+    assert_eq!(
+        now(payments.authorize(&order, usd(5), "tok_flaky"))
+            .unwrap()
+            .status,
+        Status::Authorized
+    );
 }
 
 #[test]
 fn a_silent_provider_is_settled_later_and_only_one_way() {
     let (payments, order, world) = payments();
     let before = world.now();
-    let Err(PaymentError::NoAnswer(pending)) = now(payments.authorize(&order, usd(5), "tok_timeout")) else {
+    let Err(PaymentError::NoAnswer(pending)) =
+        now(payments.authorize(&order, usd(5), "tok_timeout"))
+    else {
         panic!("it answered")
     };
     assert_eq!(world.now().ms() - before.ms(), 2000);
-    assert_eq!(now(payments.settle(&pending.id)).unwrap().status, Status::Authorized);
-    assert_eq!(now(payments.settle(&pending.id)).unwrap().status, Status::Authorized);
+    assert_eq!(
+        now(payments.settle(&pending.id)).unwrap().status,
+        Status::Authorized
+    );
+    assert_eq!(
+        now(payments.settle(&pending.id)).unwrap().status,
+        Status::Authorized
+    );
     assert_eq!(now(payments.capture(&pending.id)).unwrap().captured, 5);
 }
 
 #[test]
 fn a_pending_payment_that_is_reversed_takes_nothing_afterwards() {
     let (payments, order, _) = payments();
-    let Err(PaymentError::NoAnswer(pending)) = now(payments.authorize(&order, usd(5), "tok_timeout")) else {
+    let Err(PaymentError::NoAnswer(pending)) =
+        now(payments.authorize(&order, usd(5), "tok_timeout"))
+    else {
         panic!("it answered")
     };
-    assert_eq!(now(payments.reverse(&pending.id)).unwrap().status, Status::Voided);
-    assert_eq!(now(payments.settle(&pending.id)).unwrap().status, Status::Voided);
-    assert_eq!(now(payments.capture(&pending.id)), Err(PaymentError::IllegalState(Status::Voided)));
+    assert_eq!(
+        now(payments.reverse(&pending.id)).unwrap().status,
+        Status::Voided
+    );
+    assert_eq!(
+        now(payments.settle(&pending.id)).unwrap().status,
+        Status::Voided
+    );
+    assert_eq!(
+        now(payments.capture(&pending.id)),
+        Err(PaymentError::IllegalState(Status::Voided))
+    );
 }
 
 #[test]
 fn what_was_taken_is_given_back_at_most_once() {
     let (payments, order, _) = payments();
     let held = now(payments.authorize(&order, usd(100), "tok_visa")).unwrap();
-    assert_eq!(now(payments.refund(&held.id, usd(1))), Err(PaymentError::IllegalState(Status::Authorized)));
+    assert_eq!(
+        now(payments.refund(&held.id, usd(1))),
+        Err(PaymentError::IllegalState(Status::Authorized))
+    );
     now(payments.capture(&held.id)).unwrap();
-    assert_eq!(now(payments.refund(&held.id, usd(60))).unwrap().status, Status::PartiallyRefunded);
-    assert_eq!(now(payments.refund(&held.id, usd(41))), Err(PaymentError::Exceeds(usd(40))));
-    assert_eq!(now(payments.refund(&held.id, usd(0))), Err(PaymentError::Exceeds(usd(40))));
+    assert_eq!(
+        now(payments.refund(&held.id, usd(60))).unwrap().status,
+        Status::PartiallyRefunded
+    );
+    assert_eq!(
+        now(payments.refund(&held.id, usd(41))),
+        Err(PaymentError::Exceeds(usd(40)))
+    );
+    assert_eq!(
+        now(payments.refund(&held.id, usd(0))),
+        Err(PaymentError::Exceeds(usd(40)))
+    );
     let eur = Money::new(1, Currency::parse("EUR").unwrap()).unwrap();
-    assert_eq!(now(payments.refund(&held.id, eur)), Err(PaymentError::CurrencyMismatch));
+    assert_eq!(
+        now(payments.refund(&held.id, eur)),
+        Err(PaymentError::CurrencyMismatch)
+    );
     for _ in 0..2 {
         let reversed = now(payments.reverse(&held.id)).unwrap();
-        assert_eq!((reversed.status, reversed.refunded), (Status::Refunded, 100));
+        assert_eq!(
+            (reversed.status, reversed.refunded),
+            (Status::Refunded, 100)
+        );
     }
 }
 
@@ -93,7 +148,16 @@ fn what_was_taken_is_given_back_at_most_once() {
 fn a_hold_that_is_voided_cannot_be_taken() {
     let (payments, order, _) = payments();
     let held = now(payments.authorize(&order, usd(5), "tok_visa")).unwrap();
-    assert_eq!(now(payments.reverse(&held.id)).unwrap().status, Status::Voided);
-    assert_eq!(now(payments.capture(&held.id)), Err(PaymentError::IllegalState(Status::Voided)));
-    assert_eq!(now(payments.authorize(&order, usd(5), "tok_visa")), Err(PaymentError::IllegalState(Status::Voided)));
+    assert_eq!(
+        now(payments.reverse(&held.id)).unwrap().status,
+        Status::Voided
+    );
+    assert_eq!(
+        now(payments.capture(&held.id)),
+        Err(PaymentError::IllegalState(Status::Voided))
+    );
+    assert_eq!(
+        now(payments.authorize(&order, usd(5), "tok_visa")),
+        Err(PaymentError::IllegalState(Status::Voided))
+    );
 }

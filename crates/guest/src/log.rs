@@ -17,7 +17,9 @@ pub enum Level {
 
 /// Writes a line. `fields` must not repeat `ts`, `level`, `message` or `trace_id`.
 pub fn write(level: Level, trace_parent: &str, message: &str, fields: &[(&str, &str)]) {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let now = Timestamp::from_ms(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
     let level = match level {
         Level::Info => "INFO",

@@ -70,12 +70,16 @@ impl TokenKey {
         let claims = json(payload)?;
         let expires = claims.get("exp")?.as_i64()?;
         let in_time = expires.saturating_add(LEEWAY_S).saturating_mul(1000) > now.ms();
-        let ours = claims.get("aud")?.as_str()? == AUDIENCE && claims.get("iss")?.as_str()? == AUDIENCE;
+        let ours =
+            claims.get("aud")?.as_str()? == AUDIENCE && claims.get("iss")?.as_str()? == AUDIENCE;
         if !(in_time && ours) {
             return None;
         }
         let roles = claims.get("roles")?.as_array()?;
-        let role = roles.iter().filter_map(|role| Role::parse(role.as_str()?)).max();
+        let role = roles
+            .iter()
+            .filter_map(|role| Role::parse(role.as_str()?))
+            .max();
         Some(Claims {
             subject: claims.get("sub")?.as_str()?.to_owned(),
             role: role.unwrap_or(Role::Customer),
@@ -120,7 +124,11 @@ mod tests {
 
     fn signed(header: &str, claims: &str) -> (TokenKey, String) {
         let key = SigningKey::from_bytes(&[3; 32]);
-        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let text = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims)
+        );
         let signature = URL_SAFE_NO_PAD.encode(key.sign(text.as_bytes()).to_bytes());
         (TokenKey(key.verifying_key()), format!("{text}.{signature}"))
     }
@@ -138,19 +146,35 @@ mod tests {
         assert_eq!(check(HEADER, good, 99).unwrap().role, Role::Staff);
         assert_eq!(check(HEADER, good, 106), None);
         assert_eq!(check(r#"{"alg":"none"}"#, good, 99), None);
-        assert_eq!(check(HEADER, &good.replace("\"aud\":\"localmart\"", "\"aud\":\"x\""), 99), None);
-        assert_eq!(check(HEADER, &good.replace("\"exp\":100", "\"exp\":\"100\""), 99), None);
+        assert_eq!(
+            check(
+                HEADER,
+                &good.replace("\"aud\":\"localmart\"", "\"aud\":\"x\""),
+                99
+            ),
+            None
+        );
+        assert_eq!(
+            check(HEADER, &good.replace("\"exp\":100", "\"exp\":\"100\""), 99),
+            None
+        );
     }
 
     #[test]
     fn a_changed_token_does_not_pass() {
-        let claims = r#"{"iss":"localmart","aud":"localmart","sub":"u","roles":["customer"],"exp":100}"#;
+        let claims =
+            r#"{"iss":"localmart","aud":"localmart","sub":"u","roles":["customer"],"exp":100}"#;
         let (key, token) = signed(HEADER, claims);
         let parts: Vec<&str> = token.split('.').collect();
         let forged = URL_SAFE_NO_PAD.encode(claims.replace("customer", "admin"));
         let now = Timestamp::from_ms(0);
         assert!(key.verify(&token, now).is_some());
-        for bad in [format!("{}.{forged}.{}", parts[0], parts[2]), String::new(), "..".into(), "a.b.c".into()] {
+        for bad in [
+            format!("{}.{forged}.{}", parts[0], parts[2]),
+            String::new(),
+            "..".into(),
+            "a.b.c".into(),
+        ] {
             assert_eq!(key.verify(&bad, now), None, "{bad}");
         }
     }

@@ -60,7 +60,14 @@ mod tests {
         assert_eq!(Id::parse(id.as_str()), Some(id.clone()));
         assert_eq!(id.as_str().as_bytes()[14], b'7');
         let simple = id.as_str().replace('-', "");
-        for bad in ["", "1", "' OR 1=1 --", &id.as_str().to_uppercase(), &simple, "{}"] {
+        for bad in [
+            "",
+            "1",
+            "' OR 1=1 --",
+            &id.as_str().to_uppercase(),
+            &simple,
+            "{}",
+        ] {
             assert_eq!(Id::parse(bad), None, "{bad}");
         }
     }

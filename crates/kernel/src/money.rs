@@ -198,11 +198,23 @@ mod tests {
 
     #[test]
     fn currencies_are_known_with_their_digits() {
-        for (code, digits) in [("USD", 2), ("EUR", 2), ("JPY", 0), ("KRW", 0), ("BHD", 3), ("KWD", 3), ("ZWG", 2)] {
+        for (code, digits) in [
+            ("USD", 2),
+            ("EUR", 2),
+            ("JPY", 0),
+            ("KRW", 0),
+            ("BHD", 3),
+            ("KWD", 3),
+            ("ZWG", 2),
+        ] {
             assert_eq!(Currency::parse(code).unwrap().digits(), digits, "{code}");
         }
         for code in ["", "US", "usd", "XXX", "USDX", "SDU", "ÄÖ"] {
-            assert_eq!(Currency::parse(code), Err(MoneyError::UnknownCurrency), "{code}");
+            assert_eq!(
+                Currency::parse(code),
+                Err(MoneyError::UnknownCurrency),
+                "{code}"
+            );
         }
     }
 
@@ -213,9 +225,18 @@ mod tests {
         assert_eq!(most.plus(money(1, "USD")), Err(MoneyError::Overflow));
         assert_eq!(most.times(2), Err(MoneyError::Overflow));
         assert_eq!(money(333, "USD").times(3), Ok(money(999, "USD")));
-        assert_eq!(money(1, "USD").minus(money(2, "USD")), Err(MoneyError::Negative));
-        assert_eq!(money(1, "USD").plus(money(1, "EUR")), Err(MoneyError::CurrencyMismatch));
-        assert_eq!(Money::new(MAX_AMOUNT + 1, Currency::USD), Err(MoneyError::Overflow));
+        assert_eq!(
+            money(1, "USD").minus(money(2, "USD")),
+            Err(MoneyError::Negative)
+        );
+        assert_eq!(
+            money(1, "USD").plus(money(1, "EUR")),
+            Err(MoneyError::CurrencyMismatch)
+        );
+        assert_eq!(
+            Money::new(MAX_AMOUNT + 1, Currency::USD),
+            Err(MoneyError::Overflow)
+        );
     }
 
     #[test]

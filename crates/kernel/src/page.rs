@@ -80,7 +80,18 @@ mod tests {
     fn limits_are_one_to_a_hundred() {
         assert_eq!(Limit::parse("1").map(Limit::get), Some(1));
         assert_eq!(Limit::parse("100").map(Limit::get), Some(100));
-        for bad in ["0", "101", "-1", "1.5", "1e1", "", "+5", " 5", "1000000000", "99999999999999999999"] {
+        for bad in [
+            "0",
+            "101",
+            "-1",
+            "1.5",
+            "1e1",
+            "",
+            "+5",
+            " 5",
+            "1000000000",
+            "99999999999999999999",
+        ] {
             assert_eq!(Limit::parse(bad), None, "{bad}");
         }
     }

@@ -67,15 +67,32 @@ mod tests {
             Timestamp::from_ms(1_795_197_600_000).to_string(),
             "2026-11-20T18:00:00.000Z"
         );
-        assert_eq!(Timestamp::from_ms(7).to_string(), "1970-01-01T00:00:00.007Z");
+        assert_eq!(
+            Timestamp::from_ms(7).to_string(),
+            "1970-01-01T00:00:00.007Z"
+        );
     }
 
     #[test]
     fn durations_have_a_unit() {
-        for (text, ms) in [("15m", 900_000), ("30d", 2_592_000_000), ("60s", 60_000), ("5ms", 5)] {
+        for (text, ms) in [
+            ("15m", 900_000),
+            ("30d", 2_592_000_000),
+            ("60s", 60_000),
+            ("5ms", 5),
+        ] {
             assert_eq!(parse_duration_ms(text), Some(ms), "{text}");
         }
-        for text in ["", "15", "m", "-1s", "1.5s", "9999999999999999999d", "1w", "ü"] {
+        for text in [
+            "",
+            "15",
+            "m",
+            "-1s",
+            "1.5s",
+            "9999999999999999999d",
+            "1w",
+            "ü",
+        ] {
             assert_eq!(parse_duration_ms(text), None, "{text}");
         }
     }

@@ -23,7 +23,10 @@ use std::task::{Context, Poll, Waker};
 pub fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     for _ in 0..1_000_000 {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        if let Poll::Ready(value) = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
             return value;
         }
     }

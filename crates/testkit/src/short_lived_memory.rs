@@ -13,7 +13,10 @@ pub struct MemoryStore(Rc<RefCell<BTreeMap<String, Vec<u8>>>>);
 impl ShortLived for MemoryStore {
     async fn get(&self, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
         let values = self.0.borrow();
-        Ok(values.get(key).and_then(|sealed| unseal(sealed, now)).map(<[u8]>::to_vec))
+        Ok(values
+            .get(key)
+            .and_then(|sealed| unseal(sealed, now))
+            .map(<[u8]>::to_vec))
     }
 
     async fn swap(
@@ -27,7 +30,9 @@ impl ShortLived for MemoryStore {
         let known = self.get(key, now).await?;
         let same = known.as_deref() == expected;
         if same {
-            self.0.borrow_mut().insert(key.to_owned(), seal(value, expires_at));
+            self.0
+                .borrow_mut()
+                .insert(key.to_owned(), seal(value, expires_at));
         }
         Ok(same)
     }

@@ -22,7 +22,10 @@ impl TestDatabase {
     pub fn plan(&self, sql: &str, params: &[Value]) -> Vec<String> {
         let sql = format!("EXPLAIN QUERY PLAN {}", numbered_for_sqlite(sql));
         let mut statement = self.0.prepare(&sql).unwrap();
-        let lines = statement.query_map(rusqlite::params_from_iter(params.iter().map(Bound)), |row| row.get(3));
+        let lines = statement.query_map(
+            rusqlite::params_from_iter(params.iter().map(Bound)),
+            |row| row.get(3),
+        );
         lines.unwrap().map(Result::unwrap).collect()
     }
 }
@@ -37,16 +40,32 @@ impl Database for TestDatabase {
 
 impl Connection for TestDatabase {
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
-        let mut statement = self.0.prepare_cached(&numbered_for_sqlite(sql)).map_err(failed)?;
+        let mut statement = self
+            .0
+            .prepare_cached(&numbered_for_sqlite(sql))
+            .map_err(failed)?;
         let width = statement.column_count();
-        let read = |row: &rusqlite::Row<'_>| (0..width).map(|column| row.get_ref(column).map(value)).collect();
-        let rows = statement.query_map(rusqlite::params_from_iter(params.iter().map(Bound)), read).map_err(failed)?;
-        rows.map(|row| row.map(Row)).collect::<Result<_, _>>().map_err(failed)
+        let read = |row: &rusqlite::Row<'_>| {
+            (0..width)
+                .map(|column| row.get_ref(column).map(value))
+                .collect()
+        };
+        let rows = statement
+            .query_map(rusqlite::params_from_iter(params.iter().map(Bound)), read)
+            .map_err(failed)?;
+        rows.map(|row| row.map(Row))
+            .collect::<Result<_, _>>()
+            .map_err(failed)
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
-        let mut statement = self.0.prepare_cached(&numbered_for_sqlite(sql)).map_err(failed)?;
-        let changed = statement.execute(rusqlite::params_from_iter(params.iter().map(Bound))).map_err(failed)?;
+        let mut statement = self
+            .0
+            .prepare_cached(&numbered_for_sqlite(sql))
+            .map_err(failed)?;
+        let changed = statement
+            .execute(rusqlite::params_from_iter(params.iter().map(Bound)))
+            .map_err(failed)?;
         Ok(changed as u64)
     }
 

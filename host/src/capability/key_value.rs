@@ -50,7 +50,12 @@ impl KeyValue {
     }
 
     async fn get(&self, label: &str, key: &str) -> Sql<Option<Vec<u8>>> {
-        let (rows, _) = self.run("SELECT value FROM entries WHERE store = ?1 AND key = ?2", &place(label, key)).await?;
+        let (rows, _) = self
+            .run(
+                "SELECT value FROM entries WHERE store = ?1 AND key = ?2",
+                &place(label, key),
+            )
+            .await?;
         Ok(first_blob(rows))
     }
 
@@ -59,11 +64,18 @@ impl KeyValue {
         let [store, key] = place(label, key);
         let sql = "INSERT INTO entries (store, key, value) VALUES (?1, ?2, ?3) \
                    ON CONFLICT (store, key) DO UPDATE SET value = excluded.value";
-        self.run(sql, &[store, key, Value::Blob(value)]).await.map(drop)
+        self.run(sql, &[store, key, Value::Blob(value)])
+            .await
+            .map(drop)
     }
 
     async fn delete(&self, label: &str, key: &str) -> Sql<()> {
-        self.run("DELETE FROM entries WHERE store = ?1 AND key = ?2", &place(label, key)).await.map(drop)
+        self.run(
+            "DELETE FROM entries WHERE store = ?1 AND key = ?2",
+            &place(label, key),
+        )
+        .await
+        .map(drop)
     }
 
     async fn keys_after(&self, label: &str, after: &str) -> Sql<Vec<String>> {
@@ -79,7 +91,13 @@ impl KeyValue {
     }
 
     /// One statement decides, so no two swaps can both win.
-    async fn swap(&self, label: &str, key: &str, seen: Option<Vec<u8>>, value: Vec<u8>) -> Sql<bool> {
+    async fn swap(
+        &self,
+        label: &str,
+        key: &str,
+        seen: Option<Vec<u8>>,
+        value: Vec<u8>,
+    ) -> Sql<bool> {
         check(key, &value)?;
         let [store, key] = place(label, key);
         let (_, changed) = match seen {
@@ -88,8 +106,10 @@ impl KeyValue {
                 self.run(sql, &[store, key, Value::Blob(value)]).await?
             }
             Some(seen) => {
-                let sql = "UPDATE entries SET value = ?3 WHERE store = ?1 AND key = ?2 AND value = ?4";
-                self.run(sql, &[store, key, Value::Blob(value), Value::Blob(seen)]).await?
+                let sql =
+                    "UPDATE entries SET value = ?3 WHERE store = ?1 AND key = ?2 AND value = ?4";
+                self.run(sql, &[store, key, Value::Blob(value), Value::Blob(seen)])
+                    .await?
             }
         };
         Ok(changed == 1)
@@ -103,22 +123,35 @@ impl KeyValue {
         let current = first_blob(run(&mut connection, found, &[store.clone(), key.clone()]).await?);
         let number = match current {
             None => 0,
-            Some(bytes) => String::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok()).ok_or("the value is no number")?,
+            Some(bytes) => String::from_utf8(bytes)
+                .ok()
+                .and_then(|text| text.parse::<i64>().ok())
+                .ok_or("the value is no number")?,
         };
-        let sum = number.checked_add(delta).ok_or("the number would be too large")?;
+        let sum = number
+            .checked_add(delta)
+            .ok_or("the number would be too large")?;
         let sql = "INSERT INTO entries (store, key, value) VALUES (?1, ?2, ?3) \
                    ON CONFLICT (store, key) DO UPDATE SET value = excluded.value";
-        run(&mut connection, sql, &[store, key, Value::Blob(sum.to_string().into_bytes())]).await?;
+        run(
+            &mut connection,
+            sql,
+            &[store, key, Value::Blob(sum.to_string().into_bytes())],
+        )
+        .await?;
         run(&mut connection, "COMMIT", &[]).await?;
         Ok(sum)
     }
 }
 
 async fn run(connection: &mut Connection, sql: &str, params: &[Value]) -> Sql<Rows> {
-    connection.run(sql, params).await.map_err(|error| match error {
-        SqlError::Io(reason) => reason,
-        other => format!("{other:?}"),
-    })
+    connection
+        .run(sql, params)
+        .await
+        .map_err(|error| match error {
+            SqlError::Io(reason) => reason,
+            other => format!("{other:?}"),
+        })
 }
 
 fn place(label: &str, key: &str) -> [Value; 2] {
@@ -134,10 +167,16 @@ fn first_blob(rows: Rows) -> Option<Vec<u8>> {
 
 fn check(key: &str, value: &[u8]) -> Sql<()> {
     if key.len() > limits::KEY_BYTES {
-        return Err(format!("the key is longer than {} bytes", limits::KEY_BYTES));
+        return Err(format!(
+            "the key is longer than {} bytes",
+            limits::KEY_BYTES
+        ));
     }
     if value.len() > limits::VALUE_BYTES {
-        return Err(format!("the value is larger than {} bytes", limits::VALUE_BYTES));
+        return Err(format!(
+            "the value is larger than {} bytes",
+            limits::VALUE_BYTES
+        ));
     }
     Ok(())
 }
@@ -148,7 +187,10 @@ impl HostState {
     }
 
     fn label(&self, store: &Resource<OpenStore>) -> wasmtime::Result<(KeyValue, String)> {
-        Ok((self.component.key_value.clone(), self.table.get(store)?.label.clone()))
+        Ok((
+            self.component.key_value.clone(),
+            self.table.get(store)?.label.clone(),
+        ))
     }
 }
 
@@ -165,7 +207,10 @@ impl spin_wit::HostStore for HostState {
     }
 }
 
-fn opened<T: Send>(accessor: &Accessor<T, Capabilities>, store: &Resource<OpenStore>) -> wasmtime::Result<(KeyValue, String)> {
+fn opened<T: Send>(
+    accessor: &Accessor<T, Capabilities>,
+    store: &Resource<OpenStore>,
+) -> wasmtime::Result<(KeyValue, String)> {
     accessor.with(|mut access| access.get().label(store))
 }
 
@@ -180,31 +225,62 @@ impl<T: Send + 'static> spin_wit::HostStoreWithStore<T> for Capabilities {
         })
     }
 
-    async fn get(accessor: &Accessor<T, Self>, store: Resource<OpenStore>, key: String) -> Spin<Option<Vec<u8>>> {
+    async fn get(
+        accessor: &Accessor<T, Self>,
+        store: Resource<OpenStore>,
+        key: String,
+    ) -> Spin<Option<Vec<u8>>> {
         let (stores, label) = opened(accessor, &store)?;
-        Ok(stores.get(&label, &key).await.map_err(spin_wit::Error::Other))
+        Ok(stores
+            .get(&label, &key)
+            .await
+            .map_err(spin_wit::Error::Other))
     }
 
-    async fn set(accessor: &Accessor<T, Self>, store: Resource<OpenStore>, key: String, value: Vec<u8>) -> Spin<()> {
+    async fn set(
+        accessor: &Accessor<T, Self>,
+        store: Resource<OpenStore>,
+        key: String,
+        value: Vec<u8>,
+    ) -> Spin<()> {
         let (stores, label) = opened(accessor, &store)?;
-        Ok(stores.set(&label, &key, value).await.map_err(spin_wit::Error::Other))
+        Ok(stores
+            .set(&label, &key, value)
+            .await
+            .map_err(spin_wit::Error::Other))
     }
 
-    async fn delete(accessor: &Accessor<T, Self>, store: Resource<OpenStore>, key: String) -> Spin<()> {
+    async fn delete(
+        accessor: &Accessor<T, Self>,
+        store: Resource<OpenStore>,
+        key: String,
+    ) -> Spin<()> {
         let (stores, label) = opened(accessor, &store)?;
-        Ok(stores.delete(&label, &key).await.map_err(spin_wit::Error::Other))
+        Ok(stores
+            .delete(&label, &key)
+            .await
+            .map_err(spin_wit::Error::Other))
     }
 
-    async fn exists(accessor: &Accessor<T, Self>, store: Resource<OpenStore>, key: String) -> Spin<bool> {
+    async fn exists(
+        accessor: &Accessor<T, Self>,
+        store: Resource<OpenStore>,
+        key: String,
+    ) -> Spin<bool> {
         let (stores, label) = opened(accessor, &store)?;
         let value = stores.get(&label, &key).await;
-        Ok(value.map(|value| value.is_some()).map_err(spin_wit::Error::Other))
+        Ok(value
+            .map(|value| value.is_some())
+            .map_err(spin_wit::Error::Other))
     }
 
     async fn get_keys(
         accessor: &Accessor<T, Self>,
         store: Resource<OpenStore>,
-    ) -> wasmtime::Result<(StreamReader<String>, FutureReader<Result<(), spin_wit::Error>>)> {
+    ) -> wasmtime::Result<(
+        StreamReader<String>,
+        FutureReader<Result<(), spin_wit::Error>>,
+    )> {
         let (stores, label) = opened(accessor, &store)?;
         let (mut keys, mut outcome) = (Vec::<String>::new(), Ok(()));
         loop {
@@ -242,28 +318,45 @@ impl wasi_wit::Host for HostState {
 impl wasi_wit::HostBucket for HostState {
     async fn get(&mut self, bucket: Resource<OpenStore>, key: String) -> Wasi<Option<Vec<u8>>> {
         let (stores, label) = self.label(&bucket)?;
-        Ok(stores.get(&label, &key).await.map_err(wasi_wit::Error::Other))
+        Ok(stores
+            .get(&label, &key)
+            .await
+            .map_err(wasi_wit::Error::Other))
     }
 
     async fn set(&mut self, bucket: Resource<OpenStore>, key: String, value: Vec<u8>) -> Wasi<()> {
         let (stores, label) = self.label(&bucket)?;
-        Ok(stores.set(&label, &key, value).await.map_err(wasi_wit::Error::Other))
+        Ok(stores
+            .set(&label, &key, value)
+            .await
+            .map_err(wasi_wit::Error::Other))
     }
 
     async fn delete(&mut self, bucket: Resource<OpenStore>, key: String) -> Wasi<()> {
         let (stores, label) = self.label(&bucket)?;
-        Ok(stores.delete(&label, &key).await.map_err(wasi_wit::Error::Other))
+        Ok(stores
+            .delete(&label, &key)
+            .await
+            .map_err(wasi_wit::Error::Other))
     }
 
     async fn exists(&mut self, bucket: Resource<OpenStore>, key: String) -> Wasi<bool> {
         let (stores, label) = self.label(&bucket)?;
         let value = stores.get(&label, &key).await;
-        Ok(value.map(|value| value.is_some()).map_err(wasi_wit::Error::Other))
+        Ok(value
+            .map(|value| value.is_some())
+            .map_err(wasi_wit::Error::Other))
     }
 
-    async fn list_keys(&mut self, bucket: Resource<OpenStore>, cursor: Option<String>) -> Wasi<wasi_wit::KeyResponse> {
+    async fn list_keys(
+        &mut self,
+        bucket: Resource<OpenStore>,
+        cursor: Option<String>,
+    ) -> Wasi<wasi_wit::KeyResponse> {
         let (stores, label) = self.label(&bucket)?;
-        let page = stores.keys_after(&label, cursor.as_deref().unwrap_or_default()).await;
+        let page = stores
+            .keys_after(&label, cursor.as_deref().unwrap_or_default())
+            .await;
         Ok(page.map_err(wasi_wit::Error::Other).map(|keys| {
             let full = keys.len() == limits::KEYS_PER_PAGE;
             let cursor = keys.last().filter(|_| full).cloned();
@@ -278,12 +371,24 @@ impl wasi_wit::HostBucket for HostState {
 }
 
 impl atomics::Host for HostState {
-    async fn increment(&mut self, bucket: Resource<OpenStore>, key: String, delta: i64) -> Wasi<i64> {
+    async fn increment(
+        &mut self,
+        bucket: Resource<OpenStore>,
+        key: String,
+        delta: i64,
+    ) -> Wasi<i64> {
         let (stores, label) = self.label(&bucket)?;
-        Ok(stores.increment(&label, &key, delta).await.map_err(wasi_wit::Error::Other))
+        Ok(stores
+            .increment(&label, &key, delta)
+            .await
+            .map_err(wasi_wit::Error::Other))
     }
 
-    async fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> wasmtime::Result<Result<(), atomics::CasError>> {
+    async fn swap(
+        &mut self,
+        cas: Resource<Cas>,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), atomics::CasError>> {
         let stores = self.component.key_value.clone();
         let Cas { label, key, seen } = self.table.delete(cas)?;
         match stores.swap(&label, &key, seen, value).await {
@@ -293,9 +398,13 @@ impl atomics::Host for HostState {
                     let fresh = self.table.push(Cas { label, key, seen })?;
                     Ok(Err(atomics::CasError::CasFailed(fresh)))
                 }
-                Err(reason) => Ok(Err(atomics::CasError::StoreError(wasi_wit::Error::Other(reason)))),
+                Err(reason) => Ok(Err(atomics::CasError::StoreError(wasi_wit::Error::Other(
+                    reason,
+                )))),
             },
-            Err(reason) => Ok(Err(atomics::CasError::StoreError(wasi_wit::Error::Other(reason)))),
+            Err(reason) => Ok(Err(atomics::CasError::StoreError(wasi_wit::Error::Other(
+                reason,
+            )))),
         }
     }
 }
@@ -320,7 +429,11 @@ impl atomics::HostCas for HostState {
 }
 
 impl batch::Host for HostState {
-    async fn get_many(&mut self, bucket: Resource<OpenStore>, keys: Vec<String>) -> Wasi<Vec<(String, Option<Vec<u8>>)>> {
+    async fn get_many(
+        &mut self,
+        bucket: Resource<OpenStore>,
+        keys: Vec<String>,
+    ) -> Wasi<Vec<(String, Option<Vec<u8>>)>> {
         let (stores, label) = self.label(&bucket)?;
         let mut found = Vec::with_capacity(keys.len());
         for key in keys {
@@ -332,7 +445,11 @@ impl batch::Host for HostState {
         Ok(Ok(found))
     }
 
-    async fn set_many(&mut self, bucket: Resource<OpenStore>, pairs: Vec<(String, Vec<u8>)>) -> Wasi<()> {
+    async fn set_many(
+        &mut self,
+        bucket: Resource<OpenStore>,
+        pairs: Vec<(String, Vec<u8>)>,
+    ) -> Wasi<()> {
         let (stores, label) = self.label(&bucket)?;
         for (key, value) in pairs {
             if let Err(reason) = stores.set(&label, &key, value).await {

@@ -17,7 +17,10 @@ pub struct Outgoing {
     pub trace: Option<HeaderValue>,
 }
 
-type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+type Sent = (
+    http::Response<WasiBody>,
+    Box<dyn Future<Output = Result<(), Error>> + Send>,
+);
 
 impl WasiHttpHooks for Outgoing {
     fn send_request(
@@ -30,14 +33,23 @@ impl WasiHttpHooks for Outgoing {
         let uri = request.uri();
         let scheme = uri.scheme_str().unwrap_or("https").to_owned();
         let host = uri.host().unwrap_or_default().to_owned();
-        let port = uri.port_u16().unwrap_or(if scheme == "http" { 80 } else { 443 });
-        if !self.allowed.iter().any(|allowed| allowed.allows(&scheme, &host, port)) {
+        let port = uri
+            .port_u16()
+            .unwrap_or(if scheme == "http" { 80 } else { 443 });
+        if !self
+            .allowed
+            .iter()
+            .any(|allowed| allowed.allows(&scheme, &host, port))
+        {
             let component = self.component.clone();
             tracing::warn!(%component, "an outgoing request to {scheme}://{host}:{port} is not allowed; add it to allowed_outbound_hosts");
             return Box::new(async { Err(Error::HttpRequestDenied) });
         }
         if let Some(trace) = &self.trace {
-            request.headers_mut().entry("traceparent").or_insert_with(|| trace.clone());
+            request
+                .headers_mut()
+                .entry("traceparent")
+                .or_insert_with(|| trace.clone());
         }
         let options = options.unwrap_or_default();
         let options = RequestOptions {

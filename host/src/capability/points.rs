@@ -35,14 +35,21 @@ pub type Points = BTreeMap<String, Action>;
 
 /// Reads `name=kill`, `name=delay:200ms` or `name=delay-first:200ms`.
 pub fn parse(text: &str) -> Result<(String, Action), String> {
-    let usage = || format!("`{text}` is not name=kill, name=delay:MILLISECONDS or name=delay-first:MILLISECONDS");
+    let usage = || {
+        format!(
+            "`{text}` is not name=kill, name=delay:MILLISECONDS or name=delay-first:MILLISECONDS"
+        )
+    };
     let (name, action) = text.split_once('=').ok_or_else(usage)?;
     let action = match action.split_once(':') {
         None if action == "kill" => Action::Kill,
-        Some(("delay", ms)) => Action::Delay(Duration::from_millis(ms.parse().map_err(|_| usage())?)),
-        Some(("delay-first", ms)) => {
-            Action::DelayFirst(Duration::from_millis(ms.parse().map_err(|_| usage())?), AtomicBool::new(false))
+        Some(("delay", ms)) => {
+            Action::Delay(Duration::from_millis(ms.parse().map_err(|_| usage())?))
         }
+        Some(("delay-first", ms)) => Action::DelayFirst(
+            Duration::from_millis(ms.parse().map_err(|_| usage())?),
+            AtomicBool::new(false),
+        ),
         _ => return Err(usage()),
     };
     Ok((name.to_owned(), action))

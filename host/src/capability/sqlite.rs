@@ -69,12 +69,20 @@ impl Database {
 
     /// Opens a connection, or takes an idle one of this core.
     pub fn open(self: &Arc<Self>) -> Result<Connection, rusqlite::Error> {
-        let idle = self.idle.lock().ok().and_then(|mut idle| idle.get_mut(&std::thread::current().id())?.pop());
+        let idle = self
+            .idle
+            .lock()
+            .ok()
+            .and_then(|mut idle| idle.get_mut(&std::thread::current().id())?.pop());
         let raw = match idle {
             Some(raw) => raw,
             None => self.connect()?,
         };
-        Ok(Connection { raw: Some(raw), database: self.clone(), turn: None })
+        Ok(Connection {
+            raw: Some(raw),
+            database: self.clone(),
+            turn: None,
+        })
     }
 
     fn connect(&self) -> Result<Raw, rusqlite::Error> {
@@ -92,15 +100,26 @@ impl Database {
         connection.set_prepared_statement_cache_capacity(limits::SQLITE_STATEMENTS);
         let deadline = Arc::new(Mutex::new(Instant::now()));
         let watched = deadline.clone();
-        let late = move || watched.lock().is_ok_and(|deadline| Instant::now() > *deadline);
+        let late = move || {
+            watched
+                .lock()
+                .is_ok_and(|deadline| Instant::now() > *deadline)
+        };
         connection.progress_handler(20_000, Some(late))?;
-        Ok(Raw { connection, deadline })
+        Ok(Raw {
+            connection,
+            deadline,
+        })
     }
 }
 
 impl Connection {
     /// Runs one statement, waiting for the right to write if it needs that.
-    pub(crate) async fn run(&mut self, sql: &str, params: &[wit::Value]) -> Result<Rows, wit::Error> {
+    pub(crate) async fn run(
+        &mut self,
+        sql: &str,
+        params: &[wit::Value],
+    ) -> Result<Rows, wit::Error> {
         if self.needs_turn(sql)? {
             let turn = self.database.writer.clone().lock_owned();
             let turn = tokio::time::timeout(limits::SQLITE_WRITE_WAIT, turn).await;
@@ -119,7 +138,13 @@ impl Connection {
         if self.raw()?.connection.is_autocommit() {
             self.turn = None;
         }
-        result.map_err(|error| if is_busy(&error) { busy() } else { wit::Error::Io(error.to_string()) })
+        result.map_err(|error| {
+            if is_busy(&error) {
+                busy()
+            } else {
+                wit::Error::Io(error.to_string())
+            }
+        })
     }
 
     fn raw(&self) -> Result<&Raw, wit::Error> {
@@ -145,7 +170,11 @@ impl Connection {
             bind(&mut statement, at + 1, param)?;
         }
         let width = statement.column_count();
-        let columns = statement.column_names().into_iter().map(str::to_owned).collect();
+        let columns = statement
+            .column_names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         let mut found = Vec::new();
         let mut bytes = 0;
         let mut rows = statement.raw_query();
@@ -158,11 +187,17 @@ impl Connection {
             }
             if bytes > limits::SQLITE_RESULT_BYTES {
                 let too_big = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_TOOBIG);
-                return Err(rusqlite::Error::SqliteFailure(too_big, Some("the result is larger than 64 MiB".to_owned())));
+                return Err(rusqlite::Error::SqliteFailure(
+                    too_big,
+                    Some("the result is larger than 64 MiB".to_owned()),
+                ));
             }
             found.push(values);
         }
-        Ok(Rows { columns, rows: found })
+        Ok(Rows {
+            columns,
+            rows: found,
+        })
     }
 
     pub(crate) fn changes(&self) -> u64 {
@@ -170,14 +205,17 @@ impl Connection {
     }
 
     fn last_insert_rowid(&self) -> i64 {
-        self.raw.as_ref().map_or(0, |raw| raw.connection.last_insert_rowid())
+        self.raw
+            .as_ref()
+            .map_or(0, |raw| raw.connection.last_insert_rowid())
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         let Some(raw) = self.raw.take() else { return };
-        let clean = raw.connection.is_autocommit() || raw.connection.execute_batch("ROLLBACK").is_ok();
+        let clean =
+            raw.connection.is_autocommit() || raw.connection.execute_batch("ROLLBACK").is_ok();
         if clean && let Ok(mut idle) = self.database.idle.lock() {
             let mine = idle.entry(std::thread::current().id()).or_default();
             if mine.len() < limits::SQLITE_IDLE_CONNECTIONS {
@@ -187,7 +225,11 @@ impl Drop for Connection {
     }
 }
 
-fn bind(statement: &mut rusqlite::Statement<'_>, at: usize, value: &wit::Value) -> Result<(), rusqlite::Error> {
+fn bind(
+    statement: &mut rusqlite::Statement<'_>,
+    at: usize,
+    value: &wit::Value,
+) -> Result<(), rusqlite::Error> {
     match value {
         wit::Value::Integer(number) => statement.raw_bind_parameter(at, number),
         wit::Value::Real(number) => statement.raw_bind_parameter(at, number),
@@ -225,10 +267,17 @@ fn busy() -> wit::Error {
     wit::Error::Io("the database is locked: no turn to write within 5 s".to_owned())
 }
 
-type Outcome = (Vec<String>, StreamReader<wit::RowResult>, FutureReader<Result<(), wit::Error>>);
+type Outcome = (
+    Vec<String>,
+    StreamReader<wit::RowResult>,
+    FutureReader<Result<(), wit::Error>>,
+);
 
 impl HostState {
-    fn open_database(&mut self, label: &str) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
+    fn open_database(
+        &mut self,
+        label: &str,
+    ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
         if !self.component.spec.sqlite_databases.contains_key(label) {
             return Ok(Err(wit::Error::AccessDenied));
         }
@@ -245,7 +294,10 @@ impl HostState {
 impl wit::Host for HostState {}
 
 impl wit::HostConnection for HostState {
-    async fn open(&mut self, database: String) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
+    async fn open(
+        &mut self,
+        database: String,
+    ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
         self.open_database(&database)
     }
 
@@ -255,14 +307,24 @@ impl wit::HostConnection for HostState {
         statement: String,
         parameters: Vec<wit::Value>,
     ) -> wasmtime::Result<Result<wit::QueryResult, wit::Error>> {
-        let rows = self.table.get_mut(&connection)?.run(&statement, &parameters).await;
+        let rows = self
+            .table
+            .get_mut(&connection)?
+            .run(&statement, &parameters)
+            .await;
         Ok(rows.map(|Rows { columns, rows }| wit::QueryResult {
             columns,
-            rows: rows.into_iter().map(|values| wit::RowResult { values }).collect(),
+            rows: rows
+                .into_iter()
+                .map(|values| wit::RowResult { values })
+                .collect(),
         }))
     }
 
-    async fn last_insert_rowid(&mut self, connection: Resource<Connection>) -> wasmtime::Result<i64> {
+    async fn last_insert_rowid(
+        &mut self,
+        connection: Resource<Connection>,
+    ) -> wasmtime::Result<i64> {
         Ok(self.table.get(&connection)?.last_insert_rowid())
     }
 
@@ -293,7 +355,11 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
         // The connection leaves the table while it waits, so that its siblings in the instance can go on.
         let mut held = accessor.with(|mut access| {
             let held = access.get().table.get_mut(&connection)?;
-            let gone = Connection { raw: None, database: held.database.clone(), turn: None };
+            let gone = Connection {
+                raw: None,
+                database: held.database.clone(),
+                turn: None,
+            };
             wasmtime::error::Ok(std::mem::replace(held, gone))
         })?;
         let outcome = held.run(&statement, &parameters).await;
@@ -303,18 +369,27 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
                 Ok(rows) => rows,
                 Err(error) => return Ok(Err(error)),
             };
-            let rows: Vec<wit::RowResult> = rows.into_iter().map(|values| wit::RowResult { values }).collect();
+            let rows: Vec<wit::RowResult> = rows
+                .into_iter()
+                .map(|values| wit::RowResult { values })
+                .collect();
             let stream = StreamReader::new(&mut access, rows)?;
             let end = FutureReader::new(&mut access, async { wasmtime::error::Ok(Ok(())) })?;
             Ok(Ok((columns, stream, end)))
         })
     }
 
-    async fn last_insert_rowid_async(accessor: &Accessor<T, Self>, connection: Resource<Connection>) -> wasmtime::Result<i64> {
+    async fn last_insert_rowid_async(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+    ) -> wasmtime::Result<i64> {
         accessor.with(|mut access| Ok(access.get().table.get(&connection)?.last_insert_rowid()))
     }
 
-    async fn changes_async(accessor: &Accessor<T, Self>, connection: Resource<Connection>) -> wasmtime::Result<u64> {
+    async fn changes_async(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+    ) -> wasmtime::Result<u64> {
         accessor.with(|mut access| Ok(access.get().table.get(&connection)?.changes()))
     }
 }

@@ -24,11 +24,16 @@ pub struct GuestLog {
 impl GuestLog {
     /// The log of a component.
     pub fn new(component: Arc<str>) -> Self {
-        Self { component, line: Arc::default() }
+        Self {
+            component,
+            line: Arc::default(),
+        }
     }
 
     fn write(&self, bytes: &[u8]) {
-        let Ok(mut line) = self.line.lock() else { return };
+        let Ok(mut line) = self.line.lock() else {
+            return;
+        };
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(part);
             if line.ends_with(b"\n") || line.len() > LINE_BYTES {
@@ -67,7 +72,11 @@ impl StdoutStream for GuestLog {
 }
 
 impl AsyncWrite for GuestLog {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         self.write(bytes);
         Poll::Ready(Ok(bytes.len()))
     }

@@ -9,13 +9,18 @@ use wasmtime::component::Accessor;
 impl wit::Host for HostState {}
 
 impl<T: Send + 'static> wit::HostWithStore<T> for Capabilities {
-    async fn get(accessor: &Accessor<T, Self>, name: String) -> wasmtime::Result<Result<String, wit::Error>> {
+    async fn get(
+        accessor: &Accessor<T, Self>,
+        name: String,
+    ) -> wasmtime::Result<Result<String, wit::Error>> {
         accessor.with(|mut access| {
             if !is_name(&name) {
                 return Ok(Err(wit::Error::InvalidName(name)));
             }
             let known = access.get().component.spec.variables.get(&name).cloned();
-            Ok(known.ok_or_else(|| wit::Error::Undefined(format!("no variable `{name}` for this component"))))
+            Ok(known.ok_or_else(|| {
+                wit::Error::Undefined(format!("no variable `{name}` for this component"))
+            }))
         })
     }
 }

@@ -21,7 +21,13 @@ pub struct ManifestError {
 
 impl ManifestError {
     /// An error at a place of a manifest.
-    pub(super) fn at(source: &Source, span: Range<usize>, message: String, label: String, help: String) -> Self {
+    pub(super) fn at(
+        source: &Source,
+        span: Range<usize>,
+        message: String,
+        label: String,
+        help: String,
+    ) -> Self {
         Self {
             message,
             source_code: Some(NamedSource::new(

@@ -34,10 +34,26 @@ impl From<&CallError> for HostProblem {
 impl HostProblem {
     fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::NotFound => (StatusCode::NOT_FOUND, "not_found", "There is nothing at this address."),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Too much is going on right now; try again."),
-            Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout", "The answer took too long."),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side."),
+            Self::NotFound => (
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "There is nothing at this address.",
+            ),
+            Self::Unavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                "Too much is going on right now; try again.",
+            ),
+            Self::Timeout => (
+                StatusCode::GATEWAY_TIMEOUT,
+                "timeout",
+                "The answer took too long.",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "Something went wrong on our side.",
+            ),
         }
     }
 
@@ -55,7 +71,10 @@ impl HostProblem {
             });
             let mut response = Response::new(full(body.to_string()));
             let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+            headers.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/problem+json"),
+            );
             if let Ok(id) = HeaderValue::from_str(trace.id()) {
                 headers.insert("x-request-id", id);
             }
@@ -65,7 +84,9 @@ impl HostProblem {
         };
         *response.status_mut() = status;
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(header::RETRY_AFTER, limits::RETRY_AFTER_SECONDS.into());
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, limits::RETRY_AFTER_SECONDS.into());
         }
         response
     }
@@ -73,7 +94,9 @@ impl HostProblem {
 
 /// A body of bytes.
 pub fn full(bytes: impl Into<Bytes>) -> WasiBody {
-    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// No body.

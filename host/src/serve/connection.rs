@@ -45,7 +45,10 @@ pub async fn serve(core: &Rc<Core>, stream: TcpStream) {
         async move { Ok::<_, Infallible>(answer(&core, request, peer).await) }
     });
     let mut builder = hyper_util::server::conn::auto::Builder::new(OnThisCore);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEADER_READ_TIMEOUT).pipeline_flush(true);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HEADER_READ_TIMEOUT);
     builder.http2().timer(TokioTimer::new());
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
@@ -62,13 +65,20 @@ pub async fn serve(core: &Rc<Core>, stream: TcpStream) {
     }
 }
 
-async fn answer(core: &Rc<Core>, request: Request<Incoming>, peer: SocketAddr) -> Response<WasiBody> {
+async fn answer(
+    core: &Rc<Core>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+) -> Response<WasiBody> {
     let start = Instant::now();
     let _under_way = core.request();
     let trace = Trace::of(request.headers().get("traceparent"));
     let loaded = &core.loaded;
     let path = request.uri().path();
-    let found = loaded.routes.iter().find_map(|route| Some((route, route.spec.pattern.matches(path)?)));
+    let found = loaded
+        .routes
+        .iter()
+        .find_map(|route| Some((route, route.spec.pattern.matches(path)?)));
     let Some((route, matched)) = found else {
         return HostProblem::NotFound.response(loaded.ours, &trace);
     };
@@ -115,25 +125,43 @@ fn added_headers(
     };
     add("spin-client-addr", &peer.to_string());
     if !ours {
-        let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        let host = request
+            .headers()
+            .get("host")
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or("localhost");
         let text = &route.spec.text;
         add("spin-path-info", &matched.rest);
         add("spin-full-url", &format!("http://{host}{}", request.uri()));
         add("spin-matched-route", text);
         add("spin-base-path", "/");
         add("spin-raw-component-route", text);
-        add("spin-component-route", text.trim_end_matches("/...").trim_end_matches("/*"));
+        add(
+            "spin-component-route",
+            text.trim_end_matches("/...").trim_end_matches("/*"),
+        );
         for (name, value) in &matched.named {
-            add(&format!("spin-path-match-{}", name.to_ascii_lowercase()), value);
+            add(
+                &format!("spin-path-match-{}", name.to_ascii_lowercase()),
+                value,
+            );
         }
     }
     headers
 }
 
 /// The request as the guest gets it: absolute, without headers that only the host may set.
-fn to_guest(request: Request<Incoming>, added: Vec<(HeaderName, HeaderValue)>) -> Request<WasiBody> {
+fn to_guest(
+    request: Request<Incoming>,
+    added: Vec<(HeaderName, HeaderValue)>,
+) -> Request<WasiBody> {
     let (mut parts, body) = request.into_parts();
-    let forged: Vec<HeaderName> = parts.headers.keys().filter(|name| name.as_str().starts_with("spin-")).cloned().collect();
+    let forged: Vec<HeaderName> = parts
+        .headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("spin-"))
+        .cloned()
+        .collect();
     for name in forged {
         parts.headers.remove(name);
     }
@@ -141,10 +169,15 @@ fn to_guest(request: Request<Incoming>, added: Vec<(HeaderName, HeaderValue)>) -
         parts.headers.insert(name, value);
     }
     if parts.uri.authority().is_none() {
-        let authority = parts.headers.get("host").and_then(|host| host.to_str().ok()).and_then(|host| host.parse().ok());
+        let authority = parts
+            .headers
+            .get("host")
+            .and_then(|host| host.to_str().ok())
+            .and_then(|host| host.parse().ok());
         let mut uri = std::mem::take(&mut parts.uri).into_parts();
         uri.scheme = Some(http::uri::Scheme::HTTP);
-        uri.authority = Some(authority.unwrap_or_else(|| http::uri::Authority::from_static("localhost")));
+        uri.authority =
+            Some(authority.unwrap_or_else(|| http::uri::Authority::from_static("localhost")));
         parts.uri = http::Uri::from_parts(uri).unwrap_or_default();
     }
     let body = if body.is_end_stream() {
@@ -164,8 +197,13 @@ impl Body for Unread {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
         let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
         if !matches!(frame, Some(Ok(_))) {
             self.body = None;
@@ -184,7 +222,9 @@ impl Body for Unread {
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else {
+            return;
+        };
         let discard = async move {
             let (mut body, mut bytes) = (body, 0);
             while bytes < limits::DISCARD_BYTES

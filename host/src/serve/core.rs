@@ -51,27 +51,56 @@ impl Core {
         let (mut peers, mut inboxes) = (Vec::new(), Vec::new());
         for _ in 0..threads {
             let (inbox, handed) = mpsc::unbounded_channel();
-            peers.push(Peer { connections: AtomicUsize::new(0), inbox });
+            peers.push(Peer {
+                connections: AtomicUsize::new(0),
+                inbox,
+            });
             inboxes.push(handed);
         }
         let peers: Arc<[Peer]> = peers.into();
         let mut handles = Vec::new();
         for (index, handed) in inboxes.into_iter().enumerate() {
             let listener = listener.try_clone().context("sharing the listener")?;
-            let (loaded, peers, stopped, in_flight) = (loaded.clone(), peers.clone(), stopped.clone(), in_flight.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("making a runtime")?;
-            let thread = std::thread::Builder::new().name(format!("core-{index}")).spawn(move || {
-                let pools = loaded.components.iter().map(|(id, component)| (id.clone(), Rc::new(Pool::new(component.clone())))).collect();
-                let core = Rc::new(Self { loaded, pools, stopped, connections: Cell::new(0), peers, index, in_flight });
-                let local = tokio::task::LocalSet::new();
-                local.block_on(&runtime, core.run(listener, handed));
-            });
+            let (loaded, peers, stopped, in_flight) = (
+                loaded.clone(),
+                peers.clone(),
+                stopped.clone(),
+                in_flight.clone(),
+            );
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .context("making a runtime")?;
+            let thread = std::thread::Builder::new()
+                .name(format!("core-{index}"))
+                .spawn(move || {
+                    let pools = loaded
+                        .components
+                        .iter()
+                        .map(|(id, component)| (id.clone(), Rc::new(Pool::new(component.clone()))))
+                        .collect();
+                    let core = Rc::new(Self {
+                        loaded,
+                        pools,
+                        stopped,
+                        connections: Cell::new(0),
+                        peers,
+                        index,
+                        in_flight,
+                    });
+                    let local = tokio::task::LocalSet::new();
+                    local.block_on(&runtime, core.run(listener, handed));
+                });
             handles.push(thread.context("starting a core")?);
         }
         Ok(handles)
     }
 
-    async fn run(self: Rc<Self>, listener: TcpListener, mut handed: mpsc::UnboundedReceiver<std::net::TcpStream>) {
+    async fn run(
+        self: Rc<Self>,
+        listener: TcpListener,
+        mut handed: mpsc::UnboundedReceiver<std::net::TcpStream>,
+    ) {
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -110,7 +139,10 @@ impl Core {
 
     /// Serves a connection here, or hands it to a core that has clearly fewer.
     fn take(self: &Rc<Self>, stream: TcpStream) {
-        let least = self.peers.iter().min_by_key(|peer| peer.connections.load(Ordering::Relaxed));
+        let least = self
+            .peers
+            .iter()
+            .min_by_key(|peer| peer.connections.load(Ordering::Relaxed));
         let here = self.connections.get();
         match least {
             Some(peer) if peer.connections.load(Ordering::Relaxed) + 1 < here + 1 => {

@@ -77,7 +77,9 @@ impl Slot {
 
     /// Whether it may take another call.
     pub fn has_room(&self, calls_at_once: usize, calls_per_life: usize) -> bool {
-        !self.retired.get() && self.in_flight.get() < calls_at_once && self.served.get() < calls_per_life
+        !self.retired.get()
+            && self.in_flight.get() < calls_at_once
+            && self.served.get() < calls_per_life
     }
 
     /// Gives it a call.
@@ -103,7 +105,8 @@ impl Slot {
 
     /// Whether it has had nothing to do for so long that it may go.
     pub fn is_idle(&self, now: Instant) -> bool {
-        self.in_flight.get() == 0 && now.duration_since(self.idle_since.get()) > limits::IDLE_INSTANCE
+        self.in_flight.get() == 0
+            && now.duration_since(self.idle_since.get()) > limits::IDLE_INSTANCE
     }
 
     fn next(&self) -> Option<Call> {
@@ -116,7 +119,8 @@ impl Slot {
     }
 
     fn is_spent(&self) -> bool {
-        self.retired.get() || (self.in_flight.get() == 0 && self.served.get() >= limits::CALLS_PER_LIFE)
+        self.retired.get()
+            || (self.in_flight.get() == 0 && self.served.get() >= limits::CALLS_PER_LIFE)
     }
 }
 
@@ -137,10 +141,14 @@ pub async fn run(component: &Arc<LoadedComponent>, slot: &Slot, freed: impl Fn()
         Ok(proxy) => proxy,
         Err(error) => return End::NotMade(error),
     };
-    component.metrics.cold_starts.observe(start.elapsed().as_secs_f64());
+    component
+        .metrics
+        .cold_starts
+        .observe(start.elapsed().as_secs_f64());
     component.metrics.instances.inc();
     let end = {
-        let calls = store.run_concurrent(async |accessor| drive(accessor, &proxy, slot, &freed).await);
+        let calls =
+            store.run_concurrent(async |accessor| drive(accessor, &proxy, slot, &freed).await);
         let mut calls = pin!(calls);
         poll_fn(|cx| {
             slot.outer.replace(Some(cx.waker().clone()));
@@ -160,7 +168,12 @@ pub async fn run(component: &Arc<LoadedComponent>, slot: &Slot, freed: impl Fn()
 }
 
 /// The loop inside the store: answered calls out, new calls in.
-async fn drive(accessor: &Accessor<HostState>, proxy: &Proxy, slot: &Slot, freed: &impl Fn()) -> wasmtime::Result<()> {
+async fn drive(
+    accessor: &Accessor<HostState>,
+    proxy: &Proxy,
+    slot: &Slot,
+    freed: &impl Fn(),
+) -> wasmtime::Result<()> {
     let function = match proxy {
         Proxy::P3(guest) => *guest.wasi_http_handler().func_handle().func(),
         Proxy::P2(guest) => *guest.wasi_http_incoming_handler().func_handle().func(),
@@ -178,11 +191,14 @@ async fn drive(accessor: &Accessor<HostState>, proxy: &Proxy, slot: &Slot, freed
                 freed();
                 continue;
             }
-            if accessor.poll_ready_for_concurrent_call(function, cx).is_ready()
+            if accessor
+                .poll_ready_for_concurrent_call(function, cx)
+                .is_ready()
                 && let Some(call) = slot.next()
             {
                 match start(accessor, proxy, slot, call) {
-                    Ok(prepared) => calls.push(async move { prepared.run(accessor, std::future::pending()).await }),
+                    Ok(prepared) => calls
+                        .push(async move { prepared.run(accessor, std::future::pending()).await }),
                     Err(error) => return Poll::Ready(Err(error)),
                 }
                 continue;
@@ -198,8 +214,17 @@ async fn drive(accessor: &Accessor<HostState>, proxy: &Proxy, slot: &Slot, freed
 }
 
 /// Hands a call to the guest.
-fn start<'p>(accessor: &Accessor<HostState>, proxy: &'p Proxy, slot: &Slot, call: Call) -> wasmtime::Result<Prepared<'p, HostState>> {
-    let Call { request, trace, answer } = call;
+fn start<'p>(
+    accessor: &Accessor<HostState>,
+    proxy: &'p Proxy,
+    slot: &Slot,
+    call: Call,
+) -> wasmtime::Result<Prepared<'p, HostState>> {
+    let Call {
+        request,
+        trace,
+        answer,
+    } = call;
     let alone = slot.in_flight.get() == 1;
     accessor.with(|mut access| {
         let mut store = access.as_context_mut();

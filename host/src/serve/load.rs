@@ -2,10 +2,10 @@
 
 use crate::aot::AotCache;
 use crate::app::{App, ComponentSpec, RouteSpec};
+use crate::capability;
 use crate::capability::key_value::KeyValue;
 use crate::capability::points::Points;
 use crate::capability::sqlite::{Database, Databases, Synchronous};
-use crate::capability;
 use crate::engine::{self, EngineOptions, Ticker};
 use crate::manifest::schema::FileMount;
 use crate::manifest::{ManifestError, Source};
@@ -83,17 +83,32 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         .with_context(|| format!("making the state folder {}", options.state_dir.display()))?;
     let databases = databases(&app, &options)?;
     let key_value = KeyValue::new(&options.state_dir.join("key-value.db"), options.synchronous);
-    if app.components.values().any(|spec| !spec.key_value_stores.is_empty()) {
-        key_value.prepare().await.map_err(|reason| anyhow::anyhow!("opening the key-value store: {reason}"))?;
+    if app
+        .components
+        .values()
+        .any(|spec| !spec.key_value_stores.is_empty())
+    {
+        key_value
+            .prepare()
+            .await
+            .map_err(|reason| anyhow::anyhow!("opening the key-value store: {reason}"))?;
     }
     let metrics = Metrics::new()?;
     let (ours, name, source) = (app.tool.is_some(), app.name, app.source);
-    let triggered: Vec<ComponentSpec> = app.components.into_values().filter(|spec| spec.triggered).collect();
+    let triggered: Vec<ComponentSpec> = app
+        .components
+        .into_values()
+        .filter(|spec| spec.triggered)
+        .collect();
     let compiled = compile_all(&engine, &AotCache::new(options.aot), &source, &triggered)?;
     let points = Arc::new(options.points.unwrap_or_default());
     let (mut components, mut report) = (BTreeMap::new(), Vec::new());
     for (spec, compiled) in triggered.into_iter().zip(compiled) {
-        report.push(LoadReport { component: spec.id.clone(), cached: compiled.cached, time: compiled.time });
+        report.push(LoadReport {
+            component: spec.id.clone(),
+            cached: compiled.cached,
+            time: compiled.time,
+        });
         let pre = link(&engine, &linker, &compiled.component, &spec, &source)?;
         let id: Arc<str> = spec.id.as_str().into();
         let component = LoadedComponent {
@@ -101,7 +116,11 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
             engine: engine.clone(),
             pre,
             component: compiled.component,
-            databases: databases.iter().filter(|(label, _)| spec.sqlite_databases.contains_key(*label)).map(|(label, database)| (label.clone(), database.clone())).collect(),
+            databases: databases
+                .iter()
+                .filter(|(label, _)| spec.sqlite_databases.contains_key(*label))
+                .map(|(label, database)| (label.clone(), database.clone()))
+                .collect(),
             key_value: key_value.clone(),
             files: files(&spec, &source, &options.state_dir)?,
             points: points.clone(),
@@ -112,8 +131,24 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         };
         components.insert(id.to_string(), Arc::new(component));
     }
-    let routes = app.routes.into_iter().map(|spec| LoadedRoute { metrics: metrics.route(&spec.component, &spec.text), spec }).collect();
-    Ok(Loaded { name, ours, components, routes, metrics, ready: AtomicBool::new(true), report, _ticker: ticker })
+    let routes = app
+        .routes
+        .into_iter()
+        .map(|spec| LoadedRoute {
+            metrics: metrics.route(&spec.component, &spec.text),
+            spec,
+        })
+        .collect();
+    Ok(Loaded {
+        name,
+        ours,
+        components,
+        routes,
+        metrics,
+        ready: AtomicBool::new(true),
+        report,
+        _ticker: ticker,
+    })
 }
 
 /// Compiles or loads all components, on as many threads as there are cores.
@@ -136,10 +171,15 @@ fn compile_all(
         }
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = specs.iter().map(|spec| scope.spawn(|| cache.load(engine, &spec.wasm))).collect();
+        let threads: Vec<_> = specs
+            .iter()
+            .map(|spec| scope.spawn(|| cache.load(engine, &spec.wasm)))
+            .collect();
         let mut compiled = Vec::new();
         for (thread, spec) in threads.into_iter().zip(specs) {
-            let result = thread.join().map_err(|_| anyhow::anyhow!("compiling {} panicked", spec.id))?;
+            let result = thread
+                .join()
+                .map_err(|_| anyhow::anyhow!("compiling {} panicked", spec.id))?;
             compiled.push(result.map_err(|error| {
                 source.error(
                     spec.source_span.clone(),
@@ -158,12 +198,20 @@ fn databases(app: &App, options: &LoadOptions) -> anyhow::Result<Databases> {
     for spec in app.components.values().filter(|spec| spec.triggered) {
         for (label, span) in &spec.sqlite_databases {
             if app.tool.is_none() {
-                let message = format!("component `{}` uses the database `{label}`, which is not configured", spec.id);
+                let message = format!(
+                    "component `{}` uses the database `{label}`, which is not configured",
+                    spec.id
+                );
                 let help = "without [application.tool.localmart] only configured databases exist";
-                return Err(app.source.error(span.clone(), message, "this label", help).into());
+                return Err(app
+                    .source
+                    .error(span.clone(), message, "this label", help)
+                    .into());
             }
             let path = options.state_dir.join(format!("{label}.db"));
-            databases.entry(label.clone()).or_insert_with(|| Arc::new(Database::new(&path, options.synchronous)));
+            databases
+                .entry(label.clone())
+                .or_insert_with(|| Arc::new(Database::new(&path, options.synchronous)));
         }
     }
     Ok(databases)
@@ -177,7 +225,9 @@ fn link(
     spec: &ComponentSpec,
     source: &Source,
 ) -> anyhow::Result<ProxyPre<HostState>> {
-    let pre = linker.instantiate_pre(component).map_err(|error| unanswered(engine, component, spec, source, &error))?;
+    let pre = linker
+        .instantiate_pre(component)
+        .map_err(|error| unanswered(engine, component, spec, source, &error))?;
     if let Ok(p3) = wasmtime_wasi_http::p3::bindings::ServicePre::new(pre.clone()) {
         return Ok(ProxyPre::P3(p3));
     }
@@ -203,24 +253,55 @@ fn unanswered(
 ) -> ManifestError {
     let reason = format!("{error:#}");
     let imports = component.component_type();
-    let missing = imports.imports(engine).map(|(name, _)| name.to_owned()).find(|name| reason.contains(name.as_str()));
+    let missing = imports
+        .imports(engine)
+        .map(|(name, _)| name.to_owned())
+        .find(|name| reason.contains(name.as_str()));
     let Some(import) = missing else {
         let message = format!("`{}` cannot be linked: {reason}", spec.id);
-        return source.error(spec.source_span.clone(), message, "this file", "build it again: localmart build");
+        return source.error(
+            spec.source_span.clone(),
+            message,
+            "this file",
+            "build it again: localmart build",
+        );
     };
     let help = if import.starts_with("localmart:testing/") {
-        "it was built with named points; build it again without --points, or start with --point".to_owned()
-    } else if import.starts_with("wasi:") || import.starts_with("spin:") || import.starts_with("fermyon:") {
+        "it was built with named points; build it again without --points, or start with --point"
+            .to_owned()
+    } else if import.starts_with("wasi:")
+        || import.starts_with("spin:")
+        || import.starts_with("fermyon:")
+    {
         "this host offers wasi 0.2 and 0.3, spin:sqlite@3.1, spin:key-value@3, spin:variables@3 and wasi:keyvalue; the list is in docs/reference/manifest.md".to_owned()
     } else {
-        let noun = import.split([':', '/']).nth(1).unwrap_or_default().to_owned();
-        format!("add the component that exports it to its links: [component.{}.tool.localmart] links = [\"{noun}\"], then localmart build", spec.id)
+        let noun = import
+            .split([':', '/'])
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned();
+        format!(
+            "add the component that exports it to its links: [component.{}.tool.localmart] links = [\"{noun}\"], then localmart build",
+            spec.id
+        )
     };
-    source.error(spec.source_span.clone(), format!("`{}` imports `{import}`, which nobody offers: {reason}", spec.id), "this file", help)
+    source.error(
+        spec.source_span.clone(),
+        format!(
+            "`{}` imports `{import}`, which nobody offers: {reason}",
+            spec.id
+        ),
+        "this file",
+        help,
+    )
 }
 
 /// Copies a component's files to a folder of its own, as Spin does: a snapshot, read only.
-fn files(spec: &ComponentSpec, source: &Source, state_dir: &Path) -> anyhow::Result<Option<PathBuf>> {
+fn files(
+    spec: &ComponentSpec,
+    source: &Source,
+    state_dir: &Path,
+) -> anyhow::Result<Option<PathBuf>> {
     if spec.files.is_empty() {
         return Ok(None);
     }
@@ -228,14 +309,26 @@ fn files(spec: &ComponentSpec, source: &Source, state_dir: &Path) -> anyhow::Res
     if to.exists() {
         std::fs::remove_dir_all(&to).with_context(|| format!("clearing {}", to.display()))?;
     }
-    let excluded: Vec<glob::Pattern> = spec.exclude_files.iter().filter_map(|text| glob::Pattern::new(text).ok()).collect();
+    let excluded: Vec<glob::Pattern> = spec
+        .exclude_files
+        .iter()
+        .filter_map(|text| glob::Pattern::new(text).ok())
+        .collect();
     let keep = |path: &Path| !excluded.iter().any(|pattern| pattern.matches_path(path));
     for (mount, span) in &spec.files {
-        let wrong = |message: String| source.error(span.clone(), message, "here", "write a glob, or { source = \"folder\", destination = \"/path\" }");
+        let wrong = |message: String| {
+            source.error(
+                span.clone(),
+                message,
+                "here",
+                "write a glob, or { source = \"folder\", destination = \"/path\" }",
+            )
+        };
         match mount {
             FileMount::Glob(text) => {
                 let pattern = from.join(text);
-                let matches = glob::glob(&pattern.to_string_lossy()).map_err(|error| wrong(error.to_string()))?;
+                let matches = glob::glob(&pattern.to_string_lossy())
+                    .map_err(|error| wrong(error.to_string()))?;
                 let mut any = false;
                 for path in matches.filter_map(Result::ok).filter(|path| path.is_file()) {
                     any = true;
@@ -248,7 +341,10 @@ fn files(spec: &ComponentSpec, source: &Source, state_dir: &Path) -> anyhow::Res
                     return Err(wrong(format!("`{text}` matches no file")).into());
                 }
             }
-            FileMount::Placed { source: place, destination } => {
+            FileMount::Placed {
+                source: place,
+                destination,
+            } => {
                 let Some(inner) = destination.strip_prefix('/') else {
                     return Err(wrong(format!("`{destination}` is not an absolute path")).into());
                 };
@@ -282,15 +378,25 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    std::fs::copy(from, to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    std::fs::copy(from, to)
+        .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
     Ok(())
 }
 
 /// The names of a component's imports and exports, for reports.
-pub fn surface(engine: &Engine, component: &wasmtime::component::Component) -> (Vec<String>, Vec<String>) {
+pub fn surface(
+    engine: &Engine,
+    component: &wasmtime::component::Component,
+) -> (Vec<String>, Vec<String>) {
     let component = component.component_type();
     let named = |item: (&str, ComponentItem)| item.0.to_owned();
-    let imports = component.imports(engine).map(|(name, item)| named((name, item.ty))).collect();
-    let exports = component.exports(engine).map(|(name, item)| named((name, item.ty))).collect();
+    let imports = component
+        .imports(engine)
+        .map(|(name, item)| named((name, item.ty)))
+        .collect();
+    let exports = component
+        .exports(engine)
+        .map(|(name, item)| named((name, item.ty)))
+        .collect();
     (imports, exports)
 }

@@ -42,7 +42,11 @@ impl Pool {
         // A WASI 0.2 instance serves one request and is gone, as its guests expect.
         let fresh = matches!(component.pre, ProxyPre::P2(_));
         Self {
-            calls_at_once: if fresh { 1 } else { component.spec.calls_per_instance },
+            calls_at_once: if fresh {
+                1
+            } else {
+                component.spec.calls_per_instance
+            },
             calls_per_life: if fresh { 1 } else { limits::CALLS_PER_LIFE },
             component,
             slots: RefCell::default(),
@@ -51,9 +55,17 @@ impl Pool {
     }
 
     /// Calls the component and waits for its response, no longer than the manifest allows.
-    pub async fn call(self: &Rc<Self>, request: http::Request<WasiBody>, trace: Trace) -> Result<http::Response<WasiBody>, CallError> {
+    pub async fn call(
+        self: &Rc<Self>,
+        request: http::Request<WasiBody>,
+        trace: Trace,
+    ) -> Result<http::Response<WasiBody>, CallError> {
         let (answer, response) = oneshot::channel();
-        let slot = self.dispatch(Call { request, trace, answer })?;
+        let slot = self.dispatch(Call {
+            request,
+            trace,
+            answer,
+        })?;
         match tokio::time::timeout(self.component.spec.timeout, response).await {
             Ok(Ok(Ok(response))) => Ok(response),
             Ok(Ok(Err(error))) => Err(CallError::Guest(error)),
@@ -93,7 +105,9 @@ impl Pool {
         let (pool, running) = (self.clone(), slot.clone());
         tokio::task::spawn_local(async move {
             let end = run(&pool.component, &running, || pool.move_up(&running)).await;
-            pool.slots.borrow_mut().retain(|slot| !Rc::ptr_eq(slot, &running));
+            pool.slots
+                .borrow_mut()
+                .retain(|slot| !Rc::ptr_eq(slot, &running));
             pool.report(&end);
             drop(running);
             pool.refill();
@@ -115,7 +129,9 @@ impl Pool {
     /// An instance ended: those that wait may need another.
     fn refill(self: &Rc<Self>) {
         while self.slots.borrow().len() < limits::INSTANCES_PER_CORE {
-            let Some(call) = self.waiting.borrow_mut().pop_front() else { return };
+            let Some(call) = self.waiting.borrow_mut().pop_front() else {
+                return;
+            };
             self.make(call);
         }
     }
@@ -132,14 +148,20 @@ impl Pool {
                 self.component.metrics.trapped.inc();
                 tracing::error!(%component, error = format!("{error:?}"), "an instance trapped");
             }
-            End::Killed => tracing::error!(%component, "an instance missed its deadline and was ended"),
+            End::Killed => {
+                tracing::error!(%component, "an instance missed its deadline and was ended")
+            }
         }
     }
 
     /// Lets idle instances go; one stays warm.
     pub fn tidy(&self, now: Instant) {
         let slots = self.slots.borrow();
-        for slot in slots.iter().take(slots.len().saturating_sub(1)).filter(|slot| slot.is_idle(now)) {
+        for slot in slots
+            .iter()
+            .take(slots.len().saturating_sub(1))
+            .filter(|slot| slot.is_idle(now))
+        {
             slot.retire();
         }
     }
@@ -155,4 +177,3 @@ fn retire(slot: Rc<Slot>) {
         }
     });
 }
-

@@ -22,9 +22,12 @@ async fn turn(core: Rc<Core>, component: String, every: EverySpec) {
             () = tokio::time::sleep(every.interval) => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
-        let Some(pool) = core.pools.get(&component) else { return };
+        let Some(pool) = core.pools.get(&component) else {
+            return;
+        };
         let trace = Trace::of(None);
-        let mut request = http::Request::post(format!("http://localhost{}", every.path)).header("traceparent", trace.header());
+        let mut request = http::Request::post(format!("http://localhost{}", every.path))
+            .header("traceparent", trace.header());
         for (name, value) in &every.headers {
             request = request.header(name, value);
         }
@@ -37,8 +40,12 @@ async fn turn(core: Rc<Core>, component: String, every: EverySpec) {
         };
         match pool.call(request, trace).await {
             Ok(response) if response.status().is_success() => {}
-            Ok(response) => tracing::warn!(%component, path = %every.path, status = response.status().as_u16(), "a timer's request failed"),
-            Err(error) => tracing::warn!(%component, path = %every.path, ?error, "a timer's request failed"),
+            Ok(response) => {
+                tracing::warn!(%component, path = %every.path, status = response.status().as_u16(), "a timer's request failed")
+            }
+            Err(error) => {
+                tracing::warn!(%component, path = %every.path, ?error, "a timer's request failed")
+            }
         }
     }
 }

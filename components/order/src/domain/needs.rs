@@ -78,13 +78,26 @@ pub(crate) type Need<T> = Result<T, NeedError>;
 pub(crate) trait Needs {
     async fn products(&self, context: &Context, ids: &[Id]) -> Need<Vec<Product>>;
     async fn cart(&self, context: &Context, id: &Id) -> Need<CartSnapshot>;
-    async fn complete_cart(&self, context: &Context, id: &Id, order: &Id, version: u64) -> Need<()>;
+    async fn complete_cart(&self, context: &Context, id: &Id, order: &Id, version: u64)
+    -> Need<()>;
     async fn reopen_cart(&self, context: &Context, id: &Id, order: &Id) -> Need<()>;
-    async fn reserve(&self, context: &Context, order: &Id, lines: &[Line], until: Timestamp) -> Need<()>;
+    async fn reserve(
+        &self,
+        context: &Context,
+        order: &Id,
+        lines: &[Line],
+        until: Timestamp,
+    ) -> Need<()>;
     async fn confirm(&self, context: &Context, order: &Id) -> Need<()>;
     async fn release(&self, context: &Context, order: &Id) -> Need<()>;
     async fn restock(&self, context: &Context, order: &Id) -> Need<()>;
-    async fn authorize(&self, context: &Context, order: &Id, amount: Money, token: &str) -> Need<Payment>;
+    async fn authorize(
+        &self,
+        context: &Context,
+        order: &Id,
+        amount: Money,
+        token: &str,
+    ) -> Need<Payment>;
     async fn capture(&self, context: &Context, payment: &Id) -> Need<Payment>;
     async fn settle(&self, context: &Context, payment: &Id) -> Need<Payment>;
     /// Ends the payment of an order, if it has one.

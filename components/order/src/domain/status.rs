@@ -40,11 +40,15 @@ const GRAPH: [(Status, Status); 9] = [
 
 impl Status {
     pub(crate) fn name(self) -> &'static str {
-        ALL.iter().find(|(status, _)| *status == self).map_or("", |(_, name)| name)
+        ALL.iter()
+            .find(|(status, _)| *status == self)
+            .map_or("", |(_, name)| name)
     }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        ALL.iter().find(|(_, known)| *known == name).map(|(status, _)| *status)
+        ALL.iter()
+            .find(|(_, known)| *known == name)
+            .map(|(status, _)| *status)
     }
 
     pub(crate) fn may_become(self, next: Self) -> bool {

@@ -16,14 +16,16 @@ pub(crate) fn checkout(body: &[u8]) -> Result<Checkout, Problem> {
     let token = fields.object("payment", true, |payment| payment.required("token", token));
     let expected_total = fields.optional("expected_total", money);
     let parts = cart_id.zip(email).zip(shipping).zip(token);
-    fields.finish(parts.map(|(((cart_id, email), shipping_address), payment_token)| Checkout {
-        cart_id,
-        email,
-        billing_address: billing.unwrap_or_else(|| shipping_address.clone()),
-        shipping_address,
-        payment_token,
-        expected_total,
-    }))
+    fields.finish(parts.map(
+        |(((cart_id, email), shipping_address), payment_token)| Checkout {
+            cart_id,
+            email,
+            billing_address: billing.unwrap_or_else(|| shipping_address.clone()),
+            shipping_address,
+            payment_token,
+            expected_total,
+        },
+    ))
 }
 
 fn address(fields: &mut Fields) -> Option<Address> {
@@ -47,8 +49,11 @@ fn address(fields: &mut Fields) -> Option<Address> {
 }
 
 fn country(value: &Value) -> Result<String, Invalid> {
-    let code = value.as_str().filter(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase()));
-    code.map(str::to_owned).ok_or_else(|| Invalid::new("must be an ISO 3166-1 code like US"))
+    let code = value
+        .as_str()
+        .filter(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase()));
+    code.map(str::to_owned)
+        .ok_or_else(|| Invalid::new("must be an ISO 3166-1 code like US"))
 }
 
 /// One `@`, something around it, no white space, at most 254 characters: the rest only a mail can tell.
@@ -60,11 +65,17 @@ fn email(value: &Value) -> Result<String, Invalid> {
             && matches!(parts.as_slice(), [local, domain] if !local.is_empty() && domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.'))
     };
     let email = value.as_str().filter(shape);
-    email.map(str::to_owned).ok_or_else(|| Invalid::new("must be an e-mail address"))
+    email
+        .map(str::to_owned)
+        .ok_or_else(|| Invalid::new("must be an e-mail address"))
 }
 
 fn shipping_method(value: &Value) -> Result<(), Invalid> {
-    if value.as_str() == Some("standard") { Ok(()) } else { Err(Invalid::new("must be standard")) }
+    if value.as_str() == Some("standard") {
+        Ok(())
+    } else {
+        Err(Invalid::new("must be standard"))
+    }
 }
 
 /// A provider's token; a card number is none and is refused without being repeated.
@@ -73,5 +84,7 @@ fn token(value: &Value) -> Result<String, Invalid> {
         let name = text.strip_prefix("tok_").unwrap_or_default();
         (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
     });
-    token.map(str::to_owned).ok_or_else(|| Invalid::new("must be a token of the payment provider, never a card number"))
+    token
+        .map(str::to_owned)
+        .ok_or_else(|| Invalid::new("must be a token of the payment provider, never a card number"))
 }

@@ -31,7 +31,10 @@ pub(crate) fn order(order: &Order, guest_token: Option<String>) -> Value {
     });
     if let Some(object) = body.as_object_mut() {
         if let Some((id, status)) = &order.payment {
-            object.insert("payment".into(), json!({ "id": id.as_str(), "status": status }));
+            object.insert(
+                "payment".into(),
+                json!({ "id": id.as_str(), "status": status }),
+            );
         }
         if let Some(token) = guest_token {
             object.insert("guest_token".into(), json!(token));
@@ -66,15 +69,23 @@ fn item(item: &Item) -> Value {
 pub(crate) fn failure(failure: &Failure) -> Problem {
     match failure {
         Failure::Declined(words) => Problem::business(402, "payment_declined", words.clone()),
-        Failure::CartChanged => Problem::business(409, "cart_changed", "The cart was changed during checkout; look at it again."),
+        Failure::CartChanged => Problem::business(
+            409,
+            "cart_changed",
+            "The cart was changed during checkout; look at it again.",
+        ),
         Failure::Insufficient(short) => {
             let line = |line: &ShortLine| FieldProblem {
                 field: format!("items.{}", line.product_id),
                 code: "insufficient_stock".into(),
                 detail: format!("{} asked for, {} available", line.requested, line.available),
             };
-            Problem::business(409, "insufficient_stock", "There is not enough stock; nothing was charged.")
-                .with_errors(short.iter().map(line).collect())
+            Problem::business(
+                409,
+                "insufficient_stock",
+                "There is not enough stock; nothing was charged.",
+            )
+            .with_errors(short.iter().map(line).collect())
         }
     }
 }

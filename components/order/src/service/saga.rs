@@ -19,7 +19,9 @@ impl<D: Database, N: Needs> Orders<D, N> {
         let result = match (&order.failure, order.status, order.cancelling) {
             (_, Status::Pending | Status::Paid, true) => self.undo(&context, order).await,
             (None, Status::Pending, false) => self.check_out(&context, order).await,
-            (Some(failure), Status::Failed, _) => Err(OrderError::Failed(Box::new(failure.clone()))),
+            (Some(failure), Status::Failed, _) => {
+                Err(OrderError::Failed(Box::new(failure.clone())))
+            }
             _ => Ok(order),
         };
         self.store.unlease(&id).await?;
@@ -28,22 +30,45 @@ impl<D: Database, N: Needs> Orders<D, N> {
 
     async fn check_out(&self, context: &Context, order: Order) -> Result<Order> {
         let id = &order.id;
-        self.needs.complete_cart(context, &order.cart_id, id, order.cart_version).await?;
+        self.needs
+            .complete_cart(context, &order.cart_id, id, order.cart_version)
+            .await?;
         point("order.completed").await;
-        let line = |item: &crate::domain::Item| Line { product_id: item.product_id.clone(), quantity: item.quantity };
+        let line = |item: &crate::domain::Item| Line {
+            product_id: item.product_id.clone(),
+            quantity: item.quantity,
+        };
         let lines: Vec<Line> = order.items.iter().map(line).collect();
-        match self.needs.reserve(context, id, &lines, order.reserve_until).await {
+        match self
+            .needs
+            .reserve(context, id, &lines, order.reserve_until)
+            .await
+        {
             Ok(()) => {}
-            Err(NeedError::Insufficient(short)) => return self.fail(context, order, Failure::Insufficient(short)).await,
+            Err(NeedError::Insufficient(short)) => {
+                return self
+                    .fail(context, order, Failure::Insufficient(short))
+                    .await;
+            }
             Err(other) => return Err(other.into()),
         }
         point("order.reserved").await;
         let payment = match self.hold_money(context, &order).await {
             Ok(payment) => payment,
-            Err(NeedError::NoAnswer(payment)) => return self.wait_for_provider(order, payment).await,
-            Err(NeedError::Declined(words)) => return self.fail(context, order, Failure::Declined(words)).await,
+            Err(NeedError::NoAnswer(payment)) => {
+                return self.wait_for_provider(order, payment).await;
+            }
+            Err(NeedError::Declined(words)) => {
+                return self.fail(context, order, Failure::Declined(words)).await;
+            }
             Err(NeedError::PaymentOver) => {
-                return self.fail(context, order, Failure::Declined("The payment was cancelled.".to_owned())).await;
+                return self
+                    .fail(
+                        context,
+                        order,
+                        Failure::Declined("The payment was cancelled.".to_owned()),
+                    )
+                    .await;
             }
             Err(other) => return Err(other.into()),
         };
@@ -53,14 +78,23 @@ impl<D: Database, N: Needs> Orders<D, N> {
         point("order.captured").await;
         match self.needs.confirm(context, id).await {
             Ok(()) => {}
-            Err(NeedError::ReservationLost) => return self.fail(context, order, Failure::Insufficient(Vec::new())).await,
+            Err(NeedError::ReservationLost) => {
+                return self
+                    .fail(context, order, Failure::Insufficient(Vec::new()))
+                    .await;
+            }
             Err(other) => return Err(other.into()),
         }
         point("order.confirmed").await;
         let paid = self.store.paid(id, &payment, self.ports.now()).await?;
         let now_stored = self.store.order(id).await?.ok_or(OrderError::NotFound)?;
         if paid {
-            log::write(Level::Info, &context.trace_parent, "order paid", &[("order_id", id.as_str())]);
+            log::write(
+                Level::Info,
+                &context.trace_parent,
+                "order paid",
+                &[("order_id", id.as_str())],
+            );
             return Ok(now_stored);
         }
         // Somebody called it off while this ran: what was taken goes back.
@@ -71,8 +105,16 @@ impl<D: Database, N: Needs> Orders<D, N> {
     }
 
     /// Holds the money, or learns what became of an attempt that was not answered.
-    async fn hold_money(&self, context: &Context, order: &Order) -> std::result::Result<Payment, NeedError> {
-        if let Some((payment, _)) = order.payment.as_ref().filter(|(_, status)| status == "pending") {
+    async fn hold_money(
+        &self,
+        context: &Context,
+        order: &Order,
+    ) -> std::result::Result<Payment, NeedError> {
+        if let Some((payment, _)) = order
+            .payment
+            .as_ref()
+            .filter(|(_, status)| status == "pending")
+        {
             let settled = self.needs.settle(context, payment).await?;
             return match settled.status {
                 "authorized" | "captured" | "partially_refunded" => Ok(settled),
@@ -81,25 +123,41 @@ impl<D: Database, N: Needs> Orders<D, N> {
             };
         }
         let token = order.payment_token.as_deref().unwrap_or_default();
-        self.needs.authorize(context, &order.id, order.totals.total, token).await
+        self.needs
+            .authorize(context, &order.id, order.totals.total, token)
+            .await
     }
 
     /// The provider is silent: the order stays pending, with its stock, until reconciliation decides.
     async fn wait_for_provider(&self, order: Order, payment: Payment) -> Result<Order> {
         let now = self.ports.now();
         let next = now.plus_ms(self.settings.reconcile_after_ms);
-        self.store.wait_for_provider(&order.id, &payment, now, next).await?;
-        self.store.order(&order.id).await?.ok_or(OrderError::NotFound)
+        self.store
+            .wait_for_provider(&order.id, &payment, now, next)
+            .await?;
+        self.store
+            .order(&order.id)
+            .await?
+            .ok_or(OrderError::NotFound)
     }
 
     /// Ends an order that cannot be: nothing is kept of money and stock, the cart is the shopper's again.
-    pub(crate) async fn fail(&self, context: &Context, order: Order, failure: Failure) -> Result<Order> {
+    pub(crate) async fn fail(
+        &self,
+        context: &Context,
+        order: Order,
+        failure: Failure,
+    ) -> Result<Order> {
         let context = context.as_system();
         let payment = self.needs.reverse(&context, &order.id).await?;
         self.needs.release(&context, &order.id).await?;
         point("order.released").await;
-        self.store.failed(&order.id, &failure, payment.as_ref(), self.ports.now()).await?;
-        self.needs.reopen_cart(&context, &order.cart_id, &order.id).await?;
+        self.store
+            .failed(&order.id, &failure, payment.as_ref(), self.ports.now())
+            .await?;
+        self.needs
+            .reopen_cart(&context, &order.cart_id, &order.id)
+            .await?;
         self.store.unlease(&order.id).await?;
         Err(OrderError::Failed(Box::new(failure)))
     }
@@ -111,8 +169,15 @@ impl<D: Database, N: Needs> Orders<D, N> {
         point("order.reversed").await;
         self.needs.release(context, id).await?;
         self.needs.restock(context, id).await?;
-        self.store.cancelled(id, payment.as_ref(), self.ports.now()).await?;
-        log::write(Level::Info, &context.trace_parent, "order cancelled", &[("order_id", id.as_str())]);
+        self.store
+            .cancelled(id, payment.as_ref(), self.ports.now())
+            .await?;
+        log::write(
+            Level::Info,
+            &context.trace_parent,
+            "order cancelled",
+            &[("order_id", id.as_str())],
+        );
         self.store.order(id).await?.ok_or(OrderError::NotFound)
     }
 

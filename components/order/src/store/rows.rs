@@ -71,8 +71,13 @@ pub(super) fn failure_columns(failure: &Failure) -> (&'static str, String) {
         Failure::Declined(words) => ("payment_declined", words.clone()),
         Failure::CartChanged => ("cart_changed", String::new()),
         Failure::Insufficient(short) => {
-            let line = |line: &ShortLine| json!([line.product_id.as_str(), line.requested, line.available]);
-            ("insufficient_stock", json!(short.iter().map(line).collect::<Vec<_>>()).to_string())
+            let line = |line: &ShortLine| {
+                json!([line.product_id.as_str(), line.requested, line.available])
+            };
+            (
+                "insufficient_stock",
+                json!(short.iter().map(line).collect::<Vec<_>>()).to_string(),
+            )
         }
     }
 }
@@ -84,9 +89,17 @@ fn failure(code: &str, detail: String) -> Option<Failure> {
         "insufficient_stock" => {
             let short: Vec<(String, u32, u64)> = serde_json::from_str(&detail).ok()?;
             let line = |(id, requested, available): (String, u32, u64)| {
-                Some(ShortLine { product_id: Id::parse(&id)?, requested, available })
+                Some(ShortLine {
+                    product_id: Id::parse(&id)?,
+                    requested,
+                    available,
+                })
             };
-            short.into_iter().map(line).collect::<Option<_>>().map(Failure::Insufficient)
+            short
+                .into_iter()
+                .map(line)
+                .collect::<Option<_>>()
+                .map(Failure::Insufficient)
         }
         _ => None,
     }
@@ -94,13 +107,19 @@ fn failure(code: &str, detail: String) -> Option<Failure> {
 
 pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, SqlError> {
     let currency = Currency::parse(&row.text(6)?).map_err(|_| broken("currency"))?;
-    let money = |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| broken("amount"));
+    let money =
+        |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| broken("amount"));
     let payment = match (row.maybe_text(14)?, row.maybe_text(15)?) {
-        (Some(id), Some(status)) => Some((Id::parse(&id).ok_or_else(|| broken("payment"))?, status)),
+        (Some(id), Some(status)) => {
+            Some((Id::parse(&id).ok_or_else(|| broken("payment"))?, status))
+        }
         _ => None,
     };
     let failure = match row.maybe_text(17)? {
-        Some(code) => Some(failure(&code, row.maybe_text(18)?.unwrap_or_default()).ok_or_else(|| broken("failure"))?),
+        Some(code) => Some(
+            failure(&code, row.maybe_text(18)?.unwrap_or_default())
+                .ok_or_else(|| broken("failure"))?,
+        ),
         None => None,
     };
     Ok(Order {
@@ -110,8 +129,17 @@ pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, 
         cart_version: row.unsigned(3)?,
         status: status(&row.text(4)?)?,
         email: row.text(5)?,
-        items: items.iter().map(|row| item(row, currency)).collect::<Result<_, _>>()?,
-        totals: Totals { subtotal: money(7)?, discount: money(8)?, shipping: money(9)?, tax: money(10)?, total: money(11)? },
+        items: items
+            .iter()
+            .map(|row| item(row, currency))
+            .collect::<Result<_, _>>()?,
+        totals: Totals {
+            subtotal: money(7)?,
+            discount: money(8)?,
+            shipping: money(9)?,
+            tax: money(10)?,
+            total: money(11)?,
+        },
         shipping_address: address(&row.text(12)?)?,
         billing_address: address(&row.text(13)?)?,
         payment,
@@ -128,7 +156,8 @@ pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, 
 }
 
 fn item(row: &Row, currency: Currency) -> Result<Item, SqlError> {
-    let money = |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| broken("amount"));
+    let money =
+        |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| broken("amount"));
     Ok(Item {
         product_id: row.id(0)?,
         sku: row.text(1)?,
@@ -140,7 +169,11 @@ fn item(row: &Row, currency: Currency) -> Result<Item, SqlError> {
 }
 
 fn step(row: &Row) -> Result<Step, SqlError> {
-    Ok(Step { status: status(&row.text(0)?)?, at: row.time(1)?, reason: row.maybe_text(2)? })
+    Ok(Step {
+        status: status(&row.text(0)?)?,
+        at: row.time(1)?,
+        reason: row.maybe_text(2)?,
+    })
 }
 
 fn status(text: &str) -> Result<Status, SqlError> {
@@ -176,7 +209,12 @@ fn address_text(address: &Address) -> String {
 
 fn address(text: &str) -> Result<Address, SqlError> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|_| broken("address"))?;
-    let maybe = |name: &str| value.get(name).and_then(|text| text.as_str()).map(str::to_owned);
+    let maybe = |name: &str| {
+        value
+            .get(name)
+            .and_then(|text| text.as_str())
+            .map(str::to_owned)
+    };
     let field = |name: &str| maybe(name).ok_or_else(|| broken("address"));
     Ok(Address {
         name: field("name")?,

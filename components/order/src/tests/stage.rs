@@ -47,7 +47,10 @@ impl Stage {
         let cart = CartSnapshot {
             id: world.ports().new_id(),
             currency: Currency::USD,
-            lines: vec![Line { product_id: product, quantity: 2 }],
+            lines: vec![Line {
+                product_id: product,
+                quantity: 2,
+            }],
             order_id: None,
             version: 1,
         };
@@ -69,7 +72,11 @@ impl Stage {
         };
         let database = TestDatabase::new(&[include_str!("../../migrations/0001_orders.sql")]);
         let orders = Orders::new(database, Actors(play.clone()), world.ports(), settings);
-        Self { world, orders, play }
+        Self {
+            world,
+            orders,
+            play,
+        }
     }
 
     pub(super) fn checkout(&self, token: &str) -> Result<Order, OrderError> {
@@ -78,12 +85,21 @@ impl Stage {
 
     pub(super) fn checkout_expecting(&self, total: u64) -> Result<Order, OrderError> {
         let expected_total = Some(Money::new(total, Currency::USD).unwrap());
-        let checkout = Checkout { expected_total, ..self.form("tok_visa") };
-        now(self.orders.checkout(&Context::system(""), &self.world.ports().new_id(), &checkout))
+        let checkout = Checkout {
+            expected_total,
+            ..self.form("tok_visa")
+        };
+        now(self.orders.checkout(
+            &Context::system(""),
+            &self.world.ports().new_id(),
+            &checkout,
+        ))
     }
 
     pub(super) fn run(&self, id: &Id, token: &str) -> Result<Order, OrderError> {
-        now(self.orders.checkout(&Context::system(""), id, &self.form(token)))
+        now(self
+            .orders
+            .checkout(&Context::system(""), id, &self.form(token)))
     }
 
     pub(super) fn again(&self, id: &Id) -> Result<Order, OrderError> {
@@ -115,7 +131,12 @@ impl Stage {
     /// On hand, reserved, captured, refunded.
     pub(super) fn seen(&self) -> (u32, u32, u64, u64) {
         let play = self.play.borrow();
-        let reserved = play.reservations.values().filter(|(_, held)| *held == Held::Held).map(|(count, _)| count).sum();
+        let reserved = play
+            .reservations
+            .values()
+            .filter(|(_, held)| *held == Held::Held)
+            .map(|(count, _)| count)
+            .sum();
         let captured = play.payments.values().map(|payment| payment.3).sum();
         let refunded = play.payments.values().map(|payment| payment.4).sum();
         (play.on_hand, reserved, captured, refunded)
@@ -158,7 +179,13 @@ impl Needs for Actors {
     async fn products(&self, _: &Context, ids: &[Id]) -> Need<Vec<Product>> {
         self.act(|play| {
             let price = Money::new(play.price, Currency::USD).unwrap();
-            let product = |id: &Id| Product { id: id.clone(), sku: "S".into(), name: "N".into(), price, published: true };
+            let product = |id: &Id| Product {
+                id: id.clone(),
+                sku: "S".into(),
+                name: "N".into(),
+                price,
+                published: true,
+            };
             Ok(ids.iter().map(product).collect())
         })
     }
@@ -202,12 +229,22 @@ impl Needs for Actors {
                 return Ok(());
             }
             let count = lines[0].quantity;
-            let reserved: u32 = play.reservations.values().filter(|(_, held)| *held == Held::Held).map(|(count, _)| count).sum();
+            let reserved: u32 = play
+                .reservations
+                .values()
+                .filter(|(_, held)| *held == Held::Held)
+                .map(|(count, _)| count)
+                .sum();
             if play.on_hand - reserved < count {
                 let available = u64::from(play.on_hand - reserved);
-                return Err(NeedError::Insufficient(vec![ShortLine { product_id: lines[0].product_id.clone(), requested: count, available }]));
+                return Err(NeedError::Insufficient(vec![ShortLine {
+                    product_id: lines[0].product_id.clone(),
+                    requested: count,
+                    available,
+                }]));
             }
-            play.reservations.insert(order.to_string(), (count, Held::Held));
+            play.reservations
+                .insert(order.to_string(), (count, Held::Held));
             Ok(())
         })
     }
@@ -243,43 +280,77 @@ impl Needs for Actors {
         })
     }
 
-    async fn authorize(&self, _: &Context, order: &Id, amount: Money, token: &str) -> Need<Payment> {
+    async fn authorize(
+        &self,
+        _: &Context,
+        order: &Id,
+        amount: Money,
+        token: &str,
+    ) -> Need<Payment> {
         self.act(|play| {
-            let fresh = (play.world.ports().new_id(), "pending", amount.amount(), 0, 0);
+            let fresh = (
+                play.world.ports().new_id(),
+                "pending",
+                amount.amount(),
+                0,
+                0,
+            );
             let payment = play.payments.entry(order.to_string()).or_insert(fresh);
             if payment.1 == "pending" {
                 payment.1 = match token {
                     "tok_declined" => "failed",
-                    "tok_timeout" => return Err(NeedError::NoAnswer(Payment { id: payment.0.clone(), status: "pending" })),
+                    "tok_timeout" => {
+                        return Err(NeedError::NoAnswer(Payment {
+                            id: payment.0.clone(),
+                            status: "pending",
+                        }));
+                    }
                     _ => "authorized",
                 };
             }
             match payment.1 {
                 "failed" => Err(NeedError::Declined("no".into())),
                 "voided" | "refunded" => Err(NeedError::PaymentOver),
-                status => Ok(Payment { id: payment.0.clone(), status }),
+                status => Ok(Payment {
+                    id: payment.0.clone(),
+                    status,
+                }),
             }
         })
     }
 
     async fn capture(&self, _: &Context, id: &Id) -> Need<Payment> {
         self.act(|play| {
-            let payment = play.payments.values_mut().find(|payment| payment.0 == *id).unwrap();
+            let payment = play
+                .payments
+                .values_mut()
+                .find(|payment| payment.0 == *id)
+                .unwrap();
             if payment.1 == "authorized" {
                 payment.1 = "captured";
                 payment.3 = payment.2;
             }
-            Ok(Payment { id: id.clone(), status: payment.1 })
+            Ok(Payment {
+                id: id.clone(),
+                status: payment.1,
+            })
         })
     }
 
     async fn settle(&self, _: &Context, id: &Id) -> Need<Payment> {
         self.act(|play| {
-            let payment = play.payments.values_mut().find(|payment| payment.0 == *id).unwrap();
+            let payment = play
+                .payments
+                .values_mut()
+                .find(|payment| payment.0 == *id)
+                .unwrap();
             if payment.1 == "pending" {
                 payment.1 = "authorized";
             }
-            Ok(Payment { id: id.clone(), status: payment.1 })
+            Ok(Payment {
+                id: id.clone(),
+                status: payment.1,
+            })
         })
     }
 
@@ -294,7 +365,10 @@ impl Needs for Actors {
                     }
                     _ => {}
                 }
-                Payment { id: payment.0.clone(), status: payment.1 }
+                Payment {
+                    id: payment.0.clone(),
+                    status: payment.1,
+                }
             }))
         })
     }

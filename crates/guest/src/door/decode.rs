@@ -54,7 +54,11 @@ impl Fields {
     }
 
     /// A field that must be there and not null.
-    pub fn required<T>(&mut self, name: &str, parse: impl FnOnce(&Value) -> Result<T, Invalid>) -> Option<T> {
+    pub fn required<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&Value) -> Result<T, Invalid>,
+    ) -> Option<T> {
         match self.object.remove(name) {
             Some(value) if !value.is_null() => self.parsed(name, &value, parse),
             _ => {
@@ -65,7 +69,11 @@ impl Fields {
     }
 
     /// A field that may be absent; null counts as absent.
-    pub fn optional<T>(&mut self, name: &str, parse: impl FnOnce(&Value) -> Result<T, Invalid>) -> Option<T> {
+    pub fn optional<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&Value) -> Result<T, Invalid>,
+    ) -> Option<T> {
         match self.object.remove(name) {
             Some(value) if !value.is_null() => self.parsed(name, &value, parse),
             _ => None,
@@ -73,7 +81,11 @@ impl Fields {
     }
 
     /// A field of a PATCH: absent is `None`, null is `Some(None)`.
-    pub fn patch<T>(&mut self, name: &str, parse: impl FnOnce(&Value) -> Result<T, Invalid>) -> Option<Option<T>> {
+    pub fn patch<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&Value) -> Result<T, Invalid>,
+    ) -> Option<Option<T>> {
         match self.object.remove(name)? {
             Value::Null => Some(None),
             value => self.parsed(name, &value, parse).map(Some),
@@ -81,7 +93,12 @@ impl Fields {
     }
 
     /// A nested object, taken apart by `read`; its problems are reported under its path.
-    pub fn object<T>(&mut self, name: &str, required: bool, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+    pub fn object<T>(
+        &mut self,
+        name: &str,
+        required: bool,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
         match self.object.remove(name) {
             Some(Value::Object(object)) => {
                 let mut inner = Self {
@@ -129,7 +146,11 @@ impl Fields {
         let unknown: Vec<String> = self.object.keys().cloned().collect();
         for name in unknown {
             let shown: String = name.chars().take(100).collect();
-            self.report(&shown, "unknown_field", "is not a field of this request".to_owned());
+            self.report(
+                &shown,
+                "unknown_field",
+                "is not a field of this request".to_owned(),
+            );
         }
         self.object.clear();
     }
@@ -149,9 +170,14 @@ impl Fields {
 /// Text of `min` to `max` characters, without control characters but line breaks and tabs.
 pub fn text(min: usize, max: usize) -> impl Fn(&Value) -> Result<String, Invalid> {
     move |value| {
-        let text = value.as_str().ok_or_else(|| Invalid::new("must be text"))?.trim();
+        let text = value
+            .as_str()
+            .ok_or_else(|| Invalid::new("must be text"))?
+            .trim();
         let length = text.chars().count();
-        let printable = text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t');
+        let printable = text
+            .chars()
+            .all(|c| !c.is_control() || c == '\n' || c == '\t');
         if !(min..=max).contains(&length) {
             Err(Invalid::new(format!("must have {min} to {max} characters")))
         } else if !printable {
@@ -164,7 +190,9 @@ pub fn text(min: usize, max: usize) -> impl Fn(&Value) -> Result<String, Invalid
 
 /// `true` or `false`.
 pub fn boolean(value: &Value) -> Result<bool, Invalid> {
-    value.as_bool().ok_or_else(|| Invalid::new("must be true or false"))
+    value
+        .as_bool()
+        .ok_or_else(|| Invalid::new("must be true or false"))
 }
 
 /// A whole number between two bounds, written as one: `1`, not `1.0`, `1e0` or `"1"`.
@@ -219,7 +247,21 @@ mod tests {
     fn quantities_are_whole_numbers_or_nothing() {
         let quantity = integer(1, 99);
         assert_eq!(quantity(&json!(99)), Ok(99));
-        for bad in ["-1", "0", "1.5", "1.0", "\"2\"", "1e3", "1e0", "2147483648", "9223372036854775808", "null", "\"\"", "[]", "true"] {
+        for bad in [
+            "-1",
+            "0",
+            "1.5",
+            "1.0",
+            "\"2\"",
+            "1e3",
+            "1e0",
+            "2147483648",
+            "9223372036854775808",
+            "null",
+            "\"\"",
+            "[]",
+            "true",
+        ] {
             let value: Value = serde_json::from_str(bad).unwrap();
             assert!(quantity(&value).is_err(), "{bad}");
         }
@@ -227,7 +269,12 @@ mod tests {
 
     #[test]
     fn money_is_integers_and_known_currencies() {
-        assert_eq!(money(&json!({"amount": 5, "currency": "JPY"})).unwrap().amount(), 5);
+        assert_eq!(
+            money(&json!({"amount": 5, "currency": "JPY"}))
+                .unwrap()
+                .amount(),
+            5
+        );
         for bad in [
             json!({"amount": 1.5, "currency": "USD"}),
             json!({"amount": "5", "currency": "USD"}),
@@ -250,17 +297,31 @@ mod tests {
         let b = fields.object("b", true, |inner| inner.required("d", boolean));
         let q = fields.required("q", boolean);
         let problem = fields.finish(a.zip(b).zip(q)).unwrap_err();
-        let named: Vec<_> = problem.errors.iter().map(|e| (e.field.as_str(), e.code.as_str())).collect();
+        let named: Vec<_> = problem
+            .errors
+            .iter()
+            .map(|e| (e.field.as_str(), e.code.as_str()))
+            .collect();
         assert_eq!(
             named,
-            [("a", "invalid"), ("b.d", "required"), ("b.c", "unknown_field"), ("b.z", "unknown_field"), ("q", "required")]
+            [
+                ("a", "invalid"),
+                ("b.d", "required"),
+                ("b.c", "unknown_field"),
+                ("b.z", "unknown_field"),
+                ("q", "required")
+            ]
         );
     }
 
     #[test]
     fn what_is_not_json_is_malformed() {
         for bad in ["", "{", "{\"a\":}", "{'a':1}", "{\"a\":1}x", "\u{feff}{}"] {
-            assert_eq!(Fields::of_body(bad.as_bytes()).err().unwrap().code, "malformed_json", "{bad}");
+            assert_eq!(
+                Fields::of_body(bad.as_bytes()).err().unwrap().code,
+                "malformed_json",
+                "{bad}"
+            );
         }
         assert_eq!(Fields::of_body(b"[]").err().unwrap().code, "invalid");
     }

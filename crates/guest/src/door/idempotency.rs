@@ -60,7 +60,13 @@ pub fn key_of(incoming: &Incoming) -> Result<Option<String>, Problem> {
 
 /// The key of a request that must have one; `400 idempotency_key_missing` without.
 pub fn required_key_of(incoming: &Incoming) -> Result<String, Problem> {
-    let missing = || Problem::new(400, "idempotency_key_missing", "This needs an Idempotency-Key header.");
+    let missing = || {
+        Problem::new(
+            400,
+            "idempotency_key_missing",
+            "This needs an Idempotency-Key header.",
+        )
+    };
     key_of(incoming)?.ok_or_else(missing)
 }
 
@@ -75,13 +81,21 @@ pub fn fingerprint(body: &[u8]) -> String {
 
 /// `422 idempotency_key_reused`.
 pub fn reused() -> Problem {
-    Problem::new(422, "idempotency_key_reused", "This Idempotency-Key was used with another body.")
+    Problem::new(
+        422,
+        "idempotency_key_reused",
+        "This Idempotency-Key was used with another body.",
+    )
 }
 
 /// `409 idempotency_key_in_flight`.
 pub fn in_flight() -> Problem {
-    Problem::new(409, "idempotency_key_in_flight", "The first request with this Idempotency-Key is still running.")
-        .with_header("retry-after", "1".to_owned())
+    Problem::new(
+        409,
+        "idempotency_key_in_flight",
+        "The first request with this Idempotency-Key is still running.",
+    )
+    .with_header("retry-after", "1".to_owned())
 }
 
 /// The response of a replay.
@@ -99,9 +113,15 @@ pub(super) async fn once<K: ShortLived>(
     request: Request,
     run: impl FnOnce(Request) -> LocalFuture<'static, Answer>,
 ) -> Answer {
-    let caller = request.claims.as_ref().map_or("", |claims| claims.subject.as_str());
+    let caller = request
+        .claims
+        .as_ref()
+        .map_or("", |claims| claims.subject.as_str());
     let path = request.incoming.path();
-    let name = format!("key/{noun}/{}", capability("key", &format!("{caller}\n{path}\n{key}")));
+    let name = format!(
+        "key/{noun}/{}",
+        capability("key", &format!("{caller}\n{path}\n{key}"))
+    );
     let print = fingerprint(&request.body);
     let trace_parent = request.trace_parent().to_owned();
     let expires_at = ports.now().plus_ms(ttl_ms);
@@ -117,7 +137,9 @@ pub(super) async fn once<K: ShortLived>(
     if response.remembered {
         let done = record_of(&print, &response);
         // If the lease was lost the verb's own guards have spoken already; the answer stays true.
-        let _ = store.swap(&name, Some(&running), &done, expires_at, now).await;
+        let _ = store
+            .swap(&name, Some(&running), &done, expires_at, now)
+            .await;
     } else {
         let _ = store.delete(&name).await;
     }
@@ -146,7 +168,9 @@ async fn begin<K: ShortLived>(
         }
         let mine = json!({ "print": print, "lease": now.plus_ms(LEASE_MS).ms(), "run": ports.new_id().as_str() });
         let mine = mine.to_string().into_bytes();
-        let swapped = store.swap(name, known.as_deref(), &mine, expires_at, now).await;
+        let swapped = store
+            .swap(name, known.as_deref(), &mine, expires_at, now)
+            .await;
         if swapped? {
             return Ok(Begun::Run(mine));
         }
@@ -163,7 +187,10 @@ fn judge(record: &[u8], print: &str, now: Timestamp) -> Option<Result<Begun, Pro
     if let Some(response) = response_of(&record) {
         return Some(Ok(Begun::Replay(replayed(response))));
     }
-    let lease = record.get("lease").and_then(Value::as_i64).unwrap_or_default();
+    let lease = record
+        .get("lease")
+        .and_then(Value::as_i64)
+        .unwrap_or_default();
     (lease > now.ms()).then(|| Err(in_flight()))
 }
 

@@ -26,7 +26,9 @@ impl Incoming {
 
     /// Target without the query.
     pub fn path(&self) -> &str {
-        self.target.split_once('?').map_or(&self.target, |(path, _)| path)
+        self.target
+            .split_once('?')
+            .map_or(&self.target, |(path, _)| path)
     }
 }
 
@@ -81,7 +83,9 @@ impl Request {
 
     /// Whether the caller has this role or a higher one.
     pub fn has_role(&self, role: Role) -> bool {
-        self.claims.as_ref().is_some_and(|claims| claims.role >= role)
+        self.claims
+            .as_ref()
+            .is_some_and(|claims| claims.role >= role)
     }
 
     /// The version in `If-Match`; a value that is no version matches nothing.
@@ -93,18 +97,30 @@ impl Request {
 
     /// The query's parameters, decoded. An unknown or repeated one is 422, as an unknown field of a body is.
     pub fn query(&self, known: &[&str]) -> Result<Query, Problem> {
-        let text = self.incoming.target.split_once('?').map_or("", |(_, query)| query);
+        let text = self
+            .incoming
+            .target
+            .split_once('?')
+            .map_or("", |(_, query)| query);
         let mut values: Vec<(String, String)> = Vec::new();
         let mut errors = Vec::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (percent_decode(name, true), percent_decode(value, true));
             let (Some(name), Some(value)) = (name, value) else {
-                errors.push(query_problem(pair, "invalid", "is not percent-encoded UTF-8"));
+                errors.push(query_problem(
+                    pair,
+                    "invalid",
+                    "is not percent-encoded UTF-8",
+                ));
                 continue;
             };
             if !known.contains(&name.as_str()) {
-                errors.push(query_problem(&name, "unknown_field", "is not a parameter of this list"));
+                errors.push(query_problem(
+                    &name,
+                    "unknown_field",
+                    "is not a parameter of this list",
+                ));
             } else if values.iter().any(|(there, _)| *there == name) {
                 errors.push(query_problem(&name, "repeated", "is given twice"));
             } else {
@@ -127,7 +143,12 @@ pub struct Query {
 
 impl Query {
     /// Reads one parameter; what `parse` refuses becomes an entry of the 422.
-    pub fn get<T>(&mut self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    pub fn get<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
         let (_, value) = self.values.iter().find(|(known, _)| known == name)?;
         let parsed = parse(value);
         if parsed.is_none() {
@@ -206,7 +227,10 @@ impl Response {
 
     /// A page of a list.
     pub fn page(items: Vec<Value>, next_cursor: Option<String>) -> Self {
-        Self::json(200, &serde_json::json!({ "items": items, "next_cursor": next_cursor }))
+        Self::json(
+            200,
+            &serde_json::json!({ "items": items, "next_cursor": next_cursor }),
+        )
     }
 
     /// 204.

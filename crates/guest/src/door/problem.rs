@@ -73,7 +73,11 @@ impl Problem {
 
     /// 503: try again later. The reason goes to the log, not to the client.
     pub fn unavailable() -> Self {
-        let problem = Self::new(503, "unavailable", "The shop cannot answer this right now; try again.");
+        let problem = Self::new(
+            503,
+            "unavailable",
+            "The shop cannot answer this right now; try again.",
+        );
         problem.with_header("retry-after", "1".to_owned())
     }
 
@@ -106,17 +110,28 @@ impl Problem {
     /// The response; `trace_parent` gives the `trace_id` by which people find it in the logs.
     pub fn into_response(self, trace_parent: &str) -> Response {
         let mut body = Map::new();
-        body.insert("type".into(), json!(format!("urn:localmart:problem:{}", self.code)));
+        body.insert(
+            "type".into(),
+            json!(format!("urn:localmart:problem:{}", self.code)),
+        );
         body.insert("title".into(), json!(title(self.status)));
         body.insert("status".into(), json!(self.status));
         body.insert("detail".into(), json!(self.detail));
         body.insert("code".into(), json!(self.code));
-        body.insert("trace_id".into(), json!(trace_id(trace_parent).unwrap_or_default()));
+        body.insert(
+            "trace_id".into(),
+            json!(trace_id(trace_parent).unwrap_or_default()),
+        );
         if !self.errors.is_empty() {
-            let entry = |e: &FieldProblem| json!({ "field": e.field, "code": e.code, "detail": e.detail });
+            let entry =
+                |e: &FieldProblem| json!({ "field": e.field, "code": e.code, "detail": e.detail });
             body.insert("errors".into(), self.errors.iter().map(entry).collect());
         }
-        body.extend(self.extra.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        body.extend(
+            self.extra
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
         let mut response = Response::bytes(
             self.status,
             "application/problem+json",

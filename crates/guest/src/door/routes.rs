@@ -56,7 +56,13 @@ impl<S: Service> Routes<S> {
 
     /// Adds a route; `{name}` in the path matches one segment.
     #[must_use]
-    pub fn on<F, Fut>(mut self, method: &'static str, path: &'static str, access: Access, handler: F) -> Self
+    pub fn on<F, Fut>(
+        mut self,
+        method: &'static str,
+        path: &'static str,
+        access: Access,
+        handler: F,
+    ) -> Self
     where
         F: Fn(Rc<S>, Request) -> Fut + 'static,
         Fut: Future<Output = Answer> + 'static,
@@ -64,7 +70,11 @@ impl<S: Service> Routes<S> {
         let route = Route {
             method,
             access,
-            keys: if method == "POST" { Keys::Welcome } else { Keys::Unknown },
+            keys: if method == "POST" {
+                Keys::Welcome
+            } else {
+                Keys::Unknown
+            },
             handler: Box::new(move |service, request| Box::pin(handler(service, request))),
         };
         match self.paths.iter_mut().find(|(known, _)| *known == path) {
@@ -87,7 +97,11 @@ impl<S: Service> Routes<S> {
     }
 
     fn with_keys(mut self, keys: Keys) -> Self {
-        let last = self.paths.iter_mut().flat_map(|(_, routes)| routes).next_back();
+        let last = self
+            .paths
+            .iter_mut()
+            .flat_map(|(_, routes)| routes)
+            .next_back();
         if let Some(route) = last {
             route.keys = keys;
         }
@@ -131,7 +145,12 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         let mut router = matchit::Router::new();
         for (path, routes) in S::routes().paths {
             if let Err(clash) = router.insert(path, routes) {
-                log::write(Level::Error, "", "a route is never reached", &[("path", path), ("reason", &clash.to_string())]);
+                log::write(
+                    Level::Error,
+                    "",
+                    "a route is never reached",
+                    &[("path", path), ("reason", &clash.to_string())],
+                );
             }
         }
         Self {
@@ -149,8 +168,12 @@ impl<S: Service, K: ShortLived> Door<S, K> {
             return Ok(None);
         };
         let refused = || {
-            Problem::new(401, "unauthenticated", "The token is missing, expired or not valid.")
-                .with_header("www-authenticate", "Bearer".to_owned())
+            Problem::new(
+                401,
+                "unauthenticated",
+                "The token is missing, expired or not valid.",
+            )
+            .with_header("www-authenticate", "Bearer".to_owned())
         };
         let token = header.strip_prefix("Bearer ").ok_or_else(refused)?.trim();
         let mut tokens = self.tokens.borrow_mut();
@@ -158,14 +181,27 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         if let Some((_, claims, _)) = tokens.iter().find(|(known, _, _)| known == token) {
             return Ok(Some(claims.clone()));
         }
-        let claims = self.settings.token_key.verify(token, now).ok_or_else(refused)?;
+        let claims = self
+            .settings
+            .token_key
+            .verify(token, now)
+            .ok_or_else(refused)?;
         if tokens.len() < TOKEN_MEMORY {
-            tokens.push((token.to_owned(), claims.clone(), now.plus_ms(TOKEN_MEMORY_MS)));
+            tokens.push((
+                token.to_owned(),
+                claims.clone(),
+                now.plus_ms(TOKEN_MEMORY_MS),
+            ));
         }
         Ok(Some(claims))
     }
 
-    fn admit(&self, route: &Route<S>, incoming: &Incoming, now: Timestamp) -> Result<Option<Claims>, Problem> {
+    fn admit(
+        &self,
+        route: &Route<S>,
+        incoming: &Incoming,
+        now: Timestamp,
+    ) -> Result<Option<Claims>, Problem> {
         match route.access {
             Access::Sweep => {
                 let sent = incoming.header("x-sweep-token").unwrap_or_default();
@@ -179,9 +215,11 @@ impl<S: Service, K: ShortLived> Door<S, K> {
             Access::Only(role) => match self.claims(incoming, now)? {
                 None => Err(Problem::new(401, "unauthenticated", "This needs a token.")
                     .with_header("www-authenticate", "Bearer".to_owned())),
-                Some(claims) if claims.role < role => {
-                    Err(Problem::new(403, "forbidden", "Your role does not allow this."))
-                }
+                Some(claims) if claims.role < role => Err(Problem::new(
+                    403,
+                    "forbidden",
+                    "Your role does not allow this.",
+                )),
                 claims => Ok(claims),
             },
         }
@@ -197,14 +235,24 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         let route = find_method(matched.value, &incoming.method)?;
         let claims = self.admit(route, &incoming, now)?;
         let decoded = |value: &str| percent_decode(value, false).unwrap_or_default();
-        let params = matched.params.iter().map(|(name, value)| (name.to_owned(), decoded(value))).collect();
+        let params = matched
+            .params
+            .iter()
+            .map(|(name, value)| (name.to_owned(), decoded(value)))
+            .collect();
         let key = route.keys.of(&incoming)?;
         let body = if takes_body(&incoming.method) {
             accepted_body(&incoming, read_body).await?
         } else {
             Vec::new()
         };
-        let request = Request { incoming, params, body, claims, at: now };
+        let request = Request {
+            incoming,
+            params,
+            body,
+            claims,
+            at: now,
+        };
         match key {
             Some(key) => {
                 let ttl = self.settings.idempotency_ttl_ms;
@@ -222,14 +270,22 @@ pub async fn answer<S: Service, K: ShortLived>(
     incoming: Incoming,
     read_body: impl AsyncFnOnce(usize) -> Result<Vec<u8>, BodyError>,
 ) -> Response {
-    let trace_parent = incoming.header("traceparent").unwrap_or_default().to_owned();
+    let trace_parent = incoming
+        .header("traceparent")
+        .unwrap_or_default()
+        .to_owned();
     let request_id = request_id(&incoming, &trace_parent, &door.ports);
     let response = match door.handle(incoming, read_body).await {
         Ok(response) => response,
         Err(problem) => {
             if problem.status >= 500 {
                 let fields = [("code", problem.code), ("component", S::NOUN)];
-                log::write(Level::Warn, &trace_parent, "answered with an error", &fields);
+                log::write(
+                    Level::Warn,
+                    &trace_parent,
+                    "answered with an error",
+                    &fields,
+                );
             }
             problem.into_response(&trace_parent)
         }
@@ -243,17 +299,24 @@ fn no_route() -> Problem {
 
 fn find_method<'a, S>(routes: &'a [Route<S>], method: &str) -> Result<&'a Route<S>, Problem> {
     let wanted = if method == "HEAD" { "GET" } else { method };
-    routes.iter().find(|route| route.method == wanted).ok_or_else(|| {
-        if routes.iter().all(|route| route.access == Access::Sweep) {
-            return no_route();
-        }
-        let mut allowed: Vec<&str> = routes.iter().map(|route| route.method).collect();
-        if allowed.contains(&"GET") {
-            allowed.push("HEAD");
-        }
-        Problem::new(405, "method_not_allowed", "This address does not take this method.")
+    routes
+        .iter()
+        .find(|route| route.method == wanted)
+        .ok_or_else(|| {
+            if routes.iter().all(|route| route.access == Access::Sweep) {
+                return no_route();
+            }
+            let mut allowed: Vec<&str> = routes.iter().map(|route| route.method).collect();
+            if allowed.contains(&"GET") {
+                allowed.push("HEAD");
+            }
+            Problem::new(
+                405,
+                "method_not_allowed",
+                "This address does not take this method.",
+            )
             .with_header("allow", allowed.join(", "))
-    })
+        })
 }
 
 fn takes_body(method: &str) -> bool {
@@ -265,25 +328,36 @@ async fn accepted_body(
     read_body: impl AsyncFnOnce(usize) -> Result<Vec<u8>, BodyError>,
 ) -> Result<Vec<u8>, Problem> {
     let too_large = || Problem::new(413, "body_too_large", "The body is larger than 1 MiB.");
-    let announced = incoming.header("content-length").and_then(|length| length.parse::<u64>().ok());
+    let announced = incoming
+        .header("content-length")
+        .and_then(|length| length.parse::<u64>().ok());
     if announced.is_some_and(|length| length > MAX_BODY_BYTES as u64) {
         return Err(too_large());
     }
-    let body = read_body(MAX_BODY_BYTES).await.map_err(|error| match error {
-        BodyError::TooLarge => too_large(),
-        BodyError::Broken => Problem::new(400, "malformed_json", "The body ended before it was whole."),
-    })?;
+    let body = read_body(MAX_BODY_BYTES)
+        .await
+        .map_err(|error| match error {
+            BodyError::TooLarge => too_large(),
+            BodyError::Broken => {
+                Problem::new(400, "malformed_json", "The body ended before it was whole.")
+            }
+        })?;
     let content_type = incoming.header("content-type").unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !body.is_empty() && !media_type.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::new(415, "unsupported_media_type", "The body must be application/json."));
+        return Err(Problem::new(
+            415,
+            "unsupported_media_type",
+            "The body must be application/json.",
+        ));
     }
     Ok(body)
 }
 
 /// The client's own id if it is 1 to 128 visible ASCII characters, else the trace's, else a new one.
 fn request_id(incoming: &Incoming, trace_parent: &str, ports: &Ports) -> String {
-    let usable = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    let usable =
+        |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     let sent = incoming.header("x-request-id").filter(usable);
     match sent.or_else(|| trace_id(trace_parent)) {
         Some(id) => id.to_owned(),

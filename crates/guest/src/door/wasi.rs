@@ -28,7 +28,12 @@ type Opened<S> = Door<S, KeyValueStore>;
 pub async fn handle<S: Service>(request: Request) -> Result<WasiResponse, ErrorCode> {
     let incoming = incoming(&request);
     let response = match opened::<S>().await {
-        Ok(door) => answer(&door, incoming, async move |limit| read(request, limit).await).await,
+        Ok(door) => {
+            answer(&door, incoming, async move |limit| {
+                read(request, limit).await
+            })
+            .await
+        }
         Err(error) => {
             let fields = [("component", S::NOUN), ("reason", &error.to_string())];
             log::write(Level::Error, "", "the component cannot start", &fields);
@@ -47,7 +52,10 @@ async fn opened<S: Service>() -> Result<Rc<Opened<S>>, ConfigError> {
     let token_key = TokenKey::parse(&config::text("jwt_public_key").await?);
     let ttl = config::duration("idempotency_ttl").await?.as_millis();
     let settings = Settings {
-        token_key: token_key.ok_or(ConfigError::Invalid("jwt_public_key", "an Ed25519 key in base64url"))?,
+        token_key: token_key.ok_or(ConfigError::Invalid(
+            "jwt_public_key",
+            "an Ed25519 key in base64url",
+        ))?,
         sweep_token: config::text("sweep_token").await?,
         idempotency_ttl_ms: i64::try_from(ttl).unwrap_or(i64::MAX),
     };
@@ -70,11 +78,19 @@ fn incoming(request: &Request) -> Incoming {
         Method::Patch => "PATCH".to_owned(),
         Method::Other(name) => name,
     };
-    let header = |(name, value): (String, Vec<u8>)| (name, String::from_utf8_lossy(&value).into_owned());
+    let header =
+        |(name, value): (String, Vec<u8>)| (name, String::from_utf8_lossy(&value).into_owned());
     Incoming {
         method,
-        target: request.get_path_with_query().unwrap_or_else(|| "/".to_owned()),
-        headers: request.get_headers().copy_all().into_iter().map(header).collect(),
+        target: request
+            .get_path_with_query()
+            .unwrap_or_else(|| "/".to_owned()),
+        headers: request
+            .get_headers()
+            .copy_all()
+            .into_iter()
+            .map(header)
+            .collect(),
     }
 }
 
@@ -98,10 +114,19 @@ async fn read(request: Request, limit: usize) -> Result<Vec<u8>, BodyError> {
 fn outgoing(response: Response) -> Result<WasiResponse, ErrorCode> {
     let mut entries: Vec<(String, Vec<u8>)> = Vec::with_capacity(response.headers.len() + 1);
     if response.status != 204 {
-        entries.push(("content-length".to_owned(), response.body.len().to_string().into_bytes()));
+        entries.push((
+            "content-length".to_owned(),
+            response.body.len().to_string().into_bytes(),
+        ));
     }
-    entries.extend(response.headers.into_iter().map(|(name, value)| (name, value.into_bytes())));
-    let internal = |error: &dyn std::fmt::Debug| ErrorCode::InternalError(Some(format!("{error:?}")));
+    entries.extend(
+        response
+            .headers
+            .into_iter()
+            .map(|(name, value)| (name, value.into_bytes())),
+    );
+    let internal =
+        |error: &dyn std::fmt::Debug| ErrorCode::InternalError(Some(format!("{error:?}")));
     let fields = Fields::from_list(&entries).map_err(|error| internal(&error))?;
     let (_, trailers) = wit_future::new(|| Ok(None));
     let body = if response.body.is_empty() {
@@ -116,7 +141,7 @@ fn outgoing(response: Response) -> Result<WasiResponse, ErrorCode> {
         Some(reader)
     };
     let (out, _sent) = WasiResponse::new(fields, body, trailers);
-    out.set_status_code(response.status).map_err(|()| internal(&response.status))?;
+    out.set_status_code(response.status)
+        .map_err(|()| internal(&response.status))?;
     Ok(out)
 }
-

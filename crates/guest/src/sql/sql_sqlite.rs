@@ -61,7 +61,9 @@ impl Connection for SqliteConnection {
     }
 
     async fn begin(&self) -> Result<(), SqlError> {
-        let begun = self.0.execute_async("BEGIN IMMEDIATE".to_owned(), Vec::new());
+        let begun = self
+            .0
+            .execute_async("BEGIN IMMEDIATE".to_owned(), Vec::new());
         let (_, _, end) = begun.await.map_err(failed)?;
         end.await.map_err(failed)
     }
@@ -88,11 +90,15 @@ fn lift(row: wit::RowResult) -> Result<Row, SqlError> {
         wit::Value::Null => Ok(Value::Null),
         wit::Value::Integer(number) => Ok(Value::Integer(number)),
         wit::Value::Text(text) => Ok(Value::Text(text)),
-        wit::Value::Real(_) | wit::Value::Blob(_) => {
-            Err(SqlError::Failed("a column is neither BIGINT nor TEXT".to_owned()))
-        }
+        wit::Value::Real(_) | wit::Value::Blob(_) => Err(SqlError::Failed(
+            "a column is neither BIGINT nor TEXT".to_owned(),
+        )),
     };
-    row.values.into_iter().map(column).collect::<Result<_, _>>().map(Row)
+    row.values
+        .into_iter()
+        .map(column)
+        .collect::<Result<_, _>>()
+        .map(Row)
 }
 
 fn failed(error: wit::Error) -> SqlError {

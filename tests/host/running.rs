@@ -1,0 +1,121 @@
+//! A running host: what it shows, how it ends, and that one component's trouble is its own.
+
+use crate::harness::{Shop, at_once, built, checkout, fresh_key, raw, scratch};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+#[test]
+fn the_observe_address_tells_health_and_numbers() {
+    let shop = Shop::start();
+    shop.product(5, 1);
+    shop.get("/api/products").expect(200);
+    shop.get("/api/products/none").expect(404);
+    let observe = |path: &str| shop.send("GET", &format!("{}{path}", shop.observe), &[], &[]);
+    assert_eq!(observe("/healthz").expect(200).text, "ok\n");
+    assert_eq!(observe("/readyz").expect(200).text, "ready\n");
+    observe("/nothing").expect(404);
+    let metrics = observe("/metrics").expect(200).text;
+    for line in [
+        "localmart_http_requests_total{component=\"catalog\",route=\"/api/products/...\",status=\"2xx\"}",
+        "localmart_http_requests_total{component=\"catalog\",route=\"/api/products/...\",status=\"4xx\"}",
+        "localmart_http_request_duration_seconds_bucket{component=\"catalog\",route=\"/api/products/...\",le=\"0.001\"}",
+        "localmart_instances{component=\"catalog\"}",
+        "localmart_cold_start_seconds_count{component=\"catalog\"}",
+        "localmart_failed_calls_total{component=\"order\",reason=\"trap\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
+    }
+}
+
+#[test]
+fn logs_are_json_with_the_trace() {
+    let shop = Shop::start();
+    let product = shop.product(5, 1);
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let key = fresh_key();
+    let headers = [("traceparent", parent), ("idempotency-key", key.as_str())];
+    shop.json(
+        "POST",
+        "/api/orders",
+        &headers,
+        &checkout(&shop.cart_with(&product, 1), "tok_visa"),
+    )
+    .expect(201);
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while !shop.log().contains("order paid") && Instant::now() < give_up {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let log = shop.log();
+    for line in log.lines() {
+        let line: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(
+            line["level"].is_string() && line["message"].is_string(),
+            "{line}"
+        );
+    }
+    let paid = log
+        .lines()
+        .find(|line| line.contains("order paid"))
+        .unwrap();
+    assert!(paid.contains("0af7651916cd43dd8448eb211c80319c"), "{paid}");
+}
+
+#[test]
+fn sigterm_lets_requests_end_and_takes_no_more() {
+    built();
+    let mut shop = Shop::start_in(&scratch("drain"), &[]);
+    let product = shop.product(5, 3);
+    let body = checkout(&shop.cart_with(&product, 1), "tok_timeout");
+    let key = fresh_key();
+    let pid = shop.pid().to_string();
+    let replies = at_once(2, |number| {
+        if number == 0 {
+            // It takes two seconds, because the provider is silent.
+            return shop.order(&key, &body).status;
+        }
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        std::thread::sleep(Duration::from_millis(300));
+        let late = shop.try_send(
+            "GET",
+            &format!("{}/api/products", shop.base),
+            &[("connection", "close")],
+            &[],
+        );
+        late.map_or(0, |reply| reply.status)
+    });
+    assert_eq!(replies[0], 201);
+    assert_eq!(replies[1], 0, "a new connection is refused while draining");
+    assert_eq!(shop.wait(), Some(0));
+}
+
+#[test]
+fn clients_that_misbehave_hurt_nobody() {
+    let shop = Shop::start();
+    assert!(raw(&shop.base, b"NONSENSE\r\n\r\n").starts_with("HTTP/1.1 400"));
+    let slow = std::net::TcpStream::connect(shop.base.trim_start_matches("http://")).unwrap();
+    at_once(16, |_| {
+        let mut half =
+            std::net::TcpStream::connect(shop.base.trim_start_matches("http://")).unwrap();
+        use std::io::Write as _;
+        half.write_all(b"POST /api/carts HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{").unwrap();
+    });
+    for _ in 0..20 {
+        shop.post("/api/carts", &json!({})).expect(201);
+    }
+    drop(slow);
+    let forged = shop.send(
+        "GET",
+        "/api/products",
+        &[("spin-client-addr", "1.2.3.4")],
+        &[],
+    );
+    forged.expect(200);
+}

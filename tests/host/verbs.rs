@@ -1,0 +1,137 @@
+//! The other verbs of the command line.
+
+use crate::harness::{Shop, built, localmart, printed, root, scratch};
+
+#[test]
+fn routes_lists_who_answers_where() {
+    let state = scratch("routes");
+    let mut routes = localmart();
+    let output = routes
+        .arg("routes")
+        .arg("-f")
+        .arg(root().join("spin.toml"))
+        .arg("--state-dir")
+        .arg(state)
+        .output()
+        .unwrap();
+    let said = printed(&output);
+    assert!(
+        output.status.success()
+            && said.contains("  order: /api/orders (wildcard)\n")
+            && said.contains("  order: /internal/order/sweep\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn doctor_is_content_with_this_repository() {
+    built();
+    let mut doctor = localmart();
+    let output = doctor
+        .arg("doctor")
+        .arg("-f")
+        .arg(root().join("spin.toml"))
+        .arg("--state-dir")
+        .arg(scratch("doctor"))
+        .output()
+        .unwrap();
+    let said = printed(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("order:") && said.contains("exports") && !said.contains("wrong"),
+        "{said}"
+    );
+}
+
+#[test]
+fn doctor_sees_grants_that_are_not_the_sum() {
+    built();
+    let folder = scratch("grants");
+    let manifest = std::fs::read_to_string(root().join("spin.toml")).unwrap();
+    let manifest = manifest.replace(
+        "sqlite_databases = [\"order\", \"payment\", \"inventory\", \"catalog\"]",
+        "sqlite_databases = [\"order\", \"payment\", \"inventory\", \"other\"]",
+    );
+    let manifest = manifest.replace(
+        "source = \"dist/",
+        &format!("source = \"{}/dist/", root().display()),
+    );
+    std::fs::write(folder.join("spin.toml"), manifest).unwrap();
+    let output = localmart()
+        .arg("doctor")
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    let said = printed(&output);
+    assert!(!output.status.success(), "{said}");
+    assert!(
+        said.contains("need the database `catalog`")
+            && said.contains("granted the database `other`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn secrets_are_made_once_and_are_nobody_elses() {
+    let state = scratch("secrets");
+    let secrets = || {
+        let mut secrets = localmart();
+        printed(
+            &secrets
+                .arg("secrets")
+                .arg("-f")
+                .arg(root().join("spin.toml"))
+                .arg("--state-dir")
+                .arg(&state)
+                .output()
+                .unwrap(),
+        )
+    };
+    let first = secrets();
+    assert_eq!(first, secrets());
+    for name in [
+        "jwt_private_key",
+        "jwt_public_key",
+        "sweep_token",
+        "order_token_key",
+        "payment_webhook_secret",
+    ] {
+        assert!(first.contains(&format!("{name} = \"")), "{first}");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(state.join("secrets.toml"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn migrations_are_applied_once_and_never_edited() {
+    built();
+    let state = scratch("migrate");
+    let migrate = || {
+        let mut migrate = localmart();
+        printed(
+            &migrate
+                .arg("migrate")
+                .arg("-f")
+                .arg(root().join("spin.toml"))
+                .arg("--state-dir")
+                .arg(&state)
+                .output()
+                .unwrap(),
+        )
+    };
+    assert_eq!(migrate(), "4 migrations applied\n");
+    assert_eq!(migrate(), "0 migrations applied\n");
+    let database = rusqlite::Connection::open(state.join("order.db")).unwrap();
+    database
+        .execute("UPDATE migrations SET checksum = 'x'", [])
+        .unwrap();
+    assert!(migrate().contains("the migration 0001_orders was edited after it was applied"));
+    drop(Shop::start());
+}
