@@ -46,8 +46,8 @@ impl AllowedHost {
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| format!("`{text}` has no scheme; write it as https://{text}"))?;
-        if scheme != "*" && !(scheme.bytes().all(|b| b.is_ascii_alphabetic()) && !scheme.is_empty())
-        {
+        let named = !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphabetic());
+        if scheme != "*" && !named {
             return Err(format!("`{scheme}` is not a scheme"));
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);

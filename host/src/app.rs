@@ -61,6 +61,8 @@ pub struct ComponentSpec {
     pub own: Option<Own>,
     /// Calls that one instance may serve at once.
     pub calls_per_instance: usize,
+    /// Calls that one instance serves in its life.
+    pub calls_per_life: usize,
     /// How long a call may take until its response headers.
     pub timeout: Duration,
     /// A request that the host makes to it in turn.
@@ -149,7 +151,6 @@ impl Resolver<'_> {
         for name in self.given.flags.keys() {
             if !manifest.variables.contains_key(name) {
                 return Err(ManifestError::file(
-                    &self.source.path,
                     format!(
                         "--variable {name}: {} has no variable of this name",
                         self.source.path.display()
@@ -216,7 +217,6 @@ impl Resolver<'_> {
 
     fn whole(&self, message: String) -> ManifestError {
         ManifestError::file(
-            &self.source.path,
             format!("{}: {message}", self.source.path.display()),
             "see docs/reference/manifest.md",
         )
@@ -269,7 +269,7 @@ impl Resolver<'_> {
             }
         }
         let mut routes: Vec<RouteSpec> = routes.into_iter().map(|(route, _)| route).collect();
-        routes.sort_by(|a, b| a.pattern.rank().cmp(&b.pattern.rank()));
+        routes.sort_by_key(|route| route.pattern.rank());
         Ok((routes, triggered))
     }
 
@@ -436,6 +436,7 @@ impl Resolver<'_> {
                 .calls_per_instance
                 .unwrap_or(limits::CALLS_PER_INSTANCE)
                 .max(1),
+            calls_per_life: tool.calls_per_life.unwrap_or(limits::CALLS_PER_LIFE).max(1),
             timeout: timeout.transpose()?.unwrap_or(limits::REQUEST_TIMEOUT),
             every,
             triggered: false,
@@ -620,7 +621,6 @@ fn retain(app: &mut App, given: &Given) -> Result<(), ManifestError> {
     for id in &given.only {
         if !app.components.contains_key(id) {
             return Err(ManifestError::file(
-                &app.source.path,
                 format!("--component-id {id}: there is no such component"),
                 format!("name one of: {}", joined(app.components.keys())),
             ));

@@ -34,7 +34,6 @@ impl Source {
                 text: Arc::new(text),
             }),
             Err(error) => Err(ManifestError::file(
-                &path,
                 format!("cannot read {}: {error}", path.display()),
                 "start in the folder that has a spin.toml, or name it with -f",
             )),

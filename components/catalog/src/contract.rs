@@ -2,10 +2,7 @@
 
 use crate::domain::Product;
 use crate::service::{Catalog, CatalogError};
-use bindings::exports::localmart::catalog::catalog::{
-    Context, Error, Guest, Product as WitProduct,
-};
-use localmart_guest::ports::Ports;
+use bindings::exports::localmart::catalog::catalog::{Error, Product as WitProduct};
 use localmart_guest::sql::Database;
 
 #[allow(
@@ -29,28 +26,30 @@ mod bindings {
 const MAX_PRODUCTS: usize = 200;
 
 #[cfg(target_arch = "wasm32")]
-struct Component;
+mod component {
+    use super::bindings::exports::localmart::catalog::catalog::{Error, Guest, Product};
+    use super::{bindings, get_product, get_products};
+    use crate::service::Catalog;
+    use localmart_guest::ports::Ports;
+    use localmart_guest::sql::SqliteDatabase;
+    use localmart_guest::wit::Context;
 
-#[cfg(target_arch = "wasm32")]
-bindings::export!(Component with_types_in bindings);
+    struct Component;
+    bindings::export!(Component with_types_in bindings);
 
-#[cfg(target_arch = "wasm32")]
-impl Guest for Component {
-    async fn get_product(_: Context, id: String) -> Result<WitProduct, Error> {
-        get_product(&catalog(), &id).await
+    fn catalog() -> Catalog<SqliteDatabase> {
+        Catalog::new(SqliteDatabase::new("catalog"), Ports::real())
     }
 
-    async fn get_products(_: Context, ids: Vec<String>) -> Result<Vec<WitProduct>, Error> {
-        get_products(&catalog(), &ids).await
-    }
-}
+    impl Guest for Component {
+        async fn get_product(_: Context, id: String) -> Result<Product, Error> {
+            get_product(&catalog(), &id).await
+        }
 
-#[cfg(target_arch = "wasm32")]
-fn catalog() -> Catalog<localmart_guest::sql::SqliteDatabase> {
-    Catalog::new(
-        localmart_guest::sql::SqliteDatabase::new("catalog"),
-        Ports::real(),
-    )
+        async fn get_products(_: Context, ids: Vec<String>) -> Result<Vec<Product>, Error> {
+            get_products(&catalog(), &ids).await
+        }
+    }
 }
 
 async fn get_product<D: Database>(catalog: &Catalog<D>, id: &str) -> Result<WitProduct, Error> {

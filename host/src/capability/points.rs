@@ -67,11 +67,10 @@ impl<T: Send + 'static> wit::HostWithStore<T> for Capabilities {
                 std::process::abort();
             }
             Some(Action::Delay(time)) => tokio::time::sleep(*time).await,
-            Some(Action::DelayFirst(time, used)) => {
-                if !used.swap(true, Ordering::Relaxed) {
-                    tokio::time::sleep(*time).await;
-                }
+            Some(Action::DelayFirst(time, used)) if !used.swap(true, Ordering::Relaxed) => {
+                tokio::time::sleep(*time).await;
             }
+            Some(Action::DelayFirst(..)) => {}
         }
         Ok(())
     }

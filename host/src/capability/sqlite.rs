@@ -170,11 +170,7 @@ impl Connection {
             bind(&mut statement, at + 1, param)?;
         }
         let width = statement.column_count();
-        let columns = statement
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let columns = statement.column_names().map(str::to_owned).collect();
         let mut found = Vec::new();
         let mut bytes = 0;
         let mut rows = statement.raw_query();

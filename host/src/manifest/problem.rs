@@ -3,12 +3,17 @@
 use super::Source;
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use std::ops::Range;
-use std::path::Path;
 
 /// Why an application cannot be loaded.
 #[derive(Debug, thiserror::Error, Diagnostic)]
+#[error(transparent)]
+#[diagnostic(transparent)]
+pub struct ManifestError(Box<Problem>);
+
+/// Boxed, because it carries the text of the manifest and is rare.
+#[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("{message}")]
-pub struct ManifestError {
+struct Problem {
     message: String,
     #[source_code]
     source_code: Option<NamedSource<String>>,
@@ -28,26 +33,24 @@ impl ManifestError {
         label: String,
         help: String,
     ) -> Self {
-        Self {
+        let name = source.path.display().to_string();
+        Self(Box::new(Problem {
             message,
-            source_code: Some(NamedSource::new(
-                source.path.display().to_string(),
-                source.text.as_ref().clone(),
-            )),
+            source_code: Some(NamedSource::new(name, source.text.as_ref().clone())),
             span: Some(span.into()),
             label,
             help,
-        }
+        }))
     }
 
-    /// An error about a whole file.
-    pub fn file(_path: &Path, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
+    /// An error about a whole file; the message names it.
+    pub fn file(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self(Box::new(Problem {
             message: message.into(),
             source_code: None,
             span: None,
             label: String::new(),
             help: help.into(),
-        }
+        }))
     }
 }

@@ -197,6 +197,8 @@ pub struct ComponentTool {
     pub own: Option<Own>,
     /// Calls that one instance may serve at once.
     pub calls_per_instance: Option<usize>,
+    /// Calls that one instance serves in its life; 1 makes a fresh instance for each.
+    pub calls_per_life: Option<usize>,
     /// How long a call may take until its response headers, as `30s`.
     pub timeout: Option<String>,
     /// A request that the host makes to it in turn.

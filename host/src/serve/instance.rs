@@ -38,6 +38,7 @@ pub struct Slot {
     /// Calls given to it and not answered.
     pub in_flight: Cell<usize>,
     served: Cell<usize>,
+    calls_per_life: usize,
     retired: Cell<bool>,
     idle_since: Cell<Instant>,
     doom: Arc<Doom>,
@@ -60,11 +61,12 @@ pub enum End {
 
 impl Slot {
     /// An instance that will be made with this first call.
-    pub fn new(call: Call) -> Self {
+    pub fn new(call: Call, calls_per_life: usize) -> Self {
         let slot = Self {
             inbox: RefCell::default(),
             in_flight: Cell::new(0),
             served: Cell::new(0),
+            calls_per_life,
             retired: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             doom: Arc::default(),
@@ -120,7 +122,7 @@ impl Slot {
 
     fn is_spent(&self) -> bool {
         self.retired.get()
-            || (self.in_flight.get() == 0 && self.served.get() >= limits::CALLS_PER_LIFE)
+            || (self.in_flight.get() == 0 && self.served.get() >= self.calls_per_life)
     }
 }
 

@@ -40,14 +40,18 @@ impl Pool {
     /// No instances yet.
     pub fn new(component: Arc<LoadedComponent>) -> Self {
         // A WASI 0.2 instance serves one request and is gone, as its guests expect.
-        let fresh = matches!(component.pre, ProxyPre::P2(_));
+        let fresh = matches!(component.pre, ProxyPre::P2(_)) || component.spec.calls_per_life == 1;
         Self {
             calls_at_once: if fresh {
                 1
             } else {
                 component.spec.calls_per_instance
             },
-            calls_per_life: if fresh { 1 } else { limits::CALLS_PER_LIFE },
+            calls_per_life: if fresh {
+                1
+            } else {
+                component.spec.calls_per_life
+            },
             component,
             slots: RefCell::default(),
             waiting: RefCell::default(),
@@ -100,7 +104,7 @@ impl Pool {
     }
 
     fn make(self: &Rc<Self>, call: Call) -> Rc<Slot> {
-        let slot = Rc::new(Slot::new(call));
+        let slot = Rc::new(Slot::new(call, self.calls_per_life));
         self.slots.borrow_mut().push(slot.clone());
         let (pool, running) = (self.clone(), slot.clone());
         tokio::task::spawn_local(async move {

@@ -117,7 +117,7 @@ mod tests {
             .iter()
             .map(|text| (Pattern::parse(text).unwrap(), *text))
             .collect();
-        patterns.sort_by(|a, b| a.0.rank().cmp(&b.0.rank()));
+        patterns.sort_by_key(|(pattern, _)| pattern.rank());
         patterns
             .iter()
             .find(|(pattern, _)| pattern.matches(path).is_some())

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Held {
-    Held,
+    Kept,
     Sold,
     Back,
 }
@@ -134,7 +134,7 @@ impl Stage {
         let reserved = play
             .reservations
             .values()
-            .filter(|(_, held)| *held == Held::Held)
+            .filter(|(_, held)| *held == Held::Kept)
             .map(|(count, _)| count)
             .sum();
         let captured = play.payments.values().map(|payment| payment.3).sum();
@@ -232,7 +232,7 @@ impl Needs for Actors {
             let reserved: u32 = play
                 .reservations
                 .values()
-                .filter(|(_, held)| *held == Held::Held)
+                .filter(|(_, held)| *held == Held::Kept)
                 .map(|(count, _)| count)
                 .sum();
             if play.on_hand - reserved < count {
@@ -244,7 +244,7 @@ impl Needs for Actors {
                 }]));
             }
             play.reservations
-                .insert(order.to_string(), (count, Held::Held));
+                .insert(order.to_string(), (count, Held::Kept));
             Ok(())
         })
     }
@@ -252,7 +252,7 @@ impl Needs for Actors {
     async fn confirm(&self, _: &Context, order: &Id) -> Need<()> {
         self.act(|play| match play.reservations.get_mut(order.as_str()) {
             Some((_, Held::Sold)) => Ok(()),
-            Some((count, held @ Held::Held)) => {
+            Some((count, held @ Held::Kept)) => {
                 *held = Held::Sold;
                 play.on_hand -= *count;
                 Ok(())
@@ -263,7 +263,7 @@ impl Needs for Actors {
 
     async fn release(&self, _: &Context, order: &Id) -> Need<()> {
         self.act(|play| {
-            if let Some((_, held @ Held::Held)) = play.reservations.get_mut(order.as_str()) {
+            if let Some((_, held @ Held::Kept)) = play.reservations.get_mut(order.as_str()) {
                 *held = Held::Back;
             }
             Ok(())
