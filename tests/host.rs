@@ -10,6 +10,8 @@
 
 mod harness;
 
+#[path = "host/guests.rs"]
+mod guests;
 #[path = "host/manifests.rs"]
 mod manifests;
 #[path = "host/running.rs"]

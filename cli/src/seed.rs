@@ -13,6 +13,7 @@ use clap::Args;
 use goods::{CATEGORIES, Category, Goods};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use std::path::Path;
 
 /// Fills a running shop.
 #[derive(Args)]
@@ -29,21 +30,25 @@ impl Seed {
         let source = self.app.source()?;
         let secrets = secrets::load(&self.app.state_dir(&source))?;
         let client = Client::new(&self.url, token::make(&secrets, Role::Staff, 900)?);
-        if !if_empty(&client, false)? {
+        if !if_empty(&client, &self.app.state_dir(&source), false)? {
             println!("the shop has products already; nothing was added");
         }
         Ok(())
     }
 }
 
-/// Fills a shop that has no products; `false` if it has some.
-pub(crate) fn if_empty(client: &Client, quiet: bool) -> anyhow::Result<bool> {
+/// Fills a shop that has no products, or whose filling was interrupted; `false` if it was full.
+pub(crate) fn if_empty(client: &Client, state_dir: &Path, quiet: bool) -> anyhow::Result<bool> {
+    let under_way = state_dir.join("seeding");
     let products = client.get("/api/products?limit=1")?;
-    let empty = products.pointer("/items/0").is_none();
-    if empty {
-        fill(client, quiet)?;
+    if products.pointer("/items/0").is_some() && !under_way.exists() {
+        return Ok(false);
     }
-    Ok(empty)
+    std::fs::write(&under_way, "")?;
+    // Every step has a key of its own, so what was done is not done again.
+    fill(client, quiet)?;
+    std::fs::remove_file(&under_way)?;
+    Ok(true)
 }
 
 fn fill(client: &Client, quiet: bool) -> anyhow::Result<()> {

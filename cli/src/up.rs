@@ -112,7 +112,7 @@ impl Up {
         if ours && !self.no_seed && loaded.components.contains_key("catalog") {
             let secrets = secrets::load(&state_dir)?;
             let client = Client::new(&base, token::make(&secrets, Role::Staff, 900)?);
-            seed::if_empty(&client, self.quiet).context("seeding the empty store")?;
+            seed::if_empty(&client, &state_dir, self.quiet).context("seeding the empty store")?;
         }
         if !self.quiet {
             announce(&base, &running, &lines)?;

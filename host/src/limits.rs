@@ -17,8 +17,10 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 pub const CALLS_PER_INSTANCE: usize = 16;
 /// Calls that one instance serves in its life.
 pub const CALLS_PER_LIFE: usize = 4096;
-/// Instances of one component on one core.
+/// Instances of one component on one core, at most; with many cores and components each gets its share of the pool.
 pub const INSTANCES_PER_CORE: usize = 64;
+/// Instances of one component on one core that it gets however small its share is.
+pub const LEAST_INSTANCES_PER_CORE: usize = 2;
 /// Requests that wait for an instance of one component on one core before the next is told 503.
 pub const QUEUED_CALLS: usize = 512;
 /// Seconds a client is asked to wait after a 503.

@@ -4,6 +4,8 @@ use super::connection;
 use super::load::Loaded;
 use super::pool::Pool;
 use super::timer;
+use crate::limits;
+use crate::state::LoadedComponent;
 use anyhow::Context as _;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -74,11 +76,11 @@ impl Core {
             let thread = std::thread::Builder::new()
                 .name(format!("core-{index}"))
                 .spawn(move || {
-                    let pools = loaded
-                        .components
-                        .iter()
-                        .map(|(id, component)| (id.clone(), Rc::new(Pool::new(component.clone()))))
-                        .collect();
+                    let share = share(loaded.components.len(), threads);
+                    let made = |(id, component): (&String, &Arc<LoadedComponent>)| {
+                        (id.clone(), Rc::new(Pool::new(component.clone(), share)))
+                    };
+                    let pools = loaded.components.iter().map(made).collect();
                     let core = Rc::new(Self {
                         loaded,
                         pools,
@@ -188,6 +190,13 @@ impl Core {
             }
         }
     }
+}
+
+/// How many instances a component may have on a core, so that no component can empty the pool for the others.
+fn share(components: usize, threads: usize) -> usize {
+    let pool = usize::try_from(limits::POOL_INSTANCES).unwrap_or(usize::MAX);
+    let share = pool / (components.max(1) * threads.max(1));
+    share.clamp(limits::LEAST_INSTANCES_PER_CORE, limits::INSTANCES_PER_CORE)
 }
 
 /// A request under way.

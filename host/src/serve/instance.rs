@@ -59,6 +59,11 @@ pub enum End {
     Killed,
 }
 
+/// No instance could be made for a call.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no instance could be made")]
+pub struct NoInstance;
+
 impl Slot {
     /// An instance that will be made with this first call.
     pub fn new(call: Call, calls_per_life: usize) -> Self {
@@ -111,6 +116,15 @@ impl Slot {
             && now.duration_since(self.idle_since.get()) > limits::IDLE_INSTANCE
     }
 
+    /// Tells the calls it has that it will never be.
+    fn refuse_all(&self) {
+        self.retired.set(true);
+        while let Some(call) = self.next() {
+            // A caller that went away needs no telling.
+            let _ = call.answer.send(Err(NoInstance.into()));
+        }
+    }
+
     fn next(&self) -> Option<Call> {
         self.inbox.borrow_mut().pop_front()
     }
@@ -137,11 +151,17 @@ pub async fn run(component: &Arc<LoadedComponent>, slot: &Slot, freed: impl Fn()
     let start = Instant::now();
     let mut store = match HostState::store(component, &slot.doom) {
         Ok(store) => store,
-        Err(error) => return End::NotMade(error),
+        Err(error) => {
+            slot.refuse_all();
+            return End::NotMade(error);
+        }
     };
     let proxy = match component.pre.instantiate_async(&mut store).await {
         Ok(proxy) => proxy,
-        Err(error) => return End::NotMade(error),
+        Err(error) => {
+            slot.refuse_all();
+            return End::NotMade(error);
+        }
     };
     component
         .metrics

@@ -1,6 +1,6 @@
 //! The instances of one component on one core: which of them takes a call, when another is made, when none may be.
 
-use super::instance::{Call, End, Slot, run};
+use super::instance::{Call, End, NoInstance, Slot, run};
 use crate::limits;
 use crate::state::LoadedComponent;
 use crate::trace::Trace;
@@ -21,6 +21,7 @@ pub struct Pool {
     waiting: RefCell<VecDeque<Call>>,
     calls_at_once: usize,
     calls_per_life: usize,
+    most_instances: usize,
 }
 
 /// Why a call has no response.
@@ -38,7 +39,8 @@ pub enum CallError {
 
 impl Pool {
     /// No instances yet.
-    pub fn new(component: Arc<LoadedComponent>) -> Self {
+    /// `share` is how many instances it may have.
+    pub fn new(component: Arc<LoadedComponent>, share: usize) -> Self {
         // A WASI 0.2 instance serves one request and is gone, as its guests expect.
         let fresh = matches!(component.pre, ProxyPre::P2(_)) || component.spec.calls_per_life == 1;
         Self {
@@ -52,6 +54,7 @@ impl Pool {
             } else {
                 component.spec.calls_per_life
             },
+            most_instances: share,
             component,
             slots: RefCell::default(),
             waiting: RefCell::default(),
@@ -72,6 +75,7 @@ impl Pool {
         })?;
         match tokio::time::timeout(self.component.spec.timeout, response).await {
             Ok(Ok(Ok(response))) => Ok(response),
+            Ok(Ok(Err(error))) if error.is::<NoInstance>() => Err(CallError::Full),
             Ok(Ok(Err(error))) => Err(CallError::Guest(error)),
             Ok(Err(oneshot::Canceled)) => Err(CallError::Broken),
             Err(_) => {
@@ -91,7 +95,7 @@ impl Pool {
             slot.push(call);
             return Ok(Some(slot.clone()));
         }
-        if self.slots.borrow().len() < limits::INSTANCES_PER_CORE {
+        if self.slots.borrow().len() < self.most_instances {
             return Ok(Some(self.make(call)));
         }
         let mut waiting = self.waiting.borrow_mut();
@@ -132,7 +136,7 @@ impl Pool {
 
     /// An instance ended: those that wait may need another.
     fn refill(self: &Rc<Self>) {
-        while self.slots.borrow().len() < limits::INSTANCES_PER_CORE {
+        while self.slots.borrow().len() < self.most_instances {
             let Some(call) = self.waiting.borrow_mut().pop_front() else {
                 return;
             };

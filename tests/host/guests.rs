@@ -1,0 +1,194 @@
+//! What guests may do and may not, and that one that misbehaves is stopped while the others go on.
+
+use crate::harness::{Shop, at_once, built, localmart, root, scratch};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The guests with their grants, served.
+fn guests(flags: &[&str]) -> Shop {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let manifest = root().join("tests/guests/spin.toml");
+    BUILT.get_or_init(|| {
+        // One cargo at a time.
+        built();
+        assert!(
+            localmart()
+                .arg("build")
+                .arg("-f")
+                .arg(&manifest)
+                .status()
+                .unwrap()
+                .success()
+        );
+    });
+    Shop::start_app(&manifest, &scratch("guests"), flags)
+}
+
+#[test]
+fn grants_are_granted() {
+    let target = Shop::start();
+    let port = target.base.rsplit(':').next().unwrap();
+    let shop = guests(&[
+        "--variable",
+        &format!("port={port}"),
+        "--env",
+        "SHAPE=round",
+    ]);
+    for (path, answer) in [
+        ("/variable?greeting", "hello, world"),
+        (
+            "/variable?nothing",
+            "Error::Undefined(\"no variable `nothing` for this component\")",
+        ),
+        ("/environment?COLOUR", "blue"),
+        ("/environment?SHAPE", "round"),
+        ("/environment?HOME", "environment variable not found"),
+        ("/file?/data/note.txt", "hello from a file\n"),
+        ("/file?/data/../../etc/passwd", "permission denied"),
+        ("/write?/data/note.txt", "Err(PermissionDenied)"),
+        ("/key-value?default", "Some([49]) false"),
+        ("/key-value?other", "Error::AccessDenied"),
+        ("/sqlite?other", "Error::AccessDenied"),
+    ] {
+        let reply = shop.get(path).expect(200);
+        let refused = path.contains("passwd") && reply.text != "";
+        assert!(
+            reply.text == answer || (refused && !reply.text.contains("root:")),
+            "{path}: {}",
+            reply.text
+        );
+    }
+    let rows = shop.get("/sqlite?probe").expect(200).text;
+    assert!(
+        rows.contains("Integer(1)") && rows.contains("Text(\"two\")") && rows.ends_with(" 3"),
+        "{rows}"
+    );
+    let fetched = shop
+        .get(&format!("/fetch?http://127.0.0.1:{port}/api/categories"))
+        .expect(200)
+        .text;
+    assert_eq!(fetched, "200 {\"items\":[],\"next_cursor\":null}");
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let url = format!("/fetch?http://127.0.0.1:{port}/api/products/none");
+    let traced = shop
+        .send("GET", &url, &[("traceparent", parent)], &[])
+        .expect(200)
+        .text;
+    assert!(
+        traced.contains("0af7651916cd43dd8448eb211c80319c"),
+        "the trace goes out: {traced}"
+    );
+    let elsewhere = shop.get("/fetch?http://127.0.0.1:9/").expect(200).text;
+    assert!(elsewhere.starts_with("refused"), "{elsewhere}");
+}
+
+#[test]
+fn without_a_grant_everything_is_refused() {
+    drop(guests(&[]));
+    let shop = Shop::start_app(
+        &root().join("tests/guests/bare.toml"),
+        &scratch("bare"),
+        &[],
+    );
+    for (path, answer) in [
+        ("/key-value?default", "Error::AccessDenied"),
+        ("/sqlite?default", "Error::AccessDenied"),
+        ("/variable?greeting", "Error::Undefined"),
+        ("/fetch?http://127.0.0.1:9/", "refused"),
+        ("/file?/data/note.txt", "entity not found"),
+    ] {
+        let reply = shop.get(path).expect(200).text;
+        assert!(reply.starts_with(answer), "{path}: {reply}");
+    }
+    let headers = shop
+        .send(
+            "GET",
+            "/headers",
+            &[("spin-client-addr", "6.6.6.6:1"), ("spin-x", "1")],
+            &[],
+        )
+        .expect(200)
+        .text;
+    for header in [
+        "\"spin-path-info\": \"/headers\"",
+        "\"spin-component-route\": \"\"",
+        "\"spin-matched-route\": \"/...\"",
+        "\"spin-base-path\": \"/\"",
+    ] {
+        assert!(headers.contains(header), "{header} is missing in {headers}");
+    }
+    assert!(
+        headers.contains("\"spin-client-addr\": \"127.0.0.1:") && !headers.contains("spin-x"),
+        "{headers}"
+    );
+    let none = shop.send("GET", "/trap", &[], &[]).expect(500);
+    assert_eq!(
+        (none.text.as_str(), none.header("content-type")),
+        ("", None)
+    );
+}
+
+#[test]
+fn older_guests_get_a_fresh_instance_each() {
+    let shop = guests(&[]);
+    let replies = at_once(20, |number| {
+        shop.get(&format!("/preview2/{number}")).expect(200).text
+    });
+    for (number, reply) in replies.iter().enumerate() {
+        assert_eq!(*reply, format!("/preview2/{number} 1"));
+    }
+}
+
+#[test]
+fn a_guest_that_misbehaves_is_stopped_and_the_others_go_on() {
+    let shop = guests(&["--threads", "1", "--max-instance-memory", "67108864"]);
+    shop.get("/headers").expect(200);
+    for (path, status, code) in [
+        ("/loop", 504, "timeout"),
+        ("/sleep", 504, "timeout"),
+        ("/memory", 500, "internal"),
+        ("/trap", 500, "internal"),
+    ] {
+        let replies = at_once(2, |number| {
+            if number == 0 {
+                let start = Instant::now();
+                let reply = shop.get(path).expect_code(status, code);
+                assert!(start.elapsed() < Duration::from_secs(10), "{path}");
+                return vec![reply.status];
+            }
+            // On the same core, while the other one misbehaves.
+            std::thread::sleep(Duration::from_millis(200));
+            (0..10).map(|_| shop.get("/preview2/x").status).collect()
+        });
+        assert_eq!(replies[1], [200; 10], "{path}");
+    }
+    // Those stopped mid-call give everything back after their grace.
+    std::thread::sleep(Duration::from_secs(3));
+    for _ in 0..100 {
+        shop.get("/headers").expect(200);
+    }
+    let metrics = shop
+        .send("GET", &format!("{}/metrics", shop.observe), &[], &[])
+        .text;
+    for line in [
+        "localmart_failed_calls_total{component=\"probe\",reason=\"timeout\"} 2",
+        "localmart_failed_calls_total{component=\"probe\",reason=\"trap\"} 2",
+        "localmart_instances{component=\"probe\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
+    }
+    assert!(
+        shop.log()
+            .contains("a guest wants more memory than it may have")
+    );
+}
+
+#[test]
+fn a_trap_inside_a_transaction_leaves_nothing_open() {
+    let shop = guests(&[]);
+    for _ in 0..10 {
+        shop.get("/leak?probe").expect_code(500, "internal");
+    }
+    let rows = shop.get("/sqlite?probe").expect(200).text;
+    assert!(!rows.contains("leaked") && rows.contains("two"), "{rows}");
+}
