@@ -12,6 +12,8 @@ mod harness;
 
 #[path = "host/guests.rs"]
 mod guests;
+#[path = "host/links.rs"]
+mod links;
 #[path = "host/manifests.rs"]
 mod manifests;
 #[path = "host/running.rs"]

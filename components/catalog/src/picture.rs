@@ -8,9 +8,9 @@ pub(crate) fn draw(product: &Product) -> String {
     let own = hash(product.draft.sku.as_str());
     let hue = category % 360;
     let (back, front, dark) = (
-        format!("hsl({hue} 45% 93%)"),
-        format!("hsl({} 55% 58%)", (hue + own % 40) % 360),
-        format!("hsl({hue} 40% 28%)"),
+        format!("hsl({hue}, 45%, 93%)"),
+        format!("hsl({}, 55%, 58%)", (hue + own % 40) % 360),
+        format!("hsl({hue}, 40%, 28%)"),
     );
     let mut svg = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 640" role="img" aria-label="{label}"><rect width="640" height="640" fill="{back}"/>"#,
@@ -18,13 +18,10 @@ pub(crate) fn draw(product: &Product) -> String {
     );
     for ring in 0..3_u64 {
         let bits = own.rotate_left(u32::try_from(ring * 17).unwrap_or_default());
-        let (x, y, size) = (
-            120 + bits % 400,
-            110 + (bits >> 9) % 340,
-            70 + (bits >> 18) % 130,
-        );
+        let (x, y) = (200 + bits % 240, 150 + (bits >> 9) % 220);
+        let size = 80 + (bits >> 18) % 90;
         let opacity = 90 - ring * 25;
-        svg.push_str(&shape(bits % 3, x, y, size, &front, opacity));
+        svg.push_str(&shape((bits >> 27) % 3, x, y, size, &front, opacity));
     }
     svg.push_str(&format!(
         r#"<rect y="520" width="640" height="120" fill="{dark}"/>"#
@@ -44,11 +41,16 @@ fn shape(kind: u64, x: u64, y: u64, size: u64, fill: &str, opacity: u64) -> Stri
     let paint = format!(r#"fill="{fill}" fill-opacity="0.{opacity:02}""#);
     match kind {
         0 => format!(r#"<circle cx="{x}" cy="{y}" r="{size}" {paint}/>"#),
-        1 => format!(r#"<rect x="{x}" y="{y}" width="{size}" height="{size}" rx="24" {paint}/>"#),
-        _ => format!(
-            r#"<path d="M{x} {y} l{size} {size} h-{} z" {paint}/>"#,
-            size * 2
-        ),
+        1 => {
+            let (left, top, side) = (x - size, y - size.min(y), size * 2);
+            format!(
+                r#"<rect x="{left}" y="{top}" width="{side}" height="{side}" rx="28" {paint}/>"#
+            )
+        }
+        _ => {
+            let (top, side) = (y - size.min(y), size * 2);
+            format!(r#"<path d="M{x} {top} l{size} {side} h-{side} z" {paint}/>"#)
+        }
     }
 }
 
@@ -79,9 +81,11 @@ fn escape(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// FNV-1a: small, stable, and nobody's security hangs on it.
+/// FNV-1a with a last stir, so that every bit counts: small, stable, and nobody's security hangs on it.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+    let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    });
+    let stirred = (sum ^ (sum >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    stirred ^ (stirred >> 27)
 }

@@ -47,7 +47,7 @@ pub(crate) struct Shortage {
 
 /// Where a reservation stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Held {
+pub(crate) enum ReservationState {
     Held,
     Sold,
     Released,

@@ -1,6 +1,6 @@
 //! Inventory's SQL. Stock is guarded by conditions inside the statements, so that no reader can be outrun.
 
-use crate::domain::{Held, Level, Line, MAX_ON_HAND, Shortage};
+use crate::domain::{Level, Line, MAX_ON_HAND, ReservationState, Shortage};
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::params;
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
@@ -97,7 +97,7 @@ impl<D: Database> Store<D> {
             let standing = reservation(connection, order).await?;
             if standing
                 .iter()
-                .any(|(_, _, held)| matches!(held, Held::Held | Held::Sold))
+                .any(|(_, _, held)| matches!(held, ReservationState::Held | ReservationState::Sold))
             {
                 return Ok(());
             }
@@ -129,7 +129,7 @@ impl<D: Database> Store<D> {
                     order,
                     &line.product_id,
                     line.quantity,
-                    Held::Held.name(),
+                    ReservationState::Held.name(),
                     expires_at
                 ];
                 connection.execute(sql, params).await?;
@@ -149,16 +149,16 @@ impl<D: Database> Store<D> {
             let lines = reservation(connection, order).await?;
             for (product, quantity, held) in &lines {
                 match held {
-                    Held::Sold => {}
-                    Held::Held => {
+                    ReservationState::Sold => {}
+                    ReservationState::Held => {
                         let sql = "UPDATE stock SET on_hand = on_hand - CAST($2 AS BIGINT), reserved = reserved - CAST($2 AS BIGINT) \
                                    WHERE product_id = CAST($1 AS TEXT)";
                         connection.execute(sql, params![product, *quantity]).await?;
                     }
-                    Held::Released | Held::Restocked => return Ok(false),
+                    ReservationState::Released | ReservationState::Restocked => return Ok(false),
                 }
             }
-            mark(connection, order, Held::Held, Held::Sold).await?;
+            mark(connection, order, ReservationState::Held, ReservationState::Sold).await?;
             Ok(!lines.is_empty())
         })
         .await
@@ -166,15 +166,33 @@ impl<D: Database> Store<D> {
 
     pub(crate) async fn release(&self, order: &Id) -> Result<(), SqlError> {
         let sql = "UPDATE stock SET reserved = reserved - CAST($2 AS BIGINT) WHERE product_id = CAST($1 AS TEXT)";
-        self.undo(order, Held::Held, Held::Released, sql).await
+        self.undo(
+            order,
+            ReservationState::Held,
+            ReservationState::Released,
+            sql,
+        )
+        .await
     }
 
     pub(crate) async fn restock(&self, order: &Id) -> Result<(), SqlError> {
         let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT) WHERE product_id = CAST($1 AS TEXT)";
-        self.undo(order, Held::Sold, Held::Restocked, sql).await
+        self.undo(
+            order,
+            ReservationState::Sold,
+            ReservationState::Restocked,
+            sql,
+        )
+        .await
     }
 
-    async fn undo(&self, order: &Id, from: Held, to: Held, sql: &str) -> Result<(), SqlError> {
+    async fn undo(
+        &self,
+        order: &Id,
+        from: ReservationState,
+        to: ReservationState,
+        sql: &str,
+    ) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
             for (product, quantity, held) in reservation(connection, order).await? {
                 if held == from {
@@ -193,7 +211,7 @@ impl<D: Database> Store<D> {
             .database
             .open()
             .await?
-            .query(sql, params![Held::Held.name(), now, limit])
+            .query(sql, params![ReservationState::Held.name(), now, limit])
             .await?;
         rows.iter().map(|row| row.id(0)).collect()
     }
@@ -222,11 +240,11 @@ async fn hold(connection: &impl Connection, line: &Line) -> Result<bool, SqlErro
 async fn reservation(
     connection: &impl Connection,
     order: &Id,
-) -> Result<Vec<(Id, i64, Held)>, SqlError> {
+) -> Result<Vec<(Id, i64, ReservationState)>, SqlError> {
     let sql = "SELECT product_id, quantity, status FROM reservations WHERE order_id = CAST($1 AS TEXT) ORDER BY product_id";
     let rows = connection.query(sql, params![order]).await?;
     let read = |row: &Row| {
-        let held = Held::parse(&row.text(2)?)
+        let held = ReservationState::parse(&row.text(2)?)
             .ok_or_else(|| SqlError::Failed("a reservation's status is not known".to_owned()));
         Ok((row.id(0)?, row.integer(1)?, held?))
     };
@@ -236,8 +254,8 @@ async fn reservation(
 async fn mark(
     connection: &impl Connection,
     order: &Id,
-    from: Held,
-    to: Held,
+    from: ReservationState,
+    to: ReservationState,
 ) -> Result<(), SqlError> {
     let sql = "UPDATE reservations SET status = CAST($3 AS TEXT) WHERE order_id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT)";
     connection

@@ -1,0 +1,72 @@
+//! Links are checked when they are fused: what is missing, what is too much, and what does not fit.
+
+use crate::harness::{built, localmart, printed, root, scratch};
+
+/// Fuses `cart` with these links, out of the components of this repository; what it says.
+fn fuse(links: &str, replace: &[(&str, &str)]) -> (bool, String) {
+    built();
+    let folder = scratch("links");
+    std::fs::create_dir_all(folder.join("dist")).unwrap();
+    for noun in ["catalog", "inventory", "cart", "payment"] {
+        let from = replace
+            .iter()
+            .find(|(name, _)| *name == noun)
+            .map_or(noun, |(_, other)| *other);
+        std::fs::copy(
+            root().join(format!("dist/{from}.wasm")),
+            folder.join(format!("dist/{noun}.wasm")),
+        )
+        .unwrap();
+    }
+    let component = |noun: &str, links: &str| {
+        format!(
+            "[component.{noun}]\nsource = \"dist/{noun}.wasm\"\n[component.{noun}.tool.localmart]\nlinks = [{links}]\n"
+        )
+    };
+    let manifest = [
+        "spin_manifest_version = 2\n[application]\nname = \"t\"\n[application.tool.localmart]\n[trigger]\n".to_owned(),
+        component("catalog", ""),
+        component("payment", ""),
+        component("inventory", "\"catalog\""),
+        component("cart", links),
+    ];
+    std::fs::write(folder.join("spin.toml"), manifest.concat()).unwrap();
+    let output = localmart()
+        .arg("build")
+        .current_dir(&folder)
+        .output()
+        .unwrap();
+    let flat = printed(&output).replace(['│', '\n'], " ");
+    (
+        output.status.success(),
+        flat.split_whitespace().collect::<Vec<_>>().join(" "),
+    )
+}
+
+#[test]
+fn a_diamond_is_fused_with_each_component_once() {
+    let (fused, said) = fuse("\"catalog\", \"inventory\"", &[]);
+    assert!(fused, "{said}");
+}
+
+#[test]
+fn a_missing_link_names_the_import() {
+    let (fused, said) = fuse("\"catalog\"", &[]);
+    assert!(!fused && said.contains("`cart` imports `localmart:inventory/inventory@0.1.0`, which none of its links exports"), "{said}");
+    assert!(said.contains("spin.toml:"), "{said}");
+}
+
+#[test]
+fn a_link_that_answers_nothing_is_refused() {
+    let (fused, said) = fuse("\"catalog\", \"inventory\", \"payment\"", &[]);
+    assert!(
+        !fused && said.contains("`cart` links `payment` but imports nothing that it exports"),
+        "{said}"
+    );
+}
+
+#[test]
+fn another_component_under_the_same_name_does_not_fit() {
+    let (fused, said) = fuse("\"catalog\", \"inventory\"", &[("inventory", "payment")]);
+    assert!(!fused && said.contains("inventory"), "{said}");
+}
