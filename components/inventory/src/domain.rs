@@ -54,7 +54,7 @@ pub(crate) enum ReservationState {
     Restocked,
 }
 
-impl Held {
+impl ReservationState {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Held => "held",
