@@ -192,3 +192,45 @@ fn a_trap_inside_a_transaction_leaves_nothing_open() {
     let rows = shop.get("/sqlite?probe").expect(200).text;
     assert!(!rows.contains("leaked") && rows.contains("two"), "{rows}");
 }
+
+#[test]
+fn more_than_fits_is_told_to_come_back_and_the_others_are_not_hurt() {
+    use std::io::{Read as _, Write as _};
+    let shop = guests(&["--threads", "1"]);
+    shop.get("/narrow/headers").expect(200);
+    let connect = || std::net::TcpStream::connect(shop.base.trim_start_matches("http://")).unwrap();
+    // 64 instances with one call each, 512 that wait: beyond that there is no room.
+    let mut clients: Vec<_> = (0..640).map(|_| connect()).collect();
+    for client in &mut clients {
+        client
+            .write_all(b"GET /narrow/sleep HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .unwrap();
+    }
+    shop.get("/headers").expect(200);
+    let mut answers = clients.iter_mut().map(|client| {
+        let mut answer = String::new();
+        client
+            .read_to_string(&mut answer)
+            .map(|_| answer)
+            .unwrap_or_default()
+    });
+    let (mut full, mut late) = (0, 0);
+    for answer in answers.by_ref() {
+        if answer.starts_with("HTTP/1.1 503") {
+            assert!(
+                answer.contains("retry-after: 1") && answer.contains("\"unavailable\""),
+                "{answer}"
+            );
+            full += 1;
+        } else {
+            assert!(answer.starts_with("HTTP/1.1 504"), "{answer}");
+            late += 1;
+        }
+    }
+    assert_eq!((full, late), (64, 576));
+    let give_up = Instant::now() + Duration::from_secs(20);
+    while shop.get("/narrow/headers").status != 200 {
+        assert!(Instant::now() < give_up, "it does not recover");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}

@@ -374,3 +374,29 @@ fn stock_is_known_at_once_and_never_below_zero() {
             .expect_code(404, "not_found");
     }
 }
+
+#[test]
+fn many_write_at_once_and_nobody_waits_for_ever() {
+    let shop = Shop::shared();
+    let product = shop.product(1, 1);
+    let bearer = format!("Bearer {}", shop.token("staff"));
+    let auth = [("authorization", bearer.as_str())];
+    crate::harness::at_once(40, |number| {
+        shop.json(
+            "POST",
+            "/api/products",
+            &auth,
+            &draft(&format!("MANY-{number}")),
+        )
+        .expect(201);
+        let path = format!("/api/inventory/{product}/adjustments");
+        shop.json(
+            "POST",
+            &path,
+            &auth,
+            &json!({ "delta": 1, "reason": "one more" }),
+        )
+        .expect(200);
+    });
+    assert_eq!(shop.stock(&product), (41, 0));
+}

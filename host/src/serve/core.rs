@@ -7,7 +7,6 @@ use super::timer;
 use crate::limits;
 use crate::state::LoadedComponent;
 use anyhow::Context as _;
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -28,8 +27,6 @@ pub struct Core {
     pub pools: BTreeMap<String, Rc<Pool>>,
     /// Says true when no more may begin.
     pub stopped: watch::Receiver<bool>,
-    /// Connections on this core.
-    connections: Cell<usize>,
     peers: Arc<[Peer]>,
     index: usize,
     in_flight: Arc<AtomicUsize>,
@@ -85,7 +82,6 @@ impl Core {
                         loaded,
                         pools,
                         stopped,
-                        connections: Cell::new(0),
                         peers,
                         index,
                         in_flight,
@@ -127,52 +123,67 @@ impl Core {
                 },
                 Some(stream) = handed.recv() => match TcpStream::from_std(stream) {
                     Ok(stream) => self.serve(stream),
-                    Err(error) => tracing::warn!(%error, "a connection was lost between cores"),
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection was lost between cores");
+                        self.ended();
+                    }
                 },
                 _ = stopped.wait_for(|stopped| *stopped) => break,
             }
         }
         drop(listener);
         self.loaded.ready.store(false, Ordering::Relaxed);
-        while self.connections.get() > 0 {
+        while self.has_connections() {
+            // What was handed over too late is closed; its client has sent nothing that was promised an answer.
+            while handed.try_recv().is_ok() {
+                self.ended();
+            }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
-    /// Serves a connection here, or hands it to a core that has clearly fewer.
+    /// Serves a connection here, or hands it to a core that has fewer. It is counted at once, so that a burst of
+    /// connections does not all go the same way.
     fn take(self: &Rc<Self>, stream: TcpStream) {
-        let least = self
-            .peers
-            .iter()
-            .min_by_key(|peer| peer.connections.load(Ordering::Relaxed));
-        let here = self.connections.get();
-        match least {
-            Some(peer) if peer.connections.load(Ordering::Relaxed) + 1 < here + 1 => {
-                // Counted at once, so that a burst does not all go the same way; `serve` does not count again.
-                match stream.into_std().map(|stream| peer.inbox.send(stream)) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) | Err(_) => tracing::warn!("a connection was lost between cores"),
-                }
-            }
-            _ => self.serve(stream),
+        let busy = |(place, peer): &(usize, &Peer)| {
+            (
+                peer.connections.load(Ordering::Relaxed),
+                *place != self.index,
+            )
+        };
+        let Some((place, peer)) = self.peers.iter().enumerate().min_by_key(busy) else {
+            return;
+        };
+        peer.connections.fetch_add(1, Ordering::Relaxed);
+        if place == self.index {
+            self.serve(stream);
+            return;
+        }
+        let handed = stream.into_std().map(|stream| peer.inbox.send(stream));
+        if !matches!(handed, Ok(Ok(()))) {
+            peer.connections.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!("a connection was lost between cores");
         }
     }
 
+    /// Serves a connection that is counted already.
     fn serve(self: &Rc<Self>, stream: TcpStream) {
-        self.count(1);
         let core = self.clone();
         tokio::task::spawn_local(async move {
             connection::serve(&core, stream).await;
-            core.count(-1);
+            core.ended();
         });
     }
 
-    fn count(&self, change: isize) {
-        let now = self.connections.get().saturating_add_signed(change);
-        self.connections.set(now);
+    fn ended(&self) {
         if let Some(peer) = self.peers.get(self.index) {
-            peer.connections.store(now, Ordering::Relaxed);
+            peer.connections.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    fn has_connections(&self) -> bool {
+        let mine = self.peers.get(self.index);
+        mine.is_some_and(|peer| peer.connections.load(Ordering::Relaxed) > 0)
     }
 
     /// Counts a request for as long as the guard lives.

@@ -125,8 +125,15 @@ impl Slot {
         }
     }
 
+    /// The next call whose caller still waits.
     fn next(&self) -> Option<Call> {
-        self.inbox.borrow_mut().pop_front()
+        loop {
+            let call = self.inbox.borrow_mut().pop_front()?;
+            if !call.answer.is_canceled() {
+                return Some(call);
+            }
+            self.answered();
+        }
     }
 
     fn answered(&self) {

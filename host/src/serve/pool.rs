@@ -123,10 +123,21 @@ impl Pool {
         slot
     }
 
+    /// The next waiting call whose caller still waits.
+    fn next_waiting(&self) -> Option<Call> {
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some(call) = waiting.pop_front() {
+            if !call.answer.is_canceled() {
+                return Some(call);
+            }
+        }
+        None
+    }
+
     /// A call was answered: the next that waits may go to this instance.
     fn move_up(&self, slot: &Rc<Slot>) {
         if slot.has_room(self.calls_at_once, self.calls_per_life)
-            && let Some(call) = self.waiting.borrow_mut().pop_front()
+            && let Some(call) = self.next_waiting()
         {
             slot.push(call);
         } else if self.calls_per_life == 1 {
@@ -137,7 +148,7 @@ impl Pool {
     /// An instance ended: those that wait may need another.
     fn refill(self: &Rc<Self>) {
         while self.slots.borrow().len() < self.most_instances {
-            let Some(call) = self.waiting.borrow_mut().pop_front() else {
+            let Some(call) = self.next_waiting() else {
                 return;
             };
             self.make(call);

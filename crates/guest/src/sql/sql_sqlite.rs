@@ -2,6 +2,7 @@
 
 use super::{Connection, Database, Row, SqlError, Value, numbered_for_sqlite};
 use spin_sdk::sqlite::wit::sqlite as wit;
+use std::cell::Cell;
 
 /// The database with a label of the manifest.
 #[derive(Clone)]
@@ -23,14 +24,20 @@ impl From<&'static str> for SqliteDatabase {
 }
 
 /// An open connection; the host rolls back and keeps it when it is dropped.
-pub struct SqliteConnection(wit::Connection);
+pub struct SqliteConnection {
+    connection: wit::Connection,
+    in_transaction: Cell<bool>,
+}
 
 impl Database for SqliteDatabase {
     type Connection = SqliteConnection;
 
     async fn open(&self) -> Result<SqliteConnection, SqlError> {
         wit::Connection::open(self.label)
-            .map(SqliteConnection)
+            .map(|connection| Self::Connection {
+                connection,
+                in_transaction: Cell::new(false),
+            })
             .map_err(|error| match error {
                 wit::Error::Io(reason) => SqlError::Unavailable(reason),
                 other => SqlError::Failed(other.to_string()),
@@ -39,13 +46,23 @@ impl Database for SqliteDatabase {
 }
 
 impl SqliteConnection {
-    /// The synchronous call: it costs no stream, and a local database has nothing to wait for but its writer's turn,
-    /// which `begin` waits for asynchronously.
+    /// The synchronous call: it costs no stream, and what reads, or already has its turn to write, waits for nothing.
     fn run(&self, sql: &str, params: &[Value]) -> Result<wit::QueryResult, SqlError> {
         let params: Vec<wit::Value> = params.iter().map(lower).collect();
-        self.0
+        self.connection
             .execute(&numbered_for_sqlite(sql), &params)
             .map_err(failed)
+    }
+
+    /// The asynchronous call, for what may have to wait for its turn to write: a synchronous one would hold up every
+    /// other call in this instance, among them perhaps the one that has the turn.
+    async fn run_in_turn(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+        let params: Vec<wit::Value> = params.iter().map(lower).collect();
+        let running = self
+            .connection
+            .execute_async(numbered_for_sqlite(sql), params);
+        let (_, _, end) = running.await.map_err(failed)?;
+        end.await.map_err(failed)
     }
 }
 
@@ -56,23 +73,28 @@ impl Connection for SqliteConnection {
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
-        self.run(sql, params)?;
-        Ok(self.0.changes())
+        if self.in_transaction.get() {
+            self.run(sql, params)?;
+        } else {
+            self.run_in_turn(sql, params).await?;
+        }
+        Ok(self.connection.changes())
     }
 
     async fn begin(&self) -> Result<(), SqlError> {
-        let begun = self
-            .0
-            .execute_async("BEGIN IMMEDIATE".to_owned(), Vec::new());
-        let (_, _, end) = begun.await.map_err(failed)?;
-        end.await.map_err(failed)
+        self.run_in_turn("BEGIN IMMEDIATE", &[]).await?;
+        self.in_transaction.set(true);
+        Ok(())
     }
 
     async fn commit(&self) -> Result<(), SqlError> {
-        self.run("COMMIT", &[]).map(drop)
+        self.run("COMMIT", &[])?;
+        self.in_transaction.set(false);
+        Ok(())
     }
 
     async fn rollback(&self) -> Result<(), SqlError> {
+        self.in_transaction.set(false);
         self.run("ROLLBACK", &[]).map(drop)
     }
 }

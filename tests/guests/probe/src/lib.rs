@@ -1,4 +1,4 @@
-//! A guest for tests: the path says which capability it uses or how it misbehaves; the body says what came of it.
+//! A guest for tests: the last part of the path says which capability it uses or how it misbehaves; the body says what came of it.
 
 use spin_sdk::http::{EmptyBody, IntoResponse, Request, body::IncomingBodyExt as _};
 use spin_sdk::http_service;
@@ -8,42 +8,43 @@ use std::time::Duration;
 #[http_service]
 async fn probe(request: Request) -> impl IntoResponse {
     let query = request.uri().query().unwrap_or_default().to_owned();
-    match request.uri().path() {
-        "/loop" => loop {
+    let path = request.uri().path().to_owned();
+    match path.rsplit('/').next().unwrap_or_default() {
+        "loop" => loop {
             std::hint::black_box(0);
         },
-        "/sleep" => {
+        "sleep" => {
             spin_sdk::time::sleep(Duration::from_secs(3600)).await;
             "awake".to_owned()
         }
-        "/memory" => {
+        "memory" => {
             let mut hoard = Vec::new();
             loop {
                 hoard.push(vec![1_u8; 1 << 20]);
                 std::hint::black_box(&hoard);
             }
         }
-        "/trap" => std::process::abort(),
-        "/leak" => leave_a_transaction_open(&query).await,
-        "/key-value" => key_values(&query)
+        "trap" => std::process::abort(),
+        "leak" => leave_a_transaction_open(&query).await,
+        "key-value" => key_values(&query)
             .await
             .unwrap_or_else(|error| format!("{error:?}")),
-        "/sqlite" => rows(&query)
+        "sqlite" => rows(&query)
             .await
             .unwrap_or_else(|error| format!("{error:?}")),
-        "/variable" => variables::get(&query)
+        "variable" => variables::get(&query)
             .await
             .unwrap_or_else(|error| format!("{error:?}")),
-        "/environment" => std::env::var(&query).unwrap_or_else(|error| error.to_string()),
-        "/file" => std::fs::read_to_string(&query).unwrap_or_else(|error| error.kind().to_string()),
-        "/write" => format!(
+        "environment" => std::env::var(&query).unwrap_or_else(|error| error.to_string()),
+        "file" => std::fs::read_to_string(&query).unwrap_or_else(|error| error.kind().to_string()),
+        "write" => format!(
             "{:?}",
             std::fs::write(&query, "x").map_err(|error| error.kind())
         ),
-        "/fetch" => fetch(&query)
+        "fetch" => fetch(&query)
             .await
             .unwrap_or_else(|error| format!("refused: {error}")),
-        "/headers" => format!("{:?}", request.headers()),
+        "headers" => format!("{:?}", request.headers()),
         _ => "probe".to_owned(),
     }
 }
