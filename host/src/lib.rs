@@ -5,17 +5,6 @@
 //! (compiling once), [`capability`] (what a guest may import), [`state`] (what an instance owns), [`serve`] (threads,
 //! connections, instances, timers), [`observe`] and [`metrics`], [`sections`] (what a component carries), [`limits`].
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        reason = "a test may stop at once"
-    )
-)]
-
 pub mod allowed_hosts;
 pub mod aot;
 pub mod app;

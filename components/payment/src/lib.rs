@@ -2,16 +2,6 @@
 //! [`provider`] (the simulated card provider), [`store`] (SQL), [`http`] (REST door), [`contract`] (WIT door).
 
 #![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        reason = "a test may stop at once"
-    )
-)]
-#![cfg_attr(
     not(target_arch = "wasm32"),
     allow(dead_code, reason = "only a component has callers")
 )]

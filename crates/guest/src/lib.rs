@@ -8,17 +8,6 @@
 //! Everything but the WASI adapters builds natively, so that rules and statements are tested without a host. The kit
 //! knows no noun of the shop.
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        reason = "a test may stop at once"
-    )
-)]
-
 pub mod config;
 pub mod door;
 pub mod log;

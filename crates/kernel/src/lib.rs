@@ -3,17 +3,6 @@
 //! In reading order: [`money`] (exact amounts), [`id`] (UUIDv7), [`time`] (Unix milliseconds and RFC 3339),
 //! [`page`] (limits and opaque cursors), [`text`] (sort keys and slugs). It knows no service, no HTTP and no SQL.
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        reason = "a test may stop at once"
-    )
-)]
-
 pub mod id;
 pub mod money;
 pub mod page;

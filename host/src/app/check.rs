@@ -1,0 +1,88 @@
+//! What holds between components: links name some and form no cycle; a selection names some.
+
+use super::{App, Given};
+use crate::manifest::ManifestError;
+use std::collections::BTreeSet;
+
+/// Links name components, and form no cycle.
+pub(super) fn check_links(app: &App) -> Result<(), ManifestError> {
+    for spec in app.components.values() {
+        for link in &spec.links {
+            if !app.components.contains_key(link) {
+                return Err(app.source.error(
+                    spec.tool_span.clone(),
+                    format!(
+                        "`{}` links `{link}`, which is no component of this application",
+                        spec.id
+                    ),
+                    "in these links",
+                    format!("name one of: {}", joined(app.components.keys())),
+                ));
+            }
+        }
+        if let Some(cycle) = cycle_from(app, &spec.id) {
+            return Err(app.source.error(
+                spec.tool_span.clone(),
+                format!("the links form a cycle: {}", cycle.join(" → ")),
+                "in these links",
+                "remove one of the links; the way back is an event",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn cycle_from(app: &App, start: &str) -> Option<Vec<String>> {
+    fn walk<'a>(
+        app: &'a App,
+        at: &'a str,
+        start: &str,
+        path: &mut Vec<String>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> bool {
+        path.push(at.to_owned());
+        for link in app
+            .components
+            .get(at)
+            .map(|spec| spec.links.as_slice())
+            .unwrap_or_default()
+        {
+            if link == start {
+                path.push(link.clone());
+                return true;
+            }
+            if done.insert(link) && walk(app, link, start, path, done) {
+                return true;
+            }
+        }
+        path.pop();
+        false
+    }
+    let mut path = Vec::new();
+    walk(app, start, start, &mut path, &mut BTreeSet::new()).then_some(path)
+}
+
+/// Keeps only the components that `--component-id` names.
+pub(super) fn retain(app: &mut App, given: &Given) -> Result<(), ManifestError> {
+    if given.only.is_empty() {
+        return Ok(());
+    }
+    for id in &given.only {
+        if !app.components.contains_key(id) {
+            return Err(ManifestError::file(
+                format!("--component-id {id}: there is no such component"),
+                format!("name one of: {}", joined(app.components.keys())),
+            ));
+        }
+    }
+    app.routes
+        .retain(|route| given.only.contains(&route.component));
+    for spec in app.components.values_mut() {
+        spec.triggered &= given.only.contains(&spec.id);
+    }
+    Ok(())
+}
+
+pub(super) fn joined<'a>(names: impl Iterator<Item = &'a String>) -> String {
+    names.cloned().collect::<Vec<_>>().join(", ")
+}

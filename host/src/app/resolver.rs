@@ -1,0 +1,433 @@
+//! From the shapes of a manifest to what they mean: values, grants, routes. Every refusal has its place in the file.
+
+use super::{ComponentSpec, EverySpec, Given, RouteSpec};
+use crate::allowed_hosts::AllowedHost;
+use crate::limits;
+use crate::manifest::schema::{
+    ApplicationTool, Component, ComponentTool, HttpTrigger, Manifest, Route,
+};
+use crate::manifest::{ManifestError, Source};
+use crate::serve::routes::Pattern;
+use crate::variables::{expand, is_name};
+use serde::Deserialize as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
+
+/// Reads one manifest with what the command line brings.
+pub(super) struct Resolver<'a> {
+    pub(super) source: &'a Source,
+    pub(super) given: &'a Given,
+}
+
+impl Resolver<'_> {
+    pub(super) fn values(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<BTreeMap<String, String>, ManifestError> {
+        for name in self.given.flags.keys() {
+            if !manifest.variables.contains_key(name) {
+                return Err(ManifestError::file(
+                    format!(
+                        "--variable {name}: {} has no variable of this name",
+                        self.source.path.display()
+                    ),
+                    "add it to [variables], or mend the name",
+                ));
+            }
+        }
+        let mut values = BTreeMap::new();
+        for (name, variable) in &manifest.variables {
+            let place = |message: String, label: &str, help: String| {
+                self.source.error(variable.span(), message, label, help)
+            };
+            if !is_name(name) {
+                return Err(place(
+                    format!("`{name}` is not a variable name"),
+                    "lower case letters, digits and single underscores, a letter first",
+                    "rename the variable".into(),
+                ));
+            }
+            let said = variable.get_ref();
+            if said.required == said.default.is_some() {
+                return Err(place(
+                    format!("variable `{name}` must have either a default or required = true"),
+                    "one of the two",
+                    "add `default = \"…\"` or `required = true`".into(),
+                ));
+            }
+            let from_environment =
+                std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())).ok();
+            let flag = self.given.flags.get(name).cloned();
+            let made = self.given.made.get(name).cloned();
+            let value = flag
+                .or(from_environment)
+                .or(made)
+                .or_else(|| said.default.clone());
+            let value = value.ok_or_else(|| {
+                place(
+                    format!("variable `{name}` is required and has no value"),
+                    "required here",
+                    format!(
+                        "give it with --variable {name}=… or SPIN_VARIABLE_{}=…",
+                        name.to_ascii_uppercase()
+                    ),
+                )
+            })?;
+            values.insert(name.clone(), value);
+        }
+        Ok(values)
+    }
+
+    pub(super) fn application_tool(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<Option<ApplicationTool>, ManifestError> {
+        let Some(value) = manifest.application.tool.get("localmart") else {
+            return Ok(None);
+        };
+        let tool = ApplicationTool::deserialize(value.clone());
+        tool.map(Some).map_err(|error| {
+            self.whole(format!("[application.tool.localmart]: {}", error.message()))
+        })
+    }
+
+    fn whole(&self, message: String) -> ManifestError {
+        ManifestError::file(
+            format!("{}: {message}", self.source.path.display()),
+            "see docs/reference/manifest.md",
+        )
+    }
+
+    pub(super) fn routes(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<(Vec<RouteSpec>, BTreeSet<String>), ManifestError> {
+        let mut routes: Vec<(RouteSpec, Range<usize>)> = Vec::new();
+        let mut triggered = BTreeSet::new();
+        for (kind, entries) in &manifest.trigger {
+            for entry in entries {
+                if kind != "http" {
+                    return Err(self.source.error(
+                        entry.span(),
+                        format!("this host has no trigger of type `{kind}`"),
+                        "not supported",
+                        "supported: http. What is not there yet is listed in docs/reference/manifest.md",
+                    ));
+                }
+                let trigger =
+                    HttpTrigger::deserialize(entry.get_ref().clone()).map_err(|error| {
+                        self.source.error(
+                            entry.span(),
+                            error.message().to_owned(),
+                            "in this trigger",
+                            "see docs/reference/manifest.md",
+                        )
+                    })?;
+                let component = self.trigger_component(&trigger, entry.span(), manifest)?;
+                triggered.insert(component.clone());
+                if let Some(route) = self.route(&trigger, entry.span(), component)? {
+                    if let Some((other, _)) = routes
+                        .iter()
+                        .find(|(known, _)| known.pattern.clashes(&route.pattern))
+                    {
+                        return Err(self.source.error(
+                            entry.span(),
+                            format!(
+                                "the routes `{}` and `{}` match the same paths",
+                                other.text, route.text
+                            ),
+                            format!("`{}` already answers here", other.component),
+                            "change or remove one of the two",
+                        ));
+                    }
+                    routes.push((route, entry.span()));
+                }
+            }
+        }
+        let mut routes: Vec<RouteSpec> = routes.into_iter().map(|(route, _)| route).collect();
+        routes.sort_by_key(|route| route.pattern.rank());
+        Ok((routes, triggered))
+    }
+
+    fn trigger_component(
+        &self,
+        trigger: &HttpTrigger,
+        span: Range<usize>,
+        manifest: &Manifest,
+    ) -> Result<String, ManifestError> {
+        let refuse = |what: &str| {
+            self.source.error(
+                span.clone(),
+                format!("{what} is not supported by this host yet"),
+                "not supported",
+                "what is not there yet is listed in docs/reference/manifest.md",
+            )
+        };
+        if trigger.static_response.is_some() {
+            return Err(refuse("static_response"));
+        }
+        if trigger.dependencies.is_some() {
+            return Err(refuse("a trigger dependency (middleware)"));
+        }
+        if let Some(executor) = &trigger.executor {
+            let kind = executor.get("type").and_then(toml::Value::as_str);
+            if !matches!(kind, Some("http" | "spin")) {
+                return Err(refuse("an executor other than http"));
+            }
+        }
+        let id = match &trigger.component {
+            Some(toml::Value::String(id)) => id.clone(),
+            Some(_) => return Err(refuse("a component written inside its trigger")),
+            None => {
+                return Err(self.source.error(
+                    span,
+                    "this trigger names no component",
+                    "component = \"…\" is missing",
+                    "name the component that answers",
+                ));
+            }
+        };
+        if !manifest.component.contains_key(&id) {
+            return Err(self.source.error(
+                span,
+                format!("there is no component `{id}`"),
+                "named here",
+                format!(
+                    "add [component.{id}], or name one of: {}",
+                    super::check::joined(manifest.component.keys())
+                ),
+            ));
+        }
+        Ok(id)
+    }
+
+    fn route(
+        &self,
+        trigger: &HttpTrigger,
+        span: Range<usize>,
+        component: String,
+    ) -> Result<Option<RouteSpec>, ManifestError> {
+        match &trigger.route {
+            Route::Private { private: true } => Ok(None),
+            Route::Private { private: false } => Err(self.source.error(
+                span,
+                "`private = false` is not a route",
+                "here",
+                "write a path, or { private = true }",
+            )),
+            Route::Path(text) => {
+                let pattern = Pattern::parse(text).map_err(|reason| {
+                    self.source.error(
+                        span,
+                        format!("`{text}` is not a route: {reason}"),
+                        "here",
+                        "write /exact, /a/:segment or /prefix/...",
+                    )
+                })?;
+                Ok(Some(RouteSpec {
+                    text: text.clone(),
+                    pattern,
+                    component,
+                }))
+            }
+        }
+    }
+
+    pub(super) fn component(
+        &self,
+        id: &str,
+        component: &Component,
+        span: Range<usize>,
+        values: &BTreeMap<String, String>,
+    ) -> Result<ComponentSpec, ManifestError> {
+        self.refuse_unsupported(component)?;
+        let toml::Value::String(wasm) = component.source.get_ref() else {
+            return Err(self.source.error(
+                component.source.span(),
+                "a component from a URL or a registry is not supported by this host yet",
+                "only a path",
+                "fetch it first and name the file",
+            ));
+        };
+        let variables = self.component_variables(component, values)?;
+        let mut allowed_hosts = Vec::new();
+        for host in &component.allowed_outbound_hosts {
+            let at = |message: String| {
+                self.source
+                    .error(host.span(), message, "here", "write scheme://host:port")
+            };
+            let text = expand(host.get_ref(), values).map_err(|error| at(error.to_string()))?;
+            allowed_hosts.push(AllowedHost::parse(&text).map_err(at)?);
+        }
+        let tool = self.component_tool(component)?;
+        let tool_span = component
+            .tool
+            .get("localmart")
+            .map_or(span.clone(), toml::Spanned::span);
+        let bad = |message: String| {
+            self.source.error(
+                tool_span.clone(),
+                message,
+                "in this table",
+                "see docs/reference/manifest.md",
+            )
+        };
+        let every = tool
+            .every
+            .as_ref()
+            .map(|every| self.every(every, values).map_err(bad))
+            .transpose()?;
+        let timeout = tool.timeout.as_deref().map(|text| {
+            duration(text).ok_or_else(|| bad(format!("`{text}` is not a duration like 30s")))
+        });
+        let mut environment = component.environment.clone();
+        environment.extend(self.given.environment.clone());
+        Ok(ComponentSpec {
+            id: id.to_owned(),
+            wasm: self.source.folder().join(wasm),
+            source_span: component.source.span(),
+            tool_span: tool_span.clone(),
+            variables,
+            environment,
+            files: component
+                .files
+                .iter()
+                .map(|file| (file.get_ref().clone(), file.span()))
+                .collect(),
+            exclude_files: component.exclude_files.clone(),
+            allowed_hosts,
+            key_value_stores: component
+                .key_value_stores
+                .iter()
+                .map(|label| label.get_ref().clone())
+                .collect(),
+            sqlite_databases: component
+                .sqlite_databases
+                .iter()
+                .map(|label| (label.get_ref().clone(), label.span()))
+                .collect(),
+            links: tool.links,
+            own: tool.own,
+            calls_per_instance: tool
+                .calls_per_instance
+                .unwrap_or(limits::CALLS_PER_INSTANCE)
+                .max(1),
+            calls_per_life: tool.calls_per_life.unwrap_or(limits::CALLS_PER_LIFE).max(1),
+            timeout: timeout.transpose()?.unwrap_or(limits::REQUEST_TIMEOUT),
+            every,
+            triggered: false,
+            build: component.build.clone(),
+        })
+    }
+
+    fn refuse_unsupported(&self, component: &Component) -> Result<(), ManifestError> {
+        let mut unsupported: Vec<(Range<usize>, &str, &str)> = Vec::new();
+        if let Some(hosts) = &component.allowed_http_hosts {
+            unsupported.push((
+                hosts.span(),
+                "allowed_http_hosts",
+                "write allowed_outbound_hosts",
+            ));
+        }
+        if let Some(model) = component.ai_models.first() {
+            unsupported.push((
+                model.span(),
+                "ai_models",
+                "this host has no language models",
+            ));
+        }
+        let listed = "what is not there yet is listed in docs/reference/manifest.md";
+        if let Some(dependencies) = &component.dependencies {
+            unsupported.push((dependencies.span(), "dependencies", listed));
+        }
+        if let Some(inherit) = &component.dependencies_inherit_configuration {
+            unsupported.push((inherit.span(), "dependencies_inherit_configuration", listed));
+        }
+        if let Some(profile) = &component.profile {
+            unsupported.push((profile.span(), "profile", listed));
+        }
+        match unsupported.into_iter().next() {
+            None => Ok(()),
+            Some((span, key, help)) => Err(self.source.error(
+                span,
+                format!("`{key}` is not supported by this host"),
+                "not supported",
+                help,
+            )),
+        }
+    }
+
+    fn component_variables(
+        &self,
+        component: &Component,
+        values: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, ManifestError> {
+        let mut variables = BTreeMap::new();
+        for (name, template) in &component.variables {
+            let value = expand(template.get_ref(), values).map_err(|error| {
+                self.source.error(
+                    template.span(),
+                    error.to_string(),
+                    "in this template",
+                    "declare it under [variables]",
+                )
+            })?;
+            variables.insert(name.clone(), value);
+        }
+        Ok(variables)
+    }
+
+    fn component_tool(&self, component: &Component) -> Result<ComponentTool, ManifestError> {
+        let Some(value) = component.tool.get("localmart") else {
+            return Ok(ComponentTool::default());
+        };
+        ComponentTool::deserialize(value.get_ref().clone()).map_err(|error| {
+            self.source.error(
+                value.span(),
+                error.message().to_owned(),
+                "in this table",
+                "see docs/reference/manifest.md",
+            )
+        })
+    }
+
+    fn every(
+        &self,
+        every: &crate::manifest::schema::Every,
+        values: &BTreeMap<String, String>,
+    ) -> Result<EverySpec, String> {
+        let interval = duration(&every.interval).filter(|pause| !pause.is_zero());
+        let mut headers = BTreeMap::new();
+        for (name, template) in &every.headers {
+            headers.insert(
+                name.clone(),
+                expand(template, values).map_err(|error| error.to_string())?,
+            );
+        }
+        if !every.path.starts_with('/') {
+            return Err(format!("the path `{}` does not begin with /", every.path));
+        }
+        Ok(EverySpec {
+            interval: interval
+                .ok_or_else(|| format!("`{}` is not a pause like 5s", every.interval))?,
+            path: every.path.clone(),
+            headers,
+        })
+    }
+}
+
+/// A whole number and `ms`, `s`, `m` or `h`.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u64 = number.parse().ok()?;
+    let ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(ms).map(Duration::from_millis)
+}
