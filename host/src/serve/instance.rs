@@ -125,8 +125,9 @@ impl Slot {
         }
     }
 
-    /// The next call whose caller still waits.
-    fn next(&self) -> Option<Call> {
+    /// The next call whose caller still waits and that no guest has seen; what an instance that ended left behind can
+    /// be given to another.
+    pub fn next(&self) -> Option<Call> {
         loop {
             let call = self.inbox.borrow_mut().pop_front()?;
             if !call.answer.is_canceled() {

@@ -117,7 +117,11 @@ impl Pool {
                 .borrow_mut()
                 .retain(|slot| !Rc::ptr_eq(slot, &running));
             pool.report(&end);
-            drop(running);
+            // Calls that no guest has seen yet lose nothing by the end of this instance.
+            let unseen: Vec<Call> = std::iter::from_fn(|| running.next()).collect();
+            for call in unseen.into_iter().rev() {
+                pool.waiting.borrow_mut().push_front(call);
+            }
             pool.refill();
         });
         slot
@@ -145,13 +149,21 @@ impl Pool {
         }
     }
 
-    /// An instance ended: those that wait may need another.
+    /// An instance ended: those that wait go to the others, or need another.
     fn refill(self: &Rc<Self>) {
-        while self.slots.borrow().len() < self.most_instances {
+        let room = |slot: &&Rc<Slot>| slot.has_room(self.calls_at_once, self.calls_per_life);
+        loop {
+            let slot = self.slots.borrow().iter().rev().find(room).cloned();
+            if slot.is_none() && self.slots.borrow().len() >= self.most_instances {
+                return;
+            }
             let Some(call) = self.next_waiting() else {
                 return;
             };
-            self.make(call);
+            match slot {
+                Some(slot) => slot.push(call),
+                None => drop(self.make(call)),
+            }
         }
     }
 
