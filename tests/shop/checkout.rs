@@ -311,8 +311,8 @@ fn prices_are_the_catalogs_and_a_surprise_is_told() {
 fn many_want_the_last_piece_and_one_gets_it() {
     let shop = Shop::shared();
     let product = shop.product(5, 1);
-    let carts: Vec<String> = (0..40).map(|_| shop.cart_with(&product, 1)).collect();
-    let replies = at_once(40, |number| {
+    let carts: Vec<String> = (0..200).map(|_| shop.cart_with(&product, 1)).collect();
+    let replies = at_once(200, |number| {
         shop.order(&fresh_key(), &checkout(&carts[number], "tok_visa"))
     });
     let won = replies.iter().filter(|reply| reply.status == 201).count();

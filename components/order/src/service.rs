@@ -285,15 +285,15 @@ impl<D: Database, N: Needs> Orders<D, N> {
             let Some(order) = self.store.order(id).await? else {
                 continue;
             };
-            match self.advance(context, order.clone()).await {
+            let outcome = match self.advance(context, order.clone()).await {
                 Err(OrderError::Need(NeedError::CartChanged | NeedError::CartCompleted(_))) => {
-                    self.fail(context, order, Failure::CartChanged).await?;
+                    self.fail(context, order, Failure::CartChanged).await
                 }
-                Err(OrderError::Need(NeedError::Unavailable(_)) | OrderError::Sql(_)) => {
-                    // The next sweep tries again; it need not be the very next one.
-                    self.store.put_off(id, now.plus_ms(LEASE_MS)).await?;
-                }
-                _ => {}
+                other => other,
+            };
+            if let Err(OrderError::Need(_) | OrderError::Sql(_)) = outcome {
+                // A later sweep tries again; it need not be the very next one, and the others have their turn now.
+                self.store.put_off(id, now.plus_ms(LEASE_MS)).await?;
             }
         }
         Ok(unfinished.len())

@@ -209,6 +209,25 @@ fn a_cart_that_changes_meanwhile_is_read_again() {
 }
 
 #[test]
+fn a_cart_that_changed_after_its_checkout_died_is_the_shoppers_again() {
+    let stage = Stage::new(1999, 5);
+    let id = stage.world.ports().new_id();
+    stage.die_after(2);
+    assert!(stage.run(&id, "tok_visa").is_err());
+    stage.live();
+    stage.change_cart_once();
+    stage.world.advance_ms(12_000);
+    now(stage.orders.sweep(&Context::system(""))).unwrap();
+    let order = stage.again(&id).unwrap();
+    assert_eq!(
+        (order.status, order.failure),
+        (Status::Failed, Some(Failure::CartChanged))
+    );
+    assert_eq!((stage.cart_order(), stage.seen()), (None, (5, 0, 0, 0)));
+    assert_eq!(stage.checkout("tok_visa").unwrap().items[0].quantity, 3);
+}
+
+#[test]
 fn an_unavailable_service_changes_nothing_that_a_retry_does_not_mend() {
     let stage = Stage::new(1999, 5);
     stage.die_after(2);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// How long the provider may think before we stop waiting.
 pub(crate) const PROVIDER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a broken provider is asked again.
+/// How often a broken provider is asked again, or a payment looked at that others change.
 const ATTEMPTS: u32 = 4;
 /// The pause before the first repetition; it doubles.
 const BACKOFF: Duration = Duration::from_millis(50);
@@ -164,40 +164,44 @@ impl<D: Database> Payments<D> {
         .await
     }
 
-    /// Ends a payment that keeps nothing.
+    /// Ends a payment that keeps nothing. If somebody else changes it meanwhile, it is looked at again.
     pub(crate) async fn reverse(&self, id: &Id) -> Result<Payment> {
-        let payment = self.get(id).await?;
-        match payment.status {
-            Status::Failed | Status::Voided | Status::Refunded => Ok(payment),
-            Status::Pending | Status::Authorized => {
-                self.provider.void(id, payment.amount.amount()).await?;
-                let charge = self.provider.charge(id).await?;
-                // A capture that was under way may have been faster than the void; then it is refunded instead.
-                match charge.filter(|charge| charge.captured > 0) {
-                    None => {
-                        self.become_(payment, |payment| payment.status = Status::Voided)
-                            .await
-                    }
-                    Some(charge) => {
-                        self.provider.refund_up_to(id, charge.captured).await?;
-                        self.become_(payment, |payment| {
-                            payment.status = Status::Refunded;
-                            payment.captured = charge.captured;
-                            payment.refunded = charge.captured;
-                        })
-                        .await
-                    }
+        for _ in 0..ATTEMPTS {
+            let payment = self.get(id).await?;
+            let ended = match payment.status {
+                Status::Failed | Status::Voided | Status::Refunded => return Ok(payment),
+                Status::Pending | Status::Authorized => {
+                    self.provider.void(id, payment.amount.amount()).await?;
+                    let charge = self.provider.charge(id).await?;
+                    // A capture that was under way may have been faster than the void; then it is refunded instead.
+                    let captured = charge.map_or(0, |charge| charge.captured);
+                    self.give_back(payment, captured).await?
                 }
-            }
-            Status::Captured | Status::PartiallyRefunded => {
-                self.provider.refund_up_to(id, payment.captured).await?;
-                self.become_(payment, |payment| {
-                    payment.status = Status::Refunded;
-                    payment.refunded = payment.captured;
-                })
-                .await
+                Status::Captured | Status::PartiallyRefunded => {
+                    let captured = payment.captured;
+                    self.give_back(payment, captured).await?
+                }
+            };
+            if let Some(payment) = ended {
+                return Ok(payment);
             }
         }
+        Err(PaymentError::Contended)
+    }
+
+    /// Refunds all of what was captured, or writes down that nothing was; `None` if somebody was faster.
+    async fn give_back(&self, payment: Payment, captured: u64) -> Result<Option<Payment>> {
+        if captured == 0 {
+            let void = |payment: &mut Payment| payment.status = Status::Voided;
+            return self.write(payment, void).await;
+        }
+        self.provider.refund_up_to(&payment.id, captured).await?;
+        let refund = |payment: &mut Payment| {
+            payment.status = Status::Refunded;
+            payment.captured = captured;
+            payment.refunded = captured;
+        };
+        self.write(payment, refund).await
     }
 
     /// Gives some of the money back.
