@@ -250,3 +250,45 @@ fn an_ordered_cart_is_closed() {
     shop.send("DELETE", &format!("/api/carts/{cart}"), &[], &[])
         .expect_code(409, "cart_completed");
 }
+
+#[test]
+fn what_has_expired_is_swept() {
+    crate::harness::built();
+    let ttl = [
+        "--variable",
+        "cart_ttl=500ms",
+        "--variable",
+        "idempotency_ttl=500ms",
+    ];
+    let shop = Shop::start_in(&crate::harness::scratch("expiry"), &ttl);
+    let key = fresh_key();
+    let make = || {
+        shop.json(
+            "POST",
+            "/api/carts",
+            &[("idempotency-key", &key)],
+            &json!({}),
+        )
+        .expect(201)
+        .json()
+    };
+    let (first, again) = (make(), make());
+    assert_eq!(first["id"], again["id"]);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    shop.get(&format!("/api/carts/{}", first["id"].as_str().unwrap()))
+        .expect_code(404, "not_found");
+    let secrets = std::fs::read_to_string(shop.state.join("secrets.toml")).unwrap();
+    let token = secrets
+        .lines()
+        .find_map(|line| line.strip_prefix("sweep_token = "))
+        .unwrap();
+    let sweep = || {
+        let token = [("x-sweep-token", token.trim_matches('"'))];
+        shop.send("POST", "/internal/cart/sweep", &token, &[])
+            .expect(200)
+            .json()["removed"]
+            .clone()
+    };
+    assert_eq!((sweep(), sweep()), (json!(2), json!(0)));
+    assert_ne!(make()["id"], first["id"]);
+}

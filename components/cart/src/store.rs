@@ -1,6 +1,7 @@
 //! Carts in the short-lived store: one JSON value per cart, swapped only against what was read.
 
 use crate::domain::{Cart, Line};
+use localmart_guest::door::idempotency;
 use localmart_guest::kernel::{Currency, Id, Timestamp};
 use localmart_guest::short_lived::{ShortLived, StoreError};
 use serde_json::{Value, json};
@@ -52,7 +53,9 @@ impl<K: ShortLived> Store<K> {
     }
 
     pub(crate) async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.values.sweep(PREFIX, now).await
+        // The other services keep their idempotency keys in the same store and have no timer of their own for them.
+        let keys = self.values.sweep(idempotency::PREFIX, now).await?;
+        Ok(keys + self.values.sweep(PREFIX, now).await?)
     }
 }
 

@@ -8,7 +8,7 @@ pub use short_lived_key_value::KeyValueStore;
 
 use localmart_kernel::Timestamp;
 
-/// How many keys one sweep looks at; the rest has its turn in the next.
+/// How many keys one sweep looks at; where it begins moves with time, so that the others have their turn.
 pub const SWEEP_KEYS: usize = 10_000;
 
 /// The store cannot answer; nothing was changed.
@@ -40,6 +40,16 @@ pub trait ShortLived {
     async fn sweep(&self, prefix: &str, now: Timestamp) -> Result<u64, StoreError>;
 }
 
+/// The keys that a sweep at this time looks at.
+pub fn turn_of(keys: &[String], now: Timestamp) -> impl Iterator<Item = &String> {
+    let seconds = usize::try_from(now.ms() / 1000).unwrap_or_default();
+    let start = seconds.checked_rem(keys.len()).unwrap_or_default();
+    keys.iter()
+        .cycle()
+        .skip(start)
+        .take(keys.len().min(SWEEP_KEYS))
+}
+
 /// A value with its end in front, for stores that know no expiry: eight bytes of Unix milliseconds, big endian.
 pub fn seal(value: &[u8], expires_at: Timestamp) -> Vec<u8> {
     [&expires_at.ms().to_be_bytes(), value].concat()
@@ -54,6 +64,22 @@ pub fn unseal(sealed: &[u8], now: Timestamp) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_key_has_its_turn_in_a_sweep() {
+        let few: Vec<String> = (0..3).map(|number| number.to_string()).collect();
+        let seen: Vec<&String> = turn_of(&few, Timestamp::from_ms(1_000)).collect();
+        assert_eq!(seen, ["1", "2", "0"]);
+        assert_eq!(turn_of(&[], Timestamp::from_ms(1_000)).count(), 0);
+        let many: Vec<String> = (0..=SWEEP_KEYS).map(|number| number.to_string()).collect();
+        assert_eq!(turn_of(&many, Timestamp::from_ms(0)).count(), SWEEP_KEYS);
+        assert_eq!(
+            turn_of(&many, Timestamp::from_ms(7_000))
+                .next()
+                .map(String::as_str),
+            Some("7")
+        );
+    }
 
     #[test]
     fn a_sealed_value_ends() {

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 /// How long a run may hold its key before another request may take over, in milliseconds.
 pub const LEASE_MS: i64 = 5_000;
+/// How the names of remembered keys begin in the short-lived store.
+pub const PREFIX: &str = "key/";
 /// Longest key.
 const MAX_KEY_BYTES: usize = 255;
 /// How often a key is looked at again when somebody else changes it at the same moment.
@@ -118,10 +120,8 @@ pub(super) async fn once<K: ShortLived>(
         .as_ref()
         .map_or("", |claims| claims.subject.as_str());
     let path = request.incoming.path();
-    let name = format!(
-        "key/{noun}/{}",
-        capability("key", &format!("{caller}\n{path}\n{key}"))
-    );
+    let name = capability("key", &format!("{noun}\n{caller}\n{path}\n{key}"));
+    let name = format!("{PREFIX}{name}");
     let print = fingerprint(&request.body);
     let trace_parent = request.trace_parent().to_owned();
     let expires_at = ports.now().plus_ms(ttl_ms);

@@ -1,6 +1,6 @@
 //! The short-lived store on `wasi:keyvalue`: the embedded default.
 
-use super::{SWEEP_KEYS, ShortLived, StoreError, seal, unseal};
+use super::{ShortLived, StoreError, seal, turn_of, unseal};
 use crate::wit::keyvalue::{atomics, store};
 use localmart_kernel::Timestamp;
 
@@ -47,20 +47,21 @@ impl ShortLived for KeyValueStore {
 
     async fn sweep(&self, prefix: &str, now: Timestamp) -> Result<u64, StoreError> {
         let bucket = Self::open()?;
-        let (mut seen, mut removed, mut cursor) = (0, 0, None);
-        while seen < SWEEP_KEYS {
+        let (mut keys, mut cursor) = (Vec::new(), None);
+        loop {
             let page = bucket.list_keys(cursor.as_deref()).map_err(failed)?;
-            for key in page.keys.iter().filter(|key| key.starts_with(prefix)) {
-                seen += 1;
-                let sealed = bucket.get(key).map_err(failed)?;
-                if sealed.is_some_and(|sealed| unseal(&sealed, now).is_none()) {
-                    bucket.delete(key).map_err(failed)?;
-                    removed += 1;
-                }
-            }
+            keys.extend(page.keys.into_iter().filter(|key| key.starts_with(prefix)));
             match page.cursor {
                 Some(next) => cursor = Some(next),
                 None => break,
+            }
+        }
+        let mut removed = 0;
+        for key in turn_of(&keys, now) {
+            let sealed = bucket.get(key).map_err(failed)?;
+            if sealed.is_some_and(|sealed| unseal(&sealed, now).is_none()) {
+                bucket.delete(key).map_err(failed)?;
+                removed += 1;
             }
         }
         Ok(removed)
