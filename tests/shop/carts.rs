@@ -106,6 +106,10 @@ fn quantities_that_are_none_change_nothing() {
         )
         .expect_code(422, "invalid");
     }
+    let twice = format!("{{\"product_id\":\"{product}\",\"quantity\":1,\"quantity\":2}}");
+    let json_type = [("content-type", "application/json")];
+    shop.send("POST", &add, &json_type, twice.as_bytes())
+        .expect_code(400, "malformed_json");
     shop.post(&add, &json!({ "product_id": product, "quantity": 0 }))
         .expect_code(422, "invalid");
     assert_eq!(

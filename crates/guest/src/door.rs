@@ -9,6 +9,7 @@ pub mod idempotency;
 pub mod message;
 pub mod problem;
 pub mod routes;
+mod unique_json;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod wasi;

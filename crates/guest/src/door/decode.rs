@@ -1,6 +1,6 @@
 //! Strict bodies: every field is asked for by name, every bad one is named, nothing unknown is swallowed.
 
-use super::{FieldProblem, Problem};
+use super::{FieldProblem, Problem, unique_json};
 use localmart_kernel::{Currency, Id, Money, MoneyError};
 use serde_json::{Map, Value};
 
@@ -34,7 +34,7 @@ impl Fields {
     /// Reads the body of a request, which must be one JSON object.
     pub fn of_body(body: &[u8]) -> Result<Self, Problem> {
         let malformed = |detail: String| Problem::new(400, "malformed_json", detail);
-        match serde_json::from_slice(body) {
+        match unique_json::read(body) {
             Ok(Value::Object(object)) => Ok(Self {
                 object,
                 path: String::new(),
@@ -46,7 +46,7 @@ impl Fields {
                 detail: "the body must be a JSON object".into(),
             }])),
             Err(error) => Err(malformed(format!(
-                "The body is not JSON: line {}, column {}.",
+                "The body is not JSON, or names a member twice: line {}, column {}.",
                 error.line(),
                 error.column()
             ))),
@@ -316,7 +316,16 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_malformed() {
-        for bad in ["", "{", "{\"a\":}", "{'a':1}", "{\"a\":1}x", "\u{feff}{}"] {
+        for bad in [
+            "",
+            "{",
+            "{\"a\":}",
+            "{'a':1}",
+            "{\"a\":1}x",
+            "{\"a\":1,\"a\":2}",
+            "{\"a\":{\"b\":1,\"b\":1}}",
+            "\u{feff}{}",
+        ] {
             assert_eq!(
                 Fields::of_body(bad.as_bytes()).err().unwrap().code,
                 "malformed_json",
