@@ -290,6 +290,13 @@ fn what_is_not_there_yet_says_so() {
         ),
         &["`dependencies` is not supported"],
     );
+    for host in ["http://catalog.spin.internal", "http://self"] {
+        let more = format!("allowed_outbound_hosts = [\"{host}\"]");
+        check(
+            &body(&http("\"/a\"", "a"), &more),
+            &["not supported by this host yet", "spin.toml:10"],
+        );
+    }
     let fixed = "[[trigger.http]]\nroute = \"/a\"\nstatic_response = { status_code = 204 }\n";
     check(&body(fixed, ""), &["static_response is not supported"]);
     let plain = body(&http("\"/a\"", "a"), "sqlite_databases = [\"x\"]")

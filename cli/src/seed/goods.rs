@@ -1,4 +1,5 @@
-//! The words of the seed: ten categories of twelve goods, best sellers first. Prices are US cents.
+//! The words of the seed: ten categories of twelve goods, best sellers first. Prices are US cents. It is long because it
+//! is data, a line or so per thing.
 
 /// A category and what stands in it.
 pub(super) struct Category {

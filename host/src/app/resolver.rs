@@ -258,6 +258,12 @@ impl Resolver<'_> {
                     .error(host.span(), message, "here", "write scheme://host:port")
             };
             let text = expand(host.get_ref(), values).map_err(|error| at(error.to_string()))?;
+            if text.contains(".spin.internal") || text.contains("://self") {
+                let message = format!(
+                    "`{text}`: requests to components of the same application are not supported by this host yet"
+                );
+                return Err(at(message));
+            }
             allowed_hosts.push(AllowedHost::parse(&text).map_err(at)?);
         }
         let tool = self.component_tool(component)?;
