@@ -13,7 +13,6 @@ use localmart_host::engine::EngineOptions;
 use localmart_host::limits;
 use localmart_host::serve::load::{LoadOptions, load};
 use localmart_host::serve::{Running, bind, start};
-use localmart_host::variables::expand;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -97,8 +96,7 @@ impl Up {
         if ours {
             migrate::migrate(&app, &state_dir)?;
         }
-        let table = |base: &str| routes::table(&app, base);
-        let lines = table("{base}");
+        let lines = routes::table(&app, "{base}");
         let options = self.load_options(&app, &state_dir)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -143,7 +141,7 @@ impl Up {
                     .clone()
                     .unwrap_or_else(|| state_dir.join("aot"))
             }),
-            synchronous: synchronous(app, &self.app.variables)?,
+            synchronous: synchronous(app)?,
             points: (!named.is_empty()).then_some(named),
         })
     }
@@ -167,27 +165,12 @@ fn use_points(app: &mut App) {
     }
 }
 
-fn synchronous(app: &App, flags: &[(String, String)]) -> anyhow::Result<Synchronous> {
-    let template = app
-        .tool
-        .as_ref()
-        .and_then(|tool| tool.sqlite_synchronous.as_deref())
-        .unwrap_or("normal");
-    let manifest = app.source.parse()?;
-    let mut values: BTreeMap<String, String> = BTreeMap::new();
-    for (name, variable) in &manifest.variables {
-        if let Some(default) = &variable.get_ref().default {
-            values.insert(name.clone(), default.clone());
-        }
-        if let Ok(value) = std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())) {
-            values.insert(name.clone(), value);
-        }
-    }
-    values.extend(flags.iter().cloned());
-    match expand(template, &values)?.as_str() {
-        "normal" => Ok(Synchronous::Normal),
-        "full" => Ok(Synchronous::Full),
-        other => bail!("sqlite_synchronous is `{other}`; it must be normal or full"),
+fn synchronous(app: &App) -> anyhow::Result<Synchronous> {
+    let tool = app.tool.as_ref();
+    match tool.and_then(|tool| tool.sqlite_synchronous.as_deref()) {
+        None | Some("normal") => Ok(Synchronous::Normal),
+        Some("full") => Ok(Synchronous::Full),
+        Some(other) => bail!("sqlite_synchronous is `{other}`; it must be normal or full"),
     }
 }
 

@@ -116,7 +116,7 @@ pub fn resolve(source: Source, given: &Given) -> Result<App, ManifestError> {
         given,
     };
     let values = resolver.values(&manifest)?;
-    let tool = resolver.application_tool(&manifest)?;
+    let tool = resolver.application_tool(&manifest, &values)?;
     let (routes, mut triggered) = resolver.routes(&manifest)?;
     let mut components = BTreeMap::new();
     for (id, component) in &manifest.component {

@@ -24,17 +24,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Where and on how many cores to serve.
-#[derive(Clone, Copy, Debug)]
-pub struct ServeOptions {
-    /// Where shoppers connect.
-    pub listen: SocketAddr,
-    /// Where `/healthz`, `/readyz` and `/metrics` are, if anywhere.
-    pub observe: Option<SocketAddr>,
-    /// Threads; one per core.
-    pub threads: usize,
-}
-
 /// A host that serves.
 pub struct Running {
     /// The address shoppers connect to, with its real port.

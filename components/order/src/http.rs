@@ -210,7 +210,7 @@ impl From<OrderError> for Problem {
                     Status::name(to)
                 ),
             ),
-            OrderError::Busy => in_flight_elsewhere(),
+            OrderError::Busy => Self::unavailable(),
             OrderError::Need(error) => {
                 localmart_guest::log::write(
                     localmart_guest::log::Level::Error,
@@ -223,8 +223,4 @@ impl From<OrderError> for Problem {
             OrderError::Sql(error) => error.into(),
         }
     }
-}
-
-fn in_flight_elsewhere() -> Problem {
-    Problem::unavailable()
 }

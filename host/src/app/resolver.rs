@@ -82,14 +82,18 @@ impl Resolver<'_> {
     pub(super) fn application_tool(
         &self,
         manifest: &Manifest,
+        values: &BTreeMap<String, String>,
     ) -> Result<Option<ApplicationTool>, ManifestError> {
         let Some(value) = manifest.application.tool.get("localmart") else {
             return Ok(None);
         };
-        let tool = ApplicationTool::deserialize(value.clone());
-        tool.map(Some).map_err(|error| {
-            self.whole(format!("[application.tool.localmart]: {}", error.message()))
-        })
+        let wrong = |reason: String| self.whole(format!("[application.tool.localmart]: {reason}"));
+        let mut tool = ApplicationTool::deserialize(value.clone())
+            .map_err(|error| wrong(error.message().to_owned()))?;
+        if let Some(template) = &mut tool.sqlite_synchronous {
+            *template = expand(template, values).map_err(|error| wrong(error.to_string()))?;
+        }
+        Ok(Some(tool))
     }
 
     fn whole(&self, message: String) -> ManifestError {
