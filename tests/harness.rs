@@ -10,6 +10,7 @@
     reason = "a test may stop at once, and not every test binary uses all of it"
 )]
 
+use localmart_testkit::servers;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -70,6 +71,52 @@ pub fn scratch(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     folder
+}
+
+/// Where a shop keeps what it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stores {
+    /// A Postgres server instead of SQLite files.
+    pub postgres: bool,
+    /// A Redis server instead of the key-value file.
+    pub redis: bool,
+}
+
+impl Stores {
+    /// SQLite, key-value, SQL bus.
+    pub const EMBEDDED: Self = Self {
+        postgres: false,
+        redis: false,
+    };
+    /// Postgres, Redis, Streams.
+    pub const SERVERS: Self = Self {
+        postgres: true,
+        redis: true,
+    };
+
+    /// The flags of a shop on these stores; the same state folder always gets the same databases. A server that is not
+    /// installed is replaced by the embedded store, which `servers` says aloud.
+    fn flags(self, state: &Path) -> Vec<String> {
+        static KNOWN: Mutex<Vec<(PathBuf, Vec<String>)>> = Mutex::new(Vec::new());
+        let mut known = KNOWN.lock().unwrap();
+        if let Some((_, flags)) = known.iter().find(|(folder, _)| folder == state) {
+            return flags.clone();
+        }
+        let mut flags = Vec::new();
+        let mut add = |name: &str, url: Option<String>| {
+            if let Some(url) = url {
+                flags.extend(["--variable".to_owned(), format!("{name}={url}")]);
+            }
+        };
+        if self.postgres {
+            add("database_url", servers::postgres_database());
+        }
+        if self.redis {
+            add("redis_url", servers::redis_database());
+        }
+        known.push((state.to_owned(), flags.clone()));
+        flags
+    }
 }
 
 /// A running shop.
@@ -150,7 +197,18 @@ impl Shop {
 
     /// A shop on a state folder, with more flags. Named points need `built_with_points`.
     pub fn start_in(state: &Path, flags: &[&str]) -> Self {
-        Self::start_app(&root().join("spin.toml"), state, flags)
+        Self::start_on(crate::STORES, state, flags)
+    }
+
+    /// A shop on other stores than this binary's.
+    pub fn start_on(stores: Stores, state: &Path, flags: &[&str]) -> Self {
+        let stores = stores.flags(state);
+        let flags: Vec<&str> = stores
+            .iter()
+            .map(String::as_str)
+            .chain(flags.iter().copied())
+            .collect();
+        Self::start_app(&root().join("spin.toml"), state, &flags)
     }
 
     /// Any application.

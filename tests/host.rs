@@ -10,6 +10,9 @@
 
 mod harness;
 
+/// Where the shops of this binary keep what they know.
+const STORES: harness::Stores = harness::Stores::EMBEDDED;
+
 #[path = "host/guests.rs"]
 mod guests;
 #[path = "host/links.rs"]

@@ -1,4 +1,5 @@
-//! The shop from outside: journeys, wrong inputs, races and crashes, through HTTP against the real binary.
+//! The shop from outside: journeys, wrong inputs, races and crashes, through HTTP against the real binary, on the embedded
+//! stores. `shop_on_servers.rs` runs the same bodies on Postgres and Redis.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +10,9 @@
 )]
 
 mod harness;
+
+/// Where the shops of this binary keep what they know.
+const STORES: harness::Stores = harness::Stores::EMBEDDED;
 
 #[path = "shop/carts.rs"]
 mod carts;

@@ -3,8 +3,10 @@
 use crate::secrets;
 use anyhow::Context as _;
 use clap::Args;
+use localmart_guest::config::EMBEDDED;
 use localmart_host::app::{App, Given, resolve};
 use localmart_host::manifest::Source;
+use localmart_stores::{RedisServer, postgres_server, redis_server};
 use std::path::PathBuf;
 
 /// Which application, with which values.
@@ -39,6 +41,30 @@ impl AppOptions {
             .unwrap_or_else(|| source.folder().join(".localmart"))
     }
 
+    /// A variable as it is given on the command line or in the environment.
+    fn given(&self, name: &str) -> Option<String> {
+        let flag = self.variables.iter().rev().find(|(known, _)| known == name);
+        flag.map(|(_, value)| value.clone())
+            .or_else(|| std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())).ok())
+            .filter(|value| value != EMBEDDED)
+    }
+
+    /// Host and port of the servers, for `allowed_outbound_hosts`, which take no path.
+    fn places(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let mut places = Vec::new();
+        if let Some(url) = self.given("database_url") {
+            let (host, port) = postgres_server(&url).context("database_url")?;
+            places.push(("database_host".to_owned(), host));
+            places.push(("database_port".to_owned(), port.to_string()));
+        }
+        if let Some(url) = self.given("redis_url") {
+            let (host, port) = redis_server(&url).context("redis_url")?;
+            places.push(("redis_host".to_owned(), host));
+            places.push(("redis_port".to_owned(), port.to_string()));
+        }
+        Ok(places)
+    }
+
     /// Resolves the application; secrets that its variables ask for are made.
     pub(crate) fn app(
         &self,
@@ -47,6 +73,8 @@ impl AppOptions {
     ) -> anyhow::Result<App> {
         let source = self.source()?;
         let made = secrets::for_manifest(&self.state_dir(&source), &source)?;
+        let mut made = made;
+        made.extend(self.places()?);
         let given = Given {
             flags: self.variables.iter().cloned().collect(),
             made,
@@ -54,6 +82,43 @@ impl AppOptions {
             only,
         };
         Ok(resolve(source, &given)?)
+    }
+}
+
+/// Where this shop's stores are: `embedded`, or the address of a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Stores {
+    pub(crate) database_url: String,
+    pub(crate) redis_url: String,
+}
+
+impl Stores {
+    /// As the application's components will read it.
+    pub(crate) fn of(app: &App) -> Self {
+        let value = |name: &str| {
+            let known = app
+                .components
+                .values()
+                .find_map(|spec| spec.variables.get(name));
+            known.cloned().unwrap_or_else(|| EMBEDDED.to_owned())
+        };
+        Self {
+            database_url: value("database_url"),
+            redis_url: value("redis_url"),
+        }
+    }
+
+    /// Whether Redis answers, if there is to be one.
+    pub(crate) fn check_redis(&self) -> anyhow::Result<()> {
+        if self.redis_url != EMBEDDED {
+            RedisServer::open(&self.redis_url).map_err(|error| {
+                anyhow::anyhow!(
+                    "{}\n  help: start it, or leave redis_url away for the embedded store",
+                    error.0
+                )
+            })?;
+        }
+        Ok(())
     }
 }
 

@@ -77,7 +77,14 @@ pub(crate) fn is_stale(source: &Source) -> anyhow::Result<bool> {
         return Ok(false);
     }
     let mut newest = modified(&source.path);
-    for place in ["components", "crates", "wit", "Cargo.lock", "Cargo.toml"] {
+    for place in [
+        "components",
+        "crates/kernel",
+        "crates/guest",
+        "wit",
+        "Cargo.lock",
+        "Cargo.toml",
+    ] {
         newest = newest.max(newest_in(&folder.join(place)));
     }
     let mut oldest = None;
@@ -146,10 +153,12 @@ fn dist(folder: &Path, points: bool) -> PathBuf {
     }
 }
 
-/// Puts each service's migrations into its wasm: `{ service, migrations: [{ name, sql }] }`.
+/// Puts each service's migrations into its wasm, the kit's before its own, and those of the bus:
+/// `{ service, migrations: [{ name, sql }] }`.
 fn assemble(folder: &Path, components: &[&String], points: bool) -> anyhow::Result<()> {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from);
+    let kit = folder.join("crates/guest/migrations");
     for id in components {
         let built = target
             .join(TARGET)
@@ -157,17 +166,22 @@ fn assemble(folder: &Path, components: &[&String], points: bool) -> anyhow::Resu
             .join(format!("{}.wasm", id.replace('-', "_")));
         let mut wasm =
             std::fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
-        let migrations = migrations(&folder.join("components").join(id).join("migrations"))?;
-        if !migrations.is_empty() {
-            let section = serde_json::json!({ "service": id, "migrations": migrations });
-            wasm = sections::append(&wasm, MIGRATIONS, section.to_string().as_bytes());
+        let own = migrations(&folder.join("components").join(id).join("migrations"), "")?;
+        if !own.is_empty() {
+            let all = [migrations(&kit.join("service"), "kit_")?, own].concat();
+            let bus = migrations(&kit.join("bus"), "")?;
+            for (service, migrations) in [(id.as_str(), all), ("bus", bus)] {
+                let section = serde_json::json!({ "service": service, "migrations": migrations });
+                wasm = sections::append(&wasm, MIGRATIONS, section.to_string().as_bytes());
+            }
         }
         write(&dist(folder, points).join(format!("{id}.wasm")), &wasm)?;
     }
     Ok(())
 }
 
-fn migrations(folder: &Path) -> anyhow::Result<Vec<serde_json::Value>> {
+/// The migrations in a folder, in order; `prefix` tells those of the kit from those of the service.
+fn migrations(folder: &Path, prefix: &str) -> anyhow::Result<Vec<serde_json::Value>> {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Ok(Vec::new());
     };
@@ -181,7 +195,7 @@ fn migrations(folder: &Path) -> anyhow::Result<Vec<serde_json::Value>> {
         let sql =
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        Ok(serde_json::json!({ "name": name, "sql": sql }))
+        Ok(serde_json::json!({ "name": format!("{prefix}{name}"), "sql": sql }))
     };
     files.iter().map(read).collect()
 }

@@ -1,17 +1,24 @@
 //! `localmart migrate`: applies the migrations that components carry, each once, in order, in a transaction.
 
-use crate::app::{AppOptions, private_folder};
+use crate::app::{AppOptions, Stores, private_folder};
 use crate::build::MIGRATIONS;
 use anyhow::{Context as _, bail};
 use clap::Args;
+use localmart_guest::config::EMBEDDED;
+use localmart_guest::params;
+use localmart_guest::sql::{Connection as _, SqlError, transaction};
 use localmart_host::app::App;
 use localmart_host::sections;
+use localmart_stores::Chosen;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Migrates the databases of the state folder.
+/// The number under which those who migrate a server take turns.
+const MIGRATION_TURN: i64 = 0x6c6f_6361_6c6d;
+
+/// Migrates the databases of the state folder, or the schemas of the server that database_url names.
 #[derive(Args)]
 pub(crate) struct Migrate {
     #[command(flatten)]
@@ -77,53 +84,77 @@ pub(crate) fn migrate(app: &App, state_dir: &Path) -> anyhow::Result<usize> {
     }
     private_folder(state_dir)?;
     let mut applied = 0;
+    let database_url = Stores::of(app).database_url;
     for (service, migrations) in &services {
-        let path = state_dir.join(format!("{service}.db"));
-        applied +=
-            apply(&path, migrations).with_context(|| format!("migrating {}", path.display()))?;
+        let database = opened(&database_url, state_dir, service)?;
+        let run = localmart_stores::now(apply(&database, migrations))?;
+        applied += run.with_context(|| format!("migrating {service}"))?;
     }
     Ok(applied)
 }
 
-fn apply(path: &Path, migrations: &[Migration]) -> anyhow::Result<usize> {
-    let mut connection = rusqlite::Connection::open(path)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    transaction.execute_batch(
-        "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, checksum TEXT NOT NULL, applied_at TEXT NOT NULL)",
-    )?;
-    let mut applied = 0;
-    for migration in migrations {
-        let checksum: String = Sha256::digest(&migration.sql)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let known = transaction.query_row(
-            "SELECT checksum FROM migrations WHERE name = ?1",
-            [&migration.name],
-            |row| row.get::<_, String>(0),
-        );
-        match known {
-            Ok(known) if known == checksum => continue,
-            Ok(_) => bail!(
-                "the migration {} was edited after it was applied; write a new one instead",
-                migration.name
-            ),
-            Err(rusqlite::Error::QueryReturnedNoRows) => {}
-            Err(error) => return Err(error.into()),
-        }
-        transaction
-            .execute_batch(&migration.sql)
-            .with_context(|| format!("the migration {}", migration.name))?;
-        let now = jiff::Timestamp::now().to_string();
-        transaction.execute(
-            "INSERT INTO migrations VALUES (?1, ?2, ?3)",
-            [&migration.name, &checksum, &now],
-        )?;
-        applied += 1;
+/// The database of a service, made if it is not there.
+fn opened(database_url: &str, state_dir: &Path, service: &str) -> anyhow::Result<Chosen> {
+    if database_url == EMBEDDED {
+        let path = state_dir.join(format!("{service}.db"));
+        let connection = rusqlite::Connection::open(&path)
+            .with_context(|| format!("opening {}", path.display()))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
     }
-    transaction.commit()?;
-    Ok(applied)
+    let help = "start it, mend database_url, or leave it away for the embedded databases";
+    let database = Chosen::open(database_url, state_dir, service)
+        .map_err(|error| anyhow::anyhow!("{error}\n  help: {help}"))?;
+    if database_url != EMBEDDED {
+        database.batch(&format!("CREATE SCHEMA IF NOT EXISTS \"{service}\""))?;
+    }
+    Ok(database)
+}
+
+/// What a migration run failed of.
+#[derive(Debug, thiserror::Error)]
+enum MigrationError {
+    #[error("the migration {0} was edited after it was applied; write a new one instead")]
+    Edited(String),
+    #[error("the migration {0}: {1}")]
+    Failed(String, SqlError),
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+/// Applies what is missing, all or nothing; two that migrate at once take turns.
+async fn apply(database: &Chosen, migrations: &[Migration]) -> Result<usize, MigrationError> {
+    transaction(database, async |connection| {
+        if let Chosen::Postgres(_) = connection {
+            let turn = "SELECT CAST(1 AS BIGINT) FROM pg_advisory_xact_lock(CAST($1 AS BIGINT))";
+            connection.query(turn, params![MIGRATION_TURN]).await?;
+        }
+        connection.batch(
+            "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, checksum TEXT NOT NULL, applied_at TEXT NOT NULL)",
+        )?;
+        let mut applied = 0;
+        for migration in migrations {
+            let checksum: String = Sha256::digest(&migration.sql)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            let sql = "SELECT checksum FROM migrations WHERE name = CAST($1 AS TEXT)";
+            let known = connection.query(sql, params![&migration.name]).await?;
+            match known.first().map(|row| row.text(0)).transpose()? {
+                Some(known) if known == checksum => continue,
+                Some(_) => return Err(MigrationError::Edited(migration.name.clone())),
+                None => {}
+            }
+            connection
+                .batch(&migration.sql)
+                .map_err(|error| MigrationError::Failed(migration.name.clone(), error))?;
+            let sql = "INSERT INTO migrations (name, checksum, applied_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT))";
+            let now = jiff::Timestamp::now().to_string();
+            connection
+                .execute(sql, params![&migration.name, checksum, now])
+                .await?;
+            applied += 1;
+        }
+        Ok(applied)
+    })
+    .await
 }

@@ -1,6 +1,6 @@
 //! `localmart up`: builds what is stale, makes secrets, migrates, serves, seeds an empty store, prints where.
 
-use crate::app::{AppOptions, pair};
+use crate::app::{AppOptions, Stores, pair};
 use crate::client::Client;
 use crate::token::Role;
 use crate::{build, migrate, routes, secrets, seed, token};
@@ -94,6 +94,7 @@ impl Up {
         let observe = bind(self.observe_listen, "--observe-listen")?;
         let ours = app.tool.is_some();
         if ours {
+            Stores::of(&app).check_redis()?;
             migrate::migrate(&app, &state_dir)?;
         }
         let lines = routes::table(&app, "{base}");
@@ -142,6 +143,7 @@ impl Up {
                     .unwrap_or_else(|| state_dir.join("aot"))
             }),
             synchronous: synchronous(app)?,
+            postgres_connections: limits::POSTGRES_CONNECTIONS,
             points: (!named.is_empty()).then_some(named),
         })
     }

@@ -3,10 +3,12 @@
 
 mod check;
 mod resolver;
+mod triggers;
 
 use crate::allowed_hosts::AllowedHost;
 use crate::manifest::schema::{ApplicationTool, FileMount, Own};
 use crate::manifest::{ManifestError, Source};
+use crate::messages::Subscription;
 use crate::serve::routes::Pattern;
 use check::{check_links, retain};
 use resolver::Resolver;
@@ -26,6 +28,8 @@ pub struct App {
     pub components: BTreeMap<String, ComponentSpec>,
     /// Where they answer, best match first for each path.
     pub routes: Vec<RouteSpec>,
+    /// Which components listen to which channels.
+    pub subscriptions: Vec<Subscription>,
     /// The manifest, for later errors.
     pub source: Source,
 }
@@ -69,6 +73,10 @@ pub struct ComponentSpec {
     pub every: Option<EverySpec>,
     /// Whether any trigger starts it.
     pub triggered: bool,
+    /// Whether an HTTP trigger or a timer does.
+    pub called_by_http: bool,
+    /// Whether a Redis trigger does.
+    pub called_by_redis: bool,
     /// How to build it, if the manifest says.
     pub build: Option<crate::manifest::schema::Build>,
 }
@@ -117,23 +125,27 @@ pub fn resolve(source: Source, given: &Given) -> Result<App, ManifestError> {
     };
     let values = resolver.values(&manifest)?;
     let tool = resolver.application_tool(&manifest, &values)?;
-    let (routes, mut triggered) = resolver.routes(&manifest)?;
+    let (routes, mut over_http) = resolver.routes(&manifest)?;
+    let subscriptions = resolver.subscriptions(&manifest, &values)?;
     let mut components = BTreeMap::new();
     for (id, component) in &manifest.component {
         let spec = resolver.component(id, component.get_ref(), component.span(), &values)?;
         if spec.every.is_some() {
-            triggered.insert(id.clone());
+            over_http.insert(id.clone());
         }
         components.insert(id.clone(), spec);
     }
     for spec in components.values_mut() {
-        spec.triggered = triggered.contains(&spec.id);
+        spec.called_by_http = over_http.contains(&spec.id);
+        spec.called_by_redis = subscriptions.iter().any(|one| one.component == spec.id);
+        spec.triggered = spec.called_by_http || spec.called_by_redis;
     }
     let mut app = App {
         name: manifest.application.name.clone(),
         tool,
         components,
         routes,
+        subscriptions,
         source: source.clone(),
     };
     check_links(&app)?;

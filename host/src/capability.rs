@@ -1,11 +1,13 @@
 //! What a guest may import beside WASI, one file per capability. A component reaches only what its manifest grants.
 //!
-//! [`sqlite`] (`spin:sqlite@3.1`), [`key_value`] (`spin:key-value@3` and `wasi:keyvalue@0.2.0-draft2`), [`variables`]
+//! [`sqlite`] (`spin:sqlite@3.1`), [`postgres`] (`spin:postgres@4.2`), [`redis`] (`spin:redis@3`), [`key_value`] (`spin:key-value@3` and `wasi:keyvalue@0.2.0-draft2`), [`variables`]
 //! (`spin:variables@3`), [`outgoing`] (`wasi:http` out), [`stdio`] (logs), [`points`] (tests only).
 
 pub mod key_value;
 pub mod outgoing;
 pub mod points;
+pub mod postgres;
+pub mod redis;
 pub mod sqlite;
 pub mod stdio;
 pub mod variables;
@@ -21,6 +23,8 @@ pub(crate) mod bindings {
             package localmart:host;
             world capabilities {
                 import spin:sqlite/sqlite@3.1.0;
+                import spin:postgres/postgres@4.2.0;
+                import spin:redis/redis@3.0.0;
                 import spin:key-value/key-value@3.0.0;
                 import spin:variables/variables@3.0.0;
                 import wasi:keyvalue/store@0.2.0-draft2;
@@ -31,6 +35,8 @@ pub(crate) mod bindings {
         ",
         path: [
             "../wit/deps/spin-sqlite@3.1.0",
+            "../wit/deps/spin-postgres@4.2.0",
+            "../wit/deps/spin-redis@3.0.0",
             "../wit/deps/spin-key-value@3.0.0",
             "../wit/deps/spin-variables@3.0.0",
             "../wit/deps/wasi-keyvalue@0.2.0-draft2",
@@ -39,6 +45,9 @@ pub(crate) mod bindings {
         imports: { default: async | trappable },
         with: {
             "spin:sqlite/sqlite.connection": super::sqlite::Connection,
+            "spin:postgres/postgres.connection": super::postgres::Connection,
+            "spin:postgres/postgres.connection-builder": super::postgres::ConnectionBuilder,
+            "spin:redis/redis.connection": super::redis::Connection,
             "spin:key-value/key-value.store": super::key_value::OpenStore,
             "wasi:keyvalue/store.bucket": super::key_value::OpenStore,
             "wasi:keyvalue/atomics.cas": super::key_value::Cas,
@@ -62,6 +71,8 @@ pub fn add_to_linker(linker: &mut Linker<HostState>, with_points: bool) -> wasmt
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
     spin::sqlite::sqlite::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    spin::postgres::postgres::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    spin::redis::redis::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     spin::key_value::key_value::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     spin::variables::variables::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     wasi::keyvalue::store::add_to_linker::<_, Capabilities>(linker, |state| state)?;

@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`manifest`] (spin.toml, with places for errors), [`app`] (what it comes to, variables resolved),
 //! [`variables`], [`allowed_hosts`], [`link`] (fusing components along their links), [`engine`] and [`aot`]
-//! (compiling once), [`capability`] (what a guest may import), [`state`] (what an instance owns), [`serve`] (threads,
+//! (compiling once), [`capability`] (what a guest may import), [`state`] (what an instance owns), [`messages`] (for
+//! triggers), [`serve`] (threads,
 //! connections, instances, timers), [`observe`] and [`metrics`], [`sections`] (what a component carries), [`limits`].
 
 pub mod allowed_hosts;
@@ -13,6 +14,7 @@ pub mod engine;
 pub mod limits;
 pub mod link;
 pub mod manifest;
+pub mod messages;
 pub mod metrics;
 pub mod observe;
 pub mod sections;

@@ -52,6 +52,28 @@ pub const SQLITE_IDLE_CONNECTIONS: usize = 8;
 pub const SQLITE_STATEMENTS: usize = 64;
 /// Bytes of one result.
 pub const SQLITE_RESULT_BYTES: usize = 64 * 1024 * 1024;
+/// Connections to all Postgres servers together, unless `[outbound_pg] max_connections` says otherwise.
+pub const POSTGRES_CONNECTIONS: usize = 60;
+/// How long making a connection to a Postgres or Redis server may take.
+pub const SERVER_CONNECT: Duration = Duration::from_secs(5);
+/// How long a guest may wait for one of the connections that there may be.
+pub const POSTGRES_WAIT: Duration = Duration::from_secs(5);
+/// How long one statement may run on a Postgres server.
+pub const POSTGRES_STATEMENT: Duration = Duration::from_secs(10);
+/// Prepared statements kept per connection.
+pub const POSTGRES_STATEMENTS: usize = 256;
+/// How long a connection without a guest is kept open.
+pub const POSTGRES_IDLE: Duration = Duration::from_secs(300);
+/// Bytes of one result of a Postgres server.
+pub const POSTGRES_RESULT_BYTES: usize = 128 * 1024 * 1024;
+/// How long one Redis command may take.
+pub const REDIS_COMMAND: Duration = Duration::from_secs(5);
+/// Open Redis handles of one instance.
+pub const REDIS_HANDLES: usize = 1024;
+/// The pause before a lost subscription is tried again; it doubles up to [`REDIS_SUBSCRIBE_SLOWEST`].
+pub const REDIS_SUBSCRIBE_AGAIN: Duration = Duration::from_millis(200);
+/// The longest such pause.
+pub const REDIS_SUBSCRIBE_SLOWEST: Duration = Duration::from_secs(5);
 /// Longest key of a key-value store in bytes.
 pub const KEY_BYTES: usize = 1024;
 /// Largest value of a key-value store in bytes.

@@ -4,16 +4,18 @@ use crate::app::ComponentSpec;
 use crate::capability::key_value::KeyValue;
 use crate::capability::outgoing::Outgoing;
 use crate::capability::points::Points;
+use crate::capability::postgres::pool::Postgres;
+use crate::capability::redis::Redis;
 use crate::capability::sqlite::Databases;
 use crate::capability::stdio::GuestLog;
+use crate::messages::Messages;
 use crate::metrics::ComponentMetrics;
 use crate::serve::ended::Doom;
 use std::path::PathBuf;
 use std::sync::Arc;
-use wasmtime::component::{Component, ResourceTable};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 /// A component, loaded, linked and ready to be instantiated.
@@ -24,12 +26,16 @@ pub struct LoadedComponent {
     pub id: Arc<str>,
     /// The engine it was compiled for.
     pub engine: Engine,
-    /// Its HTTP export, linked.
-    pub pre: ProxyPre<HostState>,
+    /// Linked.
+    pub pre: InstancePre<HostState>,
+    /// What the host can call of it.
+    pub entrances: Entrances,
     /// Kept so that its code stays mapped.
     pub component: Component,
     /// The databases it may open.
     pub databases: Databases,
+    /// Connections to servers, shared by all components.
+    pub servers: Arc<Servers>,
     /// The key-value stores.
     pub key_value: KeyValue,
     /// Where its files lie, if it has any.
@@ -44,6 +50,34 @@ pub struct LoadedComponent {
     pub metrics: ComponentMetrics,
 }
 
+/// What the host can call of a component.
+pub struct Entrances {
+    /// Its HTTP export.
+    pub http: Option<HttpIndices>,
+    /// Its `spin:redis/inbound-redis@3.0.0`.
+    pub inbound_redis: Option<ComponentExportIndex>,
+}
+
+/// Where the HTTP export of a component is.
+pub enum HttpIndices {
+    /// `wasi:http/incoming-handler@0.2`.
+    P2(wasmtime_wasi_http::p2::bindings::ProxyIndices),
+    /// `wasi:http/handler@0.3`.
+    P3(wasmtime_wasi_http::p3::bindings::ServiceIndices),
+}
+
+/// What all components share of servers elsewhere.
+pub struct Servers {
+    /// Postgres.
+    pub postgres: Arc<Postgres>,
+    /// Redis.
+    pub redis: Arc<Redis>,
+    /// Messages to triggers.
+    pub messages: Arc<Messages>,
+    /// Whether the address `embedded` carries messages within this process.
+    pub embedded_messages: bool,
+}
+
 /// The data of an instance's store.
 pub struct HostState {
     /// WASI.
@@ -55,6 +89,8 @@ pub struct HostState {
     pub outgoing: Outgoing,
     /// Which component this is.
     pub component: Arc<LoadedComponent>,
+    /// Open Redis handles.
+    pub redis_handles: usize,
     limiter: Limiter,
 }
 
@@ -114,6 +150,7 @@ impl HostState {
                 trace: None,
             },
             component: component.clone(),
+            redis_handles: 0,
             limiter: Limiter {
                 max_memory: component.max_memory,
                 component: component.id.clone(),

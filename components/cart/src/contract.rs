@@ -74,17 +74,17 @@ mod component {
     use localmart_guest::config;
     use localmart_guest::kernel::Id;
     use localmart_guest::ports::Ports;
-    use localmart_guest::short_lived::KeyValueStore;
+    use localmart_guest::short_lived::ServiceStore;
     use localmart_guest::wit::Context;
 
     struct Component;
     bindings::export!(Component with_types_in bindings);
 
-    async fn carts() -> Result<Carts<KeyValueStore, Linked>, Error> {
+    async fn carts() -> Result<Carts<ServiceStore, Linked>, Error> {
         let ttl = config::duration("cart_ttl")
             .await
             .map_err(|error| Error::Other(error.to_string()))?;
-        Ok(Carts::new(KeyValueStore, Linked, Ports::real(), ttl))
+        Ok(Carts::new(ServiceStore, Linked, Ports::real(), ttl))
     }
 
     fn order(id: &str) -> Result<Id, Error> {

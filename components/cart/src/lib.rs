@@ -15,4 +15,4 @@ mod store;
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(http::CartDoor<localmart_guest::short_lived::KeyValueStore, contract::Linked>);
+localmart_guest::door!(http::CartDoor<localmart_guest::short_lived::ServiceStore, contract::Linked>);

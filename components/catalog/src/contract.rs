@@ -31,14 +31,14 @@ mod component {
     use super::{bindings, get_product, get_products};
     use crate::service::Catalog;
     use localmart_guest::ports::Ports;
-    use localmart_guest::sql::SqliteDatabase;
+    use localmart_guest::sql::ServiceDatabase;
     use localmart_guest::wit::Context;
 
     struct Component;
     bindings::export!(Component with_types_in bindings);
 
-    fn catalog() -> Catalog<SqliteDatabase> {
-        Catalog::new(SqliteDatabase::new("catalog"), Ports::real())
+    fn catalog() -> Catalog<ServiceDatabase> {
+        Catalog::new(ServiceDatabase::new("catalog"), Ports::real())
     }
 
     impl Guest for Component {

@@ -16,4 +16,4 @@ mod store;
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(http::CatalogDoor<localmart_guest::sql::SqliteDatabase>);
+localmart_guest::door!(http::CatalogDoor<localmart_guest::sql::ServiceDatabase>);

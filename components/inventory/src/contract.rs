@@ -50,15 +50,15 @@ mod component {
     use crate::service::Inventory;
     use localmart_guest::kernel::Timestamp;
     use localmart_guest::ports::Ports;
-    use localmart_guest::sql::SqliteDatabase;
+    use localmart_guest::sql::ServiceDatabase;
     use localmart_guest::wit::Context;
 
     struct Component;
     bindings::export!(Component with_types_in bindings);
 
-    fn inventory() -> Inventory<SqliteDatabase, LinkedProducts> {
+    fn inventory() -> Inventory<ServiceDatabase, LinkedProducts> {
         Inventory::new(
-            SqliteDatabase::new("inventory"),
+            ServiceDatabase::new("inventory"),
             LinkedProducts,
             Ports::real(),
         )

@@ -15,4 +15,4 @@ mod store;
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(http::InventoryDoor<localmart_guest::sql::SqliteDatabase, contract::LinkedProducts>);
+localmart_guest::door!(http::InventoryDoor<localmart_guest::sql::ServiceDatabase, contract::LinkedProducts>);

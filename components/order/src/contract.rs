@@ -34,7 +34,7 @@ mod component {
     use super::{bindings, summary};
     use crate::store::Store;
     use localmart_guest::kernel::Id;
-    use localmart_guest::sql::{SqlError, SqliteDatabase};
+    use localmart_guest::sql::{ServiceDatabase, SqlError};
     use localmart_guest::wit::{Actor, Context};
 
     struct Component;
@@ -50,7 +50,7 @@ mod component {
                 return Err(Error::NotFound);
             }
             let id = Id::parse(&id).ok_or(Error::NotFound)?;
-            let order = Store::new(SqliteDatabase::new("order")).order(&id).await;
+            let order = Store::new(ServiceDatabase::new("order")).order(&id).await;
             match order {
                 Ok(order) => order.map(summary).ok_or(Error::NotFound),
                 Err(SqlError::Unavailable(reason)) => Err(Error::Unavailable(reason)),

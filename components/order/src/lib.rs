@@ -16,4 +16,4 @@ mod store;
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(http::OrderDoor<localmart_guest::sql::SqliteDatabase, links::Linked>);
+localmart_guest::door!(http::OrderDoor<localmart_guest::sql::ServiceDatabase, links::Linked>);

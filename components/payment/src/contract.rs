@@ -30,14 +30,14 @@ mod component {
     use crate::service::Payments;
     use localmart_guest::kernel::{Id, Money};
     use localmart_guest::ports::Ports;
-    use localmart_guest::sql::SqliteDatabase;
+    use localmart_guest::sql::ServiceDatabase;
     use localmart_guest::wit::{Context, types};
 
     struct Component;
     bindings::export!(Component with_types_in bindings);
 
-    fn payments() -> Payments<SqliteDatabase> {
-        Payments::new(SqliteDatabase::new("payment"), Ports::real())
+    fn payments() -> Payments<ServiceDatabase> {
+        Payments::new(ServiceDatabase::new("payment"), Ports::real())
     }
 
     fn id(text: &str) -> Result<Id, Error> {

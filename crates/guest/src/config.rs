@@ -3,6 +3,9 @@
 use localmart_kernel::time::parse_duration_ms;
 use std::time::Duration;
 
+/// The value of `database_url` and `redis_url` that stands for no server.
+pub const EMBEDDED: &str = "embedded";
+
 /// Why a component cannot start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {

@@ -1,7 +1,7 @@
 //! The guest kit: what every component needs of the world, each in one way.
 //!
 //! In reading order: [`ports`] (time, chance, waiting), [`sql`] (one trait, one SQL text for all databases),
-//! [`short_lived`] (values that expire, with compare-and-swap), [`config`] (variables), [`door`] (HTTP: routes, order
+//! [`short_lived`] (values that expire, with compare-and-swap), [`redis`] (commands to a server), [`config`] (variables), [`door`] (HTTP: routes, order
 //! of checks, strict bodies, problem+json, idempotency), [`token`] (who asks), [`log`] (JSON lines with a trace id),
 //! [`point`] (named points for tests), [`wit`] (the shared contract types).
 //!
@@ -11,8 +11,10 @@
 pub mod config;
 pub mod door;
 pub mod log;
+pub mod migrations;
 mod points;
 pub mod ports;
+pub mod redis;
 pub mod short_lived;
 pub mod sql;
 pub mod token;

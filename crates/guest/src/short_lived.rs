@@ -1,10 +1,16 @@
 //! State that expires: guest carts, idempotency keys, counters. Values are swapped only against what was read.
 
 #[cfg(target_arch = "wasm32")]
+mod short_lived_chosen;
+#[cfg(target_arch = "wasm32")]
 mod short_lived_key_value;
+mod short_lived_redis;
 
 #[cfg(target_arch = "wasm32")]
+pub use short_lived_chosen::{ServiceStore, server};
+#[cfg(target_arch = "wasm32")]
 pub use short_lived_key_value::KeyValueStore;
+pub use short_lived_redis::RedisStore;
 
 use localmart_kernel::Timestamp;
 

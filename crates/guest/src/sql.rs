@@ -5,10 +5,18 @@
 //! `ON CONFLICT DO NOTHING` and a count, never by a failed statement. Backends are `sql_<tech>`.
 
 #[cfg(target_arch = "wasm32")]
+mod sql_chosen;
+#[cfg(target_arch = "wasm32")]
+mod sql_postgres;
+#[cfg(target_arch = "wasm32")]
 mod sql_sqlite;
 
 #[cfg(target_arch = "wasm32")]
-pub use sql_sqlite::SqliteDatabase;
+pub use sql_chosen::{ServiceConnection, ServiceDatabase};
+#[cfg(target_arch = "wasm32")]
+pub use sql_postgres::{PostgresConnection, PostgresDatabase};
+#[cfg(target_arch = "wasm32")]
+pub use sql_sqlite::{SqliteConnection, SqliteDatabase};
 
 use localmart_kernel::{Id, Timestamp};
 

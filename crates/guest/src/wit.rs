@@ -16,9 +16,16 @@ mod generated {
                 import localmart:kernel/types@0.1.0;
                 import wasi:keyvalue/store@0.2.0-draft2;
                 import wasi:keyvalue/atomics@0.2.0-draft2;
+                import spin:postgres/postgres@4.2.0;
+                import spin:redis/redis@3.0.0;
             }
         ",
-        path: ["../../wit/kernel", "../../wit/deps/wasi-keyvalue@0.2.0-draft2"],
+        path: [
+            "../../wit/kernel",
+            "../../wit/deps/wasi-keyvalue@0.2.0-draft2",
+            "../../wit/deps/spin-postgres@4.2.0",
+            "../../wit/deps/spin-redis@3.0.0",
+        ],
         runtime_path: "::spin_sdk::wit_bindgen::rt",
         generate_all,
         generate_unused_types: true,
@@ -26,6 +33,8 @@ mod generated {
 }
 
 pub use generated::localmart::kernel::types;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use generated::spin::{postgres::postgres, redis::redis};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use generated::wasi::keyvalue;
 pub use types::{Actor, Context};

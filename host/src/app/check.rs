@@ -77,6 +77,8 @@ pub(super) fn retain(app: &mut App, given: &Given) -> Result<(), ManifestError> 
     }
     app.routes
         .retain(|route| given.only.contains(&route.component));
+    app.subscriptions
+        .retain(|one| given.only.contains(&one.component));
     for spec in app.components.values_mut() {
         spec.triggered &= given.only.contains(&spec.id);
     }

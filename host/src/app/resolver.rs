@@ -1,16 +1,13 @@
 //! From the shapes of a manifest to what they mean: values, grants, routes. Every refusal has its place in the file.
 
-use super::{ComponentSpec, EverySpec, Given, RouteSpec};
+use super::{ComponentSpec, EverySpec, Given};
 use crate::allowed_hosts::AllowedHost;
 use crate::limits;
-use crate::manifest::schema::{
-    ApplicationTool, Component, ComponentTool, HttpTrigger, Manifest, Route,
-};
+use crate::manifest::schema::{ApplicationTool, Component, ComponentTool, Manifest};
 use crate::manifest::{ManifestError, Source};
-use crate::serve::routes::Pattern;
 use crate::variables::{expand, is_name};
 use serde::Deserialize as _;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -103,141 +100,6 @@ impl Resolver<'_> {
         )
     }
 
-    pub(super) fn routes(
-        &self,
-        manifest: &Manifest,
-    ) -> Result<(Vec<RouteSpec>, BTreeSet<String>), ManifestError> {
-        let mut routes: Vec<(RouteSpec, Range<usize>)> = Vec::new();
-        let mut triggered = BTreeSet::new();
-        for (kind, entries) in &manifest.trigger {
-            for entry in entries {
-                if kind != "http" {
-                    return Err(self.source.error(
-                        entry.span(),
-                        format!("this host has no trigger of type `{kind}`"),
-                        "not supported",
-                        "supported: http. What is not there yet is listed in docs/reference/manifest.md",
-                    ));
-                }
-                let trigger =
-                    HttpTrigger::deserialize(entry.get_ref().clone()).map_err(|error| {
-                        self.source.error(
-                            entry.span(),
-                            error.message().to_owned(),
-                            "in this trigger",
-                            "see docs/reference/manifest.md",
-                        )
-                    })?;
-                let component = self.trigger_component(&trigger, entry.span(), manifest)?;
-                triggered.insert(component.clone());
-                if let Some(route) = self.route(&trigger, entry.span(), component)? {
-                    if let Some((other, _)) = routes
-                        .iter()
-                        .find(|(known, _)| known.pattern.clashes(&route.pattern))
-                    {
-                        return Err(self.source.error(
-                            entry.span(),
-                            format!(
-                                "the routes `{}` and `{}` match the same paths",
-                                other.text, route.text
-                            ),
-                            format!("`{}` already answers here", other.component),
-                            "change or remove one of the two",
-                        ));
-                    }
-                    routes.push((route, entry.span()));
-                }
-            }
-        }
-        let mut routes: Vec<RouteSpec> = routes.into_iter().map(|(route, _)| route).collect();
-        routes.sort_by_key(|route| route.pattern.rank());
-        Ok((routes, triggered))
-    }
-
-    fn trigger_component(
-        &self,
-        trigger: &HttpTrigger,
-        span: Range<usize>,
-        manifest: &Manifest,
-    ) -> Result<String, ManifestError> {
-        let refuse = |what: &str| {
-            self.source.error(
-                span.clone(),
-                format!("{what} is not supported by this host yet"),
-                "not supported",
-                "what is not there yet is listed in docs/reference/manifest.md",
-            )
-        };
-        if trigger.static_response.is_some() {
-            return Err(refuse("static_response"));
-        }
-        if trigger.dependencies.is_some() {
-            return Err(refuse("a trigger dependency (middleware)"));
-        }
-        if let Some(executor) = &trigger.executor {
-            let kind = executor.get("type").and_then(toml::Value::as_str);
-            if !matches!(kind, Some("http" | "spin")) {
-                return Err(refuse("an executor other than http"));
-            }
-        }
-        let id = match &trigger.component {
-            Some(toml::Value::String(id)) => id.clone(),
-            Some(_) => return Err(refuse("a component written inside its trigger")),
-            None => {
-                return Err(self.source.error(
-                    span,
-                    "this trigger names no component",
-                    "component = \"…\" is missing",
-                    "name the component that answers",
-                ));
-            }
-        };
-        if !manifest.component.contains_key(&id) {
-            return Err(self.source.error(
-                span,
-                format!("there is no component `{id}`"),
-                "named here",
-                format!(
-                    "add [component.{id}], or name one of: {}",
-                    super::check::joined(manifest.component.keys())
-                ),
-            ));
-        }
-        Ok(id)
-    }
-
-    fn route(
-        &self,
-        trigger: &HttpTrigger,
-        span: Range<usize>,
-        component: String,
-    ) -> Result<Option<RouteSpec>, ManifestError> {
-        match &trigger.route {
-            Route::Private { private: true } => Ok(None),
-            Route::Private { private: false } => Err(self.source.error(
-                span,
-                "`private = false` is not a route",
-                "here",
-                "write a path, or { private = true }",
-            )),
-            Route::Path(text) => {
-                let pattern = Pattern::parse(text).map_err(|reason| {
-                    self.source.error(
-                        span,
-                        format!("`{text}` is not a route: {reason}"),
-                        "here",
-                        "write /exact, /a/:segment or /prefix/...",
-                    )
-                })?;
-                Ok(Some(RouteSpec {
-                    text: text.clone(),
-                    pattern,
-                    component,
-                }))
-            }
-        }
-    }
-
     pub(super) fn component(
         &self,
         id: &str,
@@ -327,6 +189,8 @@ impl Resolver<'_> {
             timeout: timeout.transpose()?.unwrap_or(limits::REQUEST_TIMEOUT),
             every,
             triggered: false,
+            called_by_http: false,
+            called_by_redis: false,
             build: component.build.clone(),
         })
     }

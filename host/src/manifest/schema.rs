@@ -173,6 +173,30 @@ pub struct HttpTrigger {
     pub dependencies: Option<Value>,
 }
 
+/// `[[trigger.redis]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisTrigger {
+    /// A name for logs.
+    pub id: Option<String>,
+    /// The component.
+    pub component: Option<Value>,
+    /// The channel; a template of application variables.
+    pub channel: String,
+    /// The server, if not the application's; a template of application variables.
+    pub address: Option<String>,
+    /// Only the default is supported.
+    pub executor: Option<Table>,
+}
+
+/// `[application.trigger.redis]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSettings {
+    /// The server of every Redis trigger that names none; a template of application variables.
+    pub address: Option<String>,
+}
+
 /// Where a component answers.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]

@@ -5,7 +5,9 @@ use super::load::Loaded;
 use super::pool::Pool;
 use super::timer;
 use crate::limits;
+use crate::messages::{self, Message};
 use crate::state::LoadedComponent;
+use crate::trace::Trace;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -106,8 +108,11 @@ impl Core {
                 return;
             }
         };
+        let (inbox, mut messages) = mpsc::unbounded_channel();
+        self.loaded.messages.join(inbox);
         if self.index == 0 {
             timer::start(&self);
+            messages::subscribe(&self.loaded.messages);
         }
         tokio::task::spawn_local(self.clone().tidy());
         let mut stopped = self.stopped.clone();
@@ -128,6 +133,7 @@ impl Core {
                         self.ended();
                     }
                 },
+                Some(message) = messages.recv() => self.hear(&message),
                 _ = stopped.wait_for(|stopped| *stopped) => break,
             }
         }
@@ -139,6 +145,25 @@ impl Core {
                 self.ended();
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Hands a message to every component that listens to its channel.
+    fn hear(&self, message: &Message) {
+        let listens = |one: &&messages::Subscription| {
+            one.address == message.address && one.channel == message.channel
+        };
+        for subscription in self.loaded.subscriptions.iter().filter(listens) {
+            if let Some(pool) = self.pools.get(&subscription.component) {
+                let (pool, payload) = (pool.clone(), message.payload.clone());
+                let (component, channel) =
+                    (subscription.component.clone(), message.channel.clone());
+                tokio::task::spawn_local(async move {
+                    if let Err(error) = pool.message(payload, Trace::of(None)).await {
+                        tracing::warn!(component, channel, ?error, "a message was not handled");
+                    }
+                });
+            }
         }
     }
 

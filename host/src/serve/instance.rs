@@ -2,8 +2,9 @@
 //! broken. Everything happens on one core; `ended` can stop it even in a busy loop.
 
 use super::ended::Doom;
+use crate::capability::bindings::spin::redis::redis::Error as RedisError;
 use crate::limits;
-use crate::state::{HostState, LoadedComponent};
+use crate::state::{HostState, HttpIndices, LoadedComponent};
 use crate::trace::Trace;
 use futures::channel::oneshot;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -14,22 +15,93 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
-use wasmtime::AsContextMut as _;
-use wasmtime::component::Accessor;
+use wasmtime::component::{Accessor, Func, TypedFunc};
+use wasmtime::{AsContextMut as _, Store};
 use wasmtime_wasi_http::handler::{Prepared, Proxy};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
 /// What comes back from a call.
 pub type Outcome = Result<http::Response<WasiBody>, wasmtime::Error>;
 
-/// One HTTP call on its way to an instance.
+/// One call on its way to an instance.
 pub struct Call {
-    /// The request, its body still to be read.
-    pub request: http::Request<WasiBody>,
+    /// What is asked.
+    pub work: Work,
     /// The trace it belongs to.
     pub trace: Trace,
-    /// Where the response goes. Dropped without one if the instance ends.
-    pub answer: oneshot::Sender<Outcome>,
+}
+
+/// What a call asks, and where its answer goes: dropped without one if the instance ends.
+pub enum Work {
+    /// A request, its body still to be read.
+    Http(http::Request<WasiBody>, oneshot::Sender<Outcome>),
+    /// A message of a Redis channel.
+    Message(Vec<u8>, oneshot::Sender<Handled>),
+}
+
+/// What became of a message.
+pub type Handled = Result<(), wasmtime::Error>;
+
+impl Call {
+    /// Whether nobody waits for the answer any more.
+    pub fn is_canceled(&self) -> bool {
+        match &self.work {
+            Work::Http(_, answer) => answer.is_canceled(),
+            Work::Message(_, done) => done.is_canceled(),
+        }
+    }
+
+    /// Says that there will be no answer, and why.
+    fn refuse(self, error: wasmtime::Error) {
+        // A caller that went away needs no telling.
+        match self.work {
+            Work::Http(_, answer) => drop(answer.send(Err(error))),
+            Work::Message(_, done) => drop(done.send(Err(error))),
+        }
+    }
+}
+
+/// An instance, and what can be called of it.
+struct Guest {
+    http: Option<Proxy>,
+    inbound: Option<TypedFunc<(Vec<u8>,), (Result<(), RedisError>,)>>,
+}
+
+impl Guest {
+    async fn make(
+        component: &LoadedComponent,
+        store: &mut Store<HostState>,
+    ) -> wasmtime::Result<Self> {
+        let instance = component.pre.instantiate_async(&mut *store).await?;
+        let http = match &component.entrances.http {
+            Some(HttpIndices::P3(indices)) => {
+                Some(Proxy::P3(indices.load(&mut *store, &instance)?))
+            }
+            Some(HttpIndices::P2(indices)) => {
+                Some(Proxy::P2(indices.load(&mut *store, &instance)?))
+            }
+            None => None,
+        };
+        let inbound = match &component.entrances.inbound_redis {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            None => None,
+        };
+        Ok(Self { http, inbound })
+    }
+
+    /// Any of its functions, to ask whether the instance takes another call.
+    fn any(&self) -> wasmtime::Result<Func> {
+        match (&self.http, &self.inbound) {
+            (Some(Proxy::P3(guest)), _) => Ok(*guest.wasi_http_handler().func_handle().func()),
+            (Some(Proxy::P2(guest)), _) => {
+                Ok(*guest.wasi_http_incoming_handler().func_handle().func())
+            }
+            (None, Some(inbound)) => Ok(*inbound.func()),
+            (None, None) => Err(wasmtime::Error::msg(
+                "the component exports nothing to call",
+            )),
+        }
+    }
 }
 
 /// An instance as its pool sees it.
@@ -120,8 +192,7 @@ impl Slot {
     fn refuse_all(&self) {
         self.retired.set(true);
         while let Some(call) = self.next() {
-            // A caller that went away needs no telling.
-            let _ = call.answer.send(Err(NoInstance.into()));
+            call.refuse(NoInstance.into());
         }
     }
 
@@ -130,7 +201,7 @@ impl Slot {
     pub fn next(&self) -> Option<Call> {
         loop {
             let call = self.inbox.borrow_mut().pop_front()?;
-            if !call.answer.is_canceled() {
+            if !call.is_canceled() {
                 return Some(call);
             }
             self.answered();
@@ -164,8 +235,8 @@ pub async fn run(component: &Arc<LoadedComponent>, slot: &Slot, freed: impl Fn()
             return End::NotMade(error);
         }
     };
-    let proxy = match component.pre.instantiate_async(&mut store).await {
-        Ok(proxy) => proxy,
+    let guest = match Guest::make(component, &mut store).await {
+        Ok(guest) => guest,
         Err(error) => {
             slot.refuse_all();
             return End::NotMade(error);
@@ -178,7 +249,7 @@ pub async fn run(component: &Arc<LoadedComponent>, slot: &Slot, freed: impl Fn()
     component.metrics.instances.inc();
     let end = {
         let calls =
-            store.run_concurrent(async |accessor| drive(accessor, &proxy, slot, &freed).await);
+            store.run_concurrent(async |accessor| drive(accessor, &guest, slot, &freed).await);
         let mut calls = pin!(calls);
         poll_fn(|cx| {
             slot.outer.replace(Some(cx.waker().clone()));
@@ -200,20 +271,17 @@ pub async fn run(component: &Arc<LoadedComponent>, slot: &Slot, freed: impl Fn()
 /// The loop inside the store: answered calls out, new calls in.
 async fn drive(
     accessor: &Accessor<HostState>,
-    proxy: &Proxy,
+    guest: &Guest,
     slot: &Slot,
     freed: &impl Fn(),
 ) -> wasmtime::Result<()> {
-    let function = match proxy {
-        Proxy::P3(guest) => *guest.wasi_http_handler().func_handle().func(),
-        Proxy::P2(guest) => *guest.wasi_http_incoming_handler().func_handle().func(),
-    };
+    let function = guest.any()?;
     let mut calls = FuturesUnordered::new();
     poll_fn(move |cx: &mut Context<'_>| {
         slot.inner.replace(Some(cx.waker().clone()));
         loop {
             if let Poll::Ready(Some(answered)) = calls.poll_next_unpin(cx) {
-                let answered: wasmtime::Result<bool> = answered;
+                let answered: wasmtime::Result<()> = answered;
                 slot.answered();
                 if let Err(error) = answered {
                     return Poll::Ready(Err(error));
@@ -226,9 +294,8 @@ async fn drive(
                 .is_ready()
                 && let Some(call) = slot.next()
             {
-                match start(accessor, proxy, slot, call) {
-                    Ok(prepared) => calls
-                        .push(async move { prepared.run(accessor, std::future::pending()).await }),
+                match start(accessor, guest, slot, call) {
+                    Ok(started) => calls.push(started.run(accessor)),
                     Err(error) => return Poll::Ready(Err(error)),
                 }
                 continue;
@@ -243,23 +310,60 @@ async fn drive(
     .await
 }
 
+/// A call that the guest is about to get.
+enum Started<'g> {
+    Http(Prepared<'g, HostState>),
+    Message(
+        &'g TypedFunc<(Vec<u8>,), (Result<(), RedisError>,)>,
+        Vec<u8>,
+        oneshot::Sender<Handled>,
+    ),
+}
+
+impl Started<'_> {
+    async fn run(self, accessor: &Accessor<HostState>) -> wasmtime::Result<()> {
+        match self {
+            Self::Http(prepared) => prepared
+                .run(accessor, std::future::pending())
+                .await
+                .map(drop),
+            Self::Message(inbound, payload, done) => {
+                let (handled,) = inbound.call_concurrent(accessor, (payload,)).await?;
+                // Whoever no longer waits for it has no use for the outcome.
+                let _ = done.send(handled.map_err(|error| {
+                    wasmtime::Error::msg(format!("the guest refused the message: {error}"))
+                }));
+                Ok(())
+            }
+        }
+    }
+}
+
 /// Hands a call to the guest.
-fn start<'p>(
+fn start<'g>(
     accessor: &Accessor<HostState>,
-    proxy: &'p Proxy,
+    guest: &'g Guest,
     slot: &Slot,
     call: Call,
-) -> wasmtime::Result<Prepared<'p, HostState>> {
-    let Call {
-        request,
-        trace,
-        answer,
-    } = call;
+) -> wasmtime::Result<Started<'g>> {
     let alone = slot.in_flight.get() == 1;
+    // With several calls in one instance the host cannot tell whose request goes out; the guest then says it itself.
+    let trace = alone.then(|| call.trace.header());
     accessor.with(|mut access| {
         let mut store = access.as_context_mut();
-        // With several calls in one instance the host cannot tell whose request goes out; the guest then says it itself.
-        store.data_mut().outgoing.trace = alone.then(|| trace.header());
-        Prepared::new(store, proxy, request, |state| state.http(), answer)
+        store.data_mut().outgoing.trace = trace;
+        let missing =
+            || wasmtime::Error::msg("the component does not export what its trigger calls");
+        match call.work {
+            Work::Http(request, answer) => {
+                let proxy = guest.http.as_ref().ok_or_else(missing)?;
+                Prepared::new(store, proxy, request, |state| state.http(), answer)
+                    .map(Started::Http)
+            }
+            Work::Message(payload, done) => {
+                let inbound = guest.inbound.as_ref().ok_or_else(missing)?;
+                Ok(Started::Message(inbound, payload, done))
+            }
+        }
     })
 }

@@ -5,12 +5,15 @@ use crate::app::{App, ComponentSpec, RouteSpec};
 use crate::capability;
 use crate::capability::key_value::KeyValue;
 use crate::capability::points::Points;
+use crate::capability::postgres::pool::Postgres;
+use crate::capability::redis::Redis;
 use crate::capability::sqlite::{Database, Databases, Synchronous};
 use crate::engine::{self, EngineOptions, Ticker};
 use crate::manifest::schema::FileMount;
 use crate::manifest::{ManifestError, Source};
+use crate::messages::{Messages, Subscription};
 use crate::metrics::{Metrics, RouteMetrics};
-use crate::state::{HostState, LoadedComponent};
+use crate::state::{Entrances, HostState, HttpIndices, LoadedComponent, Servers};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,9 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use wasmtime::Engine;
-use wasmtime::component::Linker;
 use wasmtime::component::types::ComponentItem;
-use wasmtime_wasi_http::handler::ProxyPre;
+use wasmtime::component::{InstancePre, Linker};
+
+/// What a component with a Redis trigger exports.
+const INBOUND_REDIS: &str = "spin:redis/inbound-redis@3.0.0";
 
 /// How to load.
 pub struct LoadOptions {
@@ -32,6 +37,8 @@ pub struct LoadOptions {
     pub aot: Option<PathBuf>,
     /// How much a commit waits for the disk.
     pub synchronous: Synchronous,
+    /// Connections to all Postgres servers together.
+    pub postgres_connections: usize,
     /// Named points that do something; `None` does not offer points at all.
     pub points: Option<Points>,
 }
@@ -46,6 +53,10 @@ pub struct Loaded {
     pub components: BTreeMap<String, Arc<LoadedComponent>>,
     /// Where they answer, best match first.
     pub routes: Vec<LoadedRoute>,
+    /// Messages to components with Redis triggers.
+    pub messages: Arc<Messages>,
+    /// Who listens to what.
+    pub subscriptions: Vec<Subscription>,
     /// The numbers.
     pub metrics: Metrics,
     /// Whether requests are answered; cleared while draining.
@@ -101,6 +112,13 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         .filter(|spec| spec.triggered)
         .collect();
     let compiled = compile_all(&engine, &AotCache::new(options.aot), &source, &triggered)?;
+    let messages = Arc::new(Messages::new(&app.subscriptions));
+    let servers = Arc::new(Servers {
+        postgres: Arc::new(Postgres::new(options.postgres_connections)),
+        redis: Arc::new(Redis::default()),
+        messages: messages.clone(),
+        embedded_messages: ours,
+    });
     let points = Arc::new(options.points.unwrap_or_default());
     let (mut components, mut report) = (BTreeMap::new(), Vec::new());
     for (spec, compiled) in triggered.into_iter().zip(compiled) {
@@ -109,12 +127,14 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
             cached: compiled.cached,
             time: compiled.time,
         });
-        let pre = link(&engine, &linker, &compiled.component, &spec, &source)?;
+        let (pre, entrances) = link(&engine, &linker, &compiled.component, &spec, &source)?;
         let id: Arc<str> = spec.id.as_str().into();
         let component = LoadedComponent {
             id: id.clone(),
             engine: engine.clone(),
             pre,
+            entrances,
+            servers: servers.clone(),
             component: compiled.component,
             databases: databases
                 .iter()
@@ -144,6 +164,8 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         ours,
         components,
         routes,
+        messages,
+        subscriptions: app.subscriptions,
         metrics,
         ready: AtomicBool::new(true),
         report,
@@ -217,30 +239,46 @@ fn databases(app: &App, options: &LoadOptions) -> anyhow::Result<Databases> {
     Ok(databases)
 }
 
-/// Links a component's imports to the host and finds its HTTP export.
+/// Links a component's imports to the host and finds what its triggers call.
 fn link(
     engine: &Engine,
     linker: &Linker<HostState>,
     component: &wasmtime::component::Component,
     spec: &ComponentSpec,
     source: &Source,
-) -> anyhow::Result<ProxyPre<HostState>> {
+) -> anyhow::Result<(InstancePre<HostState>, Entrances)> {
     let pre = linker
         .instantiate_pre(component)
         .map_err(|error| unanswered(engine, component, spec, source, &error))?;
-    if let Ok(p3) = wasmtime_wasi_http::p3::bindings::ServicePre::new(pre.clone()) {
-        return Ok(ProxyPre::P3(p3));
+    let p3 = wasmtime_wasi_http::p3::bindings::ServiceIndices::new(&pre).map(HttpIndices::P3);
+    let http = p3
+        .or_else(|_| wasmtime_wasi_http::p2::bindings::ProxyIndices::new(&pre).map(HttpIndices::P2))
+        .ok();
+    let inbound_redis = component
+        .get_export_index(None, INBOUND_REDIS)
+        .and_then(|interface| component.get_export_index(Some(&interface), "handle-message"));
+    let missing = |trigger: &str, export: &str| {
+        source.error(
+            spec.source_span.clone(),
+            format!("`{}` has {trigger} but does not export {export}", spec.id),
+            "this file",
+            "export it, or remove the trigger",
+        )
+    };
+    if http.is_none() && spec.called_by_http {
+        let export = "wasi:http/handler@0.3 or wasi:http/incoming-handler@0.2";
+        return Err(missing("an HTTP trigger or a timer", export).into());
     }
-    wasmtime_wasi_http::p2::bindings::ProxyPre::new(pre).map(ProxyPre::P2).map_err(|_| {
-        source
-            .error(
-                spec.source_span.clone(),
-                format!("`{}` has an HTTP trigger but exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2", spec.id),
-                "this file",
-                "export one of the two, or remove its trigger",
-            )
-            .into()
-    })
+    if inbound_redis.is_none() && spec.called_by_redis {
+        return Err(missing("a Redis trigger", INBOUND_REDIS).into());
+    }
+    Ok((
+        pre,
+        Entrances {
+            http,
+            inbound_redis,
+        },
+    ))
 }
 
 /// The error for an import that nobody offers: which one, and what would answer it.
@@ -273,7 +311,7 @@ fn unanswered(
         || import.starts_with("spin:")
         || import.starts_with("fermyon:")
     {
-        "this host offers wasi 0.2 and 0.3, spin:sqlite@3.1, spin:key-value@3, spin:variables@3 and wasi:keyvalue; the list is in docs/reference/manifest.md".to_owned()
+        "this host offers wasi 0.2 and 0.3, spin:sqlite@3.1, spin:postgres@4.2, spin:redis@3, spin:key-value@3, spin:variables@3 and wasi:keyvalue; the list is in docs/reference/manifest.md".to_owned()
     } else {
         let noun = import
             .split([':', '/'])

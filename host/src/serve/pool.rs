@@ -1,8 +1,8 @@
 //! The instances of one component on one core: which of them takes a call, when another is made, when none may be.
 
-use super::instance::{Call, End, NoInstance, Slot, run};
+use super::instance::{Call, End, NoInstance, Slot, Work, run};
 use crate::limits;
-use crate::state::LoadedComponent;
+use crate::state::{HttpIndices, LoadedComponent};
 use crate::trace::Trace;
 use futures::channel::oneshot;
 use std::cell::RefCell;
@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 use wasmtime_wasi_http::WasiBody;
-use wasmtime_wasi_http::handler::ProxyPre;
 
 /// The instances of one component on one core.
 pub struct Pool {
@@ -42,7 +41,8 @@ impl Pool {
     /// `share` is how many instances it may have.
     pub fn new(component: Arc<LoadedComponent>, share: usize) -> Self {
         // A WASI 0.2 instance serves one request and is gone, as its guests expect.
-        let fresh = matches!(component.pre, ProxyPre::P2(_)) || component.spec.calls_per_life == 1;
+        let fresh = matches!(component.entrances.http, Some(HttpIndices::P2(_)))
+            || component.spec.calls_per_life == 1;
         Self {
             calls_at_once: if fresh {
                 1
@@ -68,13 +68,26 @@ impl Pool {
         trace: Trace,
     ) -> Result<http::Response<WasiBody>, CallError> {
         let (answer, response) = oneshot::channel();
-        let slot = self.dispatch(Call {
-            request,
-            trace,
-            answer,
-        })?;
-        match tokio::time::timeout(self.component.spec.timeout, response).await {
-            Ok(Ok(Ok(response))) => Ok(response),
+        let work = Work::Http(request, answer);
+        self.work(work, trace, response).await
+    }
+
+    /// Hands the component a message of a Redis channel and waits until it has handled it.
+    pub async fn message(self: &Rc<Self>, payload: Vec<u8>, trace: Trace) -> Result<(), CallError> {
+        let (done, handled) = oneshot::channel();
+        self.work(Work::Message(payload, done), trace, handled)
+            .await
+    }
+
+    async fn work<T>(
+        self: &Rc<Self>,
+        work: Work,
+        trace: Trace,
+        answer: oneshot::Receiver<Result<T, wasmtime::Error>>,
+    ) -> Result<T, CallError> {
+        let slot = self.dispatch(Call { work, trace })?;
+        match tokio::time::timeout(self.component.spec.timeout, answer).await {
+            Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(error))) if error.is::<NoInstance>() => Err(CallError::Full),
             Ok(Ok(Err(error))) => Err(CallError::Guest(error)),
             Ok(Err(oneshot::Canceled)) => Err(CallError::Broken),
@@ -131,7 +144,7 @@ impl Pool {
     fn next_waiting(&self) -> Option<Call> {
         let mut waiting = self.waiting.borrow_mut();
         while let Some(call) = waiting.pop_front() {
-            if !call.answer.is_canceled() {
+            if !call.is_canceled() {
                 return Some(call);
             }
         }

@@ -6,7 +6,7 @@ use super::{Problem, Response, Service, answer};
 use crate::config::{self, ConfigError};
 use crate::log::{self, Level};
 use crate::ports::Ports;
-use crate::short_lived::KeyValueStore;
+use crate::short_lived::ServiceStore;
 use crate::token::TokenKey;
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Method, Request, Response as WasiResponse};
 use spin_sdk::wasip3::{wit_future, wit_stream};
@@ -22,7 +22,7 @@ thread_local! {
     static OPENED: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
 }
 
-type Opened<S> = Door<S, KeyValueStore>;
+type Opened<S> = Door<S, ServiceStore>;
 
 /// Serves one request.
 pub async fn handle<S: Service>(request: Request) -> Result<WasiResponse, ErrorCode> {
@@ -60,7 +60,7 @@ async fn opened<S: Service>() -> Result<Rc<Opened<S>>, ConfigError> {
         idempotency_ttl_ms: i64::try_from(ttl).unwrap_or(i64::MAX),
     };
     let service = S::start(ports.clone()).await?;
-    let door = Rc::new(Door::new(service, settings, ports, KeyValueStore));
+    let door = Rc::new(Door::new(service, settings, ports, ServiceStore));
     OPENED.with_borrow_mut(|slot| *slot = Some(door.clone()));
     Ok(door)
 }

@@ -1,0 +1,76 @@
+//! The short-lived store that the configuration names: `redis_url` is `embedded` (key-value) or a server's address.
+
+use super::short_lived_redis::RedisStore;
+use super::{KeyValueStore, ShortLived, StoreError};
+use crate::config::{self, EMBEDDED};
+use crate::redis::Server;
+use localmart_kernel::Timestamp;
+use std::cell::RefCell;
+
+thread_local! {
+    /// The variable, read once per instance.
+    static URL: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// The store, wherever it is.
+#[derive(Clone, Copy, Default)]
+pub struct ServiceStore;
+
+/// The server, if there is one.
+pub async fn server() -> Result<Option<Server>, StoreError> {
+    let known = URL.with_borrow(Clone::clone);
+    let url = match known {
+        Some(url) => url,
+        None => {
+            let url = config::text("redis_url").await;
+            let url = url.map_err(|error| StoreError(error.to_string()))?;
+            URL.set(Some(url.clone()));
+            url
+        }
+    };
+    Ok((url != EMBEDDED).then(|| Server::new(&url)))
+}
+
+impl ShortLived for ServiceStore {
+    async fn get(&self, key: &str, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
+        match server().await? {
+            Some(server) => RedisStore(server).get(key, now).await,
+            None => KeyValueStore.get(key, now).await,
+        }
+    }
+
+    async fn swap(
+        &self,
+        key: &str,
+        expected: Option<&[u8]>,
+        value: &[u8],
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        match server().await? {
+            Some(server) => {
+                let store = RedisStore(server);
+                store.swap(key, expected, value, expires_at, now).await
+            }
+            None => {
+                KeyValueStore
+                    .swap(key, expected, value, expires_at, now)
+                    .await
+            }
+        }
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        match server().await? {
+            Some(server) => RedisStore(server).delete(key).await,
+            None => KeyValueStore.delete(key).await,
+        }
+    }
+
+    async fn sweep(&self, prefix: &str, now: Timestamp) -> Result<u64, StoreError> {
+        match server().await? {
+            Some(server) => RedisStore(server).sweep(prefix, now).await,
+            None => KeyValueStore.sweep(prefix, now).await,
+        }
+    }
+}

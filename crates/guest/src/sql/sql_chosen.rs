@@ -1,0 +1,100 @@
+//! The database that the configuration names: `database_url` is `embedded` (SQLite) or the address of a Postgres server.
+
+use super::sql_postgres::{PostgresConnection, PostgresDatabase};
+use super::sql_sqlite::{SqliteConnection, SqliteDatabase};
+use super::{Connection, Database, Row, SqlError, Value};
+use crate::config::{self, EMBEDDED};
+use std::cell::RefCell;
+
+thread_local! {
+    /// The variable, read once per instance.
+    static URL: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A service's own database, wherever it is.
+#[derive(Clone)]
+pub struct ServiceDatabase {
+    noun: &'static str,
+}
+
+impl ServiceDatabase {
+    /// The database of a noun.
+    pub const fn new(noun: &'static str) -> Self {
+        Self { noun }
+    }
+}
+
+impl From<&'static str> for ServiceDatabase {
+    fn from(noun: &'static str) -> Self {
+        Self::new(noun)
+    }
+}
+
+/// A connection to it.
+pub enum ServiceConnection {
+    /// Embedded.
+    Sqlite(SqliteConnection),
+    /// On a server.
+    Postgres(PostgresConnection),
+}
+
+async fn url() -> Result<String, SqlError> {
+    if let Some(url) = URL.with_borrow(Clone::clone) {
+        return Ok(url);
+    }
+    let url = config::text("database_url").await;
+    let url = url.map_err(|error| SqlError::Failed(error.to_string()))?;
+    URL.with_borrow_mut(|known| *known = Some(url.clone()));
+    Ok(url)
+}
+
+impl Database for ServiceDatabase {
+    type Connection = ServiceConnection;
+
+    async fn open(&self) -> Result<ServiceConnection, SqlError> {
+        let url = url().await?;
+        if url == EMBEDDED {
+            let connection = SqliteDatabase::new(self.noun).open().await?;
+            return Ok(ServiceConnection::Sqlite(connection));
+        }
+        let connection = PostgresDatabase::new(&url, self.noun).open().await?;
+        Ok(ServiceConnection::Postgres(connection))
+    }
+}
+
+impl Connection for ServiceConnection {
+    async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
+        match self {
+            Self::Sqlite(connection) => connection.query(sql, params).await,
+            Self::Postgres(connection) => connection.query(sql, params).await,
+        }
+    }
+
+    async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
+        match self {
+            Self::Sqlite(connection) => connection.execute(sql, params).await,
+            Self::Postgres(connection) => connection.execute(sql, params).await,
+        }
+    }
+
+    async fn begin(&self) -> Result<(), SqlError> {
+        match self {
+            Self::Sqlite(connection) => connection.begin().await,
+            Self::Postgres(connection) => connection.begin().await,
+        }
+    }
+
+    async fn commit(&self) -> Result<(), SqlError> {
+        match self {
+            Self::Sqlite(connection) => connection.commit().await,
+            Self::Postgres(connection) => connection.commit().await,
+        }
+    }
+
+    async fn rollback(&self) -> Result<(), SqlError> {
+        match self {
+            Self::Sqlite(connection) => connection.rollback().await,
+            Self::Postgres(connection) => connection.rollback().await,
+        }
+    }
+}

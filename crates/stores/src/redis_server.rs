@@ -1,0 +1,89 @@
+//! The Redis trait on the blocking driver.
+
+use localmart_guest::redis::{Argument, Redis, Reply};
+use localmart_guest::short_lived::StoreError;
+use redis::Value;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long connecting may take, and one command.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Host and port in an address.
+pub fn redis_server(address: &str) -> Result<(String, u16), StoreError> {
+    use redis::IntoConnectionInfo as _;
+    let info = address.into_connection_info().map_err(failed)?;
+    match info.addr() {
+        redis::ConnectionAddr::Tcp(host, port) => Ok((host.clone(), *port)),
+        _ => Err(StoreError("it must be redis://host:port/number".to_owned())),
+    }
+}
+
+/// One connection to a server; clones share it.
+#[derive(Clone)]
+pub struct RedisServer(Rc<RefCell<redis::Connection>>);
+
+impl RedisServer {
+    /// The server at `redis://host:port/number`.
+    pub fn open(address: &str) -> Result<Self, StoreError> {
+        let client = redis::Client::open(address).map_err(failed)?;
+        let connection = client
+            .get_connection_with_timeout(PATIENCE)
+            .map_err(|error| {
+                let place = client.get_connection_info().addr().to_string();
+                StoreError(format!(
+                    "the Redis server at {place} does not answer: {error}"
+                ))
+            })?;
+        connection
+            .set_read_timeout(Some(PATIENCE))
+            .map_err(failed)?;
+        Ok(Self(Rc::new(RefCell::new(connection))))
+    }
+}
+
+impl Redis for RedisServer {
+    async fn send(
+        &self,
+        command: &str,
+        arguments: Vec<Argument>,
+    ) -> Result<Vec<Reply>, StoreError> {
+        let mut request = redis::cmd(command);
+        for argument in arguments {
+            match argument {
+                Argument::Number(number) => request.arg(number),
+                Argument::Bytes(bytes) => request.arg(bytes),
+            };
+        }
+        let answer: Value = request.query(&mut *self.0.borrow_mut()).map_err(failed)?;
+        let mut flat = Vec::new();
+        flatten(answer, &mut flat)?;
+        Ok(flat)
+    }
+}
+
+fn flatten(value: Value, out: &mut Vec<Reply>) -> Result<(), StoreError> {
+    match value {
+        Value::Nil => out.push(Reply::Nil),
+        Value::Int(number) => out.push(Reply::Number(number)),
+        Value::BulkString(bytes) => out.push(Reply::Bytes(bytes)),
+        Value::SimpleString(text) => out.push(Reply::Bytes(text.into_bytes())),
+        Value::Okay => out.push(Reply::Bytes(b"OK".to_vec())),
+        Value::Array(items) => {
+            for item in items {
+                flatten(item, out)?;
+            }
+        }
+        other => {
+            return Err(StoreError(format!(
+                "an answer of an unexpected kind: {other:?}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn failed(error: redis::RedisError) -> StoreError {
+    StoreError(error.to_string())
+}

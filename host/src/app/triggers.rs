@@ -1,0 +1,237 @@
+//! The triggers of a manifest: routes of HTTP, channels of Redis. Every refusal has its place in the file.
+
+use super::RouteSpec;
+use super::resolver::Resolver;
+use crate::manifest::ManifestError;
+use crate::manifest::schema::{HttpTrigger, Manifest, RedisSettings, RedisTrigger, Route};
+use crate::messages::Subscription;
+use crate::serve::routes::Pattern;
+use crate::variables::expand;
+use serde::Deserialize as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+impl Resolver<'_> {
+    pub(super) fn routes(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<(Vec<RouteSpec>, BTreeSet<String>), ManifestError> {
+        let mut routes: Vec<(RouteSpec, Range<usize>)> = Vec::new();
+        let mut triggered = BTreeSet::new();
+        for (kind, entries) in &manifest.trigger {
+            for entry in entries {
+                match kind.as_str() {
+                    "http" => {}
+                    "redis" => continue,
+                    _ => {
+                        return Err(self.source.error(
+                            entry.span(),
+                            format!("this host has no trigger of type `{kind}`"),
+                            "not supported",
+                            "supported: http and redis. What is not there yet is listed in docs/reference/manifest.md",
+                        ));
+                    }
+                }
+                let trigger =
+                    HttpTrigger::deserialize(entry.get_ref().clone()).map_err(|error| {
+                        self.source.error(
+                            entry.span(),
+                            error.message().to_owned(),
+                            "in this trigger",
+                            "see docs/reference/manifest.md",
+                        )
+                    })?;
+                let component = self.trigger_component(&trigger, entry.span(), manifest)?;
+                triggered.insert(component.clone());
+                if let Some(route) = self.route(&trigger, entry.span(), component)? {
+                    if let Some((other, _)) = routes
+                        .iter()
+                        .find(|(known, _)| known.pattern.clashes(&route.pattern))
+                    {
+                        return Err(self.source.error(
+                            entry.span(),
+                            format!(
+                                "the routes `{}` and `{}` match the same paths",
+                                other.text, route.text
+                            ),
+                            format!("`{}` already answers here", other.component),
+                            "change or remove one of the two",
+                        ));
+                    }
+                    routes.push((route, entry.span()));
+                }
+            }
+        }
+        let mut routes: Vec<RouteSpec> = routes.into_iter().map(|(route, _)| route).collect();
+        routes.sort_by_key(|route| route.pattern.rank());
+        Ok((routes, triggered))
+    }
+
+    fn trigger_component(
+        &self,
+        trigger: &HttpTrigger,
+        span: Range<usize>,
+        manifest: &Manifest,
+    ) -> Result<String, ManifestError> {
+        let refuse = |what: &str| {
+            self.source.error(
+                span.clone(),
+                format!("{what} is not supported by this host yet"),
+                "not supported",
+                "what is not there yet is listed in docs/reference/manifest.md",
+            )
+        };
+        if trigger.static_response.is_some() {
+            return Err(refuse("static_response"));
+        }
+        if trigger.dependencies.is_some() {
+            return Err(refuse("a trigger dependency (middleware)"));
+        }
+        if let Some(executor) = &trigger.executor {
+            let kind = executor.get("type").and_then(toml::Value::as_str);
+            if !matches!(kind, Some("http" | "spin")) {
+                return Err(refuse("an executor other than http"));
+            }
+        }
+        self.named_component(trigger.component.as_ref(), span, manifest)
+    }
+
+    /// The component that a trigger of any type names.
+    fn named_component(
+        &self,
+        component: Option<&toml::Value>,
+        span: Range<usize>,
+        manifest: &Manifest,
+    ) -> Result<String, ManifestError> {
+        let id = match component {
+            Some(toml::Value::String(id)) => id.clone(),
+            Some(_) => {
+                return Err(self.source.error(
+                    span,
+                    "a component written inside its trigger is not supported by this host yet",
+                    "not supported",
+                    "what is not there yet is listed in docs/reference/manifest.md",
+                ));
+            }
+            None => {
+                return Err(self.source.error(
+                    span,
+                    "this trigger names no component",
+                    "component = \"…\" is missing",
+                    "name the component that answers",
+                ));
+            }
+        };
+        if !manifest.component.contains_key(&id) {
+            return Err(self.source.error(
+                span,
+                format!("there is no component `{id}`"),
+                "named here",
+                format!(
+                    "add [component.{id}], or name one of: {}",
+                    super::check::joined(manifest.component.keys())
+                ),
+            ));
+        }
+        Ok(id)
+    }
+
+    fn route(
+        &self,
+        trigger: &HttpTrigger,
+        span: Range<usize>,
+        component: String,
+    ) -> Result<Option<RouteSpec>, ManifestError> {
+        match &trigger.route {
+            Route::Private { private: true } => Ok(None),
+            Route::Private { private: false } => Err(self.source.error(
+                span,
+                "`private = false` is not a route",
+                "here",
+                "write a path, or { private = true }",
+            )),
+            Route::Path(text) => {
+                let pattern = Pattern::parse(text).map_err(|reason| {
+                    self.source.error(
+                        span,
+                        format!("`{text}` is not a route: {reason}"),
+                        "here",
+                        "write /exact, /a/:segment or /prefix/...",
+                    )
+                })?;
+                Ok(Some(RouteSpec {
+                    text: text.clone(),
+                    pattern,
+                    component,
+                }))
+            }
+        }
+    }
+
+    /// Which components listen to which channels of which servers.
+    pub(super) fn subscriptions(
+        &self,
+        manifest: &Manifest,
+        values: &BTreeMap<String, String>,
+    ) -> Result<Vec<Subscription>, ManifestError> {
+        let settings = match manifest.application.trigger.get("redis") {
+            Some(table) => RedisSettings::deserialize(table.clone()).map_err(|error| {
+                let message = format!(
+                    "{}: [application.trigger.redis]: {}",
+                    self.source.path.display(),
+                    error.message()
+                );
+                ManifestError::file(message, "it has one key: address")
+            })?,
+            None => RedisSettings::default(),
+        };
+        let entries = manifest.trigger.get("redis").map(Vec::as_slice);
+        let mut subscriptions = Vec::new();
+        for entry in entries.unwrap_or_default() {
+            let wrong = |message: String, help: &str| {
+                self.source
+                    .error(entry.span(), message, "in this trigger", help)
+            };
+            let trigger = RedisTrigger::deserialize(entry.get_ref().clone()).map_err(|error| {
+                wrong(error.message().to_owned(), "see docs/reference/manifest.md")
+            })?;
+            if trigger.executor.is_some() {
+                let message = "an executor of a Redis trigger is not supported by this host";
+                return Err(wrong(message.to_owned(), "leave it away"));
+            }
+            let template = trigger.address.as_ref().or(settings.address.as_ref());
+            let template = template.ok_or_else(|| {
+                wrong(
+                    "this trigger has no server".to_owned(),
+                    "give it an address, or set one in [application.trigger.redis]",
+                )
+            })?;
+            let expanded = |template: &str| {
+                expand(template, values)
+                    .map_err(|error| wrong(error.to_string(), "declare it under [variables]"))
+            };
+            let address = expanded(template)?;
+            let ours = manifest.application.tool.contains_key("localmart");
+            let embedded = ours && address == crate::capability::redis::EMBEDDED;
+            if !embedded
+                && redis::IntoConnectionInfo::into_connection_info(address.as_str()).is_err()
+            {
+                // The address is not repeated: it may hold a password.
+                return Err(wrong(
+                    "the address of this trigger is not one of a Redis server".to_owned(),
+                    "write redis://host:port",
+                ));
+            }
+            subscriptions.push(Subscription {
+                channel: expanded(&trigger.channel)?,
+                component: self.named_component(
+                    trigger.component.as_ref(),
+                    entry.span(),
+                    manifest,
+                )?,
+                address,
+            });
+        }
+        Ok(subscriptions)
+    }
+}

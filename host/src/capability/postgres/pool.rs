@@ -1,0 +1,171 @@
+//! Connections to Postgres servers: kept per core and address, under one cap over all, clean when somebody else gets them.
+
+use crate::limits;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore};
+use tokio_postgres::{Client, Config, NoTls, Statement};
+
+/// All connections of the host to Postgres servers.
+pub struct Postgres {
+    /// One permit per connection that may be open.
+    permits: Arc<Semaphore>,
+    most: usize,
+    /// Rung when a connection is given back or closed.
+    freed: Arc<Notify>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    core: ThreadId,
+    address: Arc<str>,
+    link: Link,
+    since: Instant,
+}
+
+/// A connection that somebody uses, or will use again.
+pub(super) struct Link {
+    pub(super) client: Client,
+    statements: HashMap<String, Statement>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoConnection {
+    #[error("the server does not answer: {0}")]
+    Unreachable(tokio_postgres::Error),
+    #[error("the server does not answer within {0:?}")]
+    Silent(Duration),
+    #[error("all connections are in use; none came free within {0:?}")]
+    AllInUse(Duration),
+}
+
+impl Postgres {
+    /// A pool of at most `most` connections.
+    pub fn new(most: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(most)),
+            most,
+            freed: Arc::default(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// A connection to the address: one that was used before on this core, or a new one when there may be one.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        address: &Arc<str>,
+        config: &Config,
+    ) -> Result<Link, NoConnection> {
+        let give_up = tokio::time::Instant::now() + limits::POSTGRES_WAIT;
+        loop {
+            // Asked for before looking, so that what comes free in between is not missed.
+            let freed = self.freed.notified();
+            if let Some(link) = self.idle_of(address) {
+                return Ok(link);
+            }
+            if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+                return self.connect(config, permit).await;
+            }
+            self.close_oldest_idle();
+            if tokio::time::timeout_at(give_up, freed).await.is_err() {
+                return Err(NoConnection::AllInUse(limits::POSTGRES_WAIT));
+            }
+        }
+    }
+
+    fn idle_of(&self, address: &Arc<str>) -> Option<Link> {
+        let core = std::thread::current().id();
+        let mut idle = self.idle.lock().ok()?;
+        idle.retain(|one| {
+            !one.link.client.is_closed() && one.since.elapsed() < limits::POSTGRES_IDLE
+        });
+        let place = idle
+            .iter()
+            .rposition(|one| one.core == core && one.address == *address)?;
+        Some(idle.remove(place).link)
+    }
+
+    /// Makes room: a connection that nobody uses goes, for whoever waits for one to another address or on another core.
+    fn close_oldest_idle(&self) {
+        if let Ok(mut idle) = self.idle.lock()
+            && !idle.is_empty()
+        {
+            idle.remove(0);
+        }
+    }
+
+    async fn connect(
+        &self,
+        config: &Config,
+        permit: tokio::sync::OwnedSemaphorePermit,
+    ) -> Result<Link, NoConnection> {
+        let connecting = tokio::time::timeout(limits::SERVER_CONNECT, config.connect(NoTls));
+        let connected = match connecting.await {
+            Ok(connected) => connected.map_err(NoConnection::Unreachable),
+            Err(_) => Err(NoConnection::Silent(limits::SERVER_CONNECT)),
+        };
+        let (client, connection) = match connected {
+            Ok(made) => made,
+            Err(error) => {
+                drop(permit);
+                self.freed.notify_one();
+                return Err(error);
+            }
+        };
+        let freed = self.freed.clone();
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a Postgres connection ended");
+            }
+            drop(permit);
+            freed.notify_one();
+        });
+        Ok(Link {
+            client,
+            statements: HashMap::new(),
+        })
+    }
+
+    /// Keeps a connection for the next guest of this core. It must be outside of a transaction and as new.
+    pub(super) fn give_back(&self, address: Arc<str>, link: Link) {
+        if !link.client.is_closed()
+            && let Ok(mut idle) = self.idle.lock()
+        {
+            idle.push(Idle {
+                core: std::thread::current().id(),
+                address,
+                link,
+                since: Instant::now(),
+            });
+        }
+        self.freed.notify_one();
+    }
+
+    /// How many connections are open or being opened.
+    pub fn open_connections(&self) -> usize {
+        self.most.saturating_sub(self.permits.available_permits())
+    }
+}
+
+impl Link {
+    /// The statement, prepared on this connection once.
+    pub(super) async fn prepared(&mut self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql).await?;
+        if self.statements.len() >= limits::POSTGRES_STATEMENTS {
+            self.statements.clear();
+        }
+        self.statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// Forgets a statement that the server cannot use any more, as after a migration.
+    pub(super) fn forget(&mut self, sql: &str) {
+        self.statements.remove(sql);
+    }
+}

@@ -1,0 +1,374 @@
+//! Values between `spin:postgres` and the binary formats of the Postgres protocol, with Spin's mapping of types.
+
+use super::wit::{Column, DbDataType, DbValue, Interval, ParameterValue, RangeBoundKind};
+use jiff::civil;
+use postgres_protocol::types as protocol;
+use rust_decimal::Decimal;
+use std::error::Error;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
+
+type Failure = Box<dyn Error + Sync + Send>;
+
+/// A parameter as the driver takes it, or what is wrong with it.
+pub(super) fn parameter(value: &ParameterValue) -> Result<Box<dyn ToSql + Sync + Send>, String> {
+    Ok(match value {
+        ParameterValue::Boolean(truth) => Box::new(*truth),
+        ParameterValue::Int8(number) => Box::new(*number),
+        ParameterValue::Int16(number) => Box::new(*number),
+        ParameterValue::Int32(number) => Box::new(*number),
+        ParameterValue::Int64(number) => Box::new(*number),
+        ParameterValue::Floating32(number) => Box::new(*number),
+        ParameterValue::Floating64(number) => Box::new(*number),
+        ParameterValue::Str(text) => Box::new(text.clone()),
+        ParameterValue::Binary(bytes) => Box::new(bytes.clone()),
+        ParameterValue::Date((year, month, day)) => Box::new(date(*year, *month, *day)?),
+        ParameterValue::Time((hour, minute, second, nanosecond)) => {
+            Box::new(time(*hour, *minute, *second, *nanosecond)?)
+        }
+        ParameterValue::Datetime((year, month, day, hour, minute, second, nanosecond)) => {
+            let time = time(*hour, *minute, *second, *nanosecond)?;
+            Box::new(Moment(date(*year, *month, *day)?.to_datetime(time)))
+        }
+        ParameterValue::Timestamp(seconds) => {
+            Box::new(jiff::Timestamp::from_second(*seconds).map_err(|_| out_of_range("timestamp"))?)
+        }
+        ParameterValue::Uuid(text) => {
+            Box::new(uuid::Uuid::parse_str(text).map_err(|error| error.to_string())?)
+        }
+        ParameterValue::Jsonb(bytes) => Box::new(Json(bytes.clone())),
+        ParameterValue::Decimal(text) => Box::new(decimal(text)?),
+        ParameterValue::RangeInt32((lower, upper)) => Box::new(Range {
+            lower: *lower,
+            upper: *upper,
+        }),
+        ParameterValue::RangeInt64((lower, upper)) => Box::new(Range {
+            lower: *lower,
+            upper: *upper,
+        }),
+        ParameterValue::RangeDecimal((lower, upper)) => {
+            let bound = |bound: &Option<(String, RangeBoundKind)>| {
+                bound
+                    .as_ref()
+                    .map(|(text, kind)| Ok::<_, String>((decimal(text)?, *kind)))
+                    .transpose()
+            };
+            Box::new(Range {
+                lower: bound(lower)?,
+                upper: bound(upper)?,
+            })
+        }
+        ParameterValue::ArrayInt32(items) => Box::new(items.clone()),
+        ParameterValue::ArrayInt64(items) => Box::new(items.clone()),
+        ParameterValue::ArrayDecimal(items) => {
+            let item = |item: &Option<String>| item.as_deref().map(decimal).transpose();
+            Box::new(items.iter().map(item).collect::<Result<Vec<_>, _>>()?)
+        }
+        ParameterValue::ArrayStr(items) => Box::new(items.clone()),
+        ParameterValue::Interval(interval) => Box::new(Span(*interval)),
+        ParameterValue::DbNull => Box::new(Null),
+    })
+}
+
+/// A column as guests see it.
+pub(super) fn column(column: &tokio_postgres::Column) -> Column {
+    Column {
+        name: column.name().to_owned(),
+        data_type: data_type(column.type_()),
+    }
+}
+
+fn data_type(ty: &Type) -> DbDataType {
+    match *ty {
+        Type::BOOL => DbDataType::Boolean,
+        Type::CHAR => DbDataType::Int8,
+        Type::INT2 => DbDataType::Int16,
+        Type::INT4 => DbDataType::Int32,
+        Type::INT8 => DbDataType::Int64,
+        Type::FLOAT4 => DbDataType::Floating32,
+        Type::FLOAT8 => DbDataType::Floating64,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME => DbDataType::Str,
+        Type::BYTEA => DbDataType::Binary,
+        Type::DATE => DbDataType::Date,
+        Type::TIME => DbDataType::Time,
+        Type::TIMESTAMP => DbDataType::Datetime,
+        Type::TIMESTAMPTZ => DbDataType::Timestamp,
+        Type::UUID => DbDataType::Uuid,
+        Type::JSONB => DbDataType::Jsonb,
+        Type::NUMERIC => DbDataType::Decimal,
+        Type::INT4_RANGE => DbDataType::RangeInt32,
+        Type::INT8_RANGE => DbDataType::RangeInt64,
+        Type::NUM_RANGE => DbDataType::RangeDecimal,
+        Type::INT4_ARRAY => DbDataType::ArrayInt32,
+        Type::INT8_ARRAY => DbDataType::ArrayInt64,
+        Type::NUMERIC_ARRAY => DbDataType::ArrayDecimal,
+        Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::BPCHAR_ARRAY | Type::NAME_ARRAY => {
+            DbDataType::ArrayStr
+        }
+        Type::INTERVAL => DbDataType::Interval,
+        ref other => DbDataType::Other(other.name().to_owned()),
+    }
+}
+
+/// A value of a row as guests see it.
+pub(super) struct Lifted(pub(super) DbValue);
+
+impl<'a> FromSql<'a> for Lifted {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Failure> {
+        lift(ty, raw).map(Self)
+    }
+
+    fn from_sql_null(_: &Type) -> Result<Self, Failure> {
+        Ok(Self(DbValue::DbNull))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+fn lift(ty: &Type, raw: &[u8]) -> Result<DbValue, Failure> {
+    Ok(match data_type(ty) {
+        DbDataType::Boolean => DbValue::Boolean(protocol::bool_from_sql(raw)?),
+        DbDataType::Int8 => DbValue::Int8(protocol::char_from_sql(raw)?),
+        DbDataType::Int16 => DbValue::Int16(protocol::int2_from_sql(raw)?),
+        DbDataType::Int32 => DbValue::Int32(protocol::int4_from_sql(raw)?),
+        DbDataType::Int64 => DbValue::Int64(protocol::int8_from_sql(raw)?),
+        DbDataType::Floating32 => DbValue::Floating32(protocol::float4_from_sql(raw)?),
+        DbDataType::Floating64 => DbValue::Floating64(protocol::float8_from_sql(raw)?),
+        DbDataType::Str => DbValue::Str(protocol::text_from_sql(raw)?.to_owned()),
+        DbDataType::Binary => DbValue::Binary(raw.to_vec()),
+        DbDataType::Date => {
+            let date = civil::Date::from_sql(ty, raw)?;
+            let (year, month, day) = calendar(date)?;
+            DbValue::Date((year, month, day))
+        }
+        DbDataType::Time => DbValue::Time(clock(civil::Time::from_sql(ty, raw)?)?),
+        DbDataType::Datetime => {
+            let moment = civil::DateTime::from_sql(ty, raw)?;
+            let (year, month, day) = calendar(moment.date())?;
+            let (hour, minute, second, nanosecond) = clock(moment.time())?;
+            DbValue::Datetime((year, month, day, hour, minute, second, nanosecond))
+        }
+        DbDataType::Timestamp => {
+            DbValue::Timestamp(jiff::Timestamp::from_sql(ty, raw)?.as_second())
+        }
+        DbDataType::Uuid => DbValue::Uuid(uuid::Uuid::from_sql(ty, raw)?.to_string()),
+        // The binary form begins with the number of its version.
+        DbDataType::Jsonb => match raw.split_first() {
+            Some((1, json)) => DbValue::Jsonb(json.to_vec()),
+            _ => return Err("a jsonb of an unknown version".into()),
+        },
+        DbDataType::Decimal => DbValue::Decimal(Decimal::from_sql(ty, raw)?.to_string()),
+        DbDataType::RangeInt32 => {
+            DbValue::RangeInt32(range(raw, |raw| Ok(protocol::int4_from_sql(raw)?))?)
+        }
+        DbDataType::RangeInt64 => {
+            DbValue::RangeInt64(range(raw, |raw| Ok(protocol::int8_from_sql(raw)?))?)
+        }
+        DbDataType::RangeDecimal => DbValue::RangeDecimal(range(raw, |raw| {
+            Ok(Decimal::from_sql(&Type::NUMERIC, raw)?.to_string())
+        })?),
+        DbDataType::ArrayInt32 => DbValue::ArrayInt32(Vec::from_sql(ty, raw)?),
+        DbDataType::ArrayInt64 => DbValue::ArrayInt64(Vec::from_sql(ty, raw)?),
+        DbDataType::ArrayDecimal => {
+            let items: Vec<Option<Decimal>> = Vec::from_sql(ty, raw)?;
+            let text = |item: Option<Decimal>| item.map(|item| item.to_string());
+            DbValue::ArrayDecimal(items.into_iter().map(text).collect())
+        }
+        DbDataType::ArrayStr => DbValue::ArrayStr(Vec::from_sql(ty, raw)?),
+        DbDataType::Interval => {
+            let (micros, days, months) = (raw.get(..8), raw.get(8..12), raw.get(12..16));
+            let (Some(micros), Some(days), Some(months)) = (micros, days, months) else {
+                return Err("an interval of a wrong length".into());
+            };
+            DbValue::Interval(Interval {
+                micros: protocol::int8_from_sql(micros)?,
+                days: protocol::int4_from_sql(days)?,
+                months: protocol::int4_from_sql(months)?,
+            })
+        }
+        DbDataType::Other(_) => DbValue::Unsupported(raw.to_vec()),
+    })
+}
+
+type Bound<T> = Option<(T, RangeBoundKind)>;
+
+fn range<T>(
+    raw: &[u8],
+    read: impl Fn(&[u8]) -> Result<T, Failure>,
+) -> Result<(Bound<T>, Bound<T>), Failure> {
+    use protocol::RangeBound;
+    let bound = |bound: RangeBound<Option<&[u8]>>| -> Result<Bound<T>, Failure> {
+        Ok(match bound {
+            RangeBound::Inclusive(Some(raw)) => Some((read(raw)?, RangeBoundKind::Inclusive)),
+            RangeBound::Exclusive(Some(raw)) => Some((read(raw)?, RangeBoundKind::Exclusive)),
+            _ => None,
+        })
+    };
+    match protocol::range_from_sql(raw)? {
+        protocol::Range::Nonempty(lower, upper) => Ok((bound(lower)?, bound(upper)?)),
+        protocol::Range::Empty => Err("an empty range has no form in spin:postgres".into()),
+    }
+}
+
+fn calendar(date: civil::Date) -> Result<(i32, u8, u8), Failure> {
+    Ok((
+        i32::from(date.year()),
+        u8::try_from(date.month())?,
+        u8::try_from(date.day())?,
+    ))
+}
+
+fn clock(time: civil::Time) -> Result<(u8, u8, u8, u32), Failure> {
+    Ok((
+        u8::try_from(time.hour())?,
+        u8::try_from(time.minute())?,
+        u8::try_from(time.second())?,
+        u32::try_from(time.subsec_nanosecond())?,
+    ))
+}
+
+fn date(year: i32, month: u8, day: u8) -> Result<civil::Date, String> {
+    let parts = (i16::try_from(year), i8::try_from(month), i8::try_from(day));
+    let (Ok(year), Ok(month), Ok(day)) = parts else {
+        return Err(out_of_range("date"));
+    };
+    civil::Date::new(year, month, day).map_err(|error| error.to_string())
+}
+
+fn time(hour: u8, minute: u8, second: u8, nanosecond: u32) -> Result<civil::Time, String> {
+    let parts = (
+        i8::try_from(hour),
+        i8::try_from(minute),
+        i8::try_from(second),
+        i32::try_from(nanosecond),
+    );
+    let (Ok(hour), Ok(minute), Ok(second), Ok(nanosecond)) = parts else {
+        return Err(out_of_range("time"));
+    };
+    civil::Time::new(hour, minute, second, nanosecond).map_err(|error| error.to_string())
+}
+
+fn decimal(text: &str) -> Result<Decimal, String> {
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+fn out_of_range(what: &str) -> String {
+    format!("a {what} is out of range")
+}
+
+/// NULL of whatever type the statement wants.
+#[derive(Debug)]
+struct Null;
+
+impl ToSql for Null {
+    fn to_sql(&self, _: &Type, _: &mut BytesMut) -> Result<IsNull, Failure> {
+        Ok(IsNull::Yes)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// A moment without a zone, which a column with one takes as UTC.
+#[derive(Debug)]
+struct Moment(civil::DateTime);
+
+impl ToSql for Moment {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
+        match *ty {
+            Type::TIMESTAMPTZ => self
+                .0
+                .to_zoned(jiff::tz::TimeZone::UTC)?
+                .timestamp()
+                .to_sql(ty, out),
+            _ => self.0.to_sql(ty, out),
+        }
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(*ty, Type::TIMESTAMP | Type::TIMESTAMPTZ)
+    }
+
+    to_sql_checked!();
+}
+
+#[derive(Debug)]
+struct Json(Vec<u8>);
+
+impl ToSql for Json {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
+        if *ty == Type::JSONB {
+            out.extend_from_slice(&[1]);
+        }
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(*ty, Type::JSON | Type::JSONB)
+    }
+
+    to_sql_checked!();
+}
+
+#[derive(Debug)]
+struct Span(Interval);
+
+impl ToSql for Span {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
+        out.extend_from_slice(&self.0.micros.to_be_bytes());
+        out.extend_from_slice(&self.0.days.to_be_bytes());
+        out.extend_from_slice(&self.0.months.to_be_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::INTERVAL
+    }
+
+    to_sql_checked!();
+}
+
+#[derive(Debug)]
+struct Range<T> {
+    lower: Bound<T>,
+    upper: Bound<T>,
+}
+
+impl<T: ToSql> ToSql for Range<T> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
+        let Kind::Range(element) = ty.kind() else {
+            return Err("a range goes into a range".into());
+        };
+        let bound = |bound: &Bound<T>, out: &mut BytesMut| {
+            let Some((value, kind)) = bound else {
+                return Ok(protocol::RangeBound::Unbounded);
+            };
+            let null = match value.to_sql(element, out)? {
+                IsNull::Yes => postgres_protocol::IsNull::Yes,
+                IsNull::No => postgres_protocol::IsNull::No,
+            };
+            Ok(match kind {
+                RangeBoundKind::Inclusive => protocol::RangeBound::Inclusive(null),
+                RangeBoundKind::Exclusive => protocol::RangeBound::Exclusive(null),
+            })
+        };
+        protocol::range_to_sql(
+            |out| bound(&self.lower, out),
+            |out| bound(&self.upper, out),
+            out,
+        )?;
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(ty.kind(), Kind::Range(element) if T::accepts(element))
+    }
+
+    to_sql_checked!();
+}

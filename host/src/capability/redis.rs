@@ -1,0 +1,441 @@
+//! `spin:redis@3` out: one multiplexed connection per core and address, shared by all guests, so that what would block or
+//! change it for the others is refused. The address `embedded` stands for no server at all: there a message goes to the
+//! application's own Redis triggers, in this process.
+
+use super::Capabilities;
+use super::bindings::spin::redis::redis as wit;
+use crate::limits;
+use crate::messages::{Message, Messages};
+use crate::state::HostState;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, RedisError, Value};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
+use wasmtime::component::{Accessor, Resource};
+
+/// The address that stands for no server.
+pub const EMBEDDED: &str = "embedded";
+
+/// Commands that would block, subscribe or change the connection that everybody shares.
+const REFUSED: &[&str] = &[
+    "AUTH",
+    "BLMOVE",
+    "BLMPOP",
+    "BLPOP",
+    "BRPOP",
+    "BRPOPLPUSH",
+    "BZMPOP",
+    "BZPOPMAX",
+    "BZPOPMIN",
+    "CLIENT",
+    "DISCARD",
+    "EXEC",
+    "HELLO",
+    "MONITOR",
+    "MULTI",
+    "PSUBSCRIBE",
+    "PSYNC",
+    "PUNSUBSCRIBE",
+    "QUIT",
+    "READONLY",
+    "READWRITE",
+    "REPLCONF",
+    "RESET",
+    "SELECT",
+    "SSUBSCRIBE",
+    "SUBSCRIBE",
+    "SUNSUBSCRIBE",
+    "SYNC",
+    "UNSUBSCRIBE",
+    "UNWATCH",
+    "WAIT",
+    "WAITAOF",
+    "WATCH",
+];
+
+/// All connections of the host to Redis servers.
+#[derive(Default)]
+pub struct Redis {
+    shared: Mutex<HashMap<(ThreadId, String), MultiplexedConnection>>,
+}
+
+/// A guest's handle on a server.
+#[derive(Clone)]
+pub enum Connection {
+    /// No server: messages stay in this process.
+    Embedded(Arc<Messages>),
+    /// The address of a server.
+    Server(Arc<Redis>, String),
+}
+
+impl Redis {
+    async fn connection(&self, address: &str) -> Result<MultiplexedConnection, RedisError> {
+        let place = (std::thread::current().id(), address.to_owned());
+        let known = self
+            .shared
+            .lock()
+            .ok()
+            .and_then(|shared| shared.get(&place).cloned());
+        if let Some(connection) = known {
+            return Ok(connection);
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(limits::SERVER_CONNECT))
+            .set_response_timeout(Some(limits::REDIS_COMMAND));
+        let client = Client::open(address)?;
+        let connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        if let Ok(mut shared) = self.shared.lock() {
+            // Whoever was faster while this one connected stays; all are alike.
+            shared.entry(place).or_insert_with(|| connection.clone());
+        }
+        Ok(connection)
+    }
+
+    async fn ask(&self, address: &str, command: &Cmd) -> Result<Value, RedisError> {
+        let mut connection = self.connection(address).await?;
+        let answer = connection.send_packed_command(command).await;
+        let answer = answer.and_then(Value::extract_error);
+        if let Err(error) = &answer
+            && error.is_unrecoverable_error()
+            && let Ok(mut shared) = self.shared.lock()
+        {
+            // The next command connects again.
+            shared.remove(&(std::thread::current().id(), address.to_owned()));
+        }
+        answer
+    }
+}
+
+impl Connection {
+    async fn ask(&self, command: &Cmd) -> Result<Value, wit::Error> {
+        match self {
+            Self::Server(redis, address) => redis.ask(address, command).await.map_err(failed),
+            Self::Embedded(messages) => embedded(messages, command),
+        }
+    }
+}
+
+/// Without a server there is only PUBLISH.
+fn embedded(messages: &Messages, command: &Cmd) -> Result<Value, wit::Error> {
+    let args: Vec<&[u8]> = command
+        .args_iter()
+        .map(|arg| match arg {
+            redis::Arg::Simple(bytes) => bytes,
+            _ => b"",
+        })
+        .collect();
+    match args.as_slice() {
+        [name, channel, payload] if name.eq_ignore_ascii_case(b"PUBLISH") => {
+            let heard = messages.deliver(Message {
+                address: EMBEDDED.to_owned(),
+                channel: String::from_utf8_lossy(channel).into_owned(),
+                payload: payload.to_vec(),
+            });
+            Ok(Value::Int(i64::try_from(heard).unwrap_or(i64::MAX)))
+        }
+        args => {
+            let name =
+                String::from_utf8_lossy(args.first().copied().unwrap_or_default()).into_owned();
+            Err(wit::Error::Other(format!(
+                "there is no Redis server (redis_url is `{EMBEDDED}`), so only PUBLISH is carried, to this application's own triggers; {name} needs a server"
+            )))
+        }
+    }
+}
+
+/// Why this command may not go over the shared connection, if it may not.
+fn refusal(name: &str, arguments: &[wit::RedisParameter]) -> Option<String> {
+    let name = name.to_ascii_uppercase();
+    let blocks = matches!(name.as_str(), "XREAD" | "XREADGROUP")
+        && arguments.iter().any(|argument| {
+            matches!(argument, wit::RedisParameter::Binary(bytes) if bytes.eq_ignore_ascii_case(b"BLOCK"))
+        });
+    (blocks || REFUSED.contains(&name.as_str())).then(|| {
+        format!(
+            "{name} would block or change a connection that all components share, and is refused"
+        )
+    })
+}
+
+fn failed(error: RedisError) -> wit::Error {
+    if error.kind() == redis::ErrorKind::UnexpectedReturnType || error.code() == Some("WRONGTYPE") {
+        wit::Error::TypeError
+    } else {
+        wit::Error::Other(error.to_string())
+    }
+}
+
+fn wrong_type() -> wit::Error {
+    wit::Error::TypeError
+}
+
+/// Puts an answer into the flat list that the interface has; nested lists are written one after the other.
+fn flatten(value: Value, out: &mut Vec<wit::RedisResult>) -> Result<(), wit::Error> {
+    match value {
+        Value::Nil => out.push(wit::RedisResult::Nil),
+        Value::Int(number) => out.push(wit::RedisResult::Int64(number)),
+        Value::BulkString(bytes) => out.push(wit::RedisResult::Binary(bytes)),
+        Value::SimpleString(text) => out.push(wit::RedisResult::Status(text)),
+        Value::Okay => out.push(wit::RedisResult::Status("OK".to_owned())),
+        Value::Array(items) | Value::Set(items) => {
+            for item in items {
+                flatten(item, out)?;
+            }
+        }
+        Value::Map(pairs) => {
+            for (key, value) in pairs {
+                flatten(key, out)?;
+                flatten(value, out)?;
+            }
+        }
+        Value::Boolean(truth) => out.push(wit::RedisResult::Int64(i64::from(truth))),
+        Value::VerbatimString { text, .. } => out.push(wit::RedisResult::Binary(text.into_bytes())),
+        _ => return Err(wrong_type()),
+    }
+    Ok(())
+}
+
+fn text(value: Value) -> Result<String, wit::Error> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| wrong_type()),
+        Value::SimpleString(text) => Ok(text),
+        _ => Err(wrong_type()),
+    }
+}
+
+fn count(value: &Value) -> Result<u32, wit::Error> {
+    match value {
+        Value::Int(number) => u32::try_from(*number).map_err(|_| wrong_type()),
+        _ => Err(wrong_type()),
+    }
+}
+
+impl HostState {
+    fn open_redis(
+        &mut self,
+        address: &str,
+    ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
+        let servers = &self.component.servers;
+        let allowed = |host: &str, port: u16| {
+            let hosts = &self.component.allowed_hosts;
+            hosts.iter().any(|one| one.allows("redis", host, port))
+        };
+        let connection = if address == EMBEDDED && servers.embedded_messages {
+            Connection::Embedded(servers.messages.clone())
+        } else {
+            let Ok(info) = address.into_connection_info() else {
+                return Ok(Err(wit::Error::InvalidAddress));
+            };
+            match info.addr() {
+                redis::ConnectionAddr::Tcp(host, port) if allowed(host, *port) => {}
+                redis::ConnectionAddr::Tcp(host, port) => {
+                    let refused = format!("address redis://{host}:{port} is not permitted");
+                    return Ok(Err(wit::Error::Other(refused)));
+                }
+                _ => {
+                    let refused = "this host speaks to Redis over TCP without TLS only".to_owned();
+                    return Ok(Err(wit::Error::Other(refused)));
+                }
+            }
+            Connection::Server(servers.redis.clone(), address.to_owned())
+        };
+        if self.redis_handles >= limits::REDIS_HANDLES {
+            return Ok(Err(wit::Error::TooManyConnections));
+        }
+        self.redis_handles += 1;
+        Ok(Ok(self.table.push(connection)?))
+    }
+}
+
+impl wit::Host for HostState {}
+
+impl wit::HostConnection for HostState {
+    async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        self.redis_handles = self.redis_handles.saturating_sub(1);
+        Ok(())
+    }
+}
+
+/// Sends a command for a guest.
+async fn ask<T: Send + 'static>(
+    accessor: &Accessor<T, Capabilities>,
+    connection: &Resource<Connection>,
+    command: Cmd,
+) -> wasmtime::Result<Result<Value, wit::Error>> {
+    let connection = accessor
+        .with(|mut access| wasmtime::error::Ok(access.get().table.get(connection)?.clone()))?;
+    Ok(connection.ask(&command).await)
+}
+
+impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
+    async fn open(
+        accessor: &Accessor<T, Self>,
+        address: String,
+    ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
+        accessor.with(|mut access| access.get().open_redis(&address))
+    }
+
+    async fn publish(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        channel: String,
+        payload: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), wit::Error>> {
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(channel).arg(payload);
+        Ok(ask(accessor, &connection, command).await?.map(drop))
+    }
+
+    async fn get(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+    ) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::Error>> {
+        let mut command = redis::cmd("GET");
+        command.arg(key);
+        let answer = ask(accessor, &connection, command).await?;
+        Ok(answer.and_then(|value| match value {
+            Value::Nil => Ok(None),
+            Value::BulkString(bytes) => Ok(Some(bytes)),
+            _ => Err(wrong_type()),
+        }))
+    }
+
+    async fn set(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), wit::Error>> {
+        let mut command = redis::cmd("SET");
+        command.arg(key).arg(value);
+        Ok(ask(accessor, &connection, command).await?.map(drop))
+    }
+
+    async fn incr(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+    ) -> wasmtime::Result<Result<i64, wit::Error>> {
+        let mut command = redis::cmd("INCR");
+        command.arg(key);
+        let answer = ask(accessor, &connection, command).await?;
+        Ok(match answer {
+            Ok(Value::Int(number)) => Ok(number),
+            Ok(_) => Err(wrong_type()),
+            // A value that is no number is of the wrong type, as the interface has it.
+            Err(wit::Error::Other(reason)) if reason.contains("not an integer") => {
+                Err(wrong_type())
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn del(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        keys: Vec<String>,
+    ) -> wasmtime::Result<Result<u32, wit::Error>> {
+        if keys.is_empty() {
+            return Ok(Ok(0));
+        }
+        let mut command = redis::cmd("DEL");
+        command.arg(keys);
+        Ok(ask(accessor, &connection, command)
+            .await?
+            .and_then(|value| count(&value)))
+    }
+
+    async fn sadd(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+        values: Vec<String>,
+    ) -> wasmtime::Result<Result<u32, wit::Error>> {
+        let mut command = redis::cmd("SADD");
+        command.arg(key).arg(values);
+        Ok(ask(accessor, &connection, command)
+            .await?
+            .and_then(|value| count(&value)))
+    }
+
+    async fn smembers(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+    ) -> wasmtime::Result<Result<Vec<String>, wit::Error>> {
+        let mut command = redis::cmd("SMEMBERS");
+        command.arg(key);
+        let answer = ask(accessor, &connection, command).await?;
+        Ok(answer.and_then(|value| match value {
+            Value::Array(items) | Value::Set(items) => items.into_iter().map(text).collect(),
+            _ => Err(wrong_type()),
+        }))
+    }
+
+    async fn srem(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        key: String,
+        values: Vec<String>,
+    ) -> wasmtime::Result<Result<u32, wit::Error>> {
+        let mut command = redis::cmd("SREM");
+        command.arg(key).arg(values);
+        Ok(ask(accessor, &connection, command)
+            .await?
+            .and_then(|value| count(&value)))
+    }
+
+    async fn execute(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        name: String,
+        arguments: Vec<wit::RedisParameter>,
+    ) -> wasmtime::Result<Result<Vec<wit::RedisResult>, wit::Error>> {
+        if let Some(reason) = refusal(&name, &arguments) {
+            return Ok(Err(wit::Error::Other(reason)));
+        }
+        let mut command = redis::cmd(&name);
+        for argument in arguments {
+            match argument {
+                wit::RedisParameter::Int64(number) => command.arg(number),
+                wit::RedisParameter::Binary(bytes) => command.arg(bytes),
+            };
+        }
+        let answer = ask(accessor, &connection, command).await?;
+        Ok(answer.and_then(|value| {
+            let mut flat = Vec::new();
+            flatten(value, &mut flat).map(|()| flat)
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_disturb_the_others_is_refused() {
+        let binary = |text: &str| wit::RedisParameter::Binary(text.as_bytes().to_vec());
+        assert!(refusal("watch", &[binary("k")]).is_some());
+        assert!(refusal("XREAD", &[binary("block"), binary("0")]).is_some());
+        assert!(refusal("XREADGROUP", &[binary("GROUP"), binary("g")]).is_none());
+        assert!(refusal("EVAL", &[]).is_none());
+    }
+
+    #[test]
+    fn nested_answers_are_flat_lists() {
+        let value = Value::Array(vec![
+            Value::Int(1),
+            Value::Array(vec![Value::Nil, Value::BulkString(b"x".to_vec())]),
+            Value::Okay,
+        ]);
+        let mut flat = Vec::new();
+        flatten(value, &mut flat).unwrap();
+        assert_eq!(flat.len(), 4);
+    }
+}

@@ -1,0 +1,168 @@
+//! Messages for Redis triggers: from servers by subscription, or from this process's own guests. They are wake-ups: what
+//! finds no room or no listener is lost, as Redis loses it.
+
+use crate::limits;
+use futures::StreamExt as _;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where it came from: the address of a server, or `embedded`.
+    pub address: String,
+    /// The channel.
+    pub channel: String,
+    /// The bytes.
+    pub payload: Vec<u8>,
+}
+
+/// What a component listens to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The address of a server, or `embedded`.
+    pub address: String,
+    /// The channel.
+    pub channel: String,
+    /// The component.
+    pub component: String,
+}
+
+/// Hands messages to the cores in turn.
+#[derive(Default)]
+pub struct Messages {
+    cores: Mutex<Vec<mpsc::UnboundedSender<Message>>>,
+    next: AtomicUsize,
+    channels: Mutex<BTreeSet<(String, String)>>,
+}
+
+impl Messages {
+    /// Knows which channels anybody listens to.
+    pub fn new(subscriptions: &[Subscription]) -> Self {
+        let place = |one: &Subscription| (one.address.clone(), one.channel.clone());
+        Self {
+            channels: Mutex::new(subscriptions.iter().map(place).collect()),
+            ..Self::default()
+        }
+    }
+
+    /// A core that takes messages.
+    pub fn join(&self, inbox: mpsc::UnboundedSender<Message>) {
+        if let Ok(mut cores) = self.cores.lock() {
+            cores.push(inbox);
+        }
+    }
+
+    /// Hands a message to the next core; returns how many listened.
+    pub fn deliver(&self, message: Message) -> usize {
+        let place = (message.address.clone(), message.channel.clone());
+        let heard = self
+            .channels
+            .lock()
+            .is_ok_and(|known| known.contains(&place));
+        if !heard {
+            return 0;
+        }
+        let Ok(cores) = self.cores.lock() else {
+            return 0;
+        };
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let core = turn.checked_rem(cores.len()).and_then(|at| cores.get(at));
+        core.map_or(0, |core| usize::from(core.send(message).is_ok()))
+    }
+
+    /// The servers that somebody listens to, each with its channels.
+    fn servers(&self) -> Vec<(String, Vec<String>)> {
+        let Ok(channels) = self.channels.lock() else {
+            return Vec::new();
+        };
+        let mut servers: Vec<(String, Vec<String>)> = Vec::new();
+        for (address, channel) in channels.iter() {
+            match servers.last_mut().filter(|(last, _)| last == address) {
+                Some((_, known)) => known.push(channel.clone()),
+                None => servers.push((address.clone(), vec![channel.clone()])),
+            }
+        }
+        servers.retain(|(address, _)| address != crate::capability::redis::EMBEDDED);
+        servers
+    }
+}
+
+/// Subscribes to all servers, on the core that calls this; a lost server is tried again for ever.
+pub fn subscribe(messages: &std::sync::Arc<Messages>) {
+    for (address, channels) in messages.servers() {
+        tokio::task::spawn_local(follow(messages.clone(), address, channels));
+    }
+}
+
+async fn follow(messages: std::sync::Arc<Messages>, address: String, channels: Vec<String>) {
+    let mut pause = limits::REDIS_SUBSCRIBE_AGAIN;
+    loop {
+        let since = tokio::time::Instant::now();
+        if let Err(error) = listen(&messages, &address, &channels).await {
+            tracing::warn!(?channels, %error, "a Redis subscription was lost; it is tried again");
+        }
+        if since.elapsed() > limits::REDIS_SUBSCRIBE_SLOWEST {
+            pause = limits::REDIS_SUBSCRIBE_AGAIN;
+        }
+        tokio::time::sleep(pause).await;
+        pause = Duration::min(pause * 2, limits::REDIS_SUBSCRIBE_SLOWEST);
+    }
+}
+
+async fn listen(
+    messages: &Messages,
+    address: &str,
+    channels: &[String],
+) -> Result<(), redis::RedisError> {
+    let client = redis::Client::open(address)?;
+    let connecting = tokio::time::timeout(limits::SERVER_CONNECT, client.get_async_pubsub());
+    let timed_out = |_| redis::RedisError::from((redis::ErrorKind::Io, "the server is silent"));
+    let mut connection = connecting.await.map_err(timed_out)??;
+    for channel in channels {
+        connection.subscribe(channel).await?;
+    }
+    let mut heard = connection.on_message();
+    while let Some(message) = heard.next().await {
+        messages.deliver(Message {
+            address: address.to_owned(),
+            channel: message.get_channel_name().to_owned(),
+            payload: message.get_payload_bytes().to_vec(),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_goes_to_one_core_if_anybody_listens() {
+        let subscription = Subscription {
+            address: "embedded".into(),
+            channel: "a".into(),
+            component: "x".into(),
+        };
+        let messages = Messages::new(&[subscription]);
+        let (inbox, mut heard) = mpsc::unbounded_channel();
+        messages.join(inbox);
+        let message = |channel: &str| Message {
+            address: "embedded".into(),
+            channel: channel.into(),
+            payload: b"1".to_vec(),
+        };
+        assert_eq!(
+            (
+                messages.deliver(message("a")),
+                messages.deliver(message("b"))
+            ),
+            (1, 0)
+        );
+        assert_eq!(heard.try_recv(), Ok(message("a")));
+        assert!(heard.try_recv().is_err());
+    }
+}

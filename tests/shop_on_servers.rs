@@ -1,0 +1,25 @@
+//! The shop from outside, on Postgres and Redis: the bodies of `shop.rs`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop at once"
+)]
+
+mod harness;
+
+/// Where the shops of this binary keep what they know.
+const STORES: harness::Stores = harness::Stores::SERVERS;
+
+#[path = "shop/carts.rs"]
+mod carts;
+#[path = "shop/checkout.rs"]
+mod checkout;
+#[path = "shop/crashes.rs"]
+mod crashes;
+#[path = "shop/doors.rs"]
+mod doors;
+#[path = "shop/products.rs"]
+mod products;
