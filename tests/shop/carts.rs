@@ -293,6 +293,8 @@ fn what_has_expired_is_swept() {
             .json()["removed"]
             .clone()
     };
-    assert_eq!((sweep(), sweep()), (json!(2), json!(0)));
+    // A Redis server has removed them itself.
+    let left = if crate::STORES.redis { 0 } else { 2 };
+    assert_eq!((sweep(), sweep()), (json!(left), json!(0)));
     assert_ne!(make()["id"], first["id"]);
 }

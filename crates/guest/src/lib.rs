@@ -2,14 +2,16 @@
 //!
 //! In reading order: [`ports`] (time, chance, waiting), [`sql`] (one trait, one SQL text for all databases),
 //! [`short_lived`] (values that expire, with compare-and-swap), [`redis`] (commands to a server), [`config`] (variables), [`door`] (HTTP: routes, order
-//! of checks, strict bodies, problem+json, idempotency), [`token`] (who asks), [`log`] (JSON lines with a trace id),
+//! of checks, strict bodies, problem+json, idempotency), [`token`] (who asks), [`events`] (outbox, bus, consumers), [`audit`] (who did what), [`log`] (JSON lines with a trace id),
 //! [`point`] (named points for tests), [`wit`] (the shared contract types).
 //!
 //! Everything but the WASI adapters builds natively, so that rules and statements are tested without a host. The kit
 //! knows no noun of the shop.
 
+pub mod audit;
 pub mod config;
 pub mod door;
+pub mod events;
 pub mod log;
 pub mod migrations;
 mod points;

@@ -43,6 +43,20 @@ impl Ports {
         Id::from_parts(self.0.now().unsigned_ms(), &self.0.chance())
     }
 
+    /// A number from 0 to 255.
+    pub fn die(&self) -> u8 {
+        self.0.chance()[9]
+    }
+
+    /// 32 unpredictable bytes.
+    pub fn secret(&self) -> [u8; 32] {
+        let mut secret = [0; 32];
+        for part in secret.chunks_mut(8) {
+            part.copy_from_slice(self.0.chance().get(..part.len()).unwrap_or(&[0; 8]));
+        }
+        secret
+    }
+
     /// Waits.
     pub async fn sleep(&self, time: Duration) {
         self.0.sleep(time).await;

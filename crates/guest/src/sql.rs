@@ -64,6 +64,8 @@ pub trait Database: Clone + 'static {
     type Connection: Connection;
     /// Opens a connection, or takes one from a pool.
     async fn open(&self) -> Result<Self::Connection, SqlError>;
+    /// Called when [`transaction`] has committed.
+    fn committed(&self) {}
 }
 
 /// Runs `body` in a transaction: committed if it returns `Ok`, rolled back otherwise.
@@ -80,6 +82,9 @@ where
     match body(&connection).await {
         Ok(value) => {
             connection.commit().await?;
+            // Given back before anybody else is told.
+            drop(connection);
+            database.committed();
             Ok(value)
         }
         Err(error) => {

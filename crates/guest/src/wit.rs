@@ -32,6 +32,24 @@ mod generated {
     });
 }
 
+/// What a component with a Redis trigger exports; see [`crate::consumer!`].
+pub mod inbound {
+    use spin_sdk::wit_bindgen;
+    wit_bindgen::generate!({
+        inline: "
+            package localmart:kit;
+            world inbound {
+                export spin:redis/inbound-redis@3.0.0;
+            }
+        ",
+        path: ["../../wit/deps/spin-redis@3.0.0"],
+        runtime_path: "::spin_sdk::wit_bindgen::rt",
+        with: { "spin:redis/redis@3.0.0": super::generated::spin::redis::redis },
+        pub_export_macro: true,
+        generate_all,
+    });
+}
+
 pub use generated::localmart::kernel::types;
 #[cfg(target_arch = "wasm32")]
 pub(crate) use generated::spin::{postgres::postgres, redis::redis};

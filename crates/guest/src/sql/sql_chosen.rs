@@ -60,6 +60,10 @@ impl Database for ServiceDatabase {
         let connection = PostgresDatabase::new(&url, self.noun).open().await?;
         Ok(ServiceConnection::Postgres(connection))
     }
+
+    fn committed(&self) {
+        crate::events::wasi::committed(self.noun);
+    }
 }
 
 impl Connection for ServiceConnection {

@@ -1,0 +1,43 @@
+//! Who did what to what, in whose trace: written in the transaction of the deed, never changed afterwards.
+
+use crate::log::trace_id;
+use crate::params;
+use crate::sql::{Connection, SqlError};
+use crate::wit::{Actor, Context};
+use localmart_kernel::{Id, Timestamp};
+
+/// Writes a line. `detail` is words or JSON without secrets and without personal data.
+pub async fn record(
+    connection: &impl Connection,
+    id: &Id,
+    context: &Context,
+    subject: &str,
+    action: &str,
+    detail: &str,
+    at: Timestamp,
+) -> Result<(), SqlError> {
+    let sql = "INSERT INTO audit (id, subject, action, actor, trace_id, detail, at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), \
+               CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT))";
+    let trace = trace_id(&context.trace_parent).unwrap_or_default();
+    let params = params![
+        id,
+        subject,
+        action,
+        actor(&context.actor),
+        trace,
+        detail,
+        at
+    ];
+    connection.execute(sql, params).await.map(drop)
+}
+
+/// The actor as it is written: a role and, where there is one, a user id.
+pub fn actor(actor: &Actor) -> String {
+    match actor {
+        Actor::Anonymous => "anonymous".to_owned(),
+        Actor::Customer(id) => format!("customer:{id}"),
+        Actor::Staff(id) => format!("staff:{id}"),
+        Actor::Admin(id) => format!("admin:{id}"),
+        Actor::System => "system".to_owned(),
+    }
+}

@@ -1,0 +1,40 @@
+//! Events: a change and its event are one transaction, the rest is delivery.
+//!
+//! In reading order: [`Event`] (CloudEvents 1.0), [`outbox`] (written with the change, relayed to the bus), [`bus`] (channels,
+//! groups, acknowledgement, dead letters), [`consume`] (the loop of a consumer), [`inbox`] (each event has its effect once),
+//! [`views`] (telemetry, which may be lost). Delivery is at least once, in order per subject; effects are exactly once.
+
+pub mod bus;
+pub mod consume;
+mod event;
+pub mod inbox;
+pub mod outbox;
+#[cfg(target_arch = "wasm32")]
+pub mod views;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod wasi;
+
+pub use consume::{Consumer, Refusal};
+pub use event::Event;
+
+/// Exports a [`Consumer`] as `spin:redis/inbound-redis@3.0.0`: what the message says does not matter, it is a wake-up.
+#[macro_export]
+macro_rules! consumer {
+    ($service:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        mod consumer_export {
+            use super::*;
+            struct Inbound;
+            $crate::wit::inbound::export!(Inbound with_types_in $crate::wit::inbound);
+            impl $crate::wit::inbound::exports::spin::redis::inbound_redis::Guest for Inbound {
+                async fn handle_message(
+                    _: Vec<u8>,
+                ) -> Result<(), $crate::wit::inbound::exports::spin::redis::inbound_redis::Error> {
+                    $crate::events::wasi::woken::<$service>().await;
+                    Ok(())
+                }
+            }
+        }
+    };
+}

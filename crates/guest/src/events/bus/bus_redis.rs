@@ -1,0 +1,250 @@
+//! The bus on Redis Streams: a stream per channel, a consumer group per group. What failed is remembered in a hash beside
+//! the group's pending entries; every step that must be whole is one script of `scripts.rs`.
+
+use super::scripts::{ACKNOWLEDGE, CLAIM, DEAD, HISTORY, LAG, LOCK, PUBLISH, REPLAY, TRIM, UNLOCK};
+use super::{Bus, BusError, DeadLetter, Delivery, Lag, Outgoing};
+use crate::redis::{Argument, Redis, Reply};
+use localmart_kernel::Timestamp;
+use serde_json::{Value, json};
+
+const PREFIX: &str = "localmart:bus:";
+/// The one consumer that every group has: who works for it is settled by its lock.
+const CONSUMER: &str = "worker";
+
+/// The bus on this server.
+#[derive(Clone)]
+pub struct RedisBus<R>(pub R);
+
+impl<R: Redis> RedisBus<R> {
+    async fn run(
+        &self,
+        script: &str,
+        keys: &[&str],
+        arguments: Vec<Argument>,
+    ) -> Result<Vec<Reply>, BusError> {
+        let count = i64::try_from(keys.len()).unwrap_or_default();
+        let mut all = vec![script.into(), Argument::Number(count)];
+        all.extend(
+            keys.iter()
+                .map(|key| Argument::from(format!("{PREFIX}{key}"))),
+        );
+        all.extend(arguments);
+        Ok(self.0.send("EVAL", all).await?)
+    }
+
+    async fn done(
+        &self,
+        group: &str,
+        delivery: &Delivery,
+        letter: Option<String>,
+    ) -> Result<(), BusError> {
+        let mut arguments: Vec<Argument> = vec![
+            PREFIX.into(),
+            group.into(),
+            delivery.channel.as_str().into(),
+            delivery.token.as_str().into(),
+        ];
+        if let Some(letter) = letter {
+            arguments.extend([Argument::from(delivery.id.as_str()), letter.into()]);
+        }
+        self.run(ACKNOWLEDGE, &[], arguments).await.map(drop)
+    }
+}
+
+impl<R: Redis> Bus for RedisBus<R> {
+    async fn publish(&self, events: &[Outgoing], _: Timestamp) -> Result<(), BusError> {
+        let mut arguments: Vec<Argument> = vec![PREFIX.into()];
+        for event in events {
+            let parts = [&event.channel, &event.subject, &event.id, &event.body];
+            arguments.extend(parts.map(|part| Argument::from(part.as_str())));
+        }
+        self.run(PUBLISH, &[], arguments).await.map(drop)
+    }
+
+    async fn lock(
+        &self,
+        group: &str,
+        owner: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, BusError> {
+        let arguments = vec![owner.into(), now.ms().into(), until.ms().into()];
+        let answer = self
+            .run(LOCK, &[&format!("lock:{group}")], arguments)
+            .await?;
+        Ok(answer.first().and_then(Reply::number) == Some(1))
+    }
+
+    async fn unlock(&self, group: &str, owner: &str) -> Result<(), BusError> {
+        let key = format!("lock:{group}");
+        self.run(UNLOCK, &[&key], vec![owner.into()])
+            .await
+            .map(drop)
+    }
+
+    async fn claim(
+        &self,
+        group: &str,
+        channels: &[&str],
+        max: u32,
+    ) -> Result<Vec<Delivery>, BusError> {
+        let mut arguments: Vec<Argument> = vec![
+            PREFIX.into(),
+            group.into(),
+            CONSUMER.into(),
+            i64::from(max).into(),
+        ];
+        arguments.extend(channels.iter().map(|channel| Argument::from(*channel)));
+        let answer = self.run(CLAIM, &[], arguments).await?;
+        let (entries, _) = answer.as_chunks::<6>();
+        Ok(entries.iter().map(delivery).collect())
+    }
+
+    async fn acknowledge(&self, group: &str, delivery: &Delivery) -> Result<(), BusError> {
+        self.done(group, delivery, None).await
+    }
+
+    async fn put_off(
+        &self,
+        group: &str,
+        delivery: &Delivery,
+        reason: &str,
+    ) -> Result<(), BusError> {
+        let memory = json!([delivery.attempts, delivery.next_try_at.ms(), reason]);
+        let arguments = vec![
+            format!("{PREFIX}retry:{group}").into(),
+            format!("{}|{}", delivery.channel, delivery.token).into(),
+            memory.to_string().into(),
+        ];
+        self.0.send("HSET", arguments).await?;
+        Ok(())
+    }
+
+    async fn bury(
+        &self,
+        group: &str,
+        delivery: &Delivery,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), BusError> {
+        let letter = json!({
+            "channel": delivery.channel,
+            "subject": delivery.subject,
+            "body": delivery.body,
+            "attempts": delivery.attempts,
+            "reason": reason,
+            "died_at": now.ms(),
+        });
+        self.done(group, delivery, Some(letter.to_string())).await
+    }
+
+    async fn dead(&self) -> Result<Vec<DeadLetter>, BusError> {
+        let answer = self.run(DEAD, &[], vec![PREFIX.into()]).await?;
+        let (entries, _) = answer.as_chunks::<3>();
+        let mut letters: Vec<DeadLetter> = entries.iter().filter_map(letter).collect();
+        letters.sort_by(|a, b| (a.died_at, &a.group, &a.id).cmp(&(b.died_at, &b.group, &b.id)));
+        Ok(letters)
+    }
+
+    async fn replay(&self, letter: &DeadLetter, _: Timestamp) -> Result<bool, BusError> {
+        let parts = [
+            &letter.group,
+            &letter.channel,
+            &letter.subject,
+            &letter.id,
+            &letter.body,
+        ];
+        let mut arguments: Vec<Argument> = vec![PREFIX.into()];
+        arguments.extend(parts.map(|part| Argument::from(part.as_str())));
+        let answer = self.run(REPLAY, &[], arguments).await?;
+        Ok(answer.first().and_then(Reply::number) == Some(1))
+    }
+
+    async fn lag(&self) -> Result<Vec<Lag>, BusError> {
+        let answer = self.run(LAG, &[], vec![PREFIX.into()]).await?;
+        let (entries, _) = answer.as_chunks::<5>();
+        let number = |reply: &Reply| reply.number().and_then(|number| u64::try_from(number).ok());
+        let lag = |[group, channel, unread, pending, dead]: &[Reply; 5]| {
+            Some(Lag {
+                group: group.text()?.to_owned(),
+                channel: channel.text()?.to_owned(),
+                unread: number(unread)?,
+                pending: number(pending)?,
+                dead: number(dead)?,
+            })
+        };
+        let mut lags: Vec<Lag> = entries.iter().filter_map(lag).collect();
+        lags.sort_by(|a, b| (&a.group, &a.channel).cmp(&(&b.group, &b.channel)));
+        Ok(lags)
+    }
+
+    async fn history(&self, channel: &str, max: u32) -> Result<Vec<(String, String)>, BusError> {
+        let key = format!("stream:{channel}");
+        let answer = self
+            .run(HISTORY, &[&key], vec![i64::from(max).into()])
+            .await?;
+        let (entries, _) = answer.as_chunks::<2>();
+        let event =
+            |[place, body]: &[Reply; 2]| Some((place.text()?.to_owned(), body.text()?.to_owned()));
+        Ok(entries.iter().filter_map(event).collect())
+    }
+
+    async fn channels(&self) -> Result<Vec<String>, BusError> {
+        let answer = self
+            .0
+            .send("SMEMBERS", vec![format!("{PREFIX}channels").into()])
+            .await?;
+        let named = answer
+            .iter()
+            .filter_map(|reply| reply.text().map(str::to_owned));
+        let mut channels: Vec<String> = named.collect();
+        channels.sort();
+        Ok(channels)
+    }
+
+    async fn trim(&self, channel: &str, older_than: Timestamp) -> Result<u64, BusError> {
+        let older_than = older_than.ms().max(0).to_string();
+        let arguments = vec![PREFIX.into(), channel.into(), older_than.into()];
+        let answer = self.run(TRIM, &[], arguments).await?;
+        let trimmed = answer.first().and_then(Reply::number);
+        Ok(trimmed
+            .and_then(|number| u64::try_from(number).ok())
+            .unwrap_or_default())
+    }
+}
+
+fn delivery([channel, token, subject, id, body, memory]: &[Reply; 6]) -> Delivery {
+    let text = |reply: &Reply| reply.text().unwrap_or_default().to_owned();
+    let memory: Value = serde_json::from_str(memory.text().unwrap_or_default()).unwrap_or_default();
+    let number = |place: usize| {
+        memory
+            .get(place)
+            .and_then(Value::as_i64)
+            .unwrap_or_default()
+    };
+    Delivery {
+        token: text(token),
+        channel: text(channel),
+        subject: text(subject),
+        id: text(id),
+        body: text(body),
+        attempts: u32::try_from(number(0)).unwrap_or_default(),
+        next_try_at: Timestamp::from_ms(number(1)),
+    }
+}
+
+fn letter([group, id, letter]: &[Reply; 3]) -> Option<DeadLetter> {
+    let letter: Value = serde_json::from_str(letter.text()?).ok()?;
+    let text = |name: &str| letter.get(name).and_then(Value::as_str).map(str::to_owned);
+    let number = |name: &str| letter.get(name).and_then(Value::as_i64);
+    Some(DeadLetter {
+        group: group.text()?.to_owned(),
+        id: id.text()?.to_owned(),
+        channel: text("channel")?,
+        subject: text("subject")?,
+        body: text("body")?,
+        attempts: u32::try_from(number("attempts")?).ok()?,
+        reason: text("reason")?,
+        died_at: Timestamp::from_ms(number("died_at")?),
+    })
+}

@@ -1,0 +1,318 @@
+//! The bus in a SQL database. A counter that is locked until the commit numbers events, so that nobody ever reads past one
+//! that is still being written.
+
+use super::{Bus, BusError, DeadLetter, Delivery, Lag, Outgoing};
+use crate::params;
+use crate::sql::{Connection, Database, Row, SqlError, transaction};
+use localmart_kernel::Timestamp;
+
+/// The bus in this database.
+#[derive(Clone)]
+pub struct SqlBus<D>(pub D);
+
+const PLACE: &str = "consumers = CAST($1 AS TEXT) AND seq = CAST($2 AS BIGINT)";
+
+impl<D: Database> Bus for SqlBus<D> {
+    async fn publish(&self, events: &[Outgoing], now: Timestamp) -> Result<(), BusError> {
+        let published: Result<(), SqlError> = transaction(&self.0, async |connection| {
+            for event in events {
+                append(connection, event, now).await?;
+            }
+            Ok(())
+        })
+        .await;
+        Ok(published?)
+    }
+
+    async fn lock(
+        &self,
+        group: &str,
+        owner: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, BusError> {
+        let sql = "INSERT INTO leases (consumers, owner, until) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT)) \
+                   ON CONFLICT (consumers) DO UPDATE SET owner = excluded.owner, until = excluded.until \
+                   WHERE leases.owner = excluded.owner OR leases.until <= CAST($4 AS BIGINT)";
+        let connection = self.0.open().await?;
+        Ok(connection
+            .execute(sql, params![group, owner, until, now])
+            .await?
+            == 1)
+    }
+
+    async fn unlock(&self, group: &str, owner: &str) -> Result<(), BusError> {
+        let sql =
+            "DELETE FROM leases WHERE consumers = CAST($1 AS TEXT) AND owner = CAST($2 AS TEXT)";
+        self.0
+            .open()
+            .await?
+            .execute(sql, params![group, owner])
+            .await?;
+        Ok(())
+    }
+
+    async fn claim(
+        &self,
+        group: &str,
+        channels: &[&str],
+        max: u32,
+    ) -> Result<Vec<Delivery>, BusError> {
+        // A look first: most wake-ups find nothing, and a look takes nobody's turn to write.
+        let connection = self.0.open().await?;
+        let mut fresh = false;
+        for channel in channels {
+            let sql = "SELECT CAST(1 AS BIGINT) FROM events WHERE channel = CAST($2 AS TEXT) AND seq > COALESCE((SELECT position \
+                       FROM positions WHERE consumers = CAST($1 AS TEXT) AND channel = CAST($2 AS TEXT)), -1) LIMIT 1";
+            fresh |= !connection
+                .query(sql, params![group, *channel])
+                .await?
+                .is_empty();
+        }
+        drop(connection);
+        if fresh {
+            let read: Result<(), SqlError> = transaction(&self.0, async |connection| {
+                for channel in channels {
+                    read_on(connection, group, channel, max).await?;
+                }
+                Ok(())
+            })
+            .await;
+            read?;
+        }
+        let sql = "SELECT d.seq, d.channel, e.subject, e.id, e.body, d.attempts, d.next_try_at FROM deliveries d \
+                   JOIN events e ON e.seq = d.seq WHERE d.consumers = CAST($1 AS TEXT) ORDER BY d.seq LIMIT CAST($2 AS BIGINT)";
+        let rows = self.0.open().await?.query(sql, params![group, max]).await?;
+        Ok(rows.iter().map(delivery).collect::<Result<_, _>>()?)
+    }
+
+    async fn acknowledge(&self, group: &str, delivery: &Delivery) -> Result<(), BusError> {
+        let sql = format!("DELETE FROM deliveries WHERE {PLACE}");
+        let connection = self.0.open().await?;
+        connection
+            .execute(&sql, params![group, place(delivery)])
+            .await?;
+        Ok(())
+    }
+
+    async fn put_off(
+        &self,
+        group: &str,
+        delivery: &Delivery,
+        reason: &str,
+    ) -> Result<(), BusError> {
+        let sql = format!(
+            "UPDATE deliveries SET attempts = CAST($3 AS BIGINT), next_try_at = CAST($4 AS BIGINT), reason = CAST($5 AS TEXT) WHERE {PLACE}"
+        );
+        let params = params![
+            group,
+            place(delivery),
+            delivery.attempts,
+            delivery.next_try_at,
+            reason
+        ];
+        self.0.open().await?.execute(&sql, params).await?;
+        Ok(())
+    }
+
+    async fn bury(
+        &self,
+        group: &str,
+        delivery: &Delivery,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), BusError> {
+        let buried: Result<(), SqlError> = transaction(&self.0, async |connection| {
+            let sql = "INSERT INTO dead (consumers, id, channel, subject, body, attempts, reason, died_at) VALUES (CAST($1 AS TEXT), \
+                       CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT), CAST($7 AS TEXT), \
+                       CAST($8 AS BIGINT)) ON CONFLICT (consumers, id) DO UPDATE SET attempts = excluded.attempts, \
+                       reason = excluded.reason, died_at = excluded.died_at";
+            let params = params![
+                group,
+                delivery.id.as_str(),
+                delivery.channel.as_str(),
+                delivery.subject.as_str(),
+                delivery.body.as_str(),
+                delivery.attempts,
+                reason,
+                now
+            ];
+            connection.execute(sql, params).await?;
+            let sql = format!("DELETE FROM deliveries WHERE {PLACE}");
+            connection.execute(&sql, params![group, place(delivery)]).await?;
+            Ok(())
+        })
+        .await;
+        Ok(buried?)
+    }
+
+    async fn dead(&self) -> Result<Vec<DeadLetter>, BusError> {
+        let sql = "SELECT consumers, id, channel, subject, body, attempts, reason, died_at FROM dead ORDER BY died_at, consumers, id";
+        let rows = self.0.open().await?.query(sql, params![]).await?;
+        let letter = |row: &Row| {
+            Ok::<_, SqlError>(DeadLetter {
+                group: row.text(0)?,
+                id: row.text(1)?,
+                channel: row.text(2)?,
+                subject: row.text(3)?,
+                body: row.text(4)?,
+                attempts: u32::try_from(row.integer(5)?).unwrap_or(u32::MAX),
+                reason: row.text(6)?,
+                died_at: row.time(7)?,
+            })
+        };
+        Ok(rows.iter().map(letter).collect::<Result<_, _>>()?)
+    }
+
+    async fn replay(&self, letter: &DeadLetter, now: Timestamp) -> Result<bool, BusError> {
+        let replayed: Result<bool, SqlError> = transaction(&self.0, async |connection| {
+            let sql = "DELETE FROM dead WHERE consumers = CAST($1 AS TEXT) AND id = CAST($2 AS TEXT)";
+            let params = params![letter.group.as_str(), letter.id.as_str()];
+            if connection.execute(sql, params).await? == 0 {
+                return Ok(false);
+            }
+            // The event itself may have been trimmed by now; then it comes back at the end.
+            let event = Outgoing {
+                channel: letter.channel.clone(),
+                subject: letter.subject.clone(),
+                id: letter.id.clone(),
+                body: letter.body.clone(),
+            };
+            let seq = match find(connection, &letter.id).await? {
+                Some(seq) => seq,
+                None => {
+                    append(connection, &event, now).await?;
+                    find(connection, &letter.id).await?.unwrap_or_default()
+                }
+            };
+            let sql = "INSERT INTO deliveries (consumers, seq, channel, attempts, next_try_at, reason) VALUES (CAST($1 AS TEXT), \
+                       CAST($2 AS BIGINT), CAST($3 AS TEXT), 0, 0, '') ON CONFLICT DO NOTHING";
+            let params = params![letter.group.as_str(), seq, letter.channel.as_str()];
+            connection.execute(sql, params).await?;
+            Ok(true)
+        })
+        .await;
+        Ok(replayed?)
+    }
+
+    async fn lag(&self) -> Result<Vec<Lag>, BusError> {
+        let sql = "SELECT p.consumers, p.channel, \
+                   (SELECT COUNT(*) FROM events e WHERE e.channel = p.channel AND e.seq > p.position), \
+                   (SELECT COUNT(*) FROM deliveries d WHERE d.consumers = p.consumers AND d.channel = p.channel), \
+                   (SELECT COUNT(*) FROM dead x WHERE x.consumers = p.consumers AND x.channel = p.channel) \
+                   FROM positions p ORDER BY p.consumers, p.channel";
+        let rows = self.0.open().await?.query(sql, params![]).await?;
+        let lag = |row: &Row| {
+            Ok::<_, SqlError>(Lag {
+                group: row.text(0)?,
+                channel: row.text(1)?,
+                unread: row.unsigned(2)?,
+                pending: row.unsigned(3)?,
+                dead: row.unsigned(4)?,
+            })
+        };
+        Ok(rows.iter().map(lag).collect::<Result<_, _>>()?)
+    }
+
+    async fn history(&self, channel: &str, max: u32) -> Result<Vec<(String, String)>, BusError> {
+        let sql = "SELECT seq, body FROM (SELECT seq, body FROM events WHERE channel = CAST($1 AS TEXT) ORDER BY seq DESC \
+                   LIMIT CAST($2 AS BIGINT)) newest ORDER BY seq";
+        let rows = self
+            .0
+            .open()
+            .await?
+            .query(sql, params![channel, max])
+            .await?;
+        let event = |row: &Row| Ok::<_, SqlError>((row.integer(0)?.to_string(), row.text(1)?));
+        Ok(rows.iter().map(event).collect::<Result<_, _>>()?)
+    }
+
+    async fn channels(&self) -> Result<Vec<String>, BusError> {
+        let sql = "SELECT DISTINCT channel FROM events ORDER BY channel";
+        let rows = self.0.open().await?.query(sql, params![]).await?;
+        Ok(rows
+            .iter()
+            .map(|row| row.text(0))
+            .collect::<Result<_, _>>()?)
+    }
+
+    async fn trim(&self, channel: &str, older_than: Timestamp) -> Result<u64, BusError> {
+        let sql = "DELETE FROM events WHERE channel = CAST($1 AS TEXT) AND published_at < CAST($2 AS BIGINT) \
+                   AND seq <= COALESCE((SELECT MIN(p.position) FROM positions p WHERE p.channel = CAST($1 AS TEXT)), seq) \
+                   AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = events.seq)";
+        let connection = self.0.open().await?;
+        Ok(connection
+            .execute(sql, params![channel, older_than])
+            .await?)
+    }
+}
+
+/// Appends an event that is not there yet.
+async fn append(
+    connection: &impl Connection,
+    event: &Outgoing,
+    now: Timestamp,
+) -> Result<(), SqlError> {
+    let sql = "UPDATE counters SET value = value + 1 WHERE name = 'events' RETURNING value";
+    let rows = connection.query(sql, params![]).await?;
+    let missing = || SqlError::Failed("the bus has no counter".to_owned());
+    let seq = rows.first().ok_or_else(missing)?.integer(0)?;
+    let sql = "INSERT INTO events (seq, id, channel, subject, body, published_at) VALUES (CAST($1 AS BIGINT), CAST($2 AS TEXT), \
+               CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT)) ON CONFLICT DO NOTHING";
+    let params = params![
+        seq,
+        event.id.as_str(),
+        event.channel.as_str(),
+        event.subject.as_str(),
+        event.body.as_str(),
+        now
+    ];
+    connection.execute(sql, params).await.map(drop)
+}
+
+/// Moves a group on in a channel: what it passes becomes its deliveries.
+async fn read_on(
+    connection: &impl Connection,
+    group: &str,
+    channel: &str,
+    max: u32,
+) -> Result<(), SqlError> {
+    let sql = "INSERT INTO positions (consumers, channel, position) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), -1) ON CONFLICT DO NOTHING";
+    connection.execute(sql, params![group, channel]).await?;
+    let sql = "INSERT INTO deliveries (consumers, seq, channel, attempts, next_try_at, reason) \
+               SELECT CAST($1 AS TEXT), e.seq, e.channel, 0, 0, '' FROM events e WHERE e.channel = CAST($2 AS TEXT) \
+               AND e.seq > (SELECT p.position FROM positions p WHERE p.consumers = CAST($1 AS TEXT) AND p.channel = CAST($2 AS TEXT)) \
+               ORDER BY e.seq LIMIT CAST($3 AS BIGINT) ON CONFLICT DO NOTHING";
+    connection
+        .execute(sql, params![group, channel, max])
+        .await?;
+    let sql = "UPDATE positions SET position = COALESCE((SELECT MAX(d.seq) FROM deliveries d WHERE d.consumers = CAST($1 AS TEXT) \
+               AND d.channel = CAST($2 AS TEXT) AND d.seq > positions.position), position) \
+               WHERE consumers = CAST($1 AS TEXT) AND channel = CAST($2 AS TEXT)";
+    connection
+        .execute(sql, params![group, channel])
+        .await
+        .map(drop)
+}
+
+async fn find(connection: &impl Connection, id: &str) -> Result<Option<i64>, SqlError> {
+    let sql = "SELECT seq FROM events WHERE id = CAST($1 AS TEXT)";
+    let rows = connection.query(sql, params![id]).await?;
+    rows.first().map(|row| row.integer(0)).transpose()
+}
+
+fn place(delivery: &Delivery) -> i64 {
+    delivery.token.parse().unwrap_or(-1)
+}
+
+fn delivery(row: &Row) -> Result<Delivery, SqlError> {
+    Ok(Delivery {
+        token: row.integer(0)?.to_string(),
+        channel: row.text(1)?,
+        subject: row.text(2)?,
+        id: row.text(3)?,
+        body: row.text(4)?,
+        attempts: u32::try_from(row.integer(5)?).unwrap_or(u32::MAX),
+        next_try_at: row.time(6)?,
+    })
+}

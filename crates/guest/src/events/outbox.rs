@@ -1,0 +1,83 @@
+//! The outbox: an event is written in the transaction of its change, and carried to the bus after the commit, by whoever
+//! committed, or by the next sweep if that one died.
+
+use super::Event;
+use super::bus::{Bus, BusError, Outgoing};
+use crate::params;
+use crate::sql::{Connection, Database, SqlError};
+use localmart_kernel::Timestamp;
+
+/// How many events one step of a relay carries.
+const BATCH: u32 = 100;
+/// How many steps one relay takes; the rest is for the next.
+const STEPS: u32 = 100;
+
+/// Writes an event together with its change. Nothing happens if this version of the subject has one already.
+pub async fn record(
+    connection: &impl Connection,
+    event: &Event,
+    now: Timestamp,
+) -> Result<(), SqlError> {
+    let sql = "INSERT INTO outbox (subject, version, channel, id, body, created_at) VALUES (CAST($1 AS TEXT), CAST($2 AS BIGINT), \
+               CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT)) ON CONFLICT DO NOTHING";
+    let (channel, body) = (event.channel(), event.encode());
+    let params = params![
+        event.subject.as_str(),
+        event.version,
+        channel,
+        event.id.as_str(),
+        body,
+        now
+    ];
+    connection.execute(sql, params).await?;
+    #[cfg(target_arch = "wasm32")]
+    super::wasi::written();
+    Ok(())
+}
+
+/// Carries what is in the outbox to the bus; returns the channels that got something. Safe to run twice at once: an event
+/// may then be carried twice, and has its effect once.
+pub async fn relay<D: Database, B: Bus>(
+    database: &D,
+    bus: &B,
+    now: Timestamp,
+) -> Result<Vec<String>, BusError> {
+    let mut channels = Vec::new();
+    for _ in 0..STEPS {
+        let connection = database.open().await?;
+        let sql = "SELECT subject, version, channel, id, body FROM outbox ORDER BY created_at, subject, version LIMIT CAST($1 AS BIGINT)";
+        let rows = connection.query(sql, params![BATCH]).await?;
+        // Given back while the bus works.
+        drop(connection);
+        let mut events = Vec::with_capacity(rows.len());
+        for row in &rows {
+            events.push(Outgoing {
+                subject: row.text(0)?,
+                channel: row.text(2)?,
+                id: row.text(3)?,
+                body: row.text(4)?,
+            });
+        }
+        if events.is_empty() {
+            break;
+        }
+        bus.publish(&events, now).await?;
+        crate::point("outbox.published").await;
+        let connection = database.open().await?;
+        for row in &rows {
+            let sql = "DELETE FROM outbox WHERE subject = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT)";
+            connection
+                .execute(sql, params![row.text(0)?, row.integer(1)?])
+                .await?;
+        }
+        for event in events {
+            if !channels.contains(&event.channel) {
+                channels.push(event.channel);
+            }
+        }
+        if rows.len() < usize::try_from(BATCH).unwrap_or(usize::MAX) {
+            break;
+        }
+    }
+    Ok(channels)
+}

@@ -1,0 +1,137 @@
+//! Events in a component: which bus there is, who relays and when, how a wake-up becomes a run of the consumer.
+
+use super::bus::{Bus as _, BusError, Outgoing, RedisBus, SqlBus};
+use super::consume::{self, Consumer, Report};
+use super::{inbox, outbox};
+use crate::config::EMBEDDED;
+use crate::door::Service;
+use crate::log::{self, Level};
+use crate::ports::Ports;
+use crate::redis::Server;
+use crate::short_lived::{StoreError, server};
+use crate::sql::ServiceDatabase;
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+/// How long a relay waits for more after a commit, so that a burst travels together.
+const GATHER: Duration = Duration::from_millis(5);
+
+thread_local! {
+    /// Whether the transaction under way wrote an event.
+    static WRITTEN: Cell<bool> = const { Cell::new(false) };
+    /// The noun whose outbox is being relayed.
+    static RELAYING: Cell<bool> = const { Cell::new(false) };
+    /// Whether something was committed since the relay looked.
+    static AGAIN: Cell<bool> = const { Cell::new(false) };
+    static NOUN: RefCell<Option<&'static str>> = const { RefCell::new(None) };
+}
+
+pub(super) fn written() {
+    WRITTEN.set(true);
+}
+
+/// A transaction of this database was committed: what it wrote goes to the bus soon.
+pub(crate) fn committed(noun: &'static str) {
+    if !WRITTEN.replace(false) {
+        return;
+    }
+    NOUN.set(Some(noun));
+    AGAIN.set(true);
+    if RELAYING.replace(true) {
+        return;
+    }
+    crate::wasip3::spawn(async move {
+        let ports = Ports::real();
+        while AGAIN.get() {
+            ports.sleep(GATHER).await;
+            AGAIN.set(false);
+            if let Err(error) = relay(noun, &ports).await {
+                // The next sweep tries again.
+                let fields = [("service", noun), ("reason", &error.0)];
+                log::write(Level::Warn, "", "events wait for the bus", &fields);
+            }
+        }
+        RELAYING.set(false);
+    });
+}
+
+/// Carries a service's outbox to the bus and wakes whoever reads it.
+pub async fn relay(noun: &'static str, ports: &Ports) -> Result<(), BusError> {
+    let database = ServiceDatabase::new(noun);
+    let channels = match server().await? {
+        Some(server) => {
+            let bus = RedisBus(server);
+            outbox::relay(&database, &bus, ports.now()).await?
+        }
+        None => outbox::relay(&database, &sql_bus(), ports.now()).await?,
+    };
+    for channel in channels {
+        wake(&channel).await;
+    }
+    Ok(())
+}
+
+/// Publishes telemetry that may be lost.
+pub(super) async fn publish(events: &[Outgoing], ports: &Ports) -> Result<(), BusError> {
+    match server().await? {
+        Some(server) => RedisBus(server).publish(events, ports.now()).await?,
+        None => sql_bus().publish(events, ports.now()).await?,
+    }
+    if let Some(event) = events.first() {
+        wake(&event.channel).await;
+    }
+    Ok(())
+}
+
+fn sql_bus() -> SqlBus<ServiceDatabase> {
+    SqlBus(ServiceDatabase::new("bus"))
+}
+
+/// Rings the bell of a channel. If nobody hears it, the next sweep looks by itself.
+async fn wake(channel: &str) {
+    let bell = async {
+        let bell = server().await?.unwrap_or_else(|| Server::new(EMBEDDED));
+        bell.publish(channel, "wake").await
+    };
+    let rung: Result<(), StoreError> = bell.await;
+    if let Err(error) = rung {
+        let fields = [("channel", channel), ("reason", &error.0)];
+        log::write(Level::Warn, "", "a wake-up was lost", &fields);
+    }
+}
+
+/// What a service does in its sweep about events: relays its own.
+pub async fn sweep<S: Service>(ports: &Ports) -> Result<(), BusError> {
+    relay(S::NOUN, ports).await
+}
+
+/// What a consumer does in its sweep about events: reads, and forgets what is old.
+pub async fn sweep_consumer<C: Consumer>(consumer: &C, ports: &Ports) -> Result<Report, BusError> {
+    let report = run(consumer, ports).await?;
+    match server().await? {
+        Some(server) => consume::trim::<_, C>(&RedisBus(server), ports).await?,
+        None => consume::trim::<_, C>(&sql_bus(), ports).await?,
+    }
+    inbox::forget(&ServiceDatabase::new(C::GROUP), ports.now()).await?;
+    Ok(report)
+}
+
+async fn run<C: Consumer>(consumer: &C, ports: &Ports) -> Result<Report, BusError> {
+    match server().await? {
+        Some(server) => consume::consume(&RedisBus(server), consumer, ports).await,
+        None => consume::consume(&sql_bus(), consumer, ports).await,
+    }
+}
+
+/// A message came: there may be something to read.
+pub async fn woken<S: Service + Consumer>() {
+    let ports = Ports::real();
+    let result = match S::start(ports.clone()).await {
+        Ok(service) => run(&service, &ports).await.map_err(|error| error.0),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(reason) = result {
+        let fields = [("service", S::NOUN), ("reason", &reason)];
+        log::write(Level::Warn, "", "events wait for their consumer", &fields);
+    }
+}
