@@ -11,6 +11,7 @@ use localmart_guest::door::decode::{boolean, money, money_json, text};
 use localmart_guest::door::{
     Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes, Service,
 };
+use localmart_guest::events::{sweep_events, views};
 use localmart_guest::kernel::{Cursor, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
@@ -21,7 +22,8 @@ use std::rc::Rc;
 
 /// The catalog behind its REST door.
 pub(crate) struct CatalogDoor<D> {
-    pub(crate) catalog: Catalog<D>,
+    catalog: Catalog<D>,
+    ports: Ports,
 }
 
 impl<D: Database + From<&'static str>> Service for CatalogDoor<D> {
@@ -29,7 +31,8 @@ impl<D: Database + From<&'static str>> Service for CatalogDoor<D> {
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
         Ok(Self {
-            catalog: Catalog::new(D::from(Self::NOUN), ports),
+            catalog: Catalog::new(D::from(Self::NOUN), ports.clone()),
+            ports,
         })
     }
 
@@ -47,6 +50,7 @@ impl<D: Database + From<&'static str>> Service for CatalogDoor<D> {
             .on("PUT", "/api/categories/{slug}", staff, replace_category)
             .on("DELETE", "/api/categories/{slug}", staff, delete_category)
             .on("GET", "/images/{name}", Access::All, image)
+            .on("POST", "/internal/catalog/sweep", Access::Sweep, sweep)
     }
 }
 
@@ -94,11 +98,17 @@ async fn get<D: Database>(door: Door<D>, request: Request) -> Answer {
         .catalog
         .product(request.param("id"), request.has_role(Role::Staff))
         .await?;
+    let viewer = request
+        .claims
+        .as_ref()
+        .map(|claims| claims.subject.as_str());
+    views::seen("product.viewed", "catalog", product.id.as_str(), viewer);
     Ok(Response::json(200, &encode(&product)).with_version(product.version))
 }
 
 async fn create<D: Database>(door: Door<D>, request: Request) -> Answer {
-    let product = door.catalog.create(decode_draft(&request.body)?).await?;
+    let draft = decode_draft(&request.body)?;
+    let product = door.catalog.create(&request.context(), draft).await?;
     let location = format!("/api/products/{}", product.id);
     Ok(Response::json(201, &encode(&product))
         .with_version(product.version)
@@ -109,7 +119,12 @@ async fn replace<D: Database>(door: Door<D>, request: Request) -> Answer {
     let draft = decode_draft(&request.body)?;
     let product = door
         .catalog
-        .replace(request.param("id"), draft, request.if_match())
+        .replace(
+            &request.context(),
+            request.param("id"),
+            draft,
+            request.if_match(),
+        )
         .await?;
     Ok(Response::json(200, &encode(&product)).with_version(product.version))
 }
@@ -118,14 +133,20 @@ async fn patch<D: Database>(door: Door<D>, request: Request) -> Answer {
     let patch = decode_patch(&request.body)?;
     let product = door
         .catalog
-        .patch(request.param("id"), patch, request.if_match())
+        .patch(
+            &request.context(),
+            request.param("id"),
+            patch,
+            request.if_match(),
+        )
         .await?;
     Ok(Response::json(200, &encode(&product)).with_version(product.version))
 }
 
 async fn unpublish<D: Database>(door: Door<D>, request: Request) -> Answer {
+    let context = request.context();
     door.catalog
-        .unpublish(request.param("id"), request.if_match())
+        .unpublish(&context, request.param("id"), request.if_match())
         .await?;
     Ok(Response::no_content())
 }
@@ -169,6 +190,11 @@ async fn replace_category<D: Database>(door: Door<D>, request: Request) -> Answe
 async fn delete_category<D: Database>(door: Door<D>, request: Request) -> Answer {
     door.catalog.delete_category(request.param("slug")).await?;
     Ok(Response::no_content())
+}
+
+async fn sweep<D: Database + From<&'static str>>(door: Door<D>, _: Request) -> Answer {
+    sweep_events::<CatalogDoor<D>>(&door.ports).await?;
+    Ok(Response::json(200, &json!({})))
 }
 
 async fn image<D: Database>(door: Door<D>, request: Request) -> Answer {

@@ -2,9 +2,12 @@
 
 use crate::domain::{Category, Filter, Product, ProductDraft, ProductPatch, Slug, Sort};
 use crate::store::{Saved, Store};
+use localmart_guest::events::Event;
 use localmart_guest::kernel::{Cursor, Id, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
+use localmart_guest::wit::Context;
+use serde_json::json;
 
 /// Why a verb was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +88,7 @@ impl<D: Database> Catalog<D> {
         Ok((products, next))
     }
 
-    pub(crate) async fn create(&self, draft: ProductDraft) -> Result<Product> {
+    pub(crate) async fn create(&self, context: &Context, draft: ProductDraft) -> Result<Product> {
         let now = self.ports.now();
         let slug = draft
             .slug
@@ -99,7 +102,11 @@ impl<D: Database> Catalog<D> {
             created_at: now,
             updated_at: now,
         };
-        match self.store.insert(&product).await? {
+        match self
+            .store
+            .insert(&product, &self.updated(context, &product))
+            .await?
+        {
             Saved::Done => Ok(product),
             refused => Err(why(refused)),
         }
@@ -108,33 +115,42 @@ impl<D: Database> Catalog<D> {
     /// Replaces what staff say of a product. Without a slug it keeps the one it has.
     pub(crate) async fn replace(
         &self,
+        context: &Context,
         id: &str,
         draft: ProductDraft,
         if_match: Option<u64>,
     ) -> Result<Product> {
-        self.change(id, if_match, |_| draft).await
+        self.change(context, id, if_match, |_| draft).await
     }
 
     pub(crate) async fn patch(
         &self,
+        context: &Context,
         id: &str,
         patch: ProductPatch,
         if_match: Option<u64>,
     ) -> Result<Product> {
-        self.change(id, if_match, |draft| patch.onto(draft)).await
+        self.change(context, id, if_match, |draft| patch.onto(draft))
+            .await
     }
 
     /// Takes a product from the shelves; its past stays.
-    pub(crate) async fn unpublish(&self, id: &str, if_match: Option<u64>) -> Result<()> {
+    pub(crate) async fn unpublish(
+        &self,
+        context: &Context,
+        id: &str,
+        if_match: Option<u64>,
+    ) -> Result<()> {
         let patch = ProductPatch {
             published: Some(false),
             ..ProductPatch::default()
         };
-        self.patch(id, patch, if_match).await.map(drop)
+        self.patch(context, id, patch, if_match).await.map(drop)
     }
 
     async fn change(
         &self,
+        context: &Context,
         id: &str,
         if_match: Option<u64>,
         new: impl FnOnce(ProductDraft) -> ProductDraft,
@@ -157,10 +173,40 @@ impl<D: Database> Catalog<D> {
             created_at: known.created_at,
             updated_at: self.ports.now(),
         };
-        match self.store.update(&product).await? {
+        match self
+            .store
+            .update(&product, &self.updated(context, &product))
+            .await?
+        {
             Saved::Done => Ok(product),
             refused => Err(why(refused)),
         }
+    }
+
+    /// What tells others that a product is as it is now.
+    fn updated(&self, context: &Context, product: &Product) -> Event {
+        let (draft, id) = (&product.draft, product.id.as_str());
+        let event = Event::new(
+            &self.ports.new_id(),
+            "product.updated",
+            "catalog",
+            id,
+            product.version,
+            product.updated_at,
+        );
+        let data = json!({
+            "product_id": id,
+            "sku": draft.sku.as_str(),
+            "name": draft.name,
+            "slug": product.slug.as_str(),
+            "description": draft.description,
+            "category": draft.category.as_str(),
+            "price": { "amount": draft.price.amount(), "currency": draft.price.currency().code() },
+            "published": draft.published,
+            "version": product.version,
+            "updated_at": product.updated_at.to_string(),
+        });
+        event.with(data).in_trace(&context.trace_parent)
     }
 
     pub(crate) async fn categories(&self) -> Result<Vec<Category>> {

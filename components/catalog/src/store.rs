@@ -1,6 +1,7 @@
 //! The catalog's SQL.
 
 use crate::domain::{Category, Filter, Product, ProductDraft, Sku, Slug, Sort};
+use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::text::sort_key;
 use localmart_guest::kernel::{Currency, Cursor, Id, Limit, Money};
 use localmart_guest::params;
@@ -76,9 +77,9 @@ impl<D: Database> Store<D> {
         rows.iter().map(product).collect()
     }
 
-    pub(crate) async fn insert(&self, product: &Product) -> Result<Saved, SqlError> {
+    pub(crate) async fn insert(&self, product: &Product, event: &Event) -> Result<Saved, SqlError> {
         transaction(&self.database, async |connection| {
-            if !category_exists(connection, &product.draft.category).await? {
+            if !hold_category(connection, &product.draft.category).await? {
                 return Ok(Saved::UnknownCategory);
             }
             let sql = "INSERT INTO products (id, sku, name, name_key, slug, description, category, price, currency, \
@@ -88,6 +89,7 @@ impl<D: Database> Store<D> {
                        CAST($11 AS TEXT), CAST($12 AS BIGINT), CAST($13 AS BIGINT), CAST($14 AS BIGINT), \
                        CAST($15 AS BIGINT)) ON CONFLICT DO NOTHING";
             if connection.execute(sql, &columns(product)).await? == 1 {
+                outbox::record(connection, event, product.updated_at).await?;
                 return Ok(Saved::Done);
             }
             taken(connection, product).await
@@ -96,9 +98,9 @@ impl<D: Database> Store<D> {
     }
 
     /// Writes the product over the version before its own.
-    pub(crate) async fn update(&self, product: &Product) -> Result<Saved, SqlError> {
+    pub(crate) async fn update(&self, product: &Product, event: &Event) -> Result<Saved, SqlError> {
         transaction(&self.database, async |connection| {
-            if !category_exists(connection, &product.draft.category).await? {
+            if !hold_category(connection, &product.draft.category).await? {
                 return Ok(Saved::UnknownCategory);
             }
             let taken = taken(connection, product).await?;
@@ -113,8 +115,11 @@ impl<D: Database> Store<D> {
                        updated_at = CAST($15 AS BIGINT) \
                        WHERE id = CAST($1 AS TEXT) AND created_at = CAST($14 AS BIGINT) \
                        AND version = CAST($13 AS BIGINT) - 1";
-            let changed = connection.execute(sql, &columns(product)).await?;
-            Ok(if changed == 1 { Saved::Done } else { Saved::Changed })
+            if connection.execute(sql, &columns(product)).await? == 0 {
+                return Ok(Saved::Changed);
+            }
+            outbox::record(connection, event, product.updated_at).await?;
+            Ok(Saved::Done)
         })
         .await
     }
@@ -128,7 +133,7 @@ impl<D: Database> Store<D> {
     pub(crate) async fn insert_category(&self, category: &Category) -> Result<Saved, SqlError> {
         transaction(&self.database, async |connection| {
             if let Some(parent) = &category.parent
-                && !category_exists(connection, parent).await?
+                && !hold_category(connection, parent).await?
             {
                 return Ok(Saved::UnknownParent);
             }
@@ -143,7 +148,7 @@ impl<D: Database> Store<D> {
     pub(crate) async fn update_category(&self, category: &Category) -> Result<Saved, SqlError> {
         transaction(&self.database, async |connection| {
             if let Some(parent) = &category.parent
-                && (parent == &category.slug || !category_exists(connection, parent).await?)
+                && (parent == &category.slug || !hold_category(connection, parent).await?)
             {
                 return Ok(Saved::UnknownParent);
             }
@@ -161,6 +166,9 @@ impl<D: Database> Store<D> {
 
     pub(crate) async fn delete_category(&self, slug: &Slug) -> Result<Saved, SqlError> {
         transaction(&self.database, async |connection| {
+            if !hold_category(connection, slug).await? {
+                return Ok(Saved::Gone);
+            }
             let sql = "SELECT 1 FROM products WHERE category = CAST($1 AS TEXT) \
                        UNION ALL SELECT 1 FROM categories WHERE parent = CAST($1 AS TEXT) LIMIT 1";
             if !connection
@@ -232,12 +240,10 @@ pub(crate) fn list_statement(
     (sql, params)
 }
 
-async fn category_exists(connection: &impl Connection, slug: &Slug) -> Result<bool, SqlError> {
-    let sql = "SELECT 1 FROM categories WHERE slug = CAST($1 AS TEXT)";
-    Ok(!connection
-        .query(sql, params![slug.as_str()])
-        .await?
-        .is_empty())
+/// Whether there is such a category; until the end of the transaction nobody removes it.
+async fn hold_category(connection: &impl Connection, slug: &Slug) -> Result<bool, SqlError> {
+    let sql = "UPDATE categories SET name = name WHERE slug = CAST($1 AS TEXT)";
+    Ok(connection.execute(sql, params![slug.as_str()]).await? == 1)
 }
 
 /// Which unique column another product holds; `Changed` if none.

@@ -4,6 +4,7 @@ use crate::domain::{Category, Filter, Product, ProductDraft, ProductPatch, Sku, 
 use crate::service::{Catalog, CatalogError};
 use crate::store::list_statement;
 use localmart_guest::kernel::{Currency, Cursor, Limit, Money};
+use localmart_guest::wit::Context;
 use localmart_testkit::{TestDatabase, TestWorld, now};
 
 const MIGRATION: &str = include_str!("../migrations/0001_products.sql");
@@ -40,7 +41,8 @@ fn draft(sku: &str, name: &str, price: u64) -> ProductDraft {
 #[test]
 fn a_product_is_found_by_id_and_by_slug_as_it_was_made() {
     let (catalog, _) = catalog();
-    let made = now(catalog.create(draft("A1", "Träume & Co.", 1999))).unwrap();
+    let made =
+        now(catalog.create(&Context::system(""), draft("A1", "Träume & Co.", 1999))).unwrap();
     assert_eq!(made.slug.as_str(), "traume-co");
     let stored = |product: Product| Product {
         draft: ProductDraft {
@@ -74,14 +76,14 @@ fn a_product_is_found_by_id_and_by_slug_as_it_was_made() {
 #[test]
 fn skus_and_slugs_are_unique() {
     let (catalog, _) = catalog();
-    now(catalog.create(draft("A1", "One", 1))).unwrap();
-    let second = now(catalog.create(draft("A2", "Two", 1))).unwrap();
+    now(catalog.create(&Context::system(""), draft("A1", "One", 1))).unwrap();
+    let second = now(catalog.create(&Context::system(""), draft("A2", "Two", 1))).unwrap();
     assert_eq!(
-        now(catalog.create(draft("A1", "Other", 1))),
+        now(catalog.create(&Context::system(""), draft("A1", "Other", 1))),
         Err(CatalogError::SkuTaken)
     );
     assert_eq!(
-        now(catalog.create(draft("A3", "One", 1))),
+        now(catalog.create(&Context::system(""), draft("A3", "One", 1))),
         Err(CatalogError::SlugTaken)
     );
     let steal = ProductPatch {
@@ -89,7 +91,7 @@ fn skus_and_slugs_are_unique() {
         ..ProductPatch::default()
     };
     assert_eq!(
-        now(catalog.patch(second.id.as_str(), steal, None)),
+        now(catalog.patch(&Context::system(""), second.id.as_str(), steal, None)),
         Err(CatalogError::SkuTaken)
     );
     let lost = ProductDraft {
@@ -97,7 +99,7 @@ fn skus_and_slugs_are_unique() {
         ..draft("A4", "Four", 1)
     };
     assert_eq!(
-        now(catalog.create(lost)),
+        now(catalog.create(&Context::system(""), lost)),
         Err(CatalogError::UnknownCategory)
     );
 }
@@ -105,17 +107,23 @@ fn skus_and_slugs_are_unique() {
 #[test]
 fn a_stale_version_changes_nothing() {
     let (catalog, world) = catalog();
-    let made = now(catalog.create(draft("A1", "One", 1999))).unwrap();
+    let made = now(catalog.create(&Context::system(""), draft("A1", "One", 1999))).unwrap();
     world.advance_ms(1000);
     let dearer = |amount| ProductPatch {
         price: Some(Money::new(amount, Currency::USD).unwrap()),
         ..ProductPatch::default()
     };
-    let changed = now(catalog.patch(made.id.as_str(), dearer(2499), Some(1))).unwrap();
+    let changed = now(catalog.patch(
+        &Context::system(""),
+        made.id.as_str(),
+        dearer(2499),
+        Some(1),
+    ))
+    .unwrap();
     assert_eq!((changed.version, changed.draft.price.amount()), (2, 2499));
     assert!(changed.updated_at > changed.created_at);
     assert_eq!(
-        now(catalog.patch(made.id.as_str(), dearer(1), Some(1))),
+        now(catalog.patch(&Context::system(""), made.id.as_str(), dearer(1), Some(1))),
         Err(CatalogError::VersionConflict)
     );
     assert_eq!(
@@ -131,8 +139,8 @@ fn a_stale_version_changes_nothing() {
 #[test]
 fn an_unpublished_product_is_only_seen_by_staff() {
     let (catalog, _) = catalog();
-    let made = now(catalog.create(draft("A1", "One", 1))).unwrap();
-    now(catalog.unpublish(made.id.as_str(), None)).unwrap();
+    let made = now(catalog.create(&Context::system(""), draft("A1", "One", 1))).unwrap();
+    now(catalog.unpublish(&Context::system(""), made.id.as_str(), None)).unwrap();
     assert_eq!(
         now(catalog.product(made.id.as_str(), false)),
         Err(CatalogError::ProductNotFound)
@@ -148,10 +156,13 @@ fn every_order_pages_through_everything_once() {
     let (catalog, world) = catalog();
     for n in 0..23_u64 {
         // Equal prices, names and times in between, so that ties must be broken.
-        now(catalog.create(ProductDraft {
-            slug: Slug::parse(&format!("p-{n}")),
-            ..draft(&format!("S{n}"), "Same", n / 3)
-        }))
+        now(catalog.create(
+            &Context::system(""),
+            ProductDraft {
+                slug: Slug::parse(&format!("p-{n}")),
+                ..draft(&format!("S{n}"), "Same", n / 3)
+            },
+        ))
         .unwrap();
         world.advance_ms(i64::from(n % 2 == 0));
     }
@@ -221,7 +232,7 @@ fn no_list_reads_the_whole_table() {
 #[test]
 fn a_category_with_something_in_it_stays() {
     let (catalog, _) = catalog();
-    now(catalog.create(draft("A1", "One", 1))).unwrap();
+    now(catalog.create(&Context::system(""), draft("A1", "One", 1))).unwrap();
     assert_eq!(
         now(catalog.delete_category("cups")),
         Err(CatalogError::CategoryInUse)

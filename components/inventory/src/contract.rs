@@ -80,7 +80,7 @@ mod component {
         }
 
         async fn reserve(
-            _: Context,
+            context: Context,
             order_id: String,
             lines: Vec<WitLine>,
             expires_at: u64,
@@ -97,20 +97,20 @@ mod component {
                 .collect::<Result<Vec<_>, Error>>()?;
             let expires_at = Timestamp::from_ms(i64::try_from(expires_at).unwrap_or(i64::MAX));
             Ok(inventory()
-                .reserve(&id(&order_id)?, &lines, expires_at)
+                .reserve(&context, &id(&order_id)?, &lines, expires_at)
                 .await?)
         }
 
-        async fn confirm(_: Context, order_id: String) -> Result<(), Error> {
-            Ok(inventory().confirm(&id(&order_id)?).await?)
+        async fn confirm(context: Context, order_id: String) -> Result<(), Error> {
+            Ok(inventory().confirm(&context, &id(&order_id)?).await?)
         }
 
         async fn release(_: Context, order_id: String) -> Result<(), Error> {
             Ok(inventory().release(&id(&order_id)?).await?)
         }
 
-        async fn restock(_: Context, order_id: String) -> Result<(), Error> {
-            Ok(inventory().restock(&id(&order_id)?).await?)
+        async fn restock(context: Context, order_id: String) -> Result<(), Error> {
+            Ok(inventory().restock(&context, &id(&order_id)?).await?)
         }
     }
 }

@@ -8,6 +8,9 @@ pub(crate) const MAX_DELTA: i64 = 1_000_000_000;
 /// Most pieces of one product, so that sums stay far from the end of a BIGINT.
 pub(crate) const MAX_ON_HAND: i64 = 1_000_000_000_000;
 
+/// A product of which no more than this can be sold is low.
+pub(crate) const LOW_STOCK: i64 = 5;
+
 /// The stock of a product.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Level {

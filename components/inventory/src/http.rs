@@ -7,6 +7,7 @@ use localmart_guest::door::decode::{integer, text};
 use localmart_guest::door::{
     Access, Answer, Fields, Invalid, Problem, Request, Response, Routes, Service,
 };
+use localmart_guest::events::sweep_events;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
 use localmart_guest::token::Role;
@@ -16,6 +17,7 @@ use std::rc::Rc;
 /// Inventory behind its REST door.
 pub(crate) struct InventoryDoor<D, P> {
     inventory: Inventory<D, P>,
+    ports: Ports,
 }
 
 impl<D: Database + From<&'static str>, P: Products + Default + 'static> Service
@@ -25,7 +27,8 @@ impl<D: Database + From<&'static str>, P: Products + Default + 'static> Service
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
         Ok(Self {
-            inventory: Inventory::new(D::from(Self::NOUN), P::default(), ports),
+            inventory: Inventory::new(D::from(Self::NOUN), P::default(), ports.clone()),
+            ports,
         })
     }
 
@@ -58,19 +61,20 @@ async fn adjust<D: Database, P: Products>(door: Door<D, P>, request: Request) ->
     let delta = fields.required("delta", nonzero);
     let reason = fields.required("reason", text(1, 200));
     let (delta, reason) = fields.finish(delta.zip(reason))?;
-    let actor = request
-        .claims
-        .as_ref()
-        .map_or("", |claims| claims.subject.as_str());
     let context = request.context();
     let level = door
         .inventory
-        .adjust(&context, request.param("product_id"), delta, &reason, actor)
+        .adjust(&context, request.param("product_id"), delta, &reason)
         .await?;
     Ok(Response::json(200, &encode(&level)))
 }
 
-async fn sweep<D: Database, P: Products>(door: Door<D, P>, _: Request) -> Answer {
+async fn sweep<D, P>(door: Door<D, P>, _: Request) -> Answer
+where
+    D: Database + From<&'static str>,
+    P: Products + Default + 'static,
+{
+    sweep_events::<InventoryDoor<D, P>>(&door.ports).await?;
     let released = door.inventory.sweep().await?;
     Ok(Response::json(200, &json!({ "released": released })))
 }

@@ -1,7 +1,7 @@
 //! What can be asked of inventory: one verb per function, free of HTTP and SQL.
 
 use crate::domain::{CatalogDown, Level, Line, Products, Shortage};
-use crate::store::{Reserved, Store};
+use crate::store::{Adjustment, Deed, Reserved, Store};
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
@@ -65,23 +65,17 @@ impl<D: Database, P: Products> Inventory<D, P> {
         product_id: &str,
         delta: i64,
         reason: &str,
-        actor: &str,
     ) -> Result<Level> {
         let id = Id::parse(product_id).ok_or(InventoryError::ProductNotFound)?;
         if self.store.level(&id).await?.is_none() {
             self.must_exist(context, &id).await?;
         }
-        let adjusted = self
-            .store
-            .adjust(
-                &self.ports.new_id(),
-                &id,
-                delta,
-                reason,
-                actor,
-                self.ports.now(),
-            )
-            .await?;
+        let adjustment = Adjustment {
+            product: &id,
+            delta,
+            reason,
+        };
+        let adjusted = self.store.adjust(&adjustment, &self.deed(context)).await?;
         match adjusted {
             Ok(level) => Ok(level),
             Err(level) => Err(InventoryError::Insufficient(vec![Shortage {
@@ -95,13 +89,19 @@ impl<D: Database, P: Products> Inventory<D, P> {
     /// Keeps all lines for an order, or none.
     pub(crate) async fn reserve(
         &self,
+        context: &Context,
         order_id: &Id,
         lines: &[Line],
         expires_at: Timestamp,
     ) -> Result<()> {
         match self
             .store
-            .reserve(order_id, &crate::domain::merged(lines), expires_at)
+            .reserve(
+                order_id,
+                &crate::domain::merged(lines),
+                expires_at,
+                &self.deed(context),
+            )
             .await?
         {
             Reserved::Done => Ok(()),
@@ -110,8 +110,8 @@ impl<D: Database, P: Products> Inventory<D, P> {
     }
 
     /// Turns a reservation into a sale.
-    pub(crate) async fn confirm(&self, order_id: &Id) -> Result<()> {
-        if self.store.confirm(order_id).await? {
+    pub(crate) async fn confirm(&self, context: &Context, order_id: &Id) -> Result<()> {
+        if self.store.confirm(order_id, &self.deed(context)).await? {
             Ok(())
         } else {
             Err(InventoryError::ReservationLost)
@@ -124,8 +124,8 @@ impl<D: Database, P: Products> Inventory<D, P> {
     }
 
     /// Takes a sale back.
-    pub(crate) async fn restock(&self, order_id: &Id) -> Result<()> {
-        Ok(self.store.restock(order_id).await?)
+    pub(crate) async fn restock(&self, context: &Context, order_id: &Id) -> Result<()> {
+        Ok(self.store.restock(order_id, &self.deed(context)).await?)
     }
 
     /// Releases reservations that lapsed; returns of how many orders.
@@ -135,6 +135,15 @@ impl<D: Database, P: Products> Inventory<D, P> {
             self.store.release(order_id).await?;
         }
         Ok(lapsed.len())
+    }
+
+    fn deed<'a>(&'a self, context: &'a Context) -> Deed<'a> {
+        Deed {
+            context,
+            id: self.ports.new_id(),
+            ports: &self.ports,
+            at: self.ports.now(),
+        }
     }
 
     async fn must_exist(&self, context: &Context, id: &Id) -> Result<()> {

@@ -1,15 +1,35 @@
 //! Inventory's SQL. Stock is guarded by conditions inside the statements, so that no reader can be outrun.
 
-use crate::domain::{Level, Line, MAX_ON_HAND, ReservationState, Shortage};
+use crate::domain::{LOW_STOCK, Level, Line, MAX_ON_HAND, ReservationState, Shortage};
+use localmart_guest::audit;
+use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::params;
+use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+use localmart_guest::wit::Context;
+use serde_json::json;
 
 /// What became of a reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reserved {
     Done,
     Short(Vec<Shortage>),
+}
+
+/// A change by hand.
+pub(crate) struct Adjustment<'a> {
+    pub(crate) product: &'a Id,
+    pub(crate) delta: i64,
+    pub(crate) reason: &'a str,
+}
+
+/// Who changes stock, when, and where ids for what is written about it come from.
+pub(crate) struct Deed<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) id: Id,
+    pub(crate) ports: &'a Ports,
+    pub(crate) at: Timestamp,
 }
 
 pub(crate) struct Store<D> {
@@ -61,17 +81,14 @@ impl<D: Database> Store<D> {
     /// `Err` is the level that does not allow it.
     pub(crate) async fn adjust(
         &self,
-        adjustment: &Id,
-        product: &Id,
-        delta: i64,
-        reason: &str,
-        actor: &str,
-        at: Timestamp,
+        adjustment: &Adjustment<'_>,
+        deed: &Deed<'_>,
     ) -> Result<Result<Level, Level>, SqlError> {
+        let (product, delta) = (adjustment.product, adjustment.delta);
         transaction(&self.database, async |connection| {
             let sql = "INSERT INTO stock (product_id, on_hand, reserved) VALUES (CAST($1 AS TEXT), 0, 0) ON CONFLICT DO NOTHING";
             connection.execute(sql, params![product]).await?;
-            let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT) WHERE product_id = CAST($1 AS TEXT) \
+            let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT), version = version + 1 WHERE product_id = CAST($1 AS TEXT) \
                        AND on_hand + CAST($2 AS BIGINT) >= reserved AND on_hand + CAST($2 AS BIGINT) <= CAST($3 AS BIGINT)";
             let changed = connection.execute(sql, params![product, delta, MAX_ON_HAND]).await?;
             let level = read_level(connection, product).await?.unwrap_or_else(|| Level::none(product.clone()));
@@ -80,7 +97,11 @@ impl<D: Database> Store<D> {
             }
             let sql = "INSERT INTO adjustments (id, product_id, delta, reason, actor, created_at) VALUES (CAST($1 AS TEXT), \
                        CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT))";
-            connection.execute(sql, params![adjustment, product, delta, reason, actor, at]).await?;
+            let actor = audit::actor(&deed.context.actor);
+            let params = params![&deed.id, product, delta, adjustment.reason, actor, deed.at];
+            connection.execute(sql, params).await?;
+            audit::record(connection, &deed.id, deed.context, product.as_str(), "stock.adjusted", &delta.to_string(), deed.at).await?;
+            alert(connection, product, deed).await?;
             Ok(Ok(level))
         })
         .await
@@ -92,21 +113,22 @@ impl<D: Database> Store<D> {
         order: &Id,
         lines: &[Line],
         expires_at: Timestamp,
+        deed: &Deed<'_>,
     ) -> Result<Reserved, SqlError> {
         let outcome = transaction(&self.database, async |connection| {
-            let standing = reservation(connection, order).await?;
-            if standing
-                .iter()
-                .any(|(_, _, held)| matches!(held, ReservationState::Held | ReservationState::Sold))
-            {
-                return Ok(());
+            let sql = "DELETE FROM reservations WHERE order_id = CAST($1 AS TEXT) AND status IN ('released', 'restocked')";
+            connection.execute(sql, params![order]).await?;
+            for line in lines {
+                // Written before the stock is touched: whoever reserves for the same order at the same moment waits here.
+                let sql = "INSERT INTO reservations (order_id, product_id, quantity, status, expires_at) VALUES \
+                           (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS BIGINT)) \
+                           ON CONFLICT DO NOTHING";
+                let held = ReservationState::Held.name();
+                let params = params![order, &line.product_id, line.quantity, held, expires_at];
+                if connection.execute(sql, params).await? == 0 {
+                    return Ok(());
+                }
             }
-            connection
-                .execute(
-                    "DELETE FROM reservations WHERE order_id = CAST($1 AS TEXT)",
-                    params![order],
-                )
-                .await?;
             let mut shortages = Vec::new();
             for line in lines {
                 if !hold(connection, line).await? {
@@ -123,16 +145,7 @@ impl<D: Database> Store<D> {
                 return Err(Stop::Short(shortages));
             }
             for line in lines {
-                let sql = "INSERT INTO reservations (order_id, product_id, quantity, status, expires_at) VALUES \
-                           (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS BIGINT))";
-                let params = params![
-                    order,
-                    &line.product_id,
-                    line.quantity,
-                    ReservationState::Held.name(),
-                    expires_at
-                ];
-                connection.execute(sql, params).await?;
+                alert(connection, &line.product_id, deed).await?;
             }
             Ok(())
         });
@@ -144,62 +157,52 @@ impl<D: Database> Store<D> {
     }
 
     /// Whether the order now has its goods.
-    pub(crate) async fn confirm(&self, order: &Id) -> Result<bool, SqlError> {
+    pub(crate) async fn confirm(&self, order: &Id, deed: &Deed<'_>) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
-            let lines = reservation(connection, order).await?;
-            for (product, quantity, held) in &lines {
-                match held {
-                    ReservationState::Sold => {}
-                    ReservationState::Held => {
-                        let sql = "UPDATE stock SET on_hand = on_hand - CAST($2 AS BIGINT), reserved = reserved - CAST($2 AS BIGINT) \
-                                   WHERE product_id = CAST($1 AS TEXT)";
-                        connection.execute(sql, params![product, *quantity]).await?;
-                    }
-                    ReservationState::Released | ReservationState::Restocked => return Ok(false),
-                }
+            let taken = move_on(connection, order, ReservationState::Held, ReservationState::Sold).await?;
+            for (product, quantity) in &taken {
+                let sql = "UPDATE stock SET on_hand = on_hand - CAST($2 AS BIGINT), reserved = reserved - CAST($2 AS BIGINT), \
+                           version = version + 1 WHERE product_id = CAST($1 AS TEXT)";
+                connection.execute(sql, params![product, *quantity]).await?;
             }
-            mark(connection, order, ReservationState::Held, ReservationState::Sold).await?;
-            Ok(!lines.is_empty())
+            if !taken.is_empty() {
+                audit::record(connection, &deed.id, deed.context, order.as_str(), "stock.sold", "", deed.at).await?;
+                return Ok(true);
+            }
+            // Done before, or nothing to do it with.
+            let sql = "SELECT CAST(1 AS BIGINT) FROM reservations WHERE order_id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT) LIMIT 1";
+            let sold = connection.query(sql, params![order, ReservationState::Sold.name()]).await?;
+            Ok(!sold.is_empty())
         })
         .await
     }
 
     pub(crate) async fn release(&self, order: &Id) -> Result<(), SqlError> {
-        let sql = "UPDATE stock SET reserved = reserved - CAST($2 AS BIGINT) WHERE product_id = CAST($1 AS TEXT)";
-        self.undo(
-            order,
-            ReservationState::Held,
-            ReservationState::Released,
-            sql,
-        )
-        .await
-    }
-
-    pub(crate) async fn restock(&self, order: &Id) -> Result<(), SqlError> {
-        let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT) WHERE product_id = CAST($1 AS TEXT)";
-        self.undo(
-            order,
-            ReservationState::Sold,
-            ReservationState::Restocked,
-            sql,
-        )
-        .await
-    }
-
-    async fn undo(
-        &self,
-        order: &Id,
-        from: ReservationState,
-        to: ReservationState,
-        sql: &str,
-    ) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
-            for (product, quantity, held) in reservation(connection, order).await? {
-                if held == from {
-                    connection.execute(sql, params![&product, quantity]).await?;
-                }
+            let freed = move_on(connection, order, ReservationState::Held, ReservationState::Released).await?;
+            for (product, quantity) in freed {
+                let sql = "UPDATE stock SET reserved = reserved - CAST($2 AS BIGINT), version = version + 1 \
+                           WHERE product_id = CAST($1 AS TEXT)";
+                connection.execute(sql, params![&product, quantity]).await?;
             }
-            mark(connection, order, from, to).await
+            Ok(())
+        })
+        .await
+    }
+
+    pub(crate) async fn restock(&self, order: &Id, deed: &Deed<'_>) -> Result<(), SqlError> {
+        transaction(&self.database, async |connection| {
+            let back = move_on(connection, order, ReservationState::Sold, ReservationState::Restocked).await?;
+            for (product, quantity) in &back {
+                let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT), version = version + 1 \
+                           WHERE product_id = CAST($1 AS TEXT)";
+                connection.execute(sql, params![product, *quantity]).await?;
+                alert(connection, product, deed).await?;
+            }
+            if !back.is_empty() {
+                audit::record(connection, &deed.id, deed.context, order.as_str(), "stock.restocked", "", deed.at).await?;
+            }
+            Ok(())
         })
         .await
     }
@@ -229,7 +232,7 @@ async fn read_level(connection: &impl Connection, id: &Id) -> Result<Option<Leve
 
 /// Reserves one line if so much is there.
 async fn hold(connection: &impl Connection, line: &Line) -> Result<bool, SqlError> {
-    let sql = "UPDATE stock SET reserved = reserved + CAST($2 AS BIGINT) WHERE product_id = CAST($1 AS TEXT) \
+    let sql = "UPDATE stock SET reserved = reserved + CAST($2 AS BIGINT), version = version + 1 WHERE product_id = CAST($1 AS TEXT) \
                AND on_hand - reserved >= CAST($2 AS BIGINT)";
     Ok(connection
         .execute(sql, params![&line.product_id, line.quantity])
@@ -237,31 +240,51 @@ async fn hold(connection: &impl Connection, line: &Line) -> Result<bool, SqlErro
         == 1)
 }
 
-async fn reservation(
-    connection: &impl Connection,
-    order: &Id,
-) -> Result<Vec<(Id, i64, ReservationState)>, SqlError> {
-    let sql = "SELECT product_id, quantity, status FROM reservations WHERE order_id = CAST($1 AS TEXT) ORDER BY product_id";
-    let rows = connection.query(sql, params![order]).await?;
-    let read = |row: &Row| {
-        let held = ReservationState::parse(&row.text(2)?)
-            .ok_or_else(|| SqlError::Failed("a reservation's status is not known".to_owned()));
-        Ok((row.id(0)?, row.integer(1)?, held?))
-    };
-    rows.iter().map(read).collect()
-}
-
-async fn mark(
+/// Moves an order's reservation from one state to the next; what was moved, in a fixed order. Whoever comes at the same
+/// moment waits and then finds nothing to move.
+async fn move_on(
     connection: &impl Connection,
     order: &Id,
     from: ReservationState,
     to: ReservationState,
+) -> Result<Vec<(Id, i64)>, SqlError> {
+    let sql = "UPDATE reservations SET status = CAST($3 AS TEXT) WHERE order_id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT) \
+               RETURNING product_id, quantity";
+    let rows = connection
+        .query(sql, params![order, from.name(), to.name()])
+        .await?;
+    let moved = rows.iter().map(|row| Ok((row.id(0)?, row.integer(1)?)));
+    let mut moved = moved.collect::<Result<Vec<_>, SqlError>>()?;
+    moved.sort();
+    Ok(moved)
+}
+
+/// Tells once when a product becomes low, and forgets that it told when the product is filled up.
+async fn alert(
+    connection: &impl Connection,
+    product: &Id,
+    deed: &Deed<'_>,
 ) -> Result<(), SqlError> {
-    let sql = "UPDATE reservations SET status = CAST($3 AS TEXT) WHERE order_id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT)";
-    connection
-        .execute(sql, params![order, from.name(), to.name()])
-        .await
-        .map(drop)
+    let sql = "UPDATE stock SET alerted = 0 WHERE product_id = CAST($1 AS TEXT) AND alerted = 1 AND on_hand - reserved > CAST($2 AS BIGINT)";
+    connection.execute(sql, params![product, LOW_STOCK]).await?;
+    let sql = "UPDATE stock SET alerted = 1 WHERE product_id = CAST($1 AS TEXT) AND alerted = 0 AND on_hand - reserved <= CAST($2 AS BIGINT) \
+               RETURNING on_hand, reserved, version";
+    let rows = connection.query(sql, params![product, LOW_STOCK]).await?;
+    let Some(row) = rows.first() else {
+        return Ok(());
+    };
+    let (on_hand, reserved) = (row.integer(0)?, row.integer(1)?);
+    let event = Event::new(
+        &deed.ports.new_id(),
+        "inventory.low",
+        "inventory",
+        product.as_str(),
+        row.unsigned(2)?,
+        deed.at,
+    );
+    let data = json!({ "product_id": product.as_str(), "available": on_hand - reserved, "threshold": LOW_STOCK });
+    let event = event.with(data).in_trace(&deed.context.trace_parent);
+    outbox::record(connection, &event, deed.at).await
 }
 
 fn level(row: &Row) -> Result<Level, SqlError> {

@@ -3,6 +3,7 @@
 use crate::domain::{CatalogDown, Level, Line, Products, Shortage};
 use crate::service::{Inventory, InventoryError};
 use localmart_guest::kernel::{Id, Timestamp};
+use localmart_guest::sql::Connection as _;
 use localmart_guest::wit::Context;
 use localmart_testkit::{TestDatabase, TestWorld, now};
 
@@ -16,6 +17,7 @@ impl Products for AllProducts {
 
 struct Shop {
     inventory: Inventory<TestDatabase, AllProducts>,
+    database: TestDatabase,
     world: TestWorld,
     mug: Id,
     lamp: Id,
@@ -23,17 +25,20 @@ struct Shop {
 
 fn shop(mugs: i64, lamps: i64) -> Shop {
     let world = TestWorld::new();
-    let database = TestDatabase::new(&[include_str!("../migrations/0001_stock.sql")]);
-    let inventory = Inventory::new(database, AllProducts, world.ports());
+    let database = TestDatabase::new(&[
+        include_str!("../migrations/0001_stock.sql"),
+        include_str!("../migrations/0002_alerts.sql"),
+    ]);
+    let inventory = Inventory::new(database.clone(), AllProducts, world.ports());
     let (mug, lamp) = (world.ports().new_id(), world.ports().new_id());
     for (id, count) in [(&mug, mugs), (&lamp, lamps)] {
         if count > 0 {
-            now(inventory.adjust(&Context::system(""), id.as_str(), count, "delivery", "me"))
-                .unwrap();
+            now(inventory.adjust(&Context::system(""), id.as_str(), count, "delivery")).unwrap();
         }
     }
     Shop {
         inventory,
+        database,
         world,
         mug,
         lamp,
@@ -53,7 +58,9 @@ impl Shop {
 
     fn reserve(&self, order: &Id, mugs: u32, lamps: u32) -> Result<(), InventoryError> {
         let end = self.world.now().plus_ms(1000);
-        now(self.inventory.reserve(order, &self.lines(mugs, lamps), end))
+        now(self
+            .inventory
+            .reserve(&Context::system(""), order, &self.lines(mugs, lamps), end))
     }
 
     fn level(&self, id: &Id) -> (u64, u64) {
@@ -93,9 +100,12 @@ fn the_same_product_on_two_lines_is_summed() {
     let shop = shop(10, 0);
     let lines = [shop.lines(6, 0), shop.lines(6, 0)].concat();
     let order = shop.world.ports().new_id();
-    let result = now(shop
-        .inventory
-        .reserve(&order, &lines, Timestamp::from_ms(i64::MAX)));
+    let result = now(shop.inventory.reserve(
+        &Context::system(""),
+        &order,
+        &lines,
+        Timestamp::from_ms(i64::MAX),
+    ));
     assert!(matches!(result, Err(InventoryError::Insufficient(short)) if short[0].requested == 12));
 }
 
@@ -108,18 +118,21 @@ fn every_step_can_be_repeated() {
     }
     assert_eq!(shop.level(&shop.mug), (5, 2));
     for _ in 0..2 {
-        assert_eq!(now(shop.inventory.confirm(&order)), Ok(()));
+        assert_eq!(
+            now(shop.inventory.confirm(&Context::system(""), &order)),
+            Ok(())
+        );
     }
     assert_eq!(shop.level(&shop.mug), (3, 0));
     assert_eq!(shop.reserve(&order, 2, 0), Ok(()));
     now(shop.inventory.release(&order)).unwrap();
     assert_eq!(shop.level(&shop.mug), (3, 0));
     for _ in 0..2 {
-        now(shop.inventory.restock(&order)).unwrap();
+        now(shop.inventory.restock(&Context::system(""), &order)).unwrap();
     }
     assert_eq!(shop.level(&shop.mug), (5, 0));
     assert_eq!(
-        now(shop.inventory.confirm(&order)),
+        now(shop.inventory.confirm(&Context::system(""), &order)),
         Err(InventoryError::ReservationLost)
     );
 }
@@ -135,11 +148,14 @@ fn a_lapsed_reservation_is_released_once_and_can_be_made_anew() {
     assert_eq!(now(shop.inventory.sweep()), Ok(1));
     assert_eq!(now(shop.inventory.sweep()), Ok(0));
     assert_eq!(
-        now(shop.inventory.confirm(&first)),
+        now(shop.inventory.confirm(&Context::system(""), &first)),
         Err(InventoryError::ReservationLost)
     );
     shop.reserve(&first, 1, 0).unwrap();
-    assert_eq!(now(shop.inventory.confirm(&first)), Ok(()));
+    assert_eq!(
+        now(shop.inventory.confirm(&Context::system(""), &first)),
+        Ok(())
+    );
     assert!(shop.reserve(&second, 1, 0).is_err());
 }
 
@@ -148,13 +164,9 @@ fn stock_never_goes_below_what_is_promised() {
     let shop = shop(5, 0);
     shop.reserve(&shop.world.ports().new_id(), 3, 0).unwrap();
     let adjust = |delta| {
-        now(shop.inventory.adjust(
-            &Context::system(""),
-            shop.mug.as_str(),
-            delta,
-            "count",
-            "me",
-        ))
+        now(shop
+            .inventory
+            .adjust(&Context::system(""), shop.mug.as_str(), delta, "count"))
     };
     assert!(matches!(adjust(-3), Err(InventoryError::Insufficient(_))));
     assert_eq!(adjust(-2).unwrap().available(), 0);
@@ -172,7 +184,62 @@ fn a_product_nobody_knows_has_no_stock() {
         Err(InventoryError::ProductNotFound)
     );
     assert_eq!(
-        now(shop.inventory.adjust(&context, nobody, 1, "x", "me")),
+        now(shop.inventory.adjust(&context, nobody, 1, "x")),
         Err(InventoryError::ProductNotFound)
+    );
+}
+
+#[test]
+fn a_product_that_becomes_low_is_told_once_until_it_is_filled_up() {
+    let shop = shop(8, 8);
+    let told = || {
+        let sql = "SELECT body FROM outbox ORDER BY subject, version";
+        now(shop.database.query(sql, &[])).unwrap().len()
+    };
+    let reserve = |quantity| {
+        let order = shop.world.ports().new_id();
+        shop.reserve(&order, quantity, 0).unwrap();
+        order
+    };
+    reserve(2);
+    assert_eq!(told(), 0);
+    let order = reserve(1);
+    assert_eq!(told(), 1);
+    now(shop.inventory.release(&order)).unwrap();
+    reserve(2);
+    assert_eq!(told(), 1, "it is still low");
+    let context = Context::system("");
+    now(shop
+        .inventory
+        .adjust(&context, shop.mug.as_str(), 20, "delivery"))
+    .unwrap();
+    reserve(20);
+    assert_eq!(told(), 2);
+}
+
+#[test]
+fn who_changed_stock_is_written_down() {
+    let shop = shop(0, 0);
+    let context = Context {
+        trace_parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+        actor: localmart_guest::wit::Actor::Staff("me".into()),
+        deadline: 0,
+    };
+    now(shop
+        .inventory
+        .adjust(&context, shop.mug.as_str(), 9, "delivery"))
+    .unwrap();
+    let sql = "SELECT subject, action, actor, trace_id, detail FROM audit ORDER BY at, id";
+    let rows = now(shop.database.query(sql, &[])).unwrap();
+    let line: Vec<String> = (0..5).map(|column| rows[0].text(column).unwrap()).collect();
+    assert_eq!(
+        line,
+        [
+            shop.mug.as_str(),
+            "stock.adjusted",
+            "staff:me",
+            "0af7651916cd43dd8448eb211c80319c",
+            "9"
+        ]
     );
 }

@@ -20,6 +20,7 @@ pub(crate) mod bindings {
             "../../wit/inventory",
             "../../wit/cart",
             "../../wit/payment",
+            "../../wit/user",
             "../../wit/order",
         ],
         runtime_path: "::localmart_guest::wit_bindgen::rt",
@@ -34,6 +35,7 @@ mod component {
     use super::{bindings, summary};
     use crate::store::Store;
     use localmart_guest::kernel::Id;
+    use localmart_guest::ports::Ports;
     use localmart_guest::sql::{ServiceDatabase, SqlError};
     use localmart_guest::wit::{Actor, Context};
 
@@ -50,7 +52,9 @@ mod component {
                 return Err(Error::NotFound);
             }
             let id = Id::parse(&id).ok_or(Error::NotFound)?;
-            let order = Store::new(ServiceDatabase::new("order")).order(&id).await;
+            let order = Store::new(ServiceDatabase::new("order"), Ports::real())
+                .order(&id)
+                .await;
             match order {
                 Ok(order) => order.map(summary).ok_or(Error::NotFound),
                 Err(SqlError::Unavailable(reason)) => Err(Error::Unavailable(reason)),

@@ -3,28 +3,18 @@
 pub(crate) mod needs;
 pub(crate) mod status;
 
-use localmart_guest::kernel::{Currency, Id, Money, MoneyError, Timestamp};
+use localmart_guest::kernel::{Address, Currency, Id, Money, MoneyError, Timestamp};
 use needs::{CartSnapshot, Product};
 use status::Status;
-
-/// Where something is sent, or the bill.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) name: String,
-    pub(crate) line1: String,
-    pub(crate) line2: Option<String>,
-    pub(crate) city: String,
-    pub(crate) region: Option<String>,
-    pub(crate) postal_code: String,
-    /// ISO 3166-1 alpha-2.
-    pub(crate) country: String,
-}
 
 /// What somebody asks for at checkout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Checkout {
     pub(crate) cart_id: Id,
-    pub(crate) email: String,
+    /// The user who buys; a guest is nobody.
+    pub(crate) customer_id: Option<String>,
+    /// A guest says it; of a user it is known.
+    pub(crate) email: Option<String>,
     pub(crate) shipping_address: Address,
     pub(crate) billing_address: Address,
     pub(crate) payment_token: String,
@@ -86,6 +76,7 @@ pub(crate) struct Order {
     pub(crate) number: String,
     pub(crate) cart_id: Id,
     pub(crate) cart_version: u64,
+    pub(crate) customer_id: Option<String>,
     pub(crate) status: Status,
     pub(crate) email: String,
     pub(crate) items: Vec<Item>,

@@ -6,8 +6,8 @@ pub(crate) mod encode;
 use crate::domain::needs::Needs;
 use crate::domain::status::Status;
 use crate::domain::{Order, Unpriceable};
-use crate::service::{OrderError, Orders, Settings};
-use crate::store::Claim;
+use crate::service::{LIST_ORDER, OrderError, Orders, Settings};
+use crate::store::{Claim, Scope};
 use localmart_guest::config::{self, ConfigError};
 use localmart_guest::door::decode::text;
 use localmart_guest::door::idempotency::{
@@ -16,6 +16,8 @@ use localmart_guest::door::idempotency::{
 use localmart_guest::door::{
     Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service,
 };
+use localmart_guest::events::{sweep_consumer, sweep_events};
+use localmart_guest::kernel::{Cursor, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
 use localmart_guest::token::{Role, capability};
@@ -26,7 +28,8 @@ use std::time::Duration;
 
 /// Orders behind their REST door.
 pub(crate) struct OrderDoor<D, N> {
-    orders: Orders<D, N>,
+    pub(crate) orders: Orders<D, N>,
+    ports: Ports,
 }
 
 impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for OrderDoor<D, N> {
@@ -41,7 +44,8 @@ impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for
             order_token_key: config::text("order_token_key").await?,
         };
         Ok(Self {
-            orders: Orders::new(D::from(Self::NOUN), N::default(), ports, settings),
+            orders: Orders::new(D::from(Self::NOUN), N::default(), ports.clone(), settings),
+            ports,
         })
     }
 
@@ -49,7 +53,20 @@ impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for
         Routes::new()
             .on("POST", "/api/orders", Access::All, create)
             .keeps_its_own_keys()
+            .on("GET", "/api/orders", Access::Only(Role::Customer), list)
             .on("GET", "/api/orders/{id}", Access::All, get)
+            .on(
+                "POST",
+                "/api/orders/{id}/ship",
+                Access::Only(Role::Staff),
+                ship,
+            )
+            .on(
+                "POST",
+                "/api/orders/{id}/deliver",
+                Access::Only(Role::Staff),
+                deliver,
+            )
             .on("POST", "/api/orders/{id}/cancel", Access::All, cancel)
             .on("POST", "/internal/order/sweep", Access::Sweep, sweep)
     }
@@ -60,7 +77,8 @@ type Door<D, N> = Rc<OrderDoor<D, N>>;
 /// `POST /api/orders`: the key is claimed in order's own database, so that it is written with the order.
 async fn create<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
     let key = required_key_of(&request.incoming)?;
-    let checkout = decode::checkout(&request.body)?;
+    let customer = request.claims.as_ref().map(|claims| claims.subject.clone());
+    let checkout = decode::checkout(&request.body, customer)?;
     let caller = request
         .claims
         .as_ref()
@@ -84,7 +102,8 @@ async fn create<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> An
         .await
     {
         Ok(order) => {
-            let body = encode::order(&order, Some(door.orders.guest_token(&order)));
+            let guest = order.customer_id.is_none();
+            let body = encode::order(&order, guest.then(|| door.orders.guest_token(&order)));
             let location = format!("/api/orders/{}", order.id);
             Response::json(201, &body)
                 .with_version(order.version)
@@ -97,6 +116,72 @@ async fn create<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> An
     Ok(response)
 }
 
+async fn list<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+    let mut query = request.query(&["status", "limit", "cursor", "all"])?;
+    let status = query.get("status", "must be the status of an order", Status::parse);
+    let limit = query.get("limit", "must be 1 to 100", Limit::parse);
+    let cursor = query.get("cursor", "is not a cursor of this list", |text| {
+        Cursor::decode(text, LIST_ORDER)
+    });
+    let all = query.get("all", "must be true or false", |text| text.parse().ok());
+    query.finish()?;
+    let all = all.unwrap_or(false);
+    if all && !request.has_role(Role::Staff) {
+        return Err(Problem::new(
+            403,
+            "forbidden",
+            "Your role does not allow this.",
+        ));
+    }
+    let mine = request.claims.as_ref().map(|claims| claims.subject.clone());
+    let scope = Scope {
+        customer_id: mine.filter(|_| !all),
+        status,
+    };
+    let limit = limit.unwrap_or_default();
+    let (orders, next) = door.orders.list(&scope, limit, cursor.as_ref()).await?;
+    let orders = orders.iter().map(|order| encode::order(order, None));
+    Ok(Response::page(orders.collect(), next))
+}
+
+async fn ship<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+    advance_to(&door, &request, Status::Shipped).await
+}
+
+async fn deliver<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+    advance_to(&door, &request, Status::Delivered).await
+}
+
+async fn advance_to<D: Database, N: Needs>(
+    door: &Door<D, N>,
+    request: &Request,
+    to: Status,
+) -> Answer {
+    Fields::of_body(or_empty(&request.body))?.finish(Some(()))?;
+    let order = door.orders.get(request.param("id"), |_| true).await?;
+    must_match(request, &order)?;
+    let context = request.context();
+    Ok(respond(
+        &door.orders.advance_to(&context, &order, to).await?,
+    ))
+}
+
+/// A POST without a body says nothing more than its address.
+fn or_empty(body: &[u8]) -> &[u8] {
+    if body.is_empty() { b"{}" } else { body }
+}
+
+fn must_match(request: &Request, order: &Order) -> Result<(), Problem> {
+    match request.if_match() {
+        Some(version) if version != order.version => Err(Problem::business(
+            412,
+            "version_conflict",
+            "It was changed in the meantime; read it again.",
+        )),
+        _ => Ok(()),
+    }
+}
+
 async fn get<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
     let order = door
@@ -107,27 +192,14 @@ async fn get<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answe
 }
 
 async fn cancel<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
-    let body = if request.body.is_empty() {
-        b"{}"
-    } else {
-        request.body.as_slice()
-    };
-    let mut fields = Fields::of_body(body)?;
+    let mut fields = Fields::of_body(or_empty(&request.body))?;
     let reason = fields.optional("reason", text(0, 500));
     let reason = fields.finish(Some(reason))?;
     let order = door
         .orders
         .get(request.param("id"), |order| owns(&door, &request, order))
         .await?;
-    if let Some(version) = request.if_match()
-        && version != order.version
-    {
-        return Err(Problem::business(
-            412,
-            "version_conflict",
-            "It was changed in the meantime; read it again.",
-        ));
-    }
+    must_match(&request, &order)?;
     Ok(respond(
         &door
             .orders
@@ -136,18 +208,34 @@ async fn cancel<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> An
     ))
 }
 
-async fn sweep<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+async fn sweep<D, N>(door: Door<D, N>, request: Request) -> Answer
+where
+    D: Database + From<&'static str>,
+    N: Needs + Default + 'static,
+{
+    let events = sweep_events::<OrderDoor<D, N>>(&door.ports).await;
+    let read = sweep_consumer(&*door, &door.ports).await;
     let looked_at = door
         .orders
         .sweep(&Context::system(request.trace_parent()))
         .await?;
+    // What is unfinished was seen to first of all; only then is told that the bus is away.
+    events?;
+    read?;
     Ok(Response::json(200, &json!({ "looked_at": looked_at })))
 }
 
-/// A guest owns an order by its token; staff see all.
+/// A user owns his orders, a guest one by its token; staff see all.
 fn owns<D: Database, N: Needs>(door: &Door<D, N>, request: &Request, order: &Order) -> bool {
     let token = request.header("x-order-token");
-    request.has_role(Role::Staff) || token.is_some_and(|token| door.orders.opens(order, token))
+    let user = request
+        .claims
+        .as_ref()
+        .map(|claims| claims.subject.as_str());
+    let mine = user.is_some() && order.customer_id.as_deref() == user;
+    request.has_role(Role::Staff)
+        || mine
+        || token.is_some_and(|token| door.orders.opens(order, token))
 }
 
 fn respond(order: &Order) -> Response {
@@ -165,6 +253,11 @@ impl From<OrderError> for Problem {
         };
         match error {
             OrderError::NotFound => Self::not_found("order"),
+            OrderError::NoEmail => Self::invalid(vec![FieldProblem {
+                field: "email".into(),
+                code: "required".into(),
+                detail: "is required".into(),
+            }]),
             OrderError::CartNotFound => Self::not_found("cart"),
             OrderError::CartCompleted(order) => {
                 Self::business(409, "cart_completed", "This cart already is an order.")

@@ -1,5 +1,6 @@
 //! Orders. In reading order: [`domain`] (an order, its status graph, what it needs of others), [`service`] (what can be
-//! asked for; the saga), [`store`] (SQL), [`http`] (REST door), [`contract`] (WIT door), [`links`] (the other services).
+//! asked for; the saga), [`store`] (SQL), [`http`] (REST door), [`events`]
+//! (what it hears), [`contract`] (WIT door), [`links`] (the other services).
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -8,6 +9,7 @@
 
 mod contract;
 mod domain;
+mod events;
 mod http;
 mod links;
 mod service;
@@ -17,3 +19,4 @@ mod tests;
 
 #[cfg(target_arch = "wasm32")]
 localmart_guest::door!(http::OrderDoor<localmart_guest::sql::ServiceDatabase, links::Linked>);
+localmart_guest::consumer!(http::OrderDoor<localmart_guest::sql::ServiceDatabase, links::Linked>);

@@ -1,7 +1,7 @@
 //! The other services over their links, in order's own words.
 
 use crate::contract::bindings::localmart::{
-    cart::cart, catalog::catalog, inventory::inventory, payment::payment,
+    cart::cart, catalog::catalog, inventory::inventory, payment::payment, user::user,
 };
 use crate::domain::ShortLine;
 use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product};
@@ -70,10 +70,15 @@ impl Needs for Linked {
         Ok(inventory::restock(context.clone(), order.to_string()).await?)
     }
 
+    async fn email(&self, context: &Context, id: &str) -> Need<String> {
+        Ok(user::get(context.clone(), id.to_owned()).await?.email)
+    }
+
     async fn authorize(
         &self,
         context: &Context,
         order: &Id,
+        customer: Option<&str>,
         amount: Money,
         token: &str,
     ) -> Need<Payment> {
@@ -81,6 +86,7 @@ impl Needs for Linked {
             payment::authorize(
                 context.clone(),
                 order.to_string(),
+                customer.map(str::to_owned),
                 amount.into(),
                 token.to_owned(),
             )
@@ -196,6 +202,17 @@ impl From<inventory::Error> for NeedError {
             }
             inventory::Error::ReservationLost => Self::ReservationLost,
             inventory::Error::Unavailable(reason) | inventory::Error::Other(reason) => {
+                Self::Unavailable(reason)
+            }
+        }
+    }
+}
+
+impl From<user::Error> for NeedError {
+    fn from(error: user::Error) -> Self {
+        match error {
+            user::Error::NotFound => Self::NotFound,
+            user::Error::Unavailable(reason) | user::Error::Other(reason) => {
                 Self::Unavailable(reason)
             }
         }

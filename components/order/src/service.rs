@@ -5,8 +5,9 @@ pub(crate) mod saga;
 use crate::domain::needs::{NeedError, Needs};
 use crate::domain::status::Status;
 use crate::domain::{Checkout, Failure, Order, Unpriceable, itemise, number};
-use crate::store::{Claim, Inserted, Store};
-use localmart_guest::kernel::{Id, Money};
+use crate::store::{Claim, Inserted, Scope, Store};
+use localmart_guest::events::Event;
+use localmart_guest::kernel::{Cursor, Id, Limit, Money};
 use localmart_guest::point;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
@@ -22,6 +23,8 @@ const CART_ATTEMPTS: u32 = 5;
 const CANCEL_WAIT: Duration = Duration::from_secs(4);
 /// How often it looks.
 const CANCEL_LOOK: Duration = Duration::from_millis(20);
+/// The name of the order that lists have, for cursors.
+pub(crate) const LIST_ORDER: &str = "newest";
 /// How many unfinished orders one sweep looks at.
 const SWEEP_ORDERS: u32 = 50;
 
@@ -30,6 +33,8 @@ const SWEEP_ORDERS: u32 = 50;
 pub(crate) enum OrderError {
     #[error("there is no such order")]
     NotFound,
+    #[error("a guest must leave an e-mail address")]
+    NoEmail,
     #[error("there is no such cart")]
     CartNotFound,
     #[error("the cart already is order {0}")]
@@ -72,7 +77,7 @@ pub(crate) struct Orders<D, N> {
 impl<D: Database, N: Needs> Orders<D, N> {
     pub(crate) fn new(database: D, needs: N, ports: Ports, settings: Settings) -> Self {
         Self {
-            store: Store::new(database),
+            store: Store::new(database, ports.clone()),
             needs,
             ports,
             settings,
@@ -88,6 +93,53 @@ impl<D: Database, N: Needs> Orders<D, N> {
         let id = Id::parse(id).ok_or(OrderError::NotFound)?;
         let order = self.store.order(&id).await?;
         order.filter(may_see).ok_or(OrderError::NotFound)
+    }
+
+    /// A page of orders, newest first, and the cursor of the next.
+    pub(crate) async fn list(
+        &self,
+        scope: &Scope,
+        limit: Limit,
+        after: Option<&Cursor>,
+    ) -> Result<(Vec<Order>, Option<String>)> {
+        let mut orders = self.store.list(scope, limit, after).await?;
+        let more = orders.len() > limit.get();
+        orders.truncate(limit.get());
+        let next = orders.last().filter(|_| more).map(|last| Cursor {
+            order: LIST_ORDER.to_owned(),
+            key: last.created_at.ms().to_string(),
+            id: last.id.to_string(),
+        });
+        Ok((orders, next.map(|cursor| cursor.encode())))
+    }
+
+    /// A step that staff take: on its way, arrived.
+    pub(crate) async fn advance_to(
+        &self,
+        context: &Context,
+        order: &Order,
+        to: Status,
+    ) -> Result<Order> {
+        let refused = |from: Status| OrderError::IllegalTransition(from, to);
+        if !order.status.may_become(to) {
+            return Err(refused(order.status));
+        }
+        let (now, from) = (self.ports.now(), order.status);
+        let done = self.store.advance_to(context, &order.id, from, to, now);
+        let done = done.await?;
+        let stored = self.store.order(&order.id).await?;
+        let stored = stored.ok_or(OrderError::NotFound)?;
+        if done {
+            Ok(stored)
+        } else {
+            Err(refused(stored.status))
+        }
+    }
+
+    /// A payment gave money back.
+    pub(crate) async fn refunded(&self, event: &Event, payment: &str, status: &str) -> Result<()> {
+        let now = self.ports.now();
+        Ok(self.store.refunded(event, payment, status, now).await?)
     }
 
     /// The capability that a guest gets for an order.
@@ -195,14 +247,20 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 total: totals.total,
             });
         }
+        let email = match (&checkout.email, &checkout.customer_id) {
+            (Some(email), _) => email.clone(),
+            (None, Some(user)) => self.needs.email(&context.as_system(), user).await?,
+            (None, None) => return Err(OrderError::NoEmail),
+        };
         let now = self.ports.now();
         let order = Order {
             id: id.clone(),
             number: number(id),
             cart_id: cart.id,
             cart_version: cart.version,
+            customer_id: checkout.customer_id.clone(),
             status: Status::Pending,
-            email: checkout.email.clone(),
+            email,
             items,
             totals,
             shipping_address: checkout.shipping_address.clone(),
@@ -261,7 +319,8 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 Status::Cancelled,
             ));
         }
-        self.store
+        let asked = self
+            .store
             .ask_cancel(&order.id, reason.as_deref(), self.ports.now())
             .await?;
         point("order.cancelling").await;
@@ -270,6 +329,14 @@ impl<D: Database, N: Needs> Orders<D, N> {
             .order(&order.id)
             .await?
             .ok_or(OrderError::NotFound)?;
+        if !asked && !order.cancelling && order.status != Status::Cancelled {
+            // It was shipped at this very moment.
+            self.store.unlease(&order.id).await?;
+            return Err(OrderError::IllegalTransition(
+                order.status,
+                Status::Cancelled,
+            ));
+        }
         self.advance(context, order).await
     }
 

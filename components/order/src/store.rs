@@ -5,9 +5,13 @@ pub(crate) mod rows;
 use crate::domain::needs::Payment;
 use crate::domain::status::Status;
 use crate::domain::{Failure, Order};
-use localmart_guest::kernel::{Id, Timestamp};
+use localmart_guest::audit;
+use localmart_guest::events::{Event, inbox, outbox};
+use localmart_guest::kernel::{Cursor, Id, Limit, Timestamp};
 use localmart_guest::params;
-use localmart_guest::sql::{Connection, Database, SqlError, Value, transaction};
+use localmart_guest::ports::Ports;
+use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+use localmart_guest::wit::Context;
 
 /// What an idempotency key stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,29 +36,37 @@ pub(crate) enum Inserted {
 
 pub(crate) struct Store<D> {
     database: D,
+    ports: Ports,
+}
+
+/// Whose orders a list shows, and which.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scope {
+    /// One user's; otherwise all.
+    pub(crate) customer_id: Option<String>,
+    pub(crate) status: Option<Status>,
 }
 
 impl<D: Database> Store<D> {
-    pub(crate) fn new(database: D) -> Self {
-        Self { database }
+    pub(crate) fn new(database: D, ports: Ports) -> Self {
+        Self { database, ports }
     }
 
     pub(crate) async fn order(&self, id: &Id) -> Result<Option<Order>, SqlError> {
+        read(&self.database.open().await?, id).await
+    }
+
+    /// A page of orders, newest first, and one more to see whether there is a next page.
+    pub(crate) async fn list(
+        &self,
+        scope: &Scope,
+        limit: Limit,
+        after: Option<&Cursor>,
+    ) -> Result<Vec<Order>, SqlError> {
+        let (sql, params) = list_statement(scope, limit, after);
         let connection = self.database.open().await?;
-        let sql = format!(
-            "SELECT {} FROM orders WHERE id = CAST($1 AS TEXT)",
-            rows::COLUMNS
-        );
-        let found = connection.query(&sql, params![id]).await?;
-        let Some(row) = found.first() else {
-            return Ok(None);
-        };
-        let sql = "SELECT product_id, sku, name, unit_price, quantity, line_total FROM order_items \
-                   WHERE order_id = CAST($1 AS TEXT) ORDER BY position";
-        let items = connection.query(sql, params![id]).await?;
-        let sql = "SELECT status, at, reason FROM order_history WHERE order_id = CAST($1 AS TEXT) ORDER BY position";
-        let history = connection.query(sql, params![id]).await?;
-        rows::order(row, &items, &history).map(Some)
+        let found = connection.query(&sql, &params).await?;
+        complete(&connection, &found).await
     }
 
     pub(crate) async fn insert(
@@ -68,7 +80,8 @@ impl<D: Database> Store<D> {
                 let rows = connection.query(sql, params![&order.cart_id, Status::Failed.name()]).await?;
                 return match rows.first() {
                     Some(row) => Ok(Inserted::CartTaken(row.id(0)?)),
-                    None => Err(SqlError::Failed("an order's id or number is taken".to_owned())),
+                    // The one that was in the way has just failed, or the number is taken; another try has another id.
+                    None => Err(SqlError::Unavailable("another order was in the way".to_owned())),
                 };
             }
             for (position, item) in order.items.iter().enumerate() {
@@ -121,6 +134,7 @@ impl<D: Database> Store<D> {
 
     pub(crate) async fn wait_for_provider(
         &self,
+        context: &Context,
         id: &Id,
         payment: &Payment,
         now: Timestamp,
@@ -128,14 +142,18 @@ impl<D: Database> Store<D> {
     ) -> Result<(), SqlError> {
         let sql = "UPDATE orders SET payment_id = CAST($2 AS TEXT), payment_status = CAST($3 AS TEXT), next_try_at = CAST($5 AS BIGINT), \
                    version = version + 1, updated_at = CAST($4 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND status = 'pending'";
-        self.run(sql, params![id, &payment.id, payment.status, now, next])
-            .await
-            .map(drop)
+        let params = params![id, &payment.id, payment.status, now, next];
+        transaction(&self.database, async |connection| {
+            connection.execute(sql, params).await?;
+            self.announce(connection, context, id, now).await
+        })
+        .await
     }
 
     /// `false` if the order is no longer waiting for it.
     pub(crate) async fn paid(
         &self,
+        context: &Context,
         id: &Id,
         payment: &Payment,
         now: Timestamp,
@@ -144,6 +162,7 @@ impl<D: Database> Store<D> {
                    payment_token = NULL, version = version + 1, updated_at = CAST($4 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND status = 'pending' AND cancelling = 0";
         self.change(
+            context,
             id,
             Status::Paid,
             now,
@@ -156,6 +175,7 @@ impl<D: Database> Store<D> {
 
     pub(crate) async fn failed(
         &self,
+        context: &Context,
         id: &Id,
         failure: &Failure,
         payment: Option<&Payment>,
@@ -176,7 +196,7 @@ impl<D: Database> Store<D> {
             payment.map(|payment| payment.status),
             now
         ];
-        self.change(id, Status::Failed, now, Some(code), sql, params)
+        self.change(context, id, Status::Failed, now, Some(code), sql, params)
             .await
     }
 
@@ -185,15 +205,53 @@ impl<D: Database> Store<D> {
         id: &Id,
         reason: Option<&str>,
         now: Timestamp,
-    ) -> Result<(), SqlError> {
+    ) -> Result<bool, SqlError> {
         let sql = "UPDATE orders SET cancelling = 1, cancel_reason = CAST($2 AS TEXT), next_try_at = CAST($3 AS BIGINT), \
                    version = version + 1, updated_at = CAST($3 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND status IN ('pending', 'paid') AND cancelling = 0";
-        self.run(sql, params![id, reason, now]).await.map(drop)
+        Ok(self.run(sql, params![id, reason, now]).await? == 1)
+    }
+
+    /// A step that staff take; `false` if the order stands elsewhere, or is being called off.
+    pub(crate) async fn advance_to(
+        &self,
+        context: &Context,
+        id: &Id,
+        from: Status,
+        to: Status,
+        now: Timestamp,
+    ) -> Result<bool, SqlError> {
+        let sql = "UPDATE orders SET status = CAST($3 AS TEXT), version = version + 1, updated_at = CAST($4 AS BIGINT) \
+                   WHERE id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT) AND cancelling = 0";
+        let params = params![id, from.name(), to.name(), now];
+        self.change(context, id, to, now, None, sql, params).await
+    }
+
+    /// A payment gave money back; nothing happens if a later state of it is known.
+    pub(crate) async fn refunded(
+        &self,
+        event: &Event,
+        payment_id: &str,
+        status: &str,
+        now: Timestamp,
+    ) -> Result<(), SqlError> {
+        transaction(&self.database, async |connection| {
+            if !inbox::first_time(connection, &event.id, now).await? {
+                return Ok(());
+            }
+            let sql = "UPDATE orders SET payment_status = CAST($2 AS TEXT), payment_version = CAST($3 AS BIGINT), \
+                       version = version + 1, updated_at = CAST($4 AS BIGINT) \
+                       WHERE payment_id = CAST($1 AS TEXT) AND payment_version < CAST($3 AS BIGINT) AND cancelling = 0 \
+                       AND status IN ('paid', 'shipped', 'delivered', 'return_requested', 'returned')";
+            let params = params![payment_id, status, event.version, now];
+            connection.execute(sql, params).await.map(drop)
+        })
+        .await
     }
 
     pub(crate) async fn cancelled(
         &self,
+        context: &Context,
         id: &Id,
         payment: Option<&Payment>,
         now: Timestamp,
@@ -217,8 +275,16 @@ impl<D: Database> Store<D> {
             payment.map(|payment| payment.status),
             now
         ];
-        self.change(id, Status::Cancelled, now, reason.as_deref(), sql, params)
-            .await
+        self.change(
+            context,
+            id,
+            Status::Cancelled,
+            now,
+            reason.as_deref(),
+            sql,
+            params,
+        )
+        .await
     }
 
     /// Orders that nobody works on and that should be further: pending, or half called off.
@@ -255,7 +321,7 @@ impl<D: Database> Store<D> {
             }
             let sql = "SELECT print, order_id, answer FROM checkout_keys WHERE name = CAST($1 AS TEXT)";
             let rows = connection.query(sql, params![name]).await?;
-            let row = rows.first().ok_or_else(|| SqlError::Failed("a key vanished".to_owned()))?;
+            let row = rows.first().ok_or_else(|| SqlError::Unavailable("a key was given back at this moment".to_owned()))?;
             if row.text(0)? != print {
                 return Ok(Claim::Reused);
             }
@@ -296,9 +362,11 @@ impl<D: Database> Store<D> {
         self.run(sql, params![now]).await.map(drop)
     }
 
-    /// A conditional change of status together with its line in the history.
+    /// A conditional change of status together with its line in the history, in the audit, and its event.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one statement")]
     async fn change(
         &self,
+        context: &Context,
         id: &Id,
         to: Status,
         now: Timestamp,
@@ -307,18 +375,174 @@ impl<D: Database> Store<D> {
         params: &[Value],
     ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
-            let changed = connection.execute(sql, params).await? == 1;
-            if changed {
-                step(connection, id, to, now, reason).await?;
+            if connection.execute(sql, params).await? == 0 {
+                return Ok(false);
             }
-            Ok(changed)
+            step(connection, id, to, now, reason).await?;
+            self.announce(connection, context, id, now).await?;
+            let action = format!("order.{}", to.name());
+            let (deed, detail) = (self.ports.new_id(), reason.unwrap_or_default());
+            audit::record(
+                connection,
+                &deed,
+                context,
+                id.as_str(),
+                &action,
+                detail,
+                now,
+            )
+            .await?;
+            let kind = match to {
+                Status::Paid => "order.paid",
+                Status::Cancelled => "order.cancelled",
+                Status::Shipped => "order.shipped",
+                Status::Delivered => "order.delivered",
+                Status::Returned => "order.returned",
+                Status::Pending | Status::Failed | Status::ReturnRequested => return Ok(true),
+            };
+            self.tell(connection, context, id, kind, now).await?;
+            Ok(true)
         })
         .await
+    }
+
+    /// Tells once that there is an order, when its cart is surely its own.
+    async fn announce(
+        &self,
+        connection: &impl Connection,
+        context: &Context,
+        id: &Id,
+        now: Timestamp,
+    ) -> Result<(), SqlError> {
+        let sql = "UPDATE orders SET announced = 1 WHERE id = CAST($1 AS TEXT) AND announced = 0";
+        if connection.execute(sql, params![id]).await? == 0 {
+            return Ok(());
+        }
+        let Some(mut order) = read(connection, id).await? else {
+            return Ok(());
+        };
+        order.status = Status::Pending;
+        let event = Event::new(
+            &self.ports.new_id(),
+            "order.created",
+            "order",
+            id.as_str(),
+            1,
+            order.created_at,
+        );
+        let event = event
+            .with(rows::event_data(&order))
+            .in_trace(&context.trace_parent);
+        outbox::record(connection, &event, now).await
+    }
+
+    /// Writes the event of an order as it now stands.
+    async fn tell(
+        &self,
+        connection: &impl Connection,
+        context: &Context,
+        id: &Id,
+        kind: &str,
+        now: Timestamp,
+    ) -> Result<(), SqlError> {
+        let order = read(connection, id).await?;
+        let order = order.ok_or_else(|| SqlError::Failed("an order vanished".to_owned()))?;
+        let event = Event::new(
+            &self.ports.new_id(),
+            kind,
+            "order",
+            id.as_str(),
+            order.version,
+            now,
+        );
+        let event = event
+            .with(rows::event_data(&order))
+            .in_trace(&context.trace_parent);
+        outbox::record(connection, &event, now).await
     }
 
     async fn run(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
         self.database.open().await?.execute(sql, params).await
     }
+}
+
+async fn read(connection: &impl Connection, id: &Id) -> Result<Option<Order>, SqlError> {
+    let sql = format!(
+        "SELECT {} FROM orders WHERE id = CAST($1 AS TEXT)",
+        rows::COLUMNS
+    );
+    let found = connection.query(&sql, params![id]).await?;
+    Ok(complete(connection, &found).await?.into_iter().next())
+}
+
+/// Orders with their lines and their history.
+async fn complete(connection: &impl Connection, found: &[Row]) -> Result<Vec<Order>, SqlError> {
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = found.iter().map(|row| row.text(0).map(Value::from));
+    let ids = ids.collect::<Result<Vec<_>, _>>()?;
+    let places: Vec<String> = (1..=ids.len())
+        .map(|n| format!("CAST(${n} AS TEXT)"))
+        .collect();
+    let places = places.join(", ");
+    let sql = format!(
+        "SELECT order_id, product_id, sku, name, unit_price, quantity, line_total FROM order_items \
+         WHERE order_id IN ({places}) ORDER BY order_id, position"
+    );
+    let items = connection.query(&sql, &ids).await?;
+    let sql = format!(
+        "SELECT order_id, status, at, reason FROM order_history WHERE order_id IN ({places}) ORDER BY order_id, position"
+    );
+    let history = connection.query(&sql, &ids).await?;
+    found
+        .iter()
+        .map(|row| rows::order(row, &items, &history))
+        .collect()
+}
+
+/// The statement of a page: by key, so that page 1000 costs what page 1 costs.
+pub(crate) fn list_statement(
+    scope: &Scope,
+    limit: Limit,
+    after: Option<&Cursor>,
+) -> (String, Vec<Value>) {
+    let mut params: Vec<Value> = Vec::new();
+    let mut conditions = Vec::new();
+    let mut place = |value: Value| {
+        params.push(value);
+        params.len()
+    };
+    if let Some(customer) = &scope.customer_id {
+        conditions.push(format!(
+            "customer_id = CAST(${} AS TEXT)",
+            place(customer.into())
+        ));
+    }
+    if let Some(status) = scope.status {
+        conditions.push(format!(
+            "status = CAST(${} AS TEXT)",
+            place(status.name().into())
+        ));
+    }
+    if let Some(after) = after {
+        let key = place(after.key.parse::<i64>().unwrap_or_default().into());
+        let id = place(Value::from(&after.id));
+        conditions.push(format!(
+            "(created_at, id) < (CAST(${key} AS BIGINT), CAST(${id} AS TEXT))"
+        ));
+    }
+    let limit = place(limit.probe().into());
+    let filter = if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", conditions.join(" AND "))
+    };
+    let sql = format!(
+        "SELECT {} FROM orders{filter} ORDER BY created_at DESC, id DESC LIMIT CAST(${limit} AS BIGINT)",
+        rows::COLUMNS
+    );
+    (sql, params)
 }
 
 async fn step(

@@ -36,8 +36,8 @@ mod component {
     struct Component;
     bindings::export!(Component with_types_in bindings);
 
-    fn payments() -> Payments<ServiceDatabase> {
-        Payments::new(ServiceDatabase::new("payment"), Ports::real())
+    fn payments(context: &Context) -> Payments<ServiceDatabase> {
+        Payments::new(ServiceDatabase::new("payment"), Ports::real()).on_behalf_of(context)
     }
 
     fn id(text: &str) -> Result<Id, Error> {
@@ -45,35 +45,36 @@ mod component {
     }
 
     impl Guest for Component {
-        async fn find(_: Context, order_id: String) -> Result<Payment, Error> {
-            Ok(lower(payments().find(&id(&order_id)?).await?))
+        async fn find(context: Context, order_id: String) -> Result<Payment, Error> {
+            Ok(lower(payments(&context).find(&id(&order_id)?).await?))
         }
 
         async fn authorize(
-            _: Context,
+            context: Context,
             order_id: String,
+            customer_id: Option<String>,
             amount: types::Money,
             token: String,
         ) -> Result<Payment, Error> {
             let amount =
                 Money::try_from(amount).map_err(|error| Error::Other(error.to_string()))?;
             Ok(lower(
-                payments()
-                    .authorize(&id(&order_id)?, amount, &token)
+                payments(&context)
+                    .authorize(&id(&order_id)?, customer_id.as_deref(), amount, &token)
                     .await?,
             ))
         }
 
-        async fn capture(_: Context, payment_id: String) -> Result<Payment, Error> {
-            Ok(lower(payments().capture(&id(&payment_id)?).await?))
+        async fn capture(context: Context, payment_id: String) -> Result<Payment, Error> {
+            Ok(lower(payments(&context).capture(&id(&payment_id)?).await?))
         }
 
-        async fn reverse(_: Context, payment_id: String) -> Result<Payment, Error> {
-            Ok(lower(payments().reverse(&id(&payment_id)?).await?))
+        async fn reverse(context: Context, payment_id: String) -> Result<Payment, Error> {
+            Ok(lower(payments(&context).reverse(&id(&payment_id)?).await?))
         }
 
-        async fn settle(_: Context, payment_id: String) -> Result<Payment, Error> {
-            Ok(lower(payments().settle(&id(&payment_id)?).await?))
+        async fn settle(context: Context, payment_id: String) -> Result<Payment, Error> {
+            Ok(lower(payments(&context).settle(&id(&payment_id)?).await?))
         }
     }
 }

@@ -50,6 +50,7 @@ impl Status {
 pub(crate) struct Payment {
     pub(crate) id: Id,
     pub(crate) order_id: Id,
+    pub(crate) customer_id: Option<String>,
     pub(crate) status: Status,
     pub(crate) amount: Money,
     /// Taken, in the currency of the amount.

@@ -2,21 +2,24 @@
 
 use crate::domain::Payment;
 use crate::service::{PaymentError, Payments};
-use localmart_guest::config::ConfigError;
+use localmart_guest::config::{self, ConfigError};
 use localmart_guest::door::decode::{money, money_json};
 use localmart_guest::door::{
     Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service,
 };
+use localmart_guest::events::sweep_events;
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
-use localmart_guest::token::Role;
+use localmart_guest::token::{Role, is_capability};
 use serde_json::{Value, json};
 use std::rc::Rc;
 
 /// Payments behind their REST door.
 pub(crate) struct PaymentDoor<D> {
     payments: Payments<D>,
+    ports: Ports,
+    order_token_key: String,
 }
 
 impl<D: Database + From<&'static str>> Service for PaymentDoor<D> {
@@ -24,16 +27,19 @@ impl<D: Database + From<&'static str>> Service for PaymentDoor<D> {
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
         Ok(Self {
-            payments: Payments::new(D::from(Self::NOUN), ports),
+            payments: Payments::new(D::from(Self::NOUN), ports.clone()),
+            ports,
+            order_token_key: config::text("order_token_key").await?,
         })
     }
 
     fn routes() -> Routes<Self> {
         let staff = Access::Only(Role::Staff);
         Routes::new()
-            .on("GET", "/api/payments/{id}", staff, get)
+            .on("GET", "/api/payments/{id}", Access::All, get)
             .on("POST", "/api/payments/{id}/refunds", staff, refund)
             .needs_a_key()
+            .on("POST", "/internal/payment/sweep", Access::Sweep, sweep)
     }
 }
 
@@ -42,6 +48,9 @@ type Door<D> = Rc<PaymentDoor<D>>;
 async fn get<D: Database>(door: Door<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
     let payment = door.payments.get(&id(&request)?).await?;
+    if !sees(&door, &request, &payment) {
+        return Err(Problem::not_found("payment"));
+    }
     Ok(Response::json(200, &encode(&payment)).with_version(payment.version))
 }
 
@@ -49,8 +58,28 @@ async fn refund<D: Database>(door: Door<D>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let amount = fields.required("amount", money);
     let amount = fields.finish(amount)?;
-    let payment = door.payments.refund(&id(&request)?, amount).await?;
+    let payments = door.payments.on_behalf_of(&request.context());
+    let payment = payments.refund(&id(&request)?, amount).await?;
     Ok(Response::json(201, &encode(&payment)).with_version(payment.version))
+}
+
+async fn sweep<D: Database + From<&'static str>>(door: Door<D>, _: Request) -> Answer {
+    sweep_events::<PaymentDoor<D>>(&door.ports).await?;
+    Ok(Response::json(200, &json!({})))
+}
+
+/// Staff see all payments, a user those of his orders, a guest that of the order whose token he shows.
+fn sees<D: Database>(door: &PaymentDoor<D>, request: &Request, payment: &Payment) -> bool {
+    let user = request
+        .claims
+        .as_ref()
+        .map(|claims| claims.subject.as_str());
+    let mine = user.is_some() && payment.customer_id.as_deref() == user;
+    let token = request.header("x-order-token");
+    let opened = token.is_some_and(|token| {
+        is_capability(&door.order_token_key, payment.order_id.as_str(), token)
+    });
+    request.has_role(Role::Staff) || mine || opened
 }
 
 fn id(request: &Request) -> Result<Id, Problem> {

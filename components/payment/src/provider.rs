@@ -51,11 +51,17 @@ impl<D: Database> Provider<D> {
         token: &str,
     ) -> Result<Answer, SqlError> {
         transaction(&self.database, async |connection| {
-            let known = read(connection, payment).await?;
-            let attempts = known.as_ref().map_or(0, |charge| charge.attempts) + 1;
-            match known.as_ref().map(|charge| charge.status.as_str()) {
-                Some("held" | "captured") if token != "tok_timeout" => return Ok(Answer::Held),
-                Some("void") => return Ok(Answer::Refused("The payment was cancelled.")),
+            // Written before it is read, so that two who ask at once take turns.
+            let sql = "INSERT INTO provider_charges (payment_id, token, attempts, status, amount, captured, refunded) VALUES \
+                       (CAST($1 AS TEXT), CAST($2 AS TEXT), 0, 'new', CAST($3 AS BIGINT), 0, 0) ON CONFLICT DO NOTHING";
+            connection.execute(sql, params![payment, token, amount]).await?;
+            let sql = "UPDATE provider_charges SET attempts = attempts + 1 WHERE payment_id = CAST($1 AS TEXT) RETURNING attempts, status";
+            let rows = connection.query(sql, params![payment]).await?;
+            let row = rows.first().ok_or_else(|| SqlError::Failed("a charge vanished".to_owned()))?;
+            let (attempts, known) = (row.integer(0)?, row.text(1)?);
+            match known.as_str() {
+                "held" | "captured" if token != "tok_timeout" => return Ok(Answer::Held),
+                "void" => return Ok(Answer::Refused("The payment was cancelled.")),
                 _ => {}
             }
             let (status, answer) = match token {
@@ -67,10 +73,8 @@ impl<D: Database> Provider<D> {
                 "tok_insufficient_funds" => ("refused", Answer::Refused("The card has insufficient funds.")),
                 _ => ("refused", Answer::Refused("The card was declined.")),
             };
-            let sql = "INSERT INTO provider_charges (payment_id, token, attempts, status, amount, captured, refunded) VALUES \
-                       (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS BIGINT), 0, 0) \
-                       ON CONFLICT (payment_id) DO UPDATE SET attempts = excluded.attempts, status = excluded.status";
-            connection.execute(sql, params![payment, token, attempts, status, amount]).await?;
+            let sql = "UPDATE provider_charges SET status = CAST($2 AS TEXT) WHERE payment_id = CAST($1 AS TEXT)";
+            connection.execute(sql, params![payment, status]).await?;
             Ok(answer)
         })
         .await

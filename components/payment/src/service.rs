@@ -7,6 +7,7 @@ use localmart_guest::kernel::{Id, Money};
 use localmart_guest::point;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
+use localmart_guest::wit::Context;
 use std::time::Duration;
 
 /// How long the provider may think before we stop waiting.
@@ -46,6 +47,7 @@ pub(crate) struct Payments<D> {
     store: Store<D>,
     provider: Provider<D>,
     ports: Ports,
+    context: Context,
 }
 
 impl<D: Database> Payments<D> {
@@ -56,6 +58,17 @@ impl<D: Database> Payments<D> {
             },
             provider: Provider::new(database),
             ports,
+            context: Context::system(""),
+        }
+    }
+
+    /// The same payments, changed on somebody's behalf.
+    pub(crate) fn on_behalf_of(&self, context: &Context) -> Self {
+        Self {
+            store: self.store.clone(),
+            provider: self.provider.clone(),
+            ports: self.ports.clone(),
+            context: context.clone(),
         }
     }
 
@@ -74,6 +87,7 @@ impl<D: Database> Payments<D> {
     pub(crate) async fn authorize(
         &self,
         order: &Id,
+        customer: Option<&str>,
         amount: Money,
         token: &str,
     ) -> Result<Payment> {
@@ -81,6 +95,7 @@ impl<D: Database> Payments<D> {
         let fresh = Payment {
             id: self.ports.new_id(),
             order_id: order.clone(),
+            customer_id: customer.map(str::to_owned),
             status: Status::Pending,
             amount,
             captured: 0,
@@ -282,7 +297,8 @@ impl<D: Database> Payments<D> {
     ) -> Result<Option<Payment>> {
         change(&mut payment);
         let now = self.ports.now();
-        let written = self.store.update(&payment, now).await?;
+        let updating = self.store.update(&payment, &self.context, &self.ports);
+        let written = updating.await?;
         payment.version += 1;
         payment.updated_at = now;
         Ok(written.then_some(payment))

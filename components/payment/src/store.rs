@@ -1,12 +1,18 @@
 //! Payment's SQL.
 
 use crate::domain::{Payment, Status};
-use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
+use localmart_guest::audit;
+use localmart_guest::events::{Event, outbox};
+use localmart_guest::kernel::{Currency, Id, Money};
 use localmart_guest::params;
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value};
+use localmart_guest::ports::Ports;
+use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+use localmart_guest::wit::Context;
+use serde_json::json;
 
-const COLUMNS: &str = "id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, updated_at";
+const COLUMNS: &str = "id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, updated_at, customer_id";
 
+#[derive(Clone)]
 pub(crate) struct Store<D> {
     pub(crate) database: D,
 }
@@ -29,9 +35,9 @@ impl<D: Database> Store<D> {
     /// Writes a new payment; nothing happens if the order has one.
     pub(crate) async fn insert(&self, payment: &Payment) -> Result<(), SqlError> {
         let sql = "INSERT INTO payments (id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, \
-                   updated_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS TEXT), \
+                   updated_at, customer_id) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS TEXT), \
                    CAST($6 AS BIGINT), CAST($7 AS BIGINT), CAST($8 AS TEXT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), \
-                   CAST($11 AS BIGINT)) ON CONFLICT DO NOTHING";
+                   CAST($11 AS BIGINT), CAST($12 AS TEXT)) ON CONFLICT DO NOTHING";
         let params: &[Value] = params![
             &payment.id,
             &payment.order_id,
@@ -44,6 +50,7 @@ impl<D: Database> Store<D> {
             payment.version,
             payment.created_at,
             payment.updated_at,
+            payment.customer_id.clone(),
         ];
         self.database
             .open()
@@ -53,8 +60,14 @@ impl<D: Database> Store<D> {
             .map(drop)
     }
 
-    /// Writes the payment over the version it was read in; `false` if somebody was faster.
-    pub(crate) async fn update(&self, payment: &Payment, now: Timestamp) -> Result<bool, SqlError> {
+    /// Writes the payment over the version it was read in, with its event; `false` if somebody was faster.
+    pub(crate) async fn update(
+        &self,
+        payment: &Payment,
+        context: &Context,
+        ports: &Ports,
+    ) -> Result<bool, SqlError> {
+        let now = ports.now();
         let sql = "UPDATE payments SET status = CAST($3 AS TEXT), captured = CAST($4 AS BIGINT), refunded = CAST($5 AS BIGINT), \
                    reason = CAST($6 AS TEXT), version = version + 1, updated_at = CAST($7 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT)";
@@ -67,8 +80,60 @@ impl<D: Database> Store<D> {
             payment.reason.clone(),
             now,
         ];
-        Ok(self.database.open().await?.execute(sql, params).await? == 1)
+        transaction(&self.database, async |connection| {
+            if connection.execute(sql, params).await? == 0 {
+                return Ok(false);
+            }
+            let (subject, action) = (
+                payment.id.as_str(),
+                format!("payment.{}", payment.status.name()),
+            );
+            audit::record(
+                connection,
+                &ports.new_id(),
+                context,
+                subject,
+                &action,
+                payment.order_id.as_str(),
+                now,
+            )
+            .await?;
+            let kind = match payment.status {
+                Status::Captured => "payment.captured",
+                Status::Failed => "payment.failed",
+                Status::Refunded | Status::PartiallyRefunded => "payment.refunded",
+                Status::Pending | Status::Authorized | Status::Voided => return Ok(true),
+            };
+            let event = Event::new(
+                &ports.new_id(),
+                kind,
+                "payment",
+                subject,
+                payment.version + 1,
+                now,
+            );
+            let event = event
+                .with(event_data(payment))
+                .in_trace(&context.trace_parent);
+            outbox::record(connection, &event, now).await?;
+            Ok(true)
+        })
+        .await
     }
+}
+
+/// What the events of a payment say; `docs/events/` has the schemas. No token, no e-mail address.
+fn event_data(payment: &Payment) -> serde_json::Value {
+    json!({
+        "payment_id": payment.id.as_str(),
+        "order_id": payment.order_id.as_str(),
+        "customer_id": payment.customer_id,
+        "status": payment.status.name(),
+        "currency": payment.amount.currency().code(),
+        "amount": payment.amount.amount(),
+        "captured": payment.captured,
+        "refunded": payment.refunded,
+    })
 }
 
 fn payment(row: &Row) -> Result<Payment, SqlError> {
@@ -85,5 +150,6 @@ fn payment(row: &Row) -> Result<Payment, SqlError> {
         version: row.unsigned(8)?,
         created_at: row.time(9)?,
         updated_at: row.time(10)?,
+        customer_id: row.maybe_text(11)?,
     })
 }

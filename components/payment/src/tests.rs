@@ -7,7 +7,10 @@ use localmart_testkit::{TestDatabase, TestWorld, now};
 
 fn payments() -> (Payments<TestDatabase>, Id, TestWorld) {
     let world = TestWorld::new();
-    let database = TestDatabase::new(&[include_str!("../migrations/0001_payments.sql")]);
+    let database = TestDatabase::new(&[
+        include_str!("../migrations/0001_payments.sql"),
+        include_str!("../migrations/0002_owner.sql"),
+    ]);
     (
         Payments::new(database, world.ports()),
         world.ports().new_id(),
@@ -22,9 +25,9 @@ fn usd(amount: u64) -> Money {
 #[test]
 fn holding_and_taking_happen_once() {
     let (payments, order, _) = payments();
-    let held = now(payments.authorize(&order, usd(1999), "tok_visa")).unwrap();
+    let held = now(payments.authorize(&order, None, usd(1999), "tok_visa")).unwrap();
     assert_eq!(
-        now(payments.authorize(&order, usd(1999), "tok_visa")).unwrap(),
+        now(payments.authorize(&order, None, usd(1999), "tok_visa")).unwrap(),
         held
     );
     let taken = now(payments.capture(&held.id)).unwrap();
@@ -43,7 +46,7 @@ fn a_refused_card_stays_refused() {
         let (payments, order, _) = payments();
         for _ in 0..2 {
             assert_eq!(
-                now(payments.authorize(&order, usd(5), token)),
+                now(payments.authorize(&order, None, usd(5), token)),
                 Err(PaymentError::Declined(words.into()))
             );
         }
@@ -59,7 +62,7 @@ fn a_refused_card_stays_refused() {
 fn a_flaky_provider_is_asked_again() {
     let (payments, order, _) = payments();
     assert_eq!(
-        now(payments.authorize(&order, usd(5), "tok_flaky"))
+        now(payments.authorize(&order, None, usd(5), "tok_flaky"))
             .unwrap()
             .status,
         Status::Authorized
@@ -71,7 +74,7 @@ fn a_silent_provider_is_settled_later_and_only_one_way() {
     let (payments, order, world) = payments();
     let before = world.now();
     let Err(PaymentError::NoAnswer(pending)) =
-        now(payments.authorize(&order, usd(5), "tok_timeout"))
+        now(payments.authorize(&order, None, usd(5), "tok_timeout"))
     else {
         panic!("it answered")
     };
@@ -91,7 +94,7 @@ fn a_silent_provider_is_settled_later_and_only_one_way() {
 fn a_pending_payment_that_is_reversed_takes_nothing_afterwards() {
     let (payments, order, _) = payments();
     let Err(PaymentError::NoAnswer(pending)) =
-        now(payments.authorize(&order, usd(5), "tok_timeout"))
+        now(payments.authorize(&order, None, usd(5), "tok_timeout"))
     else {
         panic!("it answered")
     };
@@ -112,7 +115,7 @@ fn a_pending_payment_that_is_reversed_takes_nothing_afterwards() {
 #[test]
 fn what_was_taken_is_given_back_at_most_once() {
     let (payments, order, _) = payments();
-    let held = now(payments.authorize(&order, usd(100), "tok_visa")).unwrap();
+    let held = now(payments.authorize(&order, None, usd(100), "tok_visa")).unwrap();
     assert_eq!(
         now(payments.refund(&held.id, usd(1))),
         Err(PaymentError::IllegalState(Status::Authorized))
@@ -147,7 +150,7 @@ fn what_was_taken_is_given_back_at_most_once() {
 #[test]
 fn a_hold_that_is_voided_cannot_be_taken() {
     let (payments, order, _) = payments();
-    let held = now(payments.authorize(&order, usd(5), "tok_visa")).unwrap();
+    let held = now(payments.authorize(&order, None, usd(5), "tok_visa")).unwrap();
     assert_eq!(
         now(payments.reverse(&held.id)).unwrap().status,
         Status::Voided
@@ -157,7 +160,7 @@ fn a_hold_that_is_voided_cannot_be_taken() {
         Err(PaymentError::IllegalState(Status::Voided))
     );
     assert_eq!(
-        now(payments.authorize(&order, usd(5), "tok_visa")),
+        now(payments.authorize(&order, None, usd(5), "tok_visa")),
         Err(PaymentError::IllegalState(Status::Voided))
     );
 }

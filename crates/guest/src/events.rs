@@ -9,11 +9,35 @@ pub mod consume;
 mod event;
 pub mod inbox;
 pub mod outbox;
-#[cfg(target_arch = "wasm32")]
 pub mod views;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod wasi;
+
+#[cfg(target_arch = "wasm32")]
+pub use wasi::{sweep_consumer, sweep_events};
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::{sweep_consumer, sweep_events};
+
+/// Natively there is no bus of the application: unit tests bring their own.
+#[cfg(not(target_arch = "wasm32"))]
+mod native {
+    use super::bus::BusError;
+    use super::consume::{Consumer, Report};
+    use crate::door::Service;
+    use crate::ports::Ports;
+
+    /// Nothing to relay to.
+    pub async fn sweep_events<S: Service>(_: &Ports) -> Result<(), BusError> {
+        Ok(())
+    }
+
+    /// Nothing to read.
+    pub async fn sweep_consumer<C: Consumer>(_: &C, _: &Ports) -> Result<Report, BusError> {
+        Ok(Report::default())
+    }
+}
 
 pub use consume::{Consumer, Refusal};
 pub use event::Event;

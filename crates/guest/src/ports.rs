@@ -51,8 +51,9 @@ impl Ports {
     /// 32 unpredictable bytes.
     pub fn secret(&self) -> [u8; 32] {
         let mut secret = [0; 32];
-        for part in secret.chunks_mut(8) {
-            part.copy_from_slice(self.0.chance().get(..part.len()).unwrap_or(&[0; 8]));
+        for part in secret.chunks_exact_mut(8) {
+            let [_, _, eight @ ..] = self.0.chance();
+            part.copy_from_slice(&eight);
         }
         secret
     }

@@ -26,13 +26,32 @@ pub enum Role {
 }
 
 impl Role {
-    fn parse(text: &str) -> Option<Self> {
-        match text {
-            "customer" => Some(Self::Customer),
-            "staff" => Some(Self::Staff),
-            "admin" => Some(Self::Admin),
-            _ => None,
-        }
+    const ALL: [(Self, &'static str); 3] = [
+        (Self::Customer, "customer"),
+        (Self::Staff, "staff"),
+        (Self::Admin, "admin"),
+    ];
+
+    /// The role with this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map(|(role, _)| *role)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(role, _)| *role == self)
+            .map_or("", |(_, name)| name)
+    }
+
+    /// Its name and those of the roles that it includes.
+    pub fn names(self) -> Vec<&'static str> {
+        let included = Self::ALL.iter().filter(|(role, _)| *role <= self);
+        included.map(|(_, name)| *name).collect()
     }
 }
 
@@ -43,6 +62,13 @@ pub struct Claims {
     pub subject: String,
     /// The highest role in it.
     pub role: Role,
+    /// The session it belongs to, which can be ended before it expires.
+    pub session: Option<String>,
+}
+
+/// Where the short-lived store says that a session was ended.
+pub fn revocation_key(session: &str) -> String {
+    format!("revoked/{session}")
 }
 
 /// The public half of the key that signs tokens.
@@ -83,6 +109,7 @@ impl TokenKey {
         Some(Claims {
             subject: claims.get("sub")?.as_str()?.to_owned(),
             role: role.unwrap_or(Role::Customer),
+            session: claims.get("sid").and_then(Value::as_str).map(str::to_owned),
         })
     }
 }

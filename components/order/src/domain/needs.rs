@@ -91,10 +91,13 @@ pub(crate) trait Needs {
     async fn confirm(&self, context: &Context, order: &Id) -> Need<()>;
     async fn release(&self, context: &Context, order: &Id) -> Need<()>;
     async fn restock(&self, context: &Context, order: &Id) -> Need<()>;
+    /// The e-mail address of a user.
+    async fn email(&self, context: &Context, user: &str) -> Need<String>;
     async fn authorize(
         &self,
         context: &Context,
         order: &Id,
+        customer: Option<&str>,
         amount: Money,
         token: &str,
     ) -> Need<Payment>;

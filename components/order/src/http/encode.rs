@@ -1,7 +1,6 @@
 //! Orders and failures as clients see them.
 
 use crate::domain::{Failure, Item, Order, ShortLine, Step};
-use crate::store::rows::address_json;
 use localmart_guest::door::decode::money_json;
 use localmart_guest::door::{FieldProblem, Problem};
 use localmart_guest::kernel::Money;
@@ -23,13 +22,16 @@ pub(crate) fn order(order: &Order, guest_token: Option<String>) -> Value {
         "tax_total": money_json(totals.tax),
         "total": money_json(totals.total),
         "currency": totals.total.currency().code(),
-        "shipping_address": address_json(&order.shipping_address),
-        "billing_address": address_json(&order.billing_address),
+        "shipping_address": order.shipping_address.to_json(),
+        "billing_address": order.billing_address.to_json(),
         "version": order.version,
         "created_at": order.created_at.to_string(),
         "updated_at": order.updated_at.to_string(),
     });
     if let Some(object) = body.as_object_mut() {
+        if let Some(customer) = &order.customer_id {
+            object.insert("customer_id".into(), json!(customer));
+        }
         if let Some((id, status)) = &order.payment {
             object.insert(
                 "payment".into(),

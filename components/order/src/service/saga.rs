@@ -56,7 +56,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         let payment = match self.hold_money(context, &order).await {
             Ok(payment) => payment,
             Err(NeedError::NoAnswer(payment)) => {
-                return self.wait_for_provider(order, payment).await;
+                return self.wait_for_provider(context, order, payment).await;
             }
             Err(NeedError::Declined(words)) => {
                 return self.fail(context, order, Failure::Declined(words)).await;
@@ -86,7 +86,10 @@ impl<D: Database, N: Needs> Orders<D, N> {
             Err(other) => return Err(other.into()),
         }
         point("order.confirmed").await;
-        let paid = self.store.paid(id, &payment, self.ports.now()).await?;
+        let paid = self
+            .store
+            .paid(context, id, &payment, self.ports.now())
+            .await?;
         let now_stored = self.store.order(id).await?.ok_or(OrderError::NotFound)?;
         if paid {
             log::write(
@@ -124,16 +127,27 @@ impl<D: Database, N: Needs> Orders<D, N> {
         }
         let token = order.payment_token.as_deref().unwrap_or_default();
         self.needs
-            .authorize(context, &order.id, order.totals.total, token)
+            .authorize(
+                context,
+                &order.id,
+                order.customer_id.as_deref(),
+                order.totals.total,
+                token,
+            )
             .await
     }
 
     /// The provider is silent: the order stays pending, with its stock, until reconciliation decides.
-    async fn wait_for_provider(&self, order: Order, payment: Payment) -> Result<Order> {
+    async fn wait_for_provider(
+        &self,
+        context: &Context,
+        order: Order,
+        payment: Payment,
+    ) -> Result<Order> {
         let now = self.ports.now();
         let next = now.plus_ms(self.settings.reconcile_after_ms);
         self.store
-            .wait_for_provider(&order.id, &payment, now, next)
+            .wait_for_provider(context, &order.id, &payment, now, next)
             .await?;
         self.store
             .order(&order.id)
@@ -153,7 +167,13 @@ impl<D: Database, N: Needs> Orders<D, N> {
         self.needs.release(&context, &order.id).await?;
         point("order.released").await;
         self.store
-            .failed(&order.id, &failure, payment.as_ref(), self.ports.now())
+            .failed(
+                &context,
+                &order.id,
+                &failure,
+                payment.as_ref(),
+                self.ports.now(),
+            )
             .await?;
         self.needs
             .reopen_cart(&context, &order.cart_id, &order.id)
@@ -170,7 +190,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         self.needs.release(context, id).await?;
         self.needs.restock(context, id).await?;
         self.store
-            .cancelled(id, payment.as_ref(), self.ports.now())
+            .cancelled(context, id, payment.as_ref(), self.ports.now())
             .await?;
         log::write(
             Level::Info,

@@ -1,23 +1,23 @@
 //! Orders as columns, and back.
 
 use crate::domain::status::Status;
-use crate::domain::{Address, Failure, Item, Order, ShortLine, Step, Totals};
-use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
+use crate::domain::{Failure, Item, Order, ShortLine, Step, Totals};
+use localmart_guest::kernel::{Address, Currency, Id, Money, Timestamp};
 use localmart_guest::params;
 use localmart_guest::sql::{Row, SqlError, Value};
 use serde_json::json;
 
 pub(super) const COLUMNS: &str = "id, number, cart_id, cart_version, status, email, currency, subtotal, discount_total, \
      shipping_total, tax_total, total, shipping_address, billing_address, payment_id, payment_status, payment_token, \
-     failure, failure_detail, cancelling, cancel_reason, reserve_until, version, created_at, updated_at";
+     failure, failure_detail, cancelling, cancel_reason, reserve_until, version, created_at, updated_at, customer_id";
 
 pub(super) const INSERT: &str = "INSERT INTO orders (id, number, cart_id, cart_version, status, email, currency, subtotal, \
      discount_total, shipping_total, tax_total, total, shipping_address, billing_address, payment_id, payment_status, \
      payment_token, failure, failure_detail, cancelling, cancel_reason, reserve_until, lease_until, next_try_at, version, \
-     created_at, updated_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), \
+     created_at, updated_at, customer_id) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), \
      CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), \
      CAST($11 AS BIGINT), CAST($12 AS BIGINT), CAST($13 AS TEXT), CAST($14 AS TEXT), NULL, NULL, CAST($15 AS TEXT), NULL, NULL, 0, \
-     NULL, CAST($16 AS BIGINT), CAST($17 AS BIGINT), 0, CAST($18 AS BIGINT), CAST($19 AS BIGINT), CAST($20 AS BIGINT)) \
+     NULL, CAST($16 AS BIGINT), CAST($17 AS BIGINT), 0, CAST($18 AS BIGINT), CAST($19 AS BIGINT), CAST($20 AS BIGINT), CAST($21 AS TEXT)) \
      ON CONFLICT DO NOTHING";
 
 pub(super) const INSERT_ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, sku, name, unit_price, \
@@ -47,6 +47,7 @@ pub(super) fn columns(order: &Order, lease: Timestamp) -> Vec<Value> {
         order.version,
         order.created_at,
         order.updated_at,
+        order.customer_id.clone(),
     ];
     columns.to_vec()
 }
@@ -105,6 +106,7 @@ fn failure(code: &str, detail: String) -> Option<Failure> {
     }
 }
 
+/// `items` and `history` have the order's id in front.
 pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, SqlError> {
     let currency = Currency::parse(&row.text(6)?).map_err(|_| broken("currency"))?;
     let money =
@@ -122,15 +124,15 @@ pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, 
         ),
         None => None,
     };
+    let id = row.id(0)?;
     Ok(Order {
-        id: row.id(0)?,
+        id: id.clone(),
         number: row.text(1)?,
         cart_id: row.id(2)?,
         cart_version: row.unsigned(3)?,
         status: status(&row.text(4)?)?,
         email: row.text(5)?,
-        items: items
-            .iter()
+        items: of(items, &id)
             .map(|row| item(row, currency))
             .collect::<Result<_, _>>()?,
         totals: Totals {
@@ -148,31 +150,37 @@ pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, 
         cancelling: row.boolean(19)?,
         cancel_reason: row.maybe_text(20)?,
         reserve_until: row.time(21)?,
-        history: history.iter().map(step).collect::<Result<_, _>>()?,
+        history: of(history, &id).map(step).collect::<Result<_, _>>()?,
         version: row.unsigned(22)?,
         created_at: row.time(23)?,
         updated_at: row.time(24)?,
+        customer_id: row.maybe_text(25)?,
     })
+}
+
+fn of<'a>(rows: &'a [Row], order: &Id) -> impl Iterator<Item = &'a Row> {
+    rows.iter()
+        .filter(move |row| row.text(0).is_ok_and(|id| id == order.as_str()))
 }
 
 fn item(row: &Row, currency: Currency) -> Result<Item, SqlError> {
     let money =
         |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| broken("amount"));
     Ok(Item {
-        product_id: row.id(0)?,
-        sku: row.text(1)?,
-        name: row.text(2)?,
-        unit_price: money(3)?,
-        quantity: u32::try_from(row.unsigned(4)?).map_err(|_| broken("quantity"))?,
-        line_total: money(5)?,
+        product_id: row.id(1)?,
+        sku: row.text(2)?,
+        name: row.text(3)?,
+        unit_price: money(4)?,
+        quantity: u32::try_from(row.unsigned(5)?).map_err(|_| broken("quantity"))?,
+        line_total: money(6)?,
     })
 }
 
 fn step(row: &Row) -> Result<Step, SqlError> {
     Ok(Step {
-        status: status(&row.text(0)?)?,
-        at: row.time(1)?,
-        reason: row.maybe_text(2)?,
+        status: status(&row.text(1)?)?,
+        at: row.time(2)?,
+        reason: row.maybe_text(3)?,
     })
 }
 
@@ -184,45 +192,31 @@ fn broken(what: &str) -> SqlError {
     SqlError::Failed(format!("an order's {what} is not valid"))
 }
 
-/// An address as the JSON that is stored and shown.
-pub(crate) fn address_json(address: &Address) -> serde_json::Value {
-    let mut value = json!({
-        "name": address.name,
-        "line1": address.line1,
-        "city": address.city,
-        "postal_code": address.postal_code,
-        "country": address.country,
-    });
-    if let Some(object) = value.as_object_mut() {
-        for (name, text) in [("line2", &address.line2), ("region", &address.region)] {
-            if let Some(text) = text {
-                object.insert(name.to_owned(), json!(text));
-            }
-        }
-    }
-    value
+/// What the events of an order say; `docs/events/` has the schemas. No e-mail, no address, no token.
+pub(super) fn event_data(order: &Order) -> serde_json::Value {
+    let item = |item: &Item| {
+        json!({
+            "product_id": item.product_id.as_str(),
+            "quantity": item.quantity,
+            "line_total": item.line_total.amount(),
+        })
+    };
+    json!({
+        "order_id": order.id.as_str(),
+        "number": order.number,
+        "status": order.status.name(),
+        "customer_id": order.customer_id,
+        "currency": order.totals.total.currency().code(),
+        "total": order.totals.total.amount(),
+        "items": order.items.iter().map(item).collect::<Vec<_>>(),
+    })
 }
 
 fn address_text(address: &Address) -> String {
-    address_json(address).to_string()
+    address.to_json().to_string()
 }
 
 fn address(text: &str) -> Result<Address, SqlError> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|_| broken("address"))?;
-    let maybe = |name: &str| {
-        value
-            .get(name)
-            .and_then(|text| text.as_str())
-            .map(str::to_owned)
-    };
-    let field = |name: &str| maybe(name).ok_or_else(|| broken("address"));
-    Ok(Address {
-        name: field("name")?,
-        line1: field("line1")?,
-        line2: maybe("line2"),
-        city: field("city")?,
-        region: maybe("region"),
-        postal_code: field("postal_code")?,
-        country: field("country")?,
-    })
+    Address::from_json(&value).ok_or_else(|| broken("address"))
 }

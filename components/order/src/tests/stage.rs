@@ -1,9 +1,9 @@
 //! The other services, played small: one product, one cart, one till. Any step can be told to die.
 
 use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product};
-use crate::domain::{Address, Checkout, Order, ShortLine};
+use crate::domain::{Checkout, Order, ShortLine};
 use crate::service::{OrderError, Orders, Settings};
-use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
+use localmart_guest::kernel::{Address, Currency, Id, Money, Timestamp};
 use localmart_guest::wit::Context;
 use localmart_testkit::{TestDatabase, TestWorld, now};
 use std::cell::RefCell;
@@ -70,7 +70,10 @@ impl Stage {
             idempotency_ttl_ms: 86_400_000,
             order_token_key: "key".into(),
         };
-        let database = TestDatabase::new(&[include_str!("../../migrations/0001_orders.sql")]);
+        let database = TestDatabase::new(&[
+            include_str!("../../migrations/0001_orders.sql"),
+            include_str!("../../migrations/0002_customers.sql"),
+        ]);
         let orders = Orders::new(database, Actors(play.clone()), world.ports(), settings);
         Self {
             world,
@@ -154,7 +157,8 @@ impl Stage {
         };
         Checkout {
             cart_id: self.play.borrow().cart.id.clone(),
-            email: "a@b.c".into(),
+            customer_id: None,
+            email: Some("a@b.c".into()),
             shipping_address: address.clone(),
             billing_address: address,
             payment_token: token.into(),
@@ -280,10 +284,15 @@ impl Needs for Actors {
         })
     }
 
+    async fn email(&self, _: &Context, user: &str) -> Need<String> {
+        Ok(format!("{user}@b.c"))
+    }
+
     async fn authorize(
         &self,
         _: &Context,
         order: &Id,
+        _: Option<&str>,
         amount: Money,
         token: &str,
     ) -> Need<Payment> {

@@ -1,7 +1,7 @@
 //! Strict bodies: every field is asked for by name, every bad one is named, nothing unknown is swallowed.
 
 use super::{FieldProblem, Problem, unique_json};
-use localmart_kernel::{Currency, Id, Money, MoneyError};
+use localmart_kernel::{Address, Currency, Id, Money, MoneyError};
 use serde_json::{Map, Value};
 
 /// Why one value was refused: a stable code and words.
@@ -215,6 +215,49 @@ pub fn currency(value: &Value) -> Result<Currency, Invalid> {
     currency
         .and_then(Result::ok)
         .ok_or_else(|| Invalid::new("must be an ISO 4217 code like USD"))
+}
+
+/// A postal address: name, line1, city, postal_code and country; line2 and region if there are any.
+pub fn address(fields: &mut Fields) -> Option<Address> {
+    let name = fields.required("name", text(1, 200));
+    let line1 = fields.required("line1", text(1, 200));
+    let line2 = fields.optional("line2", text(0, 200));
+    let city = fields.required("city", text(1, 100));
+    let region = fields.optional("region", text(0, 100));
+    let postal_code = fields.required("postal_code", text(1, 20));
+    let country = fields.required("country", country);
+    let parts = name.zip(line1).zip(city).zip(postal_code).zip(country);
+    parts.map(|((((name, line1), city), postal_code), country)| Address {
+        name,
+        line1,
+        line2,
+        city,
+        region,
+        postal_code,
+        country,
+    })
+}
+
+fn country(value: &Value) -> Result<String, Invalid> {
+    let code = value
+        .as_str()
+        .filter(|code| code.len() == 2 && code.bytes().all(|b| b.is_ascii_uppercase()));
+    code.map(str::to_owned)
+        .ok_or_else(|| Invalid::new("must be an ISO 3166-1 code like US"))
+}
+
+/// One `@`, something around it, no white space, at most 254 characters: the rest only a mail can tell.
+pub fn email(value: &Value) -> Result<String, Invalid> {
+    let shape = |text: &&str| {
+        let parts: Vec<&str> = text.split('@').collect();
+        text.len() <= 254
+            && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+            && matches!(parts.as_slice(), [local, domain] if !local.is_empty() && domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.'))
+    };
+    let email = value.as_str().filter(shape);
+    email
+        .map(str::to_owned)
+        .ok_or_else(|| Invalid::new("must be an e-mail address"))
 }
 
 /// `{ "amount": 1999, "currency": "USD" }` and nothing more.

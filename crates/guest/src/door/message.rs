@@ -68,7 +68,7 @@ impl Request {
     pub fn context(&self) -> Context {
         let actor = match &self.claims {
             None => Actor::Anonymous,
-            Some(Claims { subject, role }) => match role {
+            Some(Claims { subject, role, .. }) => match role {
                 Role::Customer => Actor::Customer(subject.clone()),
                 Role::Staff => Actor::Staff(subject.clone()),
                 Role::Admin => Actor::Admin(subject.clone()),

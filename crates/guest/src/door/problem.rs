@@ -1,6 +1,7 @@
 //! Errors as clients see them: `application/problem+json` (RFC 9457) with a stable code.
 
 use super::Response;
+use crate::events::bus::BusError;
 use crate::log::{self, Level, trace_id};
 use crate::short_lived::StoreError;
 use crate::sql::SqlError;
@@ -153,6 +154,13 @@ impl From<SqlError> for Problem {
             SqlError::Unavailable(_) => Self::unavailable(),
             SqlError::Failed(_) => Self::internal(),
         }
+    }
+}
+
+impl From<BusError> for Problem {
+    fn from(error: BusError) -> Self {
+        log::write(Level::Error, "", &error.to_string(), &[]);
+        Self::unavailable()
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Answer, MAX_BODY_BYTES, Problem, Request, Response, Service};
 use crate::log::{self, Level, trace_id};
 use crate::ports::{LocalFuture, Ports};
 use crate::short_lived::ShortLived;
-use crate::token::{Claims, Role, TokenKey, same_secret};
+use crate::token::{Claims, Role, TokenKey, revocation_key, same_secret};
 use localmart_kernel::Timestamp;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -163,17 +163,27 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         }
     }
 
-    fn claims(&self, incoming: &Incoming, now: Timestamp) -> Result<Option<Claims>, Problem> {
+    /// Who asks. A session that was ended is refused at once, however short ago its token was verified. When the store that
+    /// knows of ended sessions is away, tokens hold until they expire.
+    async fn claims(&self, incoming: &Incoming, now: Timestamp) -> Result<Option<Claims>, Problem> {
+        let claims = self.verified(incoming, now)?;
+        if let Some(session) = claims.as_ref().and_then(|claims| claims.session.as_ref()) {
+            match self.keys.get(&revocation_key(session), now).await {
+                Ok(None) => {}
+                Ok(Some(_)) => return Err(refused()),
+                Err(error) => {
+                    let trace = incoming.header("traceparent").unwrap_or_default();
+                    let fields = [("component", S::NOUN), ("reason", &error.0)];
+                    log::write(Level::Warn, trace, "ended sessions are not known", &fields);
+                }
+            }
+        }
+        Ok(claims)
+    }
+
+    fn verified(&self, incoming: &Incoming, now: Timestamp) -> Result<Option<Claims>, Problem> {
         let Some(header) = incoming.header("authorization") else {
             return Ok(None);
-        };
-        let refused = || {
-            Problem::new(
-                401,
-                "unauthenticated",
-                "The token is missing, expired or not valid.",
-            )
-            .with_header("www-authenticate", "Bearer".to_owned())
         };
         let token = header.strip_prefix("Bearer ").ok_or_else(refused)?.trim();
         let mut tokens = self.tokens.borrow_mut();
@@ -196,7 +206,7 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         Ok(Some(claims))
     }
 
-    fn admit(
+    async fn admit(
         &self,
         route: &Route<S>,
         incoming: &Incoming,
@@ -211,8 +221,8 @@ impl<S: Service, K: ShortLived> Door<S, K> {
                     Err(no_route())
                 }
             }
-            Access::All => self.claims(incoming, now),
-            Access::Only(role) => match self.claims(incoming, now)? {
+            Access::All => self.claims(incoming, now).await,
+            Access::Only(role) => match self.claims(incoming, now).await? {
                 None => Err(Problem::new(401, "unauthenticated", "This needs a token.")
                     .with_header("www-authenticate", "Bearer".to_owned())),
                 Some(claims) if claims.role < role => Err(Problem::new(
@@ -233,7 +243,7 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         let now = self.ports.now();
         let matched = self.router.at(incoming.path()).map_err(|_| no_route())?;
         let route = find_method(matched.value, &incoming.method)?;
-        let claims = self.admit(route, &incoming, now)?;
+        let claims = self.admit(route, &incoming, now).await?;
         let decoded = |value: &str| percent_decode(value, false).unwrap_or_default();
         let params = matched
             .params
@@ -291,6 +301,15 @@ pub async fn answer<S: Service, K: ShortLived>(
         }
     };
     response.with_header("x-request-id", request_id)
+}
+
+fn refused() -> Problem {
+    Problem::new(
+        401,
+        "unauthenticated",
+        "The token is missing, expired or not valid.",
+    )
+    .with_header("www-authenticate", "Bearer".to_owned())
 }
 
 fn no_route() -> Problem {

@@ -101,7 +101,7 @@ async fn wake(channel: &str) {
 }
 
 /// What a service does in its sweep about events: relays its own.
-pub async fn sweep<S: Service>(ports: &Ports) -> Result<(), BusError> {
+pub async fn sweep_events<S: Service>(ports: &Ports) -> Result<(), BusError> {
     relay(S::NOUN, ports).await
 }
 

@@ -85,13 +85,14 @@ fn lift(row: wit::Row) -> Result<Row, SqlError> {
 }
 
 /// Errors after which the same statement may succeed: the server is gone or going (08, 57P), full (53), or had to choose
-/// between two transactions (40), or the statement was given up (55P03, 57014).
+/// between two transactions (40), or the statement was given up (55P03, 57014), or somebody wrote the same unique value at
+/// the same moment (23505).
 fn failed(error: wit::Error) -> SqlError {
     match error {
         wit::Error::ConnectionFailed(reason) => SqlError::Unavailable(reason),
         wit::Error::QueryFailed(wit::QueryError::Text(reason)) => SqlError::Unavailable(reason),
         wit::Error::QueryFailed(wit::QueryError::DbError(error)) => {
-            let transient = ["08", "53", "40", "57", "55P03"];
+            let transient = ["08", "53", "40", "57", "55P03", "23505"];
             if transient.iter().any(|class| error.code.starts_with(class)) {
                 SqlError::Unavailable(error.as_text)
             } else {

@@ -1,0 +1,54 @@
+//! The WIT door: how other services reach a user.
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated from documented WIT"
+)]
+mod bindings {
+    use localmart_guest::wit_bindgen;
+    wit_bindgen::generate!({
+        world: "localmart:user/component@0.1.0",
+        path: ["../../wit/kernel", "../../wit/user"],
+        runtime_path: "::localmart_guest::wit_bindgen::rt",
+        with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
+        generate_all,
+    });
+}
+
+#[cfg(target_arch = "wasm32")]
+mod component {
+    use super::bindings;
+    use super::bindings::exports::localmart::user::user::{Contact, Error, Guest};
+    use crate::store::Store;
+    use localmart_guest::kernel::Id;
+    use localmart_guest::ports::Ports;
+    use localmart_guest::sql::{ServiceDatabase, SqlError};
+    use localmart_guest::wit::{Actor, Context};
+
+    struct Component;
+    bindings::export!(Component with_types_in bindings);
+
+    impl Guest for Component {
+        async fn get(context: Context, id: String) -> Result<Contact, Error> {
+            let may = match &context.actor {
+                Actor::System | Actor::Staff(_) | Actor::Admin(_) => true,
+                Actor::Customer(user) => *user == id,
+                Actor::Anonymous => false,
+            };
+            let id = Id::parse(&id).filter(|_| may).ok_or(Error::NotFound)?;
+            let store = Store::new(ServiceDatabase::new("user"), Ports::real());
+            let user = store.by_id(&id).await.map_err(|error| match error {
+                SqlError::Unavailable(reason) => Error::Unavailable(reason),
+                SqlError::Failed(reason) => Error::Other(reason),
+            })?;
+            let user = user.ok_or(Error::NotFound)?;
+            Ok(Contact {
+                id: user.id.into(),
+                email: user.email,
+                name: user.profile.name,
+            })
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! The REST door: registration, login, one's own profile, user management. Decode, one verb, encode.
+
+use crate::domain::{MAX_ADDRESSES, MAX_PREFERENCES, ProfilePatch, User};
+use crate::login::{ACCESS_S, Pair, Tokens};
+use crate::service::{LIST_ORDER, UserError, Users};
+use localmart_guest::config::{self, ConfigError};
+use localmart_guest::door::decode::{address, email, text};
+use localmart_guest::door::{
+    Access, Answer, Fields, Invalid, Problem, Request, Response, Routes, Service,
+};
+use localmart_guest::events::sweep_events;
+use localmart_guest::kernel::{Address, Cursor, Limit};
+use localmart_guest::ports::Ports;
+use localmart_guest::short_lived::ShortLived;
+use localmart_guest::sql::Database;
+use localmart_guest::token::Role;
+use localmart_guest::wit::Context;
+use serde_json::{Map, Value, json};
+use std::rc::Rc;
+
+/// Users behind their REST door.
+pub(crate) struct UserDoor<D, K> {
+    users: Users<D, K>,
+    ports: Ports,
+}
+
+impl<D, K> Service for UserDoor<D, K>
+where
+    D: Database + From<&'static str>,
+    K: ShortLived + Default + Clone + 'static,
+{
+    const NOUN: &'static str = "user";
+
+    async fn start(ports: Ports) -> Result<Self, ConfigError> {
+        let tokens = Tokens::parse(&config::text("jwt_private_key").await?);
+        let tokens = tokens.ok_or(ConfigError::Invalid(
+            "jwt_private_key",
+            "an Ed25519 key in base64url",
+        ))?;
+        let admin_password = config::text("admin_password").await?;
+        let database = D::from(Self::NOUN);
+        Ok(Self {
+            users: Users::new(
+                database,
+                K::default(),
+                tokens,
+                ports.clone(),
+                admin_password,
+            ),
+            ports,
+        })
+    }
+
+    fn routes() -> Routes<Self> {
+        let (user, admin) = (Access::Only(Role::Customer), Access::Only(Role::Admin));
+        Routes::new()
+            .on("POST", "/api/auth/register", Access::All, register)
+            .on("POST", "/api/auth/login", Access::All, log_in)
+            .on("POST", "/api/auth/refresh", Access::All, refresh)
+            .on("POST", "/api/auth/logout", user, log_out)
+            .on("GET", "/api/users/me", user, me)
+            .on("PATCH", "/api/users/me", user, patch)
+            .on("DELETE", "/api/users/me", user, erase)
+            .on("GET", "/api/users/me/export", user, export)
+            .on("GET", "/api/users", admin, list)
+            .on("PATCH", "/api/users/{id}", admin, set_roles)
+            .on("POST", "/internal/user/sweep", Access::Sweep, sweep)
+    }
+}
+
+type Door<D, K> = Rc<UserDoor<D, K>>;
+
+async fn register<D: Database, K: ShortLived + Clone>(
+    door: Door<D, K>,
+    request: Request,
+) -> Answer {
+    let mut fields = Fields::of_body(&request.body)?;
+    let email = fields.required("email", email);
+    let password = fields.required("password", password(10));
+    let name = fields.optional("name", text(1, 200));
+    let (email, password) = fields.finish(email.zip(password))?;
+    let context = request.context();
+    let user = door
+        .users
+        .register(&context, &email, &password, name)
+        .await?;
+    let pair = door.users.sessions.begin(&user).await?;
+    Ok(tokens(201, &user, &pair))
+}
+
+async fn log_in<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+    let mut fields = Fields::of_body(&request.body)?;
+    let email = fields.required("email", text(1, 254));
+    let password = fields.required("password", password(1));
+    let (email, password) = fields.finish(email.zip(password))?;
+    if crate::domain::email_key(&email) == crate::domain::ADMIN_EMAIL {
+        door.users.ensure_admin(&request.context()).await?;
+    }
+    let user = door.users.log_in(&email, &password).await?;
+    let pair = door.users.sessions.begin(&user).await?;
+    Ok(tokens(200, &user, &pair))
+}
+
+async fn refresh<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+    let presented = refresh_token(&request)?;
+    let (user, pair) = door.users.sessions.refresh(&presented).await?;
+    Ok(tokens(200, &user, &pair))
+}
+
+async fn log_out<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+    let presented = refresh_token(&request)?;
+    let shown = request
+        .claims
+        .as_ref()
+        .and_then(|claims| claims.session.as_deref());
+    door.users
+        .sessions
+        .log_out(subject(&request), &presented, shown)
+        .await?;
+    Ok(Response::no_content())
+}
+
+async fn me<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+    request.query(&[])?.finish()?;
+    Ok(respond(&door.users.get(subject(&request)).await?))
+}
+
+async fn patch<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+    let mut fields = Fields::of_body(&request.body)?;
+    let patch = ProfilePatch {
+        name: fields.patch("name", text(1, 200)),
+        phone: fields.patch("phone", phone),
+        addresses: fields
+            .patch("addresses", addresses)
+            .map(Option::unwrap_or_default),
+        preferences: fields
+            .patch("preferences", preferences)
+            .map(Option::unwrap_or_default),
+    };
+    let patch = fields.finish(Some(patch))?;
+    let (context, if_match) = (request.context(), request.if_match());
+    Ok(respond(
+        &door
+            .users
+            .patch(&context, subject(&request), patch, if_match)
+            .await?,
+    ))
+}
+
+async fn erase<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+    door.users
+        .erase(&request.context(), subject(&request))
+        .await?;
+    Ok(Response::no_content())
+}
+
+/// All that this service knows of a user (GDPR, article 20). Orders are at their own address.
+async fn export<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+    request.query(&[])?.finish()?;
+    let user = door.users.get(subject(&request)).await?;
+    let sessions = door
+        .users
+        .store
+        .session_times(&user.id)
+        .await
+        .map_err(UserError::from)?;
+    let session =
+        |(begun, ends): &(_, _)| json!({ "created_at": time(*begun), "expires_at": time(*ends) });
+    let body = json!({
+        "user": encode(&user),
+        "sessions": sessions.iter().map(session).collect::<Vec<_>>(),
+        "related": { "orders": "/api/orders", "cart": "/api/carts/mine" },
+    });
+    let attachment = "attachment; filename=\"localmart-export.json\"";
+    Ok(Response::json(200, &body).with_header("content-disposition", attachment))
+}
+
+async fn list<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+    let mut query = request.query(&["limit", "cursor"])?;
+    let limit = query
+        .get("limit", "must be 1 to 100", Limit::parse)
+        .unwrap_or_default();
+    let cursor = query.get("cursor", "is not a cursor of this list", |text| {
+        Cursor::decode(text, LIST_ORDER)
+    });
+    query.finish()?;
+    let (users, next) = door.users.list(limit, cursor.as_ref()).await?;
+    Ok(Response::page(users.iter().map(encode).collect(), next))
+}
+
+async fn set_roles<D: Database, K: ShortLived + Clone>(
+    door: Door<D, K>,
+    request: Request,
+) -> Answer {
+    let mut fields = Fields::of_body(&request.body)?;
+    let role = fields.required("roles", roles);
+    let role = fields.finish(role)?;
+    let (context, if_match) = (request.context(), request.if_match());
+    Ok(respond(
+        &door
+            .users
+            .set_role(&context, request.param("id"), role, if_match)
+            .await?,
+    ))
+}
+
+async fn sweep<D, K>(door: Door<D, K>, request: Request) -> Answer
+where
+    D: Database + From<&'static str>,
+    K: ShortLived + Default + Clone + 'static,
+{
+    door.users
+        .ensure_admin(&Context::system(request.trace_parent()))
+        .await?;
+    let now = door.ports.now();
+    door.users
+        .store
+        .forget_sessions(now)
+        .await
+        .map_err(UserError::from)?;
+    sweep_events::<UserDoor<D, K>>(&door.ports).await?;
+    Ok(Response::json(200, &json!({})))
+}
+
+fn subject(request: &Request) -> &str {
+    request
+        .claims
+        .as_ref()
+        .map_or("", |claims| claims.subject.as_str())
+}
+
+fn refresh_token(request: &Request) -> Result<String, Problem> {
+    let mut fields = Fields::of_body(&request.body)?;
+    let token = fields.required("refresh_token", text(1, 200));
+    fields.finish(token)
+}
+
+/// A password is taken as it is written, blanks included.
+fn password(least: usize) -> impl Fn(&Value) -> Result<String, Invalid> {
+    move |value| {
+        let fits = |text: &&str| (least..=128).contains(&text.chars().count());
+        let password = value.as_str().filter(fits);
+        password
+            .map(str::to_owned)
+            .ok_or_else(|| Invalid::new(format!("must have {least} to 128 characters")))
+    }
+}
+
+fn phone(value: &Value) -> Result<String, Invalid> {
+    let phone = text(3, 32)(value)?;
+    let usual = phone
+        .chars()
+        .all(|c| c.is_ascii_digit() || "+-() ./".contains(c));
+    if usual {
+        Ok(phone)
+    } else {
+        Err(Invalid::new("must be digits, +, -, ( ) and blanks"))
+    }
+}
+
+fn addresses(value: &Value) -> Result<Vec<Address>, Invalid> {
+    let wrong = || {
+        Invalid::new(format!(
+            "must be a list of at most {MAX_ADDRESSES} addresses, each with name, line1, city, postal_code and country"
+        ))
+    };
+    let items = value
+        .as_array()
+        .filter(|items| items.len() <= MAX_ADDRESSES)
+        .ok_or_else(wrong)?;
+    let one = |item: &Value| {
+        let mut fields = Fields::of_body(item.to_string().as_bytes()).ok()?;
+        let address = address(&mut fields);
+        fields.finish(address).ok()
+    };
+    items
+        .iter()
+        .map(|item| one(item).ok_or_else(wrong))
+        .collect()
+}
+
+fn preferences(value: &Value) -> Result<Map<String, Value>, Invalid> {
+    let simple =
+        |value: &Value| value.is_boolean() || value.as_str().is_some_and(|text| text.len() <= 500);
+    let fits = |object: &&Map<String, Value>| {
+        object.len() <= MAX_PREFERENCES
+            && object
+                .iter()
+                .all(|(name, value)| name.len() <= 100 && simple(value))
+    };
+    let object = value.as_object().filter(fits);
+    object.cloned().ok_or_else(|| {
+        Invalid::new(format!(
+            "must be an object of at most {MAX_PREFERENCES} texts or truths"
+        ))
+    })
+}
+
+fn roles(value: &Value) -> Result<Role, Invalid> {
+    let wrong = || Invalid::new("must be a list of customer, staff and admin, and not empty");
+    let names = value.as_array().ok_or_else(wrong)?;
+    let roles = names.iter().map(|name| name.as_str().and_then(Role::parse));
+    let roles: Option<Vec<Role>> = roles.collect();
+    roles
+        .and_then(|roles| roles.into_iter().max())
+        .ok_or_else(wrong)
+}
+
+fn time(time: localmart_guest::kernel::Timestamp) -> String {
+    time.to_string()
+}
+
+fn respond(user: &User) -> Response {
+    Response::json(200, &encode(user)).with_version(user.version)
+}
+
+/// What logging in gives. No idempotency key remembers it: tokens are kept nowhere.
+fn tokens(status: u16, user: &User, pair: &Pair) -> Response {
+    let body = json!({
+        "user": encode(user),
+        "access_token": pair.access,
+        "refresh_token": pair.refresh,
+        "token_type": "Bearer",
+        "expires_in": ACCESS_S,
+    });
+    let mut response = Response::json(status, &body).with_header("cache-control", "no-store");
+    response.remembered = false;
+    response
+}
+
+fn encode(user: &User) -> Value {
+    let profile = &user.profile;
+    json!({
+        "id": user.id.as_str(),
+        "email": user.email,
+        "name": profile.name,
+        "phone": profile.phone,
+        "addresses": profile.addresses.iter().map(Address::to_json).collect::<Vec<_>>(),
+        "preferences": profile.preferences,
+        "roles": user.role.names(),
+        "version": user.version,
+        "created_at": user.created_at.to_string(),
+        "updated_at": user.updated_at.to_string(),
+    })
+}
+
+impl From<UserError> for Problem {
+    fn from(error: UserError) -> Self {
+        match error {
+            UserError::NotFound => Self::not_found("user"),
+            UserError::EmailTaken => {
+                Self::business(409, "email_taken", "Somebody has this e-mail address.")
+            }
+            UserError::InvalidCredentials => Self::new(
+                401,
+                "invalid_credentials",
+                "The e-mail address or the password is wrong.",
+            ),
+            UserError::TooManyAttempts(seconds) => Self::new(
+                429,
+                "too_many_attempts",
+                "Too many wrong passwords; wait a while.",
+            )
+            .with_header("retry-after", seconds.to_string()),
+            UserError::InvalidToken => Self::new(
+                401,
+                "invalid_token",
+                "The refresh token is not valid any more; log in again.",
+            ),
+            UserError::VersionConflict => Self::business(
+                412,
+                "version_conflict",
+                "It was changed in the meantime; read it again.",
+            ),
+            UserError::Hash => Self::internal(),
+            UserError::Store(error) => error.into(),
+            UserError::Sql(error) => error.into(),
+        }
+    }
+}

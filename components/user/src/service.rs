@@ -1,0 +1,214 @@
+//! What can be asked of users: registration, profile, roles, export, erasure. Login is in [`crate::login`].
+
+use crate::domain::{ADMIN_EMAIL, Profile, ProfilePatch, User, email_key, hash};
+use crate::login::{Failures, Sessions, Tokens};
+use crate::store::Store;
+use localmart_guest::kernel::{Cursor, Id, Limit};
+use localmart_guest::ports::Ports;
+use localmart_guest::short_lived::{ShortLived, StoreError};
+use localmart_guest::sql::{Database, SqlError};
+use localmart_guest::token::Role;
+use localmart_guest::wit::Context;
+
+/// The name of the order that lists have, for cursors.
+pub(crate) const LIST_ORDER: &str = "newest";
+
+/// Why a verb was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UserError {
+    #[error("there is no such user")]
+    NotFound,
+    #[error("somebody has this e-mail address")]
+    EmailTaken,
+    #[error("e-mail address or password is wrong")]
+    InvalidCredentials,
+    #[error("too many attempts; wait {0} s")]
+    TooManyAttempts(i64),
+    #[error("the refresh token is not valid")]
+    InvalidToken,
+    #[error("somebody changed it in the meantime")]
+    VersionConflict,
+    #[error("a password cannot be hashed")]
+    Hash,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Sql(#[from] SqlError),
+}
+
+pub(crate) type Result<T> = std::result::Result<T, UserError>;
+
+/// Users.
+pub(crate) struct Users<D, K> {
+    pub(crate) store: Store<D>,
+    pub(crate) sessions: Sessions<D, K>,
+    pub(crate) failures: Failures<K>,
+    ports: Ports,
+    admin_password: String,
+}
+
+impl<D: Database, K: ShortLived + Clone> Users<D, K> {
+    pub(crate) fn new(
+        database: D,
+        values: K,
+        tokens: Tokens,
+        ports: Ports,
+        admin_password: String,
+    ) -> Self {
+        let store = Store::new(database, ports.clone());
+        Self {
+            sessions: Sessions::new(store.clone(), values.clone(), tokens, ports.clone()),
+            failures: Failures::new(values, ports.clone()),
+            store,
+            ports,
+            admin_password,
+        }
+    }
+
+    /// A new customer.
+    pub(crate) async fn register(
+        &self,
+        context: &Context,
+        email: &str,
+        password: &str,
+        name: Option<String>,
+    ) -> Result<User> {
+        if email_key(email) == ADMIN_EMAIL {
+            return Err(UserError::EmailTaken);
+        }
+        self.insert(context, email, password, name, Role::Customer)
+            .await
+    }
+
+    async fn insert(
+        &self,
+        context: &Context,
+        email: &str,
+        password: &str,
+        name: Option<String>,
+        role: Role,
+    ) -> Result<User> {
+        let (key, now) = (email_key(email), self.ports.now());
+        if self.store.by_email(&key).await?.is_some() {
+            return Err(UserError::EmailTaken);
+        }
+        let hash = hash(password, &self.ports.secret()).ok_or(UserError::Hash)?;
+        let user = User {
+            id: self.ports.new_id(),
+            email: email.trim().to_owned(),
+            profile: Profile {
+                name,
+                ..Profile::default()
+            },
+            role,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        };
+        if self.store.insert(context, &user, &key, &hash).await? {
+            Ok(user)
+        } else {
+            Err(UserError::EmailTaken)
+        }
+    }
+
+    /// Sees to it that there is somebody who looks after the users.
+    pub(crate) async fn ensure_admin(&self, context: &Context) -> Result<()> {
+        if self.store.by_email(ADMIN_EMAIL).await?.is_some() {
+            return Ok(());
+        }
+        let made = self.insert(
+            context,
+            ADMIN_EMAIL,
+            &self.admin_password,
+            None,
+            Role::Admin,
+        );
+        match made.await {
+            Ok(_) | Err(UserError::EmailTaken) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn get(&self, id: &str) -> Result<User> {
+        let id = Id::parse(id).ok_or(UserError::NotFound)?;
+        self.store.by_id(&id).await?.ok_or(UserError::NotFound)
+    }
+
+    pub(crate) async fn patch(
+        &self,
+        context: &Context,
+        id: &str,
+        patch: ProfilePatch,
+        if_match: Option<u64>,
+    ) -> Result<User> {
+        let user = self.get(id).await?;
+        if if_match.is_some_and(|version| version != user.version) {
+            return Err(UserError::VersionConflict);
+        }
+        let changed = User {
+            profile: patch.onto(user.profile),
+            version: user.version + 1,
+            updated_at: self.ports.now(),
+            ..user
+        };
+        if self.store.update_profile(context, &changed).await? {
+            Ok(changed)
+        } else {
+            Err(UserError::VersionConflict)
+        }
+    }
+
+    /// A page of users, newest first, and the cursor of the next.
+    pub(crate) async fn list(
+        &self,
+        limit: Limit,
+        after: Option<&Cursor>,
+    ) -> Result<(Vec<User>, Option<String>)> {
+        let mut users = self.store.list(limit, after).await?;
+        let more = users.len() > limit.get();
+        users.truncate(limit.get());
+        let next = users.last().filter(|_| more).map(|last| Cursor {
+            order: LIST_ORDER.to_owned(),
+            key: last.created_at.ms().to_string(),
+            id: last.id.to_string(),
+        });
+        Ok((users, next.map(|cursor| cursor.encode())))
+    }
+
+    /// Gives a user another role. Tokens say the old one, so every session ends.
+    pub(crate) async fn set_role(
+        &self,
+        context: &Context,
+        id: &str,
+        role: Role,
+        if_match: Option<u64>,
+    ) -> Result<User> {
+        let user = self.get(id).await?;
+        if if_match.is_some_and(|version| version != user.version) {
+            return Err(UserError::VersionConflict);
+        }
+        if user.role == role {
+            return Ok(user);
+        }
+        let changed = User {
+            role,
+            version: user.version + 1,
+            updated_at: self.ports.now(),
+            ..user.clone()
+        };
+        if !self.store.update_role(context, &changed, user.role).await? {
+            return Err(UserError::VersionConflict);
+        }
+        self.sessions.end_all(&user.id).await?;
+        Ok(changed)
+    }
+
+    /// Forgets who a user was (GDPR, article 17). What the law wants kept, as invoices, is kept by others.
+    pub(crate) async fn erase(&self, context: &Context, id: &str) -> Result<()> {
+        let user = self.get(id).await?;
+        self.sessions.end_all(&user.id).await?;
+        self.store.erase(context, &user.id).await?;
+        Ok(())
+    }
+}

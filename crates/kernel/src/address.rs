@@ -1,0 +1,57 @@
+//! Postal addresses: a place to send to, or the bill.
+
+use serde_json::{Value, json};
+
+/// An address whose parts were checked where they came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Who is there.
+    pub name: String,
+    /// Street and number.
+    pub line1: String,
+    /// What else finds the door.
+    pub line2: Option<String>,
+    /// The town.
+    pub city: String,
+    /// State, county, canton.
+    pub region: Option<String>,
+    /// ZIP or postal code.
+    pub postal_code: String,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+}
+
+impl Address {
+    /// The JSON that is stored and shown.
+    pub fn to_json(&self) -> Value {
+        let mut value = json!({
+            "name": self.name,
+            "line1": self.line1,
+            "city": self.city,
+            "postal_code": self.postal_code,
+            "country": self.country,
+        });
+        if let Some(object) = value.as_object_mut() {
+            for (name, text) in [("line2", &self.line2), ("region", &self.region)] {
+                if let Some(text) = text {
+                    object.insert(name.to_owned(), json!(text));
+                }
+            }
+        }
+        value
+    }
+
+    /// Reads what [`Self::to_json`] wrote.
+    pub fn from_json(value: &Value) -> Option<Self> {
+        let maybe = |name: &str| value.get(name)?.as_str().map(str::to_owned);
+        Some(Self {
+            name: maybe("name")?,
+            line1: maybe("line1")?,
+            line2: maybe("line2"),
+            city: maybe("city")?,
+            region: maybe("region"),
+            postal_code: maybe("postal_code")?,
+            country: maybe("country")?,
+        })
+    }
+}
