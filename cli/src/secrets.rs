@@ -51,7 +51,12 @@ pub(crate) fn load(state_dir: &Path) -> anyhow::Result<BTreeMap<String, String>>
             URL_SAFE_NO_PAD.encode(key.verifying_key().to_bytes()),
         );
     }
-    for name in ["sweep_token", "order_token_key", "payment_webhook_secret"] {
+    for name in [
+        "sweep_token",
+        "order_token_key",
+        "payment_webhook_secret",
+        "admin_password",
+    ] {
         if !secrets.contains_key(name) {
             secrets.insert(name.to_owned(), URL_SAFE_NO_PAD.encode(random()?));
         }

@@ -75,16 +75,24 @@ mod component {
     use localmart_guest::kernel::Id;
     use localmart_guest::ports::Ports;
     use localmart_guest::short_lived::ServiceStore;
+    use localmart_guest::sql::ServiceDatabase;
     use localmart_guest::wit::Context;
 
     struct Component;
     bindings::export!(Component with_types_in bindings);
 
-    async fn carts() -> Result<Carts<ServiceStore, Linked>, Error> {
+    async fn carts() -> Result<Carts<ServiceDatabase, ServiceStore, Linked>, Error> {
         let ttl = config::duration("cart_ttl")
             .await
             .map_err(|error| Error::Other(error.to_string()))?;
-        Ok(Carts::new(ServiceStore, Linked, Ports::real(), ttl))
+        let database = ServiceDatabase::new("cart");
+        Ok(Carts::new(
+            database,
+            ServiceStore,
+            Linked,
+            Ports::real(),
+            ttl,
+        ))
     }
 
     fn order(id: &str) -> Result<Id, Error> {
@@ -92,8 +100,8 @@ mod component {
     }
 
     impl Guest for Component {
-        async fn get(_: Context, id: String) -> Result<Cart, Error> {
-            let cart = carts().await?.read(&id).await?;
+        async fn get(context: Context, id: String) -> Result<Cart, Error> {
+            let cart = carts().await?.read(&context, &id).await?;
             let line = |line: crate::domain::Line| Line {
                 product_id: line.product_id.into(),
                 quantity: line.quantity,
@@ -108,19 +116,22 @@ mod component {
         }
 
         async fn complete(
-            _: Context,
+            context: Context,
             id: String,
             order_id: String,
             version: u64,
         ) -> Result<(), Error> {
             Ok(carts()
                 .await?
-                .complete(&id, &order(&order_id)?, version)
+                .complete(&context, &id, &order(&order_id)?, version)
                 .await?)
         }
 
-        async fn reopen(_: Context, id: String, order_id: String) -> Result<(), Error> {
-            Ok(carts().await?.reopen(&id, &order(&order_id)?).await?)
+        async fn reopen(context: Context, id: String, order_id: String) -> Result<(), Error> {
+            Ok(carts()
+                .await?
+                .reopen(&context, &id, &order(&order_id)?)
+                .await?)
         }
     }
 }

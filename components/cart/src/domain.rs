@@ -1,7 +1,7 @@
 //! A cart, its rules, and what it needs of others. No clock, no I/O.
 
 use localmart_guest::kernel::{Currency, Id, Money, MoneyError, Timestamp};
-use localmart_guest::wit::Context;
+use localmart_guest::wit::{Actor, Context};
 
 /// Most pieces of one line.
 pub(crate) const MAX_QUANTITY: u32 = 99;
@@ -19,9 +19,13 @@ pub(crate) struct Line {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cart {
     pub(crate) id: Id,
+    /// The user whose cart it is; a guest's belongs to whoever knows its id.
+    pub(crate) owner: Option<String>,
     pub(crate) currency: Currency,
     pub(crate) lines: Vec<Line>,
     pub(crate) order_id: Option<Id>,
+    /// The user into whose cart this guest's went; nobody sees it any more.
+    pub(crate) merged_by: Option<String>,
     pub(crate) version: u64,
     pub(crate) updated_at: Timestamp,
     pub(crate) expires_at: Timestamp,
@@ -72,6 +76,27 @@ impl Cart {
             }),
         }
         Ok(())
+    }
+
+    /// Takes over the lines of another cart: sums, as far as a line and a cart may go.
+    pub(crate) fn take_over(&mut self, lines: &[Line]) {
+        for line in lines {
+            let sum = self
+                .quantity_of(&line.product_id)
+                .saturating_add(line.quantity);
+            // A full cart takes no further products.
+            let _ = self.set(&line.product_id, sum.min(MAX_QUANTITY));
+        }
+    }
+
+    /// Whether this actor may see and change it: a guest's whoever knows its id, a user's the user. The shop may see all.
+    pub(crate) fn is_open_to(&self, actor: &Actor) -> bool {
+        match (&self.owner, actor) {
+            _ if self.merged_by.is_some() => false,
+            (None, _) | (_, Actor::System) => true,
+            (Some(_), Actor::Anonymous) => false,
+            (Some(owner), Actor::Customer(id) | Actor::Staff(id) | Actor::Admin(id)) => owner == id,
+        }
     }
 
     pub(crate) fn quantity_of(&self, product_id: &Id) -> u32 {

@@ -1,7 +1,8 @@
-//! The REST door: guest carts. Decode, one verb, encode.
+//! The REST door: carts of guests and users. Decode, one verb, encode.
 
 use crate::domain::{LineError, Links, PricedCart, PricedLine};
 use crate::service::{CartError, Carts};
+use crate::store::Unstored;
 use localmart_guest::config::{self, ConfigError};
 use localmart_guest::door::decode::{currency, id, integer, money_json};
 use localmart_guest::door::{
@@ -10,32 +11,41 @@ use localmart_guest::door::{
 use localmart_guest::kernel::{Currency, Id};
 use localmart_guest::ports::Ports;
 use localmart_guest::short_lived::ShortLived;
+use localmart_guest::sql::Database;
+use localmart_guest::token::Role;
 use serde_json::{Value, json};
 use std::rc::Rc;
 
 /// Carts behind their REST door.
-pub(crate) struct CartDoor<K, L> {
-    carts: Carts<K, L>,
+pub(crate) struct CartDoor<D, K, L> {
+    carts: Carts<D, K, L>,
     default_currency: Currency,
 }
 
-impl<K: ShortLived + Default + 'static, L: Links + Default + 'static> Service for CartDoor<K, L> {
+impl<D, K, L> Service for CartDoor<D, K, L>
+where
+    D: Database + From<&'static str>,
+    K: ShortLived + Default + 'static,
+    L: Links + Default + 'static,
+{
     const NOUN: &'static str = "cart";
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
         let ttl = config::duration("cart_ttl").await?;
         let default_currency = Currency::parse(&config::text("default_currency").await?);
         Ok(Self {
-            carts: Carts::new(K::default(), L::default(), ports, ttl),
+            carts: Carts::new(D::from(Self::NOUN), K::default(), L::default(), ports, ttl),
             default_currency: default_currency
                 .map_err(|_| ConfigError::Invalid("default_currency", "an ISO 4217 code"))?,
         })
     }
 
     fn routes() -> Routes<Self> {
-        let all = Access::All;
+        let (all, user) = (Access::All, Access::Only(Role::Customer));
         Routes::new()
             .on("POST", "/api/carts", all, create)
+            .on("GET", "/api/carts/mine", user, mine)
+            .on("POST", "/api/carts/merge", user, merge)
             .on("GET", "/api/carts/{id}", all, get)
             .on("DELETE", "/api/carts/{id}", all, delete)
             .on("POST", "/api/carts/{id}/items", all, add)
@@ -45,9 +55,12 @@ impl<K: ShortLived + Default + 'static, L: Links + Default + 'static> Service fo
     }
 }
 
-type Door<K, L> = Rc<CartDoor<K, L>>;
+type Door<D, K, L> = Rc<CartDoor<D, K, L>>;
 
-async fn create<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
+async fn create<D: Database, K: ShortLived, L: Links>(
+    door: Door<D, K, L>,
+    request: Request,
+) -> Answer {
     let body = if request.body.is_empty() {
         b"{}"
     } else {
@@ -58,12 +71,38 @@ async fn create<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> 
     let currency = fields
         .finish(Some(currency))?
         .unwrap_or(door.default_currency);
-    let cart = door.carts.create(currency).await?;
+    let cart = door.carts.create(&request.context(), currency).await?;
     let location = format!("/api/carts/{}", cart.cart.id);
     Ok(respond(201, &cart).with_header("location", location))
 }
 
-async fn get<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
+async fn mine<D: Database, K: ShortLived, L: Links>(
+    door: Door<D, K, L>,
+    request: Request,
+) -> Answer {
+    request.query(&[])?.finish()?;
+    let cart = door
+        .carts
+        .mine(&request.context(), door.default_currency)
+        .await?;
+    Ok(respond(200, &cart))
+}
+
+async fn merge<D: Database, K: ShortLived, L: Links>(
+    door: Door<D, K, L>,
+    request: Request,
+) -> Answer {
+    let mut fields = Fields::of_body(&request.body)?;
+    let guest = fields.required("guest_cart_id", id);
+    let guest = fields.finish(guest)?;
+    let cart = door.carts.merge(&request.context(), &guest).await?;
+    Ok(respond(200, &cart))
+}
+
+async fn get<D: Database, K: ShortLived, L: Links>(
+    door: Door<D, K, L>,
+    request: Request,
+) -> Answer {
     request.query(&[])?.finish()?;
     Ok(respond(
         200,
@@ -74,12 +113,19 @@ async fn get<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Ans
     ))
 }
 
-async fn delete<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
-    door.carts.delete(request.param("id")).await?;
+async fn delete<D: Database, K: ShortLived, L: Links>(
+    door: Door<D, K, L>,
+    request: Request,
+) -> Answer {
+    let context = request.context();
+    door.carts.delete(&context, request.param("id")).await?;
     Ok(Response::no_content())
 }
 
-async fn add<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
+async fn add<D: Database, K: ShortLived, L: Links>(
+    door: Door<D, K, L>,
+    request: Request,
+) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let product = fields.required("product_id", id);
     let quantity = fields.required("quantity", quantity(1));
@@ -97,19 +143,25 @@ async fn add<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Ans
     Ok(respond(200, &cart))
 }
 
-async fn set<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
+async fn set<D: Database, K: ShortLived, L: Links>(
+    door: Door<D, K, L>,
+    request: Request,
+) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let quantity = fields.required("quantity", quantity(0));
     let quantity = fields.finish(quantity)?;
     change(&door, &request, quantity).await
 }
 
-async fn remove<K: ShortLived, L: Links>(door: Door<K, L>, request: Request) -> Answer {
+async fn remove<D: Database, K: ShortLived, L: Links>(
+    door: Door<D, K, L>,
+    request: Request,
+) -> Answer {
     change(&door, &request, 0).await
 }
 
-async fn change<K: ShortLived, L: Links>(
-    door: &Door<K, L>,
+async fn change<D: Database, K: ShortLived, L: Links>(
+    door: &Door<D, K, L>,
     request: &Request,
     quantity: u32,
 ) -> Answer {
@@ -138,7 +190,7 @@ async fn change<K: ShortLived, L: Links>(
     Ok(respond(200, &cart))
 }
 
-async fn sweep<K: ShortLived, L: Links>(door: Door<K, L>, _: Request) -> Answer {
+async fn sweep<D: Database, K: ShortLived, L: Links>(door: Door<D, K, L>, _: Request) -> Answer {
     let removed = door.carts.sweep().await?;
     Ok(Response::json(200, &json!({ "removed": removed })))
 }
@@ -242,7 +294,8 @@ impl From<CartError> for Problem {
                 "It was changed in the meantime; read it again.",
             ),
             CartError::Contended | CartError::LinkDown(_) => Self::unavailable(),
-            CartError::Store(error) => error.into(),
+            CartError::Store(Unstored::ShortLived(error)) => error.into(),
+            CartError::Store(Unstored::Sql(error)) => error.into(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Carts. In reading order: [`domain`] (a cart and its rules), [`service`] (what can be asked for), [`store`] (the
-//! short-lived store), [`http`] (REST door), [`contract`] (WIT door and links).
+//! Carts. In reading order: [`domain`] (a cart and its rules), [`service`] (what can be asked for), [`store`] (guests' in the
+//! short-lived store, users' in SQL), [`http`] (REST door), [`contract`] (WIT door and links).
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -15,4 +15,6 @@ mod store;
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(http::CartDoor<localmart_guest::short_lived::ServiceStore, contract::Linked>);
+localmart_guest::door!(
+    http::CartDoor<localmart_guest::sql::ServiceDatabase, localmart_guest::short_lived::ServiceStore, contract::Linked>
+);

@@ -1,11 +1,12 @@
 //! What can be asked of carts: one verb per function, free of HTTP and storage.
 
 use crate::domain::{Cart, LineError, LinkDown, Links, PricedCart, Product, price};
-use crate::store::Store;
+use crate::store::{Read, Store, Unstored};
 use localmart_guest::kernel::{Currency, Id, MoneyError};
 use localmart_guest::ports::Ports;
-use localmart_guest::short_lived::{ShortLived, StoreError};
-use localmart_guest::wit::Context;
+use localmart_guest::short_lived::ShortLived;
+use localmart_guest::sql::Database;
+use localmart_guest::wit::{Actor, Context};
 use std::time::Duration;
 
 /// Why a verb was refused.
@@ -30,7 +31,7 @@ pub(crate) enum CartError {
     #[error(transparent)]
     LinkDown(#[from] LinkDown),
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] Unstored),
 }
 
 impl From<MoneyError> for CartError {
@@ -50,57 +51,172 @@ const ATTEMPTS: u32 = 100;
 const STEP_BACK: Duration = Duration::from_millis(1);
 
 /// Carts.
-pub(crate) struct Carts<K, L> {
-    store: Store<K>,
+pub(crate) struct Carts<D, K, L> {
+    store: Store<D, K>,
     links: L,
     ports: Ports,
     ttl_ms: i64,
 }
 
-impl<K: ShortLived, L: Links> Carts<K, L> {
-    pub(crate) fn new(values: K, links: L, ports: Ports, ttl: Duration) -> Self {
+impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
+    pub(crate) fn new(database: D, values: K, links: L, ports: Ports, ttl: Duration) -> Self {
         let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         Self {
-            store: Store::new(values),
+            store: Store::new(database, values),
             links,
             ports,
             ttl_ms,
         }
     }
 
-    pub(crate) async fn create(&self, currency: Currency) -> Result<PricedCart> {
-        let now = self.ports.now();
-        let cart = Cart {
-            id: self.ports.new_id(),
-            currency,
-            lines: Vec::new(),
-            order_id: None,
-            version: 1,
-            updated_at: now,
-            expires_at: now.plus_ms(self.ttl_ms),
-        };
-        if !self.store.write(&cart, None, now).await? {
+    /// A new cart: a guest's, or a user's.
+    pub(crate) async fn create(&self, context: &Context, currency: Currency) -> Result<PricedCart> {
+        let cart = self.fresh(user_of(context), currency);
+        if !self.store.create(&cart, self.ports.now()).await? {
             return Err(CartError::Contended);
         }
         Ok(price(cart, &[], &[])?)
     }
 
-    pub(crate) async fn read(&self, id: &str) -> Result<Cart> {
+    fn fresh(&self, owner: Option<&str>, currency: Currency) -> Cart {
+        let now = self.ports.now();
+        Cart {
+            id: self.ports.new_id(),
+            owner: owner.map(str::to_owned),
+            currency,
+            lines: Vec::new(),
+            order_id: None,
+            merged_by: None,
+            version: 1,
+            updated_at: now,
+            expires_at: now.plus_ms(self.ttl_ms),
+        }
+    }
+
+    /// The cart that a user calls `mine`, made if there is none.
+    pub(crate) async fn mine(&self, context: &Context, currency: Currency) -> Result<PricedCart> {
+        let cart = self.own(context, currency).await?;
+        self.priced(context, cart).await
+    }
+
+    async fn own(&self, context: &Context, currency: Currency) -> Result<Cart> {
+        let owner = user_of(context).ok_or(CartError::NotFound)?;
+        for _ in 0..ATTEMPTS {
+            let now = self.ports.now();
+            if let Some(cart) = self.store.mine(owner, now).await? {
+                return Ok(cart);
+            }
+            // Made twice at once, one of the two is `mine`: the next look tells which.
+            self.store
+                .create(&self.fresh(Some(owner), currency), now)
+                .await?;
+        }
+        Err(CartError::Contended)
+    }
+
+    /// Puts a guest's cart into the user's, once.
+    pub(crate) async fn merge(&self, context: &Context, guest_id: &Id) -> Result<PricedCart> {
+        let owner = user_of(context).ok_or(CartError::NotFound)?;
+        let read = self.store.read_guests(guest_id, self.ports.now()).await?;
+        let guest = match read {
+            Some(read) => read.cart,
+            None if self.store.is_merged(guest_id, owner).await? => {
+                return self.mine(context, Currency::USD).await;
+            }
+            None => return Err(CartError::NotFound),
+        };
+        if guest.merged_by.as_deref().is_some_and(|by| by != owner) {
+            return Err(CartError::NotFound);
+        }
+        // Looked at before anything is consumed: whether the two can be one.
+        self.together(context, &guest).await?;
+        self.consume(guest_id, owner).await?;
+        for _ in 0..ATTEMPTS {
+            let (own, mut merged) = self.together(context, &guest).await?;
+            let now = self.ports.now();
+            merged.version += 1;
+            merged.updated_at = now;
+            merged.expires_at = now.plus_ms(self.ttl_ms);
+            match self
+                .store
+                .merge(&merged, own.version, guest_id, now)
+                .await?
+            {
+                Some(true) => return self.priced(context, merged).await,
+                Some(false) => return self.priced(context, own).await,
+                None => self.ports.sleep(STEP_BACK).await,
+            }
+        }
+        Err(CartError::Contended)
+    }
+
+    /// The user's cart, and what it would be with the guest's.
+    async fn together(&self, context: &Context, guest: &Cart) -> Result<(Cart, Cart)> {
+        let own = self.own(context, guest.currency).await?;
+        let mut merged = own.clone();
+        if merged.lines.is_empty() {
+            merged.currency = guest.currency;
+        }
+        if merged.currency != guest.currency && !guest.lines.is_empty() {
+            return Err(CartError::CurrencyMismatch(merged.currency));
+        }
+        merged.take_over(&guest.lines);
+        let ids = merged.lines.iter().map(|line| line.product_id.clone());
+        let ids: Vec<Id> = ids.collect();
+        let products = self.links.products(context, &ids).await?;
+        price(merged.clone(), &products, &[])?;
+        Ok((own, merged))
+    }
+
+    /// Takes a guest's cart out of use, for this user.
+    async fn consume(&self, guest_id: &Id, owner: &str) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let now = self.ports.now();
+            let read = self.store.read_guests(guest_id, now).await?;
+            let read = read.ok_or(CartError::NotFound)?;
+            let mut cart = read.cart.clone();
+            match (&cart.order_id, cart.merged_by.as_deref()) {
+                (Some(order), _) => return Err(CartError::Completed(order.clone())),
+                (None, Some(by)) if by == owner => return Ok(()),
+                (None, Some(_)) => return Err(CartError::NotFound),
+                (None, None) => {}
+            }
+            cart.merged_by = Some(owner.to_owned());
+            cart.version += 1;
+            if self.store.write(&cart, &read, now).await? {
+                return Ok(());
+            }
+            self.ports.sleep(STEP_BACK).await;
+        }
+        Err(CartError::Contended)
+    }
+
+    pub(crate) async fn read(&self, context: &Context, id: &str) -> Result<Cart> {
         let id = Id::parse(id).ok_or(CartError::NotFound)?;
-        let read = self.store.read(&id, self.ports.now()).await?;
-        read.map(|read| read.cart).ok_or(CartError::NotFound)
+        Ok(self.read_open(context, &id).await?.cart)
+    }
+
+    /// A cart that is this actor's to see. A guest cannot even ask for a user's.
+    async fn read_open(&self, context: &Context, id: &Id) -> Result<Read> {
+        let now = self.ports.now();
+        let read = match context.actor {
+            Actor::Anonymous => self.store.read_guests(id, now).await?,
+            _ => self.store.read(id, now).await?,
+        };
+        let open = |read: &Read| read.cart.is_open_to(&context.actor);
+        read.filter(open).ok_or(CartError::NotFound)
     }
 
     /// The cart at current prices.
     pub(crate) async fn view(&self, context: &Context, id: &str) -> Result<PricedCart> {
-        self.priced(context, self.read(id).await?).await
+        self.priced(context, self.read(context, id).await?).await
     }
 
-    pub(crate) async fn delete(&self, id: &str) -> Result<()> {
-        let cart = self.read(id).await?;
+    pub(crate) async fn delete(&self, context: &Context, id: &str) -> Result<()> {
+        let cart = self.read(context, id).await?;
         match cart.order_id {
             Some(order_id) => Err(CartError::Completed(order_id)),
-            None => Ok(self.store.delete(&cart.id).await?),
+            None => Ok(self.store.delete(&cart).await?),
         }
     }
 
@@ -133,8 +249,14 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
     }
 
     /// Marks this version of the cart as ordered.
-    pub(crate) async fn complete(&self, id: &str, order_id: &Id, version: u64) -> Result<()> {
-        self.update(id, None, |cart| match &cart.order_id {
+    pub(crate) async fn complete(
+        &self,
+        context: &Context,
+        id: &str,
+        order_id: &Id,
+        version: u64,
+    ) -> Result<()> {
+        self.update(context, id, None, |cart| match &cart.order_id {
             Some(known) if known == order_id => Ok(false),
             Some(known) => Err(CartError::Completed(known.clone())),
             None if cart.version != version => Err(CartError::VersionConflict),
@@ -148,8 +270,8 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
     }
 
     /// Undoes [`Self::complete`] for this order.
-    pub(crate) async fn reopen(&self, id: &str, order_id: &Id) -> Result<()> {
-        let result = self.update(id, None, |cart| {
+    pub(crate) async fn reopen(&self, context: &Context, id: &str, order_id: &Id) -> Result<()> {
+        let result = self.update(context, id, None, |cart| {
             let mine = cart.order_id.as_ref() == Some(order_id);
             if mine {
                 cart.order_id = None;
@@ -164,7 +286,8 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
     }
 
     pub(crate) async fn sweep(&self) -> Result<u64> {
-        Ok(self.store.sweep(self.ports.now()).await?)
+        let now = self.ports.now();
+        Ok(self.store.sweep(now, now.plus_ms(-self.ttl_ms)).await?)
     }
 
     /// Changes a line, if the product can be sold here and the sum still fits.
@@ -176,7 +299,7 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
         if_match: Option<u64>,
         change: impl Fn(&mut Cart) -> std::result::Result<(), LineError>,
     ) -> Result<PricedCart> {
-        let known = self.read(id).await?;
+        let known = self.read(context, id).await?;
         if let Some(order_id) = known.order_id {
             return Err(CartError::Completed(order_id));
         }
@@ -190,7 +313,7 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
         }
         let products = self.links.products(context, &ids).await?;
         let cart = self
-            .update(id, if_match, |cart| {
+            .update(context, id, if_match, |cart| {
                 if let Some(order_id) = &cart.order_id {
                     return Err(CartError::Completed(order_id.clone()));
                 }
@@ -209,18 +332,15 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
     /// Reads, changes and swaps, again if somebody was faster. `change` says whether there is anything to write.
     async fn update(
         &self,
+        context: &Context,
         id: &str,
         if_match: Option<u64>,
         change: impl Fn(&mut Cart) -> Result<bool>,
     ) -> Result<Cart> {
         let id = Id::parse(id).ok_or(CartError::NotFound)?;
         for _ in 0..ATTEMPTS {
+            let read = self.read_open(context, &id).await?;
             let now = self.ports.now();
-            let read = self
-                .store
-                .read(&id, now)
-                .await?
-                .ok_or(CartError::NotFound)?;
             let mut cart = read.cart.clone();
             if if_match.is_some_and(|version| version != cart.version) {
                 return Err(CartError::VersionConflict);
@@ -231,7 +351,7 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
             cart.version += 1;
             cart.updated_at = now;
             cart.expires_at = now.plus_ms(self.ttl_ms);
-            if self.store.write(&cart, Some(&read), now).await? {
+            if self.store.write(&cart, &read, now).await? {
                 return Ok(cart);
             }
             self.ports.sleep(STEP_BACK).await;
@@ -251,6 +371,14 @@ impl<K: ShortLived, L: Links> Carts<K, L> {
         let products = self.links.products(context, &ids).await?;
         let available = self.links.available(context, &ids).await?;
         Ok(price(cart, &products, &available)?)
+    }
+}
+
+/// The user on whose behalf this is asked.
+fn user_of(context: &Context) -> Option<&str> {
+    match &context.actor {
+        Actor::Customer(id) | Actor::Staff(id) | Actor::Admin(id) => Some(id),
+        Actor::Anonymous | Actor::System => None,
     }
 }
 

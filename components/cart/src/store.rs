@@ -1,103 +1,115 @@
-//! Carts in the short-lived store: one JSON value per cart, swapped only against what was read.
+//! Where carts are: a guest's in the short-lived store ([`guests`]), a user's in SQL ([`users`]). Either is written only over
+//! the version that was read.
 
-use crate::domain::{Cart, Line};
-use localmart_guest::door::idempotency;
-use localmart_guest::kernel::{Currency, Id, Timestamp};
+mod guests;
+mod users;
+
+use crate::domain::Cart;
+use guests::Guests;
+use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::short_lived::{ShortLived, StoreError};
-use serde_json::{Value, json};
+use localmart_guest::sql::{Database, SqlError};
+use users::Users;
 
-const PREFIX: &str = "cart/";
-
-pub(crate) struct Store<K> {
-    values: K,
+/// Why carts cannot be read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unstored {
+    #[error(transparent)]
+    ShortLived(#[from] StoreError),
+    #[error(transparent)]
+    Sql(#[from] SqlError),
 }
 
-/// A cart and the bytes it was read from.
+type Result<T> = std::result::Result<T, Unstored>;
+
+pub(crate) struct Store<D, K> {
+    guests: Guests<K>,
+    users: Users<D>,
+}
+
+/// A cart and what it was read from.
 pub(crate) struct Read {
     pub(crate) cart: Cart,
+    /// Of a guest's cart the bytes; a user's has its version.
     bytes: Vec<u8>,
 }
 
-impl<K: ShortLived> Store<K> {
-    pub(crate) fn new(values: K) -> Self {
-        Self { values }
+impl<D: Database, K: ShortLived> Store<D, K> {
+    pub(crate) fn new(database: D, values: K) -> Self {
+        Self {
+            guests: Guests::new(values),
+            users: Users::new(database),
+        }
     }
 
-    pub(crate) async fn read(&self, id: &Id, now: Timestamp) -> Result<Option<Read>, StoreError> {
-        let Some(bytes) = self.values.get(&key(id), now).await? else {
-            return Ok(None);
-        };
-        let cart = serde_json::from_slice(&bytes)
-            .ok()
-            .and_then(|value: Value| decode(id, &value));
-        let cart = cart.ok_or_else(|| StoreError("a stored cart is not valid".to_owned()))?;
-        Ok(Some(Read { cart, bytes }))
+    /// Any cart; guests' are looked for first, as most are theirs.
+    pub(crate) async fn read(&self, id: &Id, now: Timestamp) -> Result<Option<Read>> {
+        match self.guests.read(id, now).await? {
+            Some(read) => Ok(Some(read)),
+            None => self.read_users(id, now).await,
+        }
+    }
+
+    /// A guest's cart.
+    pub(crate) async fn read_guests(&self, id: &Id, now: Timestamp) -> Result<Option<Read>> {
+        Ok(self.guests.read(id, now).await?)
+    }
+
+    async fn read_users(&self, id: &Id, now: Timestamp) -> Result<Option<Read>> {
+        let found = self.users.read(id, now).await?;
+        Ok(found.map(|cart| Read {
+            cart,
+            bytes: Vec::new(),
+        }))
+    }
+
+    /// `false` if somebody was faster, or, of a user's, if another is `mine`.
+    pub(crate) async fn create(&self, cart: &Cart, now: Timestamp) -> Result<bool> {
+        match &cart.owner {
+            None => Ok(self.guests.write(cart, None, now).await?),
+            Some(owner) => Ok(self.users.create(cart, owner, now).await?),
+        }
     }
 
     /// `false` if somebody was faster.
-    pub(crate) async fn write(
+    pub(crate) async fn write(&self, cart: &Cart, over: &Read, now: Timestamp) -> Result<bool> {
+        match &cart.owner {
+            None => Ok(self.guests.write(cart, Some(&over.bytes), now).await?),
+            Some(owner) => Ok(self.users.write(cart, owner, over.cart.version).await?),
+        }
+    }
+
+    /// The cart that a user calls `mine`.
+    pub(crate) async fn mine(&self, owner: &str, now: Timestamp) -> Result<Option<Cart>> {
+        Ok(self.users.mine(owner, now).await?)
+    }
+
+    /// Whether this guest cart became part of the user's.
+    pub(crate) async fn is_merged(&self, guest: &Id, owner: &str) -> Result<bool> {
+        Ok(self.users.is_merged(guest, owner).await?)
+    }
+
+    /// Writes a user's cart with what came of a guest's; `None` if somebody changed it meanwhile, `false` if that guest's
+    /// cart had come before.
+    pub(crate) async fn merge(
         &self,
         cart: &Cart,
-        over: Option<&Read>,
+        over: u64,
+        guest: &Id,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let expected = over.map(|read| read.bytes.as_slice());
-        let value = encode(cart).to_string().into_bytes();
-        self.values
-            .swap(&key(&cart.id), expected, &value, cart.expires_at, now)
-            .await
+    ) -> Result<Option<bool>> {
+        Ok(self.users.merge(cart, over, guest, now).await?)
     }
 
-    pub(crate) async fn delete(&self, id: &Id) -> Result<(), StoreError> {
-        self.values.delete(&key(id)).await
+    pub(crate) async fn delete(&self, cart: &Cart) -> Result<()> {
+        match &cart.owner {
+            None => Ok(self.guests.delete(&cart.id).await?),
+            Some(_) => Ok(self.users.delete(&cart.id).await?),
+        }
     }
 
-    pub(crate) async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
-        // The other services keep their idempotency keys in the same store and have no timer of their own for them.
-        let keys = self.values.sweep(idempotency::PREFIX, now).await?;
-        Ok(keys + self.values.sweep(PREFIX, now).await?)
+    /// Removes what has expired; `merged_before` is when a merge is old enough to be forgotten.
+    pub(crate) async fn sweep(&self, now: Timestamp, merged_before: Timestamp) -> Result<u64> {
+        Ok(self.guests.sweep(now).await? + self.users.sweep(now, merged_before).await?)
     }
-}
-
-fn key(id: &Id) -> String {
-    format!("{PREFIX}{id}")
-}
-
-fn encode(cart: &Cart) -> Value {
-    let line = |line: &Line| json!([line.product_id.as_str(), line.quantity]);
-    json!({
-        "currency": cart.currency.code(),
-        "lines": cart.lines.iter().map(line).collect::<Vec<_>>(),
-        "order_id": cart.order_id.as_ref().map(Id::as_str),
-        "version": cart.version,
-        "updated_at": cart.updated_at.ms(),
-        "expires_at": cart.expires_at.ms(),
-    })
-}
-
-fn decode(id: &Id, value: &Value) -> Option<Cart> {
-    let line = |line: &Value| {
-        Some(Line {
-            product_id: Id::parse(line.get(0)?.as_str()?)?,
-            quantity: u32::try_from(line.get(1)?.as_u64()?).ok()?,
-        })
-    };
-    let time = |name: &str| Some(Timestamp::from_ms(value.get(name)?.as_i64()?));
-    Some(Cart {
-        id: id.clone(),
-        currency: Currency::parse(value.get("currency")?.as_str()?).ok()?,
-        lines: value
-            .get("lines")?
-            .as_array()?
-            .iter()
-            .map(line)
-            .collect::<Option<_>>()?,
-        order_id: match value.get("order_id")? {
-            Value::Null => None,
-            id => Some(Id::parse(id.as_str()?)?),
-        },
-        version: value.get("version")?.as_u64()?,
-        updated_at: time("updated_at")?,
-        expires_at: time("expires_at")?,
-    })
 }

@@ -4,7 +4,7 @@ use crate::domain::{Cart, LineError, LinkDown, Links, Product};
 use crate::service::{CartError, Carts};
 use localmart_guest::kernel::{Currency, Id, Money, money::MAX_AMOUNT};
 use localmart_guest::wit::Context;
-use localmart_testkit::{MemoryStore, TestWorld, now};
+use localmart_testkit::{MemoryStore, TestDatabase, TestWorld, now};
 use std::time::Duration;
 
 struct Shelf(Vec<Product>);
@@ -25,7 +25,7 @@ impl Links for Shelf {
 }
 
 struct Shop {
-    carts: Carts<MemoryStore, Shelf>,
+    carts: Carts<TestDatabase, MemoryStore, Shelf>,
     world: TestWorld,
     products: Vec<Id>,
 }
@@ -42,6 +42,7 @@ fn shop(prices: &[(u64, &str, bool)]) -> Shop {
     let shelf: Vec<Product> = prices.iter().map(product).collect();
     let products = shelf.iter().map(|product| product.id.clone()).collect();
     let carts = Carts::new(
+        TestDatabase::new(&[include_str!("../migrations/0001_carts.sql")]),
         MemoryStore::default(),
         Shelf(shelf),
         world.ports(),
@@ -56,7 +57,9 @@ fn shop(prices: &[(u64, &str, bool)]) -> Shop {
 
 impl Shop {
     fn cart(&self) -> Cart {
-        now(self.carts.create(Currency::USD)).unwrap().cart
+        now(self.carts.create(&Context::system(""), Currency::USD))
+            .unwrap()
+            .cart
     }
 
     fn add(&self, cart: &Cart, product: usize, quantity: u32) -> Result<u64, CartError> {
@@ -125,13 +128,19 @@ fn an_ordered_cart_does_not_change_and_has_one_order() {
     let (first, second) = (shop.world.ports().new_id(), shop.world.ports().new_id());
     let id = cart.id.as_str();
     assert_eq!(
-        now(shop.carts.complete(id, &first, 1)),
+        now(shop.carts.complete(&Context::system(""), id, &first, 1)),
         Err(CartError::VersionConflict)
     );
-    assert_eq!(now(shop.carts.complete(id, &first, 2)), Ok(()));
-    assert_eq!(now(shop.carts.complete(id, &first, 2)), Ok(()));
     assert_eq!(
-        now(shop.carts.complete(id, &second, 2)),
+        now(shop.carts.complete(&Context::system(""), id, &first, 2)),
+        Ok(())
+    );
+    assert_eq!(
+        now(shop.carts.complete(&Context::system(""), id, &first, 2)),
+        Ok(())
+    );
+    assert_eq!(
+        now(shop.carts.complete(&Context::system(""), id, &second, 2)),
         Err(CartError::Completed(first.clone()))
     );
     assert_eq!(
@@ -139,15 +148,21 @@ fn an_ordered_cart_does_not_change_and_has_one_order() {
         Err(CartError::Completed(first.clone()))
     );
     assert_eq!(
-        now(shop.carts.delete(id)),
+        now(shop.carts.delete(&Context::system(""), id)),
         Err(CartError::Completed(first.clone()))
     );
-    assert_eq!(now(shop.carts.reopen(id, &second)), Ok(()));
+    assert_eq!(
+        now(shop.carts.reopen(&Context::system(""), id, &second)),
+        Ok(())
+    );
     assert_eq!(
         shop.add(&cart, 0, 1),
         Err(CartError::Completed(first.clone()))
     );
-    assert_eq!(now(shop.carts.reopen(id, &first)), Ok(()));
+    assert_eq!(
+        now(shop.carts.reopen(&Context::system(""), id, &first)),
+        Ok(())
+    );
     assert_eq!(shop.add(&cart, 0, 1), Ok(2));
 }
 
@@ -158,10 +173,10 @@ fn a_cart_ends_after_its_last_change() {
     shop.world.advance_ms(59_000);
     shop.add(&cart, 0, 1).unwrap();
     shop.world.advance_ms(59_000);
-    assert!(now(shop.carts.read(cart.id.as_str())).is_ok());
+    assert!(now(shop.carts.read(&Context::system(""), cart.id.as_str())).is_ok());
     shop.world.advance_ms(2_000);
     assert_eq!(
-        now(shop.carts.read(cart.id.as_str())),
+        now(shop.carts.read(&Context::system(""), cart.id.as_str())),
         Err(CartError::NotFound)
     );
     assert_eq!(now(shop.carts.sweep()), Ok(1));
@@ -187,4 +202,158 @@ fn setting_to_zero_removes_and_a_stale_version_is_refused() {
     assert_eq!(set(1, Some(2)), Ok(5));
     assert_eq!(set(0, None), Ok(0));
     assert_eq!(set(0, None), Ok(0));
+}
+
+fn user(id: &str) -> Context {
+    Context {
+        actor: localmart_guest::wit::Actor::Customer(id.into()),
+        ..Context::system("")
+    }
+}
+
+fn guest() -> Context {
+    Context {
+        actor: localmart_guest::wit::Actor::Anonymous,
+        ..Context::system("")
+    }
+}
+
+impl Shop {
+    fn mine(&self, context: &Context) -> Cart {
+        now(self.carts.mine(context, Currency::USD)).unwrap().cart
+    }
+
+    fn put(&self, context: &Context, cart: &Cart, product: usize, quantity: u32) {
+        let id = &self.products[product];
+        now(self
+            .carts
+            .add(context, cart.id.as_str(), id, quantity, None))
+        .unwrap();
+    }
+
+    fn quantities(&self, cart: &Cart) -> Vec<u32> {
+        cart.lines.iter().map(|line| line.quantity).collect()
+    }
+}
+
+#[test]
+fn a_users_cart_is_one_and_invisible_to_all_others() {
+    let shop = shop(&[(5, "USD", true)]);
+    let (ada, bob) = (user("ada"), user("bob"));
+    let mine = shop.mine(&ada);
+    assert_eq!(shop.mine(&ada).id, mine.id);
+    assert_ne!(shop.mine(&bob).id, mine.id);
+    shop.put(&ada, &mine, 0, 2);
+    for other in [&bob, &guest()] {
+        assert_eq!(
+            now(shop.carts.read(other, mine.id.as_str())),
+            Err(CartError::NotFound)
+        );
+        assert_eq!(
+            now(shop.carts.delete(other, mine.id.as_str())),
+            Err(CartError::NotFound)
+        );
+    }
+    let more = now(shop.carts.create(&ada, Currency::USD)).unwrap().cart;
+    assert_ne!(more.id, mine.id);
+    assert_eq!(shop.mine(&ada).id, mine.id, "a cart in use stays mine");
+    let empty = shop.mine(&bob);
+    let fresh = now(shop.carts.create(&bob, Currency::USD)).unwrap().cart;
+    assert!(
+        fresh.id != empty.id && shop.mine(&bob).id == fresh.id,
+        "an empty one gives way"
+    );
+}
+
+#[test]
+fn an_ordered_cart_is_no_longer_mine_until_it_is_reopened() {
+    let shop = shop(&[(5, "USD", true)]);
+    let (ada, system) = (user("ada"), Context::system(""));
+    let mine = shop.mine(&ada);
+    shop.put(&ada, &mine, 0, 2);
+    let order = shop.world.ports().new_id();
+    now(shop.carts.complete(&system, mine.id.as_str(), &order, 2)).unwrap();
+    let next = shop.mine(&ada);
+    assert!(next.id != mine.id && next.lines.is_empty());
+    now(shop.carts.reopen(&system, mine.id.as_str(), &order)).unwrap();
+    assert_eq!(shop.mine(&ada).id, mine.id);
+}
+
+#[test]
+fn merging_sums_and_caps_and_consumes_once() {
+    let shop = shop(&[(5, "USD", true), (7, "USD", true)]);
+    let (ada, bob) = (user("ada"), user("bob"));
+    let mine = shop.mine(&ada);
+    shop.put(&ada, &mine, 0, 1);
+    shop.put(&ada, &mine, 1, 98);
+    let guest_cart = now(shop.carts.create(&guest(), Currency::USD))
+        .unwrap()
+        .cart;
+    shop.put(&guest(), &guest_cart, 0, 2);
+    shop.put(&guest(), &guest_cart, 1, 9);
+    for _ in 0..2 {
+        let merged = now(shop.carts.merge(&ada, &guest_cart.id)).unwrap().cart;
+        assert_eq!(
+            (merged.id.clone(), shop.quantities(&merged)),
+            (mine.id.clone(), vec![3, 99])
+        );
+    }
+    assert_eq!(
+        now(shop.carts.read(&guest(), guest_cart.id.as_str())),
+        Err(CartError::NotFound)
+    );
+    assert_eq!(
+        now(shop.carts.merge(&bob, &guest_cart.id)).unwrap_err(),
+        CartError::NotFound
+    );
+    assert_eq!(
+        now(shop.carts.merge(&ada, &mine.id)).unwrap_err(),
+        CartError::NotFound,
+        "only guests' carts merge"
+    );
+}
+
+#[test]
+fn carts_of_two_currencies_do_not_merge_unless_one_is_empty() {
+    let shop = shop(&[(5, "USD", true), (7, "EUR", true)]);
+    let ada = user("ada");
+    let euros = Currency::parse("EUR").unwrap();
+    let guest_cart = now(shop.carts.create(&guest(), euros)).unwrap().cart;
+    shop.put(&guest(), &guest_cart, 1, 1);
+    let mine = shop.mine(&ada);
+    shop.put(&ada, &mine, 0, 1);
+    assert_eq!(
+        now(shop.carts.merge(&ada, &guest_cart.id)).unwrap_err(),
+        CartError::CurrencyMismatch(Currency::USD)
+    );
+    assert!(
+        now(shop.carts.read(&guest(), guest_cart.id.as_str())).is_ok(),
+        "nothing was consumed"
+    );
+    now(shop
+        .carts
+        .set(&ada, mine.id.as_str(), &shop.products[0], 0, None))
+    .unwrap();
+    assert_eq!(
+        now(shop.carts.merge(&ada, &guest_cart.id))
+            .unwrap()
+            .cart
+            .currency,
+        euros
+    );
+}
+
+#[test]
+fn users_carts_end_too() {
+    let shop = shop(&[(5, "USD", true)]);
+    let ada = user("ada");
+    let mine = shop.mine(&ada);
+    shop.world.advance_ms(60_001);
+    assert_eq!(
+        now(shop.carts.read(&ada, mine.id.as_str())),
+        Err(CartError::NotFound)
+    );
+    assert_ne!(shop.mine(&ada).id, mine.id);
+    shop.world.advance_ms(60_001);
+    assert_eq!(now(shop.carts.sweep()), Ok(1));
 }

@@ -66,12 +66,6 @@ impl ReservationState {
             Self::Restocked => "restocked",
         }
     }
-
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Held, Self::Sold, Self::Released, Self::Restocked]
-            .into_iter()
-            .find(|held| held.name() == name)
-    }
 }
 
 /// The lines with each product once, in a fixed order: two orders never wait for each other crosswise.

@@ -1,0 +1,104 @@
+//! The REST door: what people may want next. Decode, one verb, encode.
+
+use crate::domain::{Links, Question, Reason, Recommended};
+use crate::service::{RecommendationError, Recommendations};
+use localmart_guest::config::ConfigError;
+use localmart_guest::door::decode::money_json;
+use localmart_guest::door::{Access, Answer, Problem, Request, Response, Routes, Service};
+use localmart_guest::events::{sweep_consumer, sweep_events};
+use localmart_guest::kernel::{Id, Limit};
+use localmart_guest::ports::Ports;
+use localmart_guest::sql::Database;
+use serde_json::{Value, json};
+use std::rc::Rc;
+
+/// Recommendations behind their REST door.
+pub(crate) struct RecommendationDoor<D, L> {
+    pub(crate) recommendations: Recommendations<D, L>,
+}
+
+impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service
+    for RecommendationDoor<D, L>
+{
+    const NOUN: &'static str = "recommendation";
+
+    async fn start(ports: Ports) -> Result<Self, ConfigError> {
+        Ok(Self {
+            recommendations: Recommendations::new(D::from(Self::NOUN), L::default(), ports),
+        })
+    }
+
+    fn routes() -> Routes<Self> {
+        Routes::new()
+            .on("GET", "/api/recommendations", Access::All, recommend)
+            .on(
+                "POST",
+                "/internal/recommendation/sweep",
+                Access::Sweep,
+                sweep,
+            )
+    }
+}
+
+type Door<D, L> = Rc<RecommendationDoor<D, L>>;
+
+async fn recommend<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
+    let mut query = request.query(&["customer_id", "product_id", "limit"])?;
+    let question = Question {
+        product_id: query.get("product_id", "must be an id (UUID, lower case)", Id::parse),
+        customer_id: query
+            .get("customer_id", "must be an id (UUID, lower case)", Id::parse)
+            .map(String::from),
+    };
+    let limit = query
+        .get("limit", "must be 1 to 100", Limit::parse)
+        .unwrap_or_default();
+    query.finish()?;
+    let found = door
+        .recommendations
+        .recommend(&request.context(), &question, limit)
+        .await?;
+    let strategy = found.first().map_or(Reason::Popular, |first| first.reason);
+    let body = json!({
+        "items": found.iter().map(encode).collect::<Vec<_>>(),
+        "strategy": strategy.name(),
+    });
+    Ok(Response::json(200, &body))
+}
+
+async fn sweep<D, L>(door: Door<D, L>, _: Request) -> Answer
+where
+    D: Database + From<&'static str>,
+    L: Links + Default + 'static,
+{
+    let ports = &door.recommendations.ports;
+    sweep_events::<RecommendationDoor<D, L>>(ports).await?;
+    let report = sweep_consumer(&*door, ports).await?;
+    Ok(Response::json(200, &json!({ "handled": report.handled })))
+}
+
+fn encode(recommended: &Recommended) -> Value {
+    let product = &recommended.product;
+    json!({
+        "product": {
+            "id": product.id.as_str(),
+            "sku": product.sku,
+            "name": product.name,
+            "slug": product.slug,
+            "category": product.category,
+            "price": money_json(product.price),
+            "image_url": format!("/images/{}-v{}.svg", product.id, product.version),
+        },
+        "score": recommended.score,
+        "reason": recommended.reason.name(),
+    })
+}
+
+impl From<RecommendationError> for Problem {
+    fn from(error: RecommendationError) -> Self {
+        match error {
+            RecommendationError::LinkDown(_) => Self::unavailable(),
+            RecommendationError::Sql(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Recommendation's SQL. Every signal is written together with the memory of its event.
+
+use crate::domain::{Candidate, MOST_PAIRED, OrderSignal, Reason, SOLD_WEIGHT, Turn};
+use localmart_guest::events::inbox;
+use localmart_guest::kernel::{Id, Timestamp};
+use localmart_guest::params;
+use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+
+/// Recent products of a customer that say what suits him.
+const RECENT: u32 = 20;
+
+pub(crate) struct Store<D> {
+    database: D,
+}
+
+impl<D: Database> Store<D> {
+    pub(crate) fn new(database: D) -> Self {
+        Self { database }
+    }
+
+    /// An order begins or ceases to count, once, whichever is heard of first.
+    pub(crate) async fn turn(
+        &self,
+        event_id: &str,
+        signal: &OrderSignal,
+        turn: Turn,
+        now: Timestamp,
+    ) -> Result<(), SqlError> {
+        transaction(&self.database, async |connection| {
+            if !inbox::first_time(connection, event_id, now).await? {
+                return Ok(());
+            }
+            let sql = "INSERT INTO orders (order_id, paid, cancelled) VALUES (CAST($1 AS TEXT), 0, 0) ON CONFLICT DO NOTHING";
+            let order = signal.order_id.as_str();
+            connection.execute(sql, params![order]).await?;
+            let (sql, counts_if, sign) = match turn {
+                Turn::Paid => {
+                    let sql = "UPDATE orders SET paid = 1 WHERE order_id = CAST($1 AS TEXT) AND paid = 0 RETURNING cancelled";
+                    (sql, 0, 1)
+                }
+                Turn::Cancelled => {
+                    let sql = "UPDATE orders SET cancelled = 1 WHERE order_id = CAST($1 AS TEXT) AND cancelled = 0 RETURNING paid";
+                    (sql, 1, -1)
+                }
+            };
+            let rows = connection.query(sql, params![order]).await?;
+            match rows.first() {
+                Some(row) if row.integer(0)? == counts_if => count(connection, signal, sign, now).await,
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Somebody looked at a product.
+    pub(crate) async fn viewed(
+        &self,
+        event_id: &str,
+        product: &Id,
+        customer: Option<&str>,
+        views: i64,
+        now: Timestamp,
+    ) -> Result<(), SqlError> {
+        transaction(&self.database, async |connection| {
+            if !inbox::first_time(connection, event_id, now).await? {
+                return Ok(());
+            }
+            popularity(connection, product, 0, views).await?;
+            match customer {
+                Some(customer) => taste(connection, customer, product, 0, views, now).await,
+                None => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// The most popular products below a place.
+    pub(crate) async fn popular(
+        &self,
+        after: Option<&(u64, Id)>,
+        most: usize,
+    ) -> Result<Vec<Candidate>, SqlError> {
+        let (sql, params) = popular_statement(after, most);
+        let rows = self.database.open().await?.query(sql, &params).await?;
+        rows.iter()
+            .map(|row| candidate(row, Reason::Popular))
+            .collect()
+    }
+
+    /// What is bought with a product.
+    pub(crate) async fn bought_together(
+        &self,
+        product: &Id,
+        most: usize,
+    ) -> Result<Vec<Candidate>, SqlError> {
+        let params = params![product, limit(most)];
+        let rows = self.database.open().await?.query(TOGETHER, params).await?;
+        rows.iter()
+            .map(|row| candidate(row, Reason::BoughtTogether))
+            .collect()
+    }
+
+    /// What is bought with what a customer has, then what he looked at and did not buy.
+    pub(crate) async fn for_customer(
+        &self,
+        customer: &str,
+        most: usize,
+    ) -> Result<Vec<Candidate>, SqlError> {
+        let connection = self.database.open().await?;
+        let rows = connection
+            .query(FOR_CUSTOMER, params![customer, RECENT, limit(most)])
+            .await?;
+        let mut found = rows
+            .iter()
+            .map(|row| candidate(row, Reason::ForYou))
+            .collect::<Result<Vec<_>, _>>()?;
+        let rows = connection
+            .query(LOOKED_AT, params![customer, limit(most)])
+            .await?;
+        for row in &rows {
+            found.push(candidate(row, Reason::Viewed)?);
+        }
+        Ok(found)
+    }
+}
+
+pub(crate) const TOGETHER: &str = "SELECT other_id, orders FROM pairs WHERE product_id = CAST($1 AS TEXT) AND orders > 0 \
+     ORDER BY orders DESC, other_id DESC LIMIT CAST($2 AS BIGINT)";
+
+pub(crate) const FOR_CUSTOMER: &str = "SELECT p.other_id, CAST(SUM(p.orders) AS BIGINT) FROM \
+     (SELECT product_id FROM tastes WHERE customer_id = CAST($1 AS TEXT) ORDER BY last_at DESC LIMIT CAST($2 AS BIGINT)) t \
+     JOIN pairs p ON p.product_id = t.product_id WHERE p.orders > 0 AND NOT EXISTS (SELECT 1 FROM tastes b \
+     WHERE b.customer_id = CAST($1 AS TEXT) AND b.product_id = p.other_id AND b.bought > 0) \
+     GROUP BY p.other_id ORDER BY 2 DESC, 1 DESC LIMIT CAST($3 AS BIGINT)";
+
+pub(crate) const LOOKED_AT: &str = "SELECT product_id, views FROM tastes WHERE customer_id = CAST($1 AS TEXT) AND bought <= 0 AND views > 0 \
+     ORDER BY last_at DESC, product_id DESC LIMIT CAST($2 AS BIGINT)";
+
+/// The statement of a batch of popular products.
+pub(crate) fn popular_statement(
+    after: Option<&(u64, Id)>,
+    most: usize,
+) -> (&'static str, Vec<Value>) {
+    match after {
+        None => (
+            "SELECT product_id, score FROM popularity WHERE score > 0 ORDER BY score DESC, product_id DESC LIMIT CAST($1 AS BIGINT)",
+            vec![limit(most).into()],
+        ),
+        Some((score, id)) => (
+            "SELECT product_id, score FROM popularity WHERE score > 0 AND (score, product_id) < (CAST($2 AS BIGINT), CAST($3 AS TEXT)) \
+             ORDER BY score DESC, product_id DESC LIMIT CAST($1 AS BIGINT)",
+            vec![limit(most).into(), (*score).into(), id.into()],
+        ),
+    }
+}
+
+fn limit(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
+}
+
+async fn count(
+    connection: &impl Connection,
+    signal: &OrderSignal,
+    sign: i64,
+    now: Timestamp,
+) -> Result<(), SqlError> {
+    for (product, quantity) in &signal.items {
+        popularity(connection, product, sign * quantity, 0).await?;
+        if let Some(customer) = &signal.customer_id {
+            taste(connection, customer, product, sign * quantity, 0, now).await?;
+        }
+    }
+    let paired = signal.items.get(..MOST_PAIRED).unwrap_or(&signal.items);
+    for (product, _) in paired {
+        for (other, _) in paired.iter().filter(|(other, _)| other != product) {
+            let sql = "INSERT INTO pairs (product_id, other_id, orders) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT)) \
+                       ON CONFLICT (product_id, other_id) DO UPDATE SET orders = pairs.orders + excluded.orders";
+            connection
+                .execute(sql, params![product, other, sign])
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+async fn popularity(
+    connection: &impl Connection,
+    product: &Id,
+    sold: i64,
+    views: i64,
+) -> Result<(), SqlError> {
+    let sql = "INSERT INTO popularity (product_id, sold, views, score) VALUES (CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS BIGINT), \
+               CAST($4 AS BIGINT)) ON CONFLICT (product_id) DO UPDATE SET sold = popularity.sold + excluded.sold, \
+               views = popularity.views + excluded.views, score = popularity.score + excluded.score";
+    let score = sold * SOLD_WEIGHT + views;
+    connection
+        .execute(sql, params![product, sold, views, score])
+        .await
+        .map(drop)
+}
+
+async fn taste(
+    connection: &impl Connection,
+    customer: &str,
+    product: &Id,
+    bought: i64,
+    views: i64,
+    now: Timestamp,
+) -> Result<(), SqlError> {
+    let sql = "INSERT INTO tastes (customer_id, product_id, bought, views, last_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), \
+               CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($5 AS BIGINT)) ON CONFLICT (customer_id, product_id) DO UPDATE SET \
+               bought = tastes.bought + excluded.bought, views = tastes.views + excluded.views, last_at = excluded.last_at";
+    connection
+        .execute(sql, params![customer, product, bought, views, now])
+        .await
+        .map(drop)
+}
+
+fn candidate(row: &Row, reason: Reason) -> Result<Candidate, SqlError> {
+    Ok(Candidate {
+        product_id: row.id(0)?,
+        score: row.unsigned(1)?,
+        reason,
+    })
+}

@@ -1,0 +1,300 @@
+//! Recommendation's rules and statements: what counts, in whatever order it is heard, and what is never shown.
+
+use crate::domain::{LinkDown, Links, Product, Question, Reason};
+use crate::http::RecommendationDoor;
+use crate::service::Recommendations;
+use crate::store::{FOR_CUSTOMER, LOOKED_AT, TOGETHER, popular_statement};
+use localmart_guest::events::{Consumer as _, Event, Refusal};
+use localmart_guest::kernel::{Currency, Id, Limit, Money};
+use localmart_guest::params;
+use localmart_guest::wit::{Actor, Context};
+use localmart_testkit::{TestDatabase, TestWorld, now};
+use serde_json::{Value, json};
+
+struct Shelf {
+    unpublished: Option<Id>,
+    sold_out: Option<Id>,
+}
+
+impl Links for Shelf {
+    async fn products(&self, _: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown> {
+        let product = |id: &Id| Product {
+            id: id.clone(),
+            sku: "S".into(),
+            name: "N".into(),
+            slug: "n".into(),
+            category: "c".into(),
+            price: Money::new(1, Currency::USD).unwrap(),
+            published: self.unpublished.as_ref() != Some(id),
+            version: 1,
+        };
+        Ok(ids.iter().map(product).collect())
+    }
+
+    async fn in_stock(&self, _: &Context, ids: &[Id]) -> Result<Vec<Id>, LinkDown> {
+        Ok(ids
+            .iter()
+            .filter(|id| self.sold_out.as_ref() != Some(id))
+            .cloned()
+            .collect())
+    }
+}
+
+struct Stage {
+    door: RecommendationDoor<TestDatabase, Shelf>,
+    database: TestDatabase,
+    world: TestWorld,
+    products: Vec<Id>,
+}
+
+fn stage() -> Stage {
+    stage_without(None, None)
+}
+
+fn stage_without(unpublished: Option<usize>, sold_out: Option<usize>) -> Stage {
+    let world = TestWorld::new();
+    let database = TestDatabase::new(&[include_str!("../migrations/0001_signals.sql")]);
+    let products: Vec<Id> = (0..6).map(|_| world.ports().new_id()).collect();
+    let shelf = Shelf {
+        unpublished: unpublished.map(|place| products[place].clone()),
+        sold_out: sold_out.map(|place| products[place].clone()),
+    };
+    let recommendations = Recommendations::new(database.clone(), shelf, world.ports());
+    Stage {
+        door: RecommendationDoor { recommendations },
+        database,
+        world,
+        products,
+    }
+}
+
+impl Stage {
+    fn event(
+        &self,
+        kind: &str,
+        order: &str,
+        version: u64,
+        customer: Option<&str>,
+        items: &[(usize, u32)],
+    ) -> Event {
+        let item = |(place, quantity): &(usize, u32)| json!({ "product_id": self.products[*place].as_str(), "quantity": quantity, "line_total": 1 });
+        let items: Vec<Value> = items.iter().map(item).collect();
+        let event = Event::new(
+            &self.world.ports().new_id(),
+            kind,
+            "order",
+            order,
+            version,
+            self.world.now(),
+        );
+        event.with(json!({ "order_id": order, "customer_id": customer, "items": items }))
+    }
+
+    fn hear(&self, event: &Event) {
+        now(self.door.handle(event)).unwrap();
+    }
+
+    fn buy(&self, order: &str, customer: Option<&str>, items: &[(usize, u32)]) {
+        self.hear(&self.event("order.paid", order, 2, customer, items));
+    }
+
+    fn view(&self, place: usize, customer: Option<&str>, views: u64) {
+        let id = self.products[place].as_str();
+        let event = Event::new(
+            &self.world.ports().new_id(),
+            "product.viewed",
+            "catalog",
+            id,
+            0,
+            self.world.now(),
+        );
+        self.hear(
+            &event.with(json!({ "product_id": id, "customer_id": customer, "views": views })),
+        );
+    }
+
+    /// Places, scores and reasons.
+    fn ask(
+        &self,
+        actor: Actor,
+        product: Option<usize>,
+        customer: Option<&str>,
+    ) -> Vec<(usize, u64, &'static str)> {
+        let context = Context {
+            actor,
+            ..Context::system("")
+        };
+        let question = Question {
+            product_id: product.map(|place| self.products[place].clone()),
+            customer_id: customer.map(str::to_owned),
+        };
+        let found = now(self
+            .door
+            .recommendations
+            .recommend(&context, &question, Limit::default()))
+        .unwrap();
+        let place = |id: &Id| self.products.iter().position(|known| known == id).unwrap();
+        found
+            .iter()
+            .map(|one| (place(&one.product.id), one.score, one.reason.name()))
+            .collect()
+    }
+
+    fn popular(&self) -> Vec<(usize, u64, &'static str)> {
+        self.ask(Actor::Anonymous, None, None)
+    }
+}
+
+#[test]
+fn what_is_bought_and_looked_at_rises() {
+    let stage = stage();
+    assert!(stage.popular().is_empty());
+    stage.buy("a", None, &[(0, 2)]);
+    stage.view(1, None, 15);
+    stage.view(2, None, 1);
+    let popular = Reason::Popular.name();
+    assert_eq!(
+        stage.popular(),
+        [(0, 20, popular), (1, 15, popular), (2, 1, popular)]
+    );
+    stage.buy("b", None, &[(2, 3)]);
+    assert_eq!(stage.popular()[0], (2, 31, popular));
+}
+
+#[test]
+fn the_same_events_in_any_order_and_three_times_give_the_same() {
+    let outcome = |order: &[usize]| {
+        let stage = stage();
+        let events = [
+            stage.event("order.paid", "a", 2, Some("ada"), &[(0, 2), (1, 1)]),
+            stage.event("order.cancelled", "a", 3, Some("ada"), &[(0, 2), (1, 1)]),
+            stage.event("order.paid", "b", 2, Some("ada"), &[(1, 4), (2, 1)]),
+            stage.event("order.cancelled", "c", 2, None, &[(3, 9)]),
+        ];
+        for place in order {
+            for _ in 0..3 {
+                stage.hear(&events[*place]);
+            }
+        }
+        (
+            stage.popular(),
+            stage.ask(Actor::System, Some(1), None),
+            stage.ask(Actor::System, None, Some("ada")),
+        )
+    };
+    let forward = outcome(&[0, 1, 2, 3]);
+    assert_eq!(
+        forward
+            .0
+            .iter()
+            .map(|(place, score, _)| (*place, *score))
+            .collect::<Vec<_>>(),
+        [(1, 40), (2, 10)]
+    );
+    for order in [[3, 2, 1, 0], [1, 0, 3, 2], [2, 1, 0, 3]] {
+        assert_eq!(outcome(&order), forward);
+    }
+}
+
+#[test]
+fn what_goes_together_comes_first_for_a_product() {
+    let stage = stage();
+    stage.buy("a", None, &[(0, 1), (1, 1)]);
+    stage.buy("b", None, &[(0, 1), (2, 1)]);
+    stage.buy("c", None, &[(0, 1), (2, 1)]);
+    stage.buy("d", None, &[(3, 9)]);
+    let together = Reason::BoughtTogether.name();
+    assert_eq!(
+        stage.ask(Actor::Anonymous, Some(0), None),
+        [
+            (2, 2, together),
+            (1, 1, together),
+            (3, 90, Reason::Popular.name())
+        ]
+    );
+}
+
+#[test]
+fn a_taste_is_for_its_owner_alone() {
+    let stage = stage();
+    stage.buy("a", None, &[(0, 1), (1, 1)]);
+    stage.buy("b", Some("ada"), &[(0, 1)]);
+    stage.view(2, Some("ada"), 1);
+    let (mine, seen) = (Reason::ForYou.name(), Reason::Viewed.name());
+    let own = stage.ask(Actor::Customer("ada".into()), None, Some("ada"));
+    assert_eq!(own[..2], [(1, 1, mine), (2, 1, seen)]);
+    assert_eq!(stage.ask(Actor::Staff("x".into()), None, Some("ada")), own);
+    for other in [Actor::Anonymous, Actor::Customer("bob".into())] {
+        assert_eq!(stage.ask(other, None, Some("ada")), stage.popular());
+    }
+}
+
+#[test]
+fn what_cannot_be_bought_is_never_shown() {
+    let stage = stage_without(Some(0), Some(1));
+    stage.buy("a", Some("ada"), &[(0, 9), (1, 9), (2, 1)]);
+    stage.buy("b", Some("ada"), &[(0, 9), (1, 9), (3, 1)]);
+    for answer in [
+        stage.popular(),
+        stage.ask(Actor::System, Some(2), None),
+        stage.ask(Actor::System, None, Some("ada")),
+    ] {
+        assert!(
+            !answer.is_empty() && answer.iter().all(|(place, _, _)| *place > 1),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_as_its_schema_says_is_refused_for_good() {
+    let stage = stage();
+    for data in [
+        json!(null),
+        json!({ "items": 1 }),
+        json!({ "items": [{ "product_id": "x", "quantity": 1 }] }),
+        json!({ "items": [{ "product_id": stage.products[0].as_str(), "quantity": -1 }] }),
+    ] {
+        let event = Event {
+            data,
+            ..stage.event("order.paid", "a", 2, None, &[])
+        };
+        assert!(
+            matches!(now(stage.door.handle(&event)), Err(Refusal::Never(_))),
+            "{event:?}"
+        );
+    }
+    let unknown = Event {
+        kind: "order.sung".into(),
+        ..stage.event("order.paid", "a", 2, None, &[])
+    };
+    assert_eq!(
+        now(stage.door.handle(&unknown)),
+        Ok(()),
+        "a kind that it does not know is not its business"
+    );
+}
+
+#[test]
+fn every_question_is_answered_by_index() {
+    let stage = stage();
+    let place = (5, stage.products[0].clone());
+    let (first, first_params) = popular_statement(None, 10);
+    let (next, next_params) = popular_statement(Some(&place), 10);
+    let id = &stage.products[0];
+    for (sql, params) in [
+        (first, first_params),
+        (next, next_params),
+        (TOGETHER, params![id, 5_i64].to_vec()),
+        (FOR_CUSTOMER, params!["ada", 5_i64, 5_i64].to_vec()),
+        (LOOKED_AT, params!["ada", 5_i64].to_vec()),
+    ] {
+        let plan = stage.database.plan(sql, &params).join("\n");
+        assert!(
+            !plan.contains("SCAN popularity\n")
+                && !plan.contains("SCAN pairs")
+                && !plan.contains("SCAN tastes"),
+            "{sql}\n{plan}"
+        );
+    }
+}
