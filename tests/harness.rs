@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 /// How long a shop may take until it serves; compiling the components comes first.
 const START: Duration = Duration::from_secs(180);
 
+/// How long a test waits for what events bring about.
+const EVENTUALLY: Duration = Duration::from_secs(20);
+
 /// The repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -96,7 +99,7 @@ impl Stores {
 
     /// The flags of a shop on these stores; the same state folder always gets the same databases. A server that is not
     /// installed is replaced by the embedded store, which `servers` says aloud.
-    fn flags(self, state: &Path) -> Vec<String> {
+    pub fn flags(self, state: &Path) -> Vec<String> {
         static KNOWN: Mutex<Vec<(PathBuf, Vec<String>)>> = Mutex::new(Vec::new());
         let mut known = KNOWN.lock().unwrap();
         if let Some((_, flags)) = known.iter().find(|(folder, _)| folder == state) {
@@ -447,6 +450,16 @@ impl Shop {
         )
     }
 
+    /// Waits until something is so.
+    #[track_caller]
+    pub fn eventually(&self, what: &str, is_so: impl Fn() -> bool) {
+        let give_up = Instant::now() + EVENTUALLY;
+        while !is_so() {
+            assert!(Instant::now() < give_up, "never: {what}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
     /// What it printed on stderr so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -475,6 +488,78 @@ impl Drop for Shop {
         // Its number may soon be somebody else's.
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
+    }
+}
+
+/// A registered user.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub id: String,
+    pub email: String,
+    pub password: String,
+    pub token: String,
+    pub refresh: String,
+}
+
+impl User {
+    /// An address that nobody has.
+    pub fn fresh_email() -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        format!("user{number}-{}@example.com", std::process::id())
+    }
+
+    /// A new customer.
+    pub fn register(shop: &Shop) -> Self {
+        Self::register_as(shop, &Self::fresh_email())
+    }
+
+    /// A new customer with this address.
+    pub fn register_as(shop: &Shop, email: &str) -> Self {
+        let body = json!({ "email": email, "password": "correct horse" });
+        Self::of(&shop.post("/api/auth/register", &body).expect(201).json())
+    }
+
+    /// Who looks after the users from the start.
+    pub fn admin(shop: &Shop) -> Self {
+        let secrets = std::fs::read_to_string(shop.state.join("secrets.toml")).unwrap();
+        let password = secrets
+            .lines()
+            .find_map(|line| line.strip_prefix("admin_password = "))
+            .unwrap();
+        let body =
+            json!({ "email": "admin@localmart.test", "password": password.trim_matches('"') });
+        Self::of(&shop.post("/api/auth/login", &body).expect(200).json())
+    }
+
+    /// The user in the answer of a registration, a login or a refresh.
+    pub fn of(answer: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Self {
+            id: text(&answer["user"]["id"]),
+            email: text(&answer["user"]["email"]),
+            password: "correct horse".into(),
+            token: text(&answer["access_token"]),
+            refresh: text(&answer["refresh_token"]),
+        }
+    }
+
+    /// Asks with the user's token.
+    pub fn send(&self, shop: &Shop, method: &str, path: &str, body: &Value) -> Reply {
+        let bearer = format!("Bearer {}", self.token);
+        if body.is_null() {
+            return shop.send(method, path, &[("authorization", &bearer)], &[]);
+        }
+        shop.json(method, path, &[("authorization", &bearer)], body)
+    }
+
+    /// Checks out.
+    pub fn buy(&self, shop: &Shop, cart: &str, key: &str, token: &str) -> Reply {
+        let bearer = format!("Bearer {}", self.token);
+        let mut body = checkout(cart, token);
+        body.as_object_mut().unwrap().remove("email");
+        let headers = [("authorization", bearer.as_str()), ("idempotency-key", key)];
+        shop.json("POST", "/api/orders", &headers, &body)
     }
 }
 

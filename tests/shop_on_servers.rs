@@ -21,5 +21,11 @@ mod checkout;
 mod crashes;
 #[path = "shop/doors.rs"]
 mod doors;
+#[path = "shop/events.rs"]
+mod events;
+#[path = "shop/mine.rs"]
+mod mine;
 #[path = "shop/products.rs"]
 mod products;
+#[path = "shop/users.rs"]
+mod users;

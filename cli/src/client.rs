@@ -52,6 +52,22 @@ impl Client {
         self.body("POST", &url, response)
     }
 
+    /// Makes a resource; `None` if there is such a one already (409).
+    pub(crate) fn make(&self, path: &str, body: &Value) -> anyhow::Result<Option<Value>> {
+        let url = format!("{}{path}", self.base);
+        let request = self
+            .agent
+            .post(&url)
+            .header("authorization", &format!("Bearer {}", self.token));
+        let response = request
+            .send_json(body)
+            .with_context(|| format!("POST {url}"))?;
+        if response.status() == 409 {
+            return Ok(None);
+        }
+        self.body("POST", &url, response).map(Some)
+    }
+
     fn body(
         &self,
         method: &str,

@@ -2,14 +2,17 @@
 
 mod app;
 mod build;
+mod bus;
 mod client;
 mod doctor;
+mod events;
 mod migrate;
 mod routes;
 mod secrets;
 mod seed;
 mod token;
 mod up;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use localmart_host::manifest::ManifestError;
@@ -39,7 +42,11 @@ enum Verb {
     Doctor(doctor::Doctor),
     /// Show the secrets of this shop, making them if there are none.
     Secrets(secrets::Secrets),
-    /// Make a token, as the user service will.
+    /// Look into the bus: what happened, who is behind, what was given up.
+    Events(events::Events),
+    /// Check the invariants I1 to I7 over the stores.
+    Verify(verify::Verify),
+    /// Make a token for staff, as for scripts and first steps.
     Token(token::Token),
 }
 
@@ -52,6 +59,8 @@ fn main() -> ExitCode {
         Verb::Routes(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
         Verb::Secrets(verb) => verb.run(),
+        Verb::Events(verb) => verb.run(),
+        Verb::Verify(verb) => verb.run(),
         Verb::Token(verb) => verb.run(),
     };
     match result {

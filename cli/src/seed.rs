@@ -1,19 +1,23 @@
 //! `localmart seed`: fills a shop through its own doors, always with the same goods.
 //!
-//! [`goods`] has the words. Prices and stock follow the skew of real shops: many small things, few dear ones; plenty
+//! [`goods`] has the words, [`variants`] makes many of few. Prices and stock follow the skew of real shops: many small things, few dear ones; plenty
 //! of what sells often.
 
 mod goods;
+mod variants;
 
 use crate::app::AppOptions;
 use crate::client::Client;
 use crate::secrets;
 use crate::token::{self, Role};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use goods::{CATEGORIES, Category, Goods};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::path::Path;
+
+/// How long the token of a filling holds, in seconds.
+const TOKEN_SECONDS: u64 = 7_200;
 
 /// Fills a running shop.
 #[derive(Args)]
@@ -23,14 +27,45 @@ pub(crate) struct Seed {
     /// The shop to fill.
     #[arg(long, default_value = "http://127.0.0.1:3000")]
     url: String,
+    /// How many products; a larger size adds to a smaller one.
+    #[arg(long, default_value = "small")]
+    size: Size,
+}
+
+/// How full a shop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Size {
+    /// 120 products.
+    Small,
+    /// 10 000 products.
+    Medium,
+    /// 100 000 products.
+    Large,
+}
+
+impl Size {
+    fn products(self) -> usize {
+        match self {
+            Self::Small => 120,
+            Self::Medium => 10_000,
+            Self::Large => 100_000,
+        }
+    }
 }
 
 impl Seed {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let source = self.app.source()?;
         let secrets = secrets::load(&self.app.state_dir(&source))?;
-        let client = Client::new(&self.url, token::make(&secrets, Role::Staff, 900)?);
-        if !if_empty(&client, &self.app.state_dir(&source), false)? {
+        let client = Client::new(
+            &self.url,
+            token::make(&secrets, Role::Staff, TOKEN_SECONDS)?,
+        );
+        let filled = if_empty(&client, &self.app.state_dir(&source), false)?;
+        if self.size != Size::Small {
+            return variants::fill(&client, self.size.products());
+        }
+        if !filled {
             println!("the shop has products already; nothing was added");
         }
         Ok(())

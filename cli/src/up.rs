@@ -1,9 +1,10 @@
 //! `localmart up`: builds what is stale, makes secrets, migrates, serves, seeds an empty store, prints where.
 
 use crate::app::{AppOptions, Stores, pair};
+use crate::bus::OpenBus;
 use crate::client::Client;
 use crate::token::Role;
-use crate::{build, migrate, routes, secrets, seed, token};
+use crate::{build, events, migrate, routes, secrets, seed, token};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_host::app::App;
@@ -11,13 +12,17 @@ use localmart_host::capability::points;
 use localmart_host::capability::sqlite::Synchronous;
 use localmart_host::engine::EngineOptions;
 use localmart_host::limits;
-use localmart_host::serve::load::{LoadOptions, load};
+use localmart_host::serve::load::{LoadOptions, MoreMetrics, load};
 use localmart_host::serve::{Running, bind, start};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How often the bus is looked at for `/metrics`.
+const BUS_LOOK: Duration = Duration::from_secs(2);
 
 /// Serves the application. The flags are Spin's where it has them.
 #[derive(Args)]
@@ -144,9 +149,35 @@ impl Up {
             }),
             synchronous: synchronous(app)?,
             postgres_connections: limits::POSTGRES_CONNECTIONS,
+            more_metrics: app
+                .tool
+                .is_some()
+                .then(|| bus_metrics(Stores::of(app), state_dir.to_owned())),
             points: (!named.is_empty()).then_some(named),
         })
     }
+}
+
+/// Looks at the bus from time to time; what is shown at `/metrics` is what was seen last.
+fn bus_metrics(stores: Stores, state_dir: PathBuf) -> MoreMetrics {
+    let seen: Arc<Mutex<String>> = Arc::default();
+    let shown = seen.clone();
+    std::thread::spawn(move || {
+        let mut bus = None;
+        loop {
+            if bus.is_none() {
+                bus = OpenBus::open(&stores, &state_dir).ok();
+            }
+            let text = bus.as_ref().and_then(|bus| events::metrics(bus).ok());
+            match (text, seen.lock()) {
+                (Some(text), Ok(mut seen)) => *seen = text,
+                // The next look opens it anew.
+                _ => bus = None,
+            }
+            std::thread::sleep(BUS_LOOK);
+        }
+    });
+    Box::new(move || shown.lock().map(|seen| seen.clone()).unwrap_or_default())
 }
 
 /// An action that clap can hand around.

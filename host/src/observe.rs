@@ -71,7 +71,12 @@ fn answer(loaded: &Loaded, request: &Request<Incoming>) -> Response<Full<Bytes>>
         "/metrics" => (
             StatusCode::OK,
             "text/plain; version=0.0.4",
-            loaded.metrics.text(),
+            loaded.metrics.text()
+                + &loaded
+                    .more_metrics
+                    .as_ref()
+                    .map(|more| more())
+                    .unwrap_or_default(),
         ),
         _ => (
             StatusCode::NOT_FOUND,

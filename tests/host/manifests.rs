@@ -138,7 +138,7 @@ fn what_is_no_component_is_refused() {
     check(
         &body("empty.wasm"),
         &[
-            "exports neither wasi:http/handler@0.3 nor wasi:http/incoming-handler@0.2",
+            "has an HTTP trigger or a timer but does not export wasi:http",
             "spin.toml:9",
         ],
     );
@@ -276,8 +276,21 @@ fn what_is_not_there_yet_says_so() {
     };
     let redis = "[[trigger.redis]]\nchannel = \"x\"\ncomponent = \"a\"\n";
     check(
+        &body(&redis.replace("redis", "sqs"), ""),
+        &["no trigger of type `sqs`", "spin.toml:5"],
+    );
+    check(
         &body(redis, ""),
-        &["no trigger of type `redis`", "spin.toml:5"],
+        &["this trigger has no server", "spin.toml:5"],
+    );
+    let at = |address: &str| redis.replace("channel", &format!("address = \"{address}\"\nchannel"));
+    check(
+        &body(&at("nowhere"), ""),
+        &["the address of this trigger is not one of a Redis server"],
+    );
+    check(
+        &body(&at("redis://127.0.0.1:1"), ""),
+        &["`a` has a Redis trigger but does not export spin:redis/inbound-redis@3.0.0"],
     );
     check(
         &body(&http("\"/a\"", "a"), "ai_models = [\"m\"]"),

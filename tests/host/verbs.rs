@@ -49,8 +49,8 @@ fn doctor_sees_grants_that_are_not_the_sum() {
     let folder = scratch("grants");
     let manifest = std::fs::read_to_string(root().join("spin.toml")).unwrap();
     let manifest = manifest.replace(
-        "sqlite_databases = [\"order\", \"payment\", \"inventory\", \"catalog\"]",
-        "sqlite_databases = [\"order\", \"payment\", \"inventory\", \"other\"]",
+        "sqlite_databases = [\"order\", \"user\", \"cart\", \"payment\", \"inventory\", \"catalog\", \"bus\"]",
+        "sqlite_databases = [\"order\", \"user\", \"cart\", \"payment\", \"inventory\", \"other\", \"bus\"]",
     );
     let manifest = manifest.replace(
         "source = \"dist/",
@@ -95,6 +95,7 @@ fn secrets_are_made_once_and_are_nobody_elses() {
         "sweep_token",
         "order_token_key",
         "payment_webhook_secret",
+        "admin_password",
     ] {
         assert!(first.contains(&format!("{name} = \"")), "{first}");
     }
@@ -126,12 +127,12 @@ fn migrations_are_applied_once_and_never_edited() {
                 .unwrap(),
         )
     };
-    assert_eq!(migrate(), "4 migrations applied\n");
+    assert_eq!(migrate(), "18 migrations applied\n");
     assert_eq!(migrate(), "0 migrations applied\n");
     let database = rusqlite::Connection::open(state.join("order.db")).unwrap();
     database
         .execute("UPDATE migrations SET checksum = 'x'", [])
         .unwrap();
-    assert!(migrate().contains("the migration 0001_orders was edited after it was applied"));
+    assert!(migrate().contains("the migration kit_0001_events was edited after it was applied"));
     drop(Shop::start());
 }

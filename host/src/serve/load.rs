@@ -27,6 +27,9 @@ use wasmtime::component::{InstancePre, Linker};
 /// What a component with a Redis trigger exports.
 const INBOUND_REDIS: &str = "spin:redis/inbound-redis@3.0.0";
 
+/// Numbers that the host does not know itself.
+pub type MoreMetrics = Box<dyn Fn() -> String + Send + Sync>;
+
 /// How to load.
 pub struct LoadOptions {
     /// The engine.
@@ -39,6 +42,8 @@ pub struct LoadOptions {
     pub synchronous: Synchronous,
     /// Connections to all Postgres servers together.
     pub postgres_connections: usize,
+    /// Further numbers for `/metrics`, in the Prometheus text format; asked at each scrape.
+    pub more_metrics: Option<MoreMetrics>,
     /// Named points that do something; `None` does not offer points at all.
     pub points: Option<Points>,
 }
@@ -59,6 +64,8 @@ pub struct Loaded {
     pub subscriptions: Vec<Subscription>,
     /// The numbers.
     pub metrics: Metrics,
+    /// Further numbers.
+    pub more_metrics: Option<MoreMetrics>,
     /// Whether requests are answered; cleared while draining.
     pub ready: AtomicBool,
     /// How each component came to be.
@@ -167,6 +174,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         messages,
         subscriptions: app.subscriptions,
         metrics,
+        more_metrics: options.more_metrics,
         ready: AtomicBool::new(true),
         report,
         _ticker: ticker,

@@ -90,6 +90,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
             .store
             .paid(context, id, &payment, self.ports.now())
             .await?;
+        point("order.paid").await;
         let now_stored = self.store.order(id).await?.ok_or(OrderError::NotFound)?;
         if paid {
             log::write(

@@ -1,0 +1,223 @@
+//! What the stores say, read service by service; each service's facts are of one moment.
+
+use crate::app::Stores;
+use crate::bus::OpenBus;
+use anyhow::Context as _;
+use localmart_guest::events::Event;
+use localmart_guest::params;
+use localmart_guest::sql::{Connection as _, Row, SqlError};
+use localmart_stores::{Chosen, now};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Events of a channel that are looked at; older ones were looked at before.
+const EVENTS: u32 = 200_000;
+
+/// An order as far as invariants go.
+pub(super) struct Order {
+    pub(super) cart_id: String,
+    pub(super) status: String,
+    /// Subtotal, discount, shipping, tax, total.
+    pub(super) totals: [i64; 5],
+    pub(super) line_totals: i64,
+    /// Product and quantity.
+    pub(super) lines: Vec<(String, i64)>,
+    pub(super) history: Vec<String>,
+}
+
+/// A payment, and what the provider says of it.
+pub(super) struct Payment {
+    pub(super) order_id: String,
+    pub(super) status: String,
+    pub(super) captured: i64,
+    pub(super) refunded: i64,
+    /// Captured and refunded at the provider.
+    pub(super) provider: Option<(i64, i64)>,
+}
+
+/// The stock of a product, and what became of it.
+#[derive(Default)]
+pub(super) struct Stock {
+    pub(super) on_hand: i64,
+    pub(super) reserved: i64,
+    pub(super) adjusted: i64,
+    pub(super) held: i64,
+    pub(super) sold: i64,
+}
+
+/// Everything.
+#[derive(Default)]
+pub(super) struct Facts {
+    /// By id.
+    pub(super) orders: BTreeMap<String, Order>,
+    /// By id.
+    pub(super) payments: BTreeMap<String, Payment>,
+    /// By product.
+    pub(super) stock: BTreeMap<String, Stock>,
+    /// How the reservations of each order stand.
+    pub(super) reservations: BTreeMap<String, BTreeSet<String>>,
+    /// Kinds of events by subject, in the order of the bus, as far back as it goes.
+    pub(super) events: BTreeMap<String, Vec<String>>,
+    /// Whether the bus still has its first events.
+    pub(super) whole_history: bool,
+    /// Events that no relay has carried yet, by service.
+    pub(super) waiting: BTreeMap<String, i64>,
+    /// What the popularity of each product is made of.
+    pub(super) sold_signals: BTreeMap<String, i64>,
+    /// Whether every consumer has read everything.
+    pub(super) all_read: bool,
+}
+
+impl Facts {
+    pub(super) fn read(stores: &Stores, state_dir: &Path) -> anyhow::Result<Self> {
+        let mut facts = Self::default();
+        let open = |noun: &str| {
+            Chosen::open(&stores.database_url, state_dir, noun).with_context(|| {
+                format!("opening the database of {noun}; is this the state folder of a shop?")
+            })
+        };
+        facts.read_stock(&open("inventory")?)?;
+        facts.read_payments(&open("payment")?)?;
+        facts.read_orders(&open("order")?)?;
+        for noun in ["catalog", "inventory", "payment", "order", "user"] {
+            let waiting = rows(&open(noun)?, "SELECT COUNT(*) FROM outbox")?;
+            facts.waiting.insert(
+                noun.to_owned(),
+                waiting.first().map_or(Ok(0), |row| row.integer(0))?,
+            );
+        }
+        facts.read_events(&OpenBus::open(stores, state_dir)?)?;
+        for row in rows(
+            &open("recommendation")?,
+            "SELECT product_id, sold FROM popularity",
+        )? {
+            facts.sold_signals.insert(row.text(0)?, row.integer(1)?);
+        }
+        Ok(facts)
+    }
+
+    fn read_stock(&mut self, database: &Chosen) -> anyhow::Result<()> {
+        snapshot(database, || {
+            for row in rows(database, "SELECT product_id, on_hand, reserved FROM stock")? {
+                let stock = self.stock.entry(row.text(0)?).or_default();
+                (stock.on_hand, stock.reserved) = (row.integer(1)?, row.integer(2)?);
+            }
+            let sql = "SELECT product_id, CAST(SUM(delta) AS BIGINT) FROM adjustments GROUP BY product_id";
+            for row in rows(database, sql)? {
+                self.stock.entry(row.text(0)?).or_default().adjusted = row.integer(1)?;
+            }
+            for row in rows(
+                database,
+                "SELECT order_id, product_id, quantity, status FROM reservations",
+            )? {
+                let (quantity, status) = (row.integer(2)?, row.text(3)?);
+                let stock = self.stock.entry(row.text(1)?).or_default();
+                match status.as_str() {
+                    "held" => stock.held += quantity,
+                    "sold" => stock.sold += quantity,
+                    _ => {}
+                }
+                self.reservations
+                    .entry(row.text(0)?)
+                    .or_default()
+                    .insert(status);
+            }
+            Ok(())
+        })
+    }
+
+    fn read_payments(&mut self, database: &Chosen) -> anyhow::Result<()> {
+        let sql = "SELECT p.id, p.order_id, p.status, p.captured, p.refunded, c.captured, c.refunded FROM payments p \
+                   LEFT JOIN provider_charges c ON c.payment_id = p.id";
+        for row in rows(database, sql)? {
+            let provider = match row.maybe_unsigned(5)? {
+                Some(_) => Some((row.integer(5)?, row.integer(6)?)),
+                None => None,
+            };
+            let payment = Payment {
+                order_id: row.text(1)?,
+                status: row.text(2)?,
+                captured: row.integer(3)?,
+                refunded: row.integer(4)?,
+                provider,
+            };
+            self.payments.insert(row.text(0)?, payment);
+        }
+        Ok(())
+    }
+
+    fn read_orders(&mut self, database: &Chosen) -> anyhow::Result<()> {
+        snapshot(database, || {
+            let sql = "SELECT id, cart_id, status, subtotal, discount_total, shipping_total, tax_total, total FROM orders";
+            for row in rows(database, sql)? {
+                let mut totals = [0; 5];
+                for (place, total) in totals.iter_mut().enumerate() {
+                    *total = row.integer(place + 3)?;
+                }
+                let order = Order {
+                    cart_id: row.text(1)?,
+                    status: row.text(2)?,
+                    totals,
+                    line_totals: 0,
+                    lines: Vec::new(),
+                    history: Vec::new(),
+                };
+                self.orders.insert(row.text(0)?, order);
+            }
+            for row in rows(
+                database,
+                "SELECT order_id, product_id, quantity, line_total FROM order_items",
+            )? {
+                if let Some(order) = self.orders.get_mut(&row.text(0)?) {
+                    order.line_totals += row.integer(3)?;
+                    order.lines.push((row.text(1)?, row.integer(2)?));
+                }
+            }
+            for row in rows(
+                database,
+                "SELECT order_id, status FROM order_history ORDER BY order_id, position",
+            )? {
+                if let Some(order) = self.orders.get_mut(&row.text(0)?) {
+                    order.history.push(row.text(1)?);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn read_events(&mut self, bus: &OpenBus) -> anyhow::Result<()> {
+        let lag = bus.lag()?;
+        self.all_read = lag
+            .iter()
+            .all(|lag| lag.unread + lag.pending + lag.dead == 0);
+        let events = bus.history("order.events", EVENTS)?;
+        self.whole_history = events.len() < usize::try_from(EVENTS).unwrap_or(usize::MAX);
+        for (_, body) in events {
+            // What is poisoned is the dead letters' business.
+            if let Ok(event) = Event::decode(&body) {
+                self.events
+                    .entry(event.subject)
+                    .or_default()
+                    .push(event.kind);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn rows(database: &Chosen, sql: &str) -> anyhow::Result<Vec<Row>> {
+    Ok(now(database.query(sql, params![]))??)
+}
+
+/// Reads several statements at one moment.
+fn snapshot(database: &Chosen, read: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let begin = match database {
+        Chosen::Sqlite(_) => "BEGIN",
+        Chosen::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    };
+    let whole = |result: Result<(), SqlError>| result.map_err(anyhow::Error::from);
+    whole(database.batch(begin))?;
+    let result = read();
+    whole(database.batch("ROLLBACK"))?;
+    result
+}

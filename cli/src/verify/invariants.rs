@@ -1,0 +1,239 @@
+//! What must hold, in the words of the HTTP contract: I1 to I7. (I8, that nobody reads another's data, is for tests.)
+
+use super::facts::{Facts, Order};
+use std::collections::BTreeMap;
+
+/// Every legal step of an order's status.
+const GRAPH: &[(&str, &str)] = &[
+    ("pending", "paid"),
+    ("pending", "failed"),
+    ("pending", "cancelled"),
+    ("paid", "shipped"),
+    ("paid", "cancelled"),
+    ("shipped", "delivered"),
+    ("delivered", "return_requested"),
+    ("return_requested", "returned"),
+    ("return_requested", "delivered"),
+];
+
+/// Everything that does not hold, one line each.
+pub(super) fn violations(facts: &Facts) -> Vec<String> {
+    let mut wrong = Vec::new();
+    stock(facts, &mut wrong);
+    money(facts, &mut wrong);
+    carts(facts, &mut wrong);
+    for (id, order) in &facts.orders {
+        sums(id, order, &mut wrong);
+        history(id, order, &mut wrong);
+        goods(id, order, facts, &mut wrong);
+        told(id, order, facts, &mut wrong);
+    }
+    effects(facts, &mut wrong);
+    wrong
+}
+
+/// I1 and I2.
+fn stock(facts: &Facts, wrong: &mut Vec<String>) {
+    for (product, stock) in &facts.stock {
+        if stock.on_hand != stock.adjusted - stock.sold {
+            wrong.push(format!(
+                "I1 product {product}: {} on hand, but {} came in and {} were sold",
+                stock.on_hand, stock.adjusted, stock.sold
+            ));
+        }
+        if stock.reserved != stock.held {
+            wrong.push(format!(
+                "I1 product {product}: {} reserved, but orders hold {}",
+                stock.reserved, stock.held
+            ));
+        }
+        if stock.on_hand < 0 || stock.reserved < 0 || stock.reserved > stock.on_hand {
+            wrong.push(format!(
+                "I2 product {product}: {} on hand and {} reserved",
+                stock.on_hand, stock.reserved
+            ));
+        }
+    }
+}
+
+/// I3: what was taken and not given back is what the order's status says, here and at the provider.
+fn money(facts: &Facts, wrong: &mut Vec<String>) {
+    let mut by_order = BTreeMap::new();
+    for (id, payment) in &facts.payments {
+        by_order.insert(payment.order_id.as_str(), payment);
+        if payment.refunded < 0 || payment.refunded > payment.captured {
+            wrong.push(format!(
+                "I3 payment {id}: {} given back of {}",
+                payment.refunded, payment.captured
+            ));
+        }
+        let settled = !matches!(payment.status.as_str(), "pending" | "authorized");
+        if settled
+            && payment
+                .provider
+                .is_some_and(|known| known != (payment.captured, payment.refunded))
+        {
+            wrong.push(format!("I3 payment {id}: the provider has other sums"));
+        }
+    }
+    for (id, order) in &facts.orders {
+        let payment = by_order.get(id.as_str());
+        let captured = payment.map_or(0, |payment| payment.captured);
+        let kept = captured - payment.map_or(0, |payment| payment.refunded);
+        match order.status.as_str() {
+            "failed" | "cancelled" | "returned" if kept != 0 => {
+                wrong.push(format!(
+                    "I3 order {id}: it is {}, but {kept} is kept",
+                    order.status
+                ));
+            }
+            "paid" | "shipped" | "delivered" | "return_requested"
+                if captured != order.totals[4] =>
+            {
+                wrong.push(format!(
+                    "I3 order {id}: it is {}, and {captured} was taken of {}",
+                    order.status, order.totals[4]
+                ));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// I4.
+fn carts(facts: &Facts, wrong: &mut Vec<String>) {
+    let mut live: BTreeMap<&str, u32> = BTreeMap::new();
+    for order in facts
+        .orders
+        .values()
+        .filter(|order| order.status != "failed")
+    {
+        *live.entry(&order.cart_id).or_default() += 1;
+    }
+    for (cart, orders) in live.into_iter().filter(|(_, orders)| *orders > 1) {
+        wrong.push(format!("I4 cart {cart}: it became {orders} orders"));
+    }
+}
+
+/// I5.
+fn sums(id: &str, order: &Order, wrong: &mut Vec<String>) {
+    let [subtotal, discount, shipping, tax, total] = order.totals;
+    if total != order.line_totals - discount + tax + shipping || subtotal != order.line_totals {
+        wrong.push(format!(
+            "I5 order {id}: its total of {total} is not the sum of its parts"
+        ));
+    }
+}
+
+/// I6: what happened to an order was told, once and in its order, and waits nowhere for long.
+fn told(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
+    if facts
+        .waiting
+        .get("order")
+        .is_some_and(|waiting| *waiting > 0)
+        || !facts.whole_history
+    {
+        return;
+    }
+    let mut expected: Vec<String> = Vec::new();
+    for status in &order.history {
+        match status.as_str() {
+            "pending" => expected.push("order.created".to_owned()),
+            "failed" | "return_requested" => {}
+            other => expected.push(format!("order.{other}")),
+        }
+    }
+    let mut heard = facts.events.get(id).cloned().unwrap_or_default();
+    // At least once: what comes again has its effect once.
+    heard.dedup();
+    let pending = order.status == "pending" && heard.is_empty();
+    if !pending && !heard.is_empty() && heard != expected {
+        wrong.push(format!(
+            "I6 order {id}: it is {expected:?}, and was told as {heard:?}"
+        ));
+    }
+    if !pending && heard.is_empty() {
+        wrong.push(format!("I6 order {id}: nothing was told of it"));
+    }
+}
+
+/// I6: what consumers made of the events is what happened.
+fn effects(facts: &Facts, wrong: &mut Vec<String>) {
+    for (service, waiting) in &facts.waiting {
+        if *waiting > 0 {
+            wrong.push(format!("I6 {service}: {waiting} events wait for the bus"));
+        }
+    }
+    if !facts.all_read {
+        return;
+    }
+    let mut sold: BTreeMap<&str, i64> = BTreeMap::new();
+    let counts = |order: &&Order| {
+        order.history.iter().any(|status| status == "paid") && order.status != "cancelled"
+    };
+    for order in facts.orders.values().filter(counts) {
+        for (product, quantity) in &order.lines {
+            *sold.entry(product).or_default() += quantity;
+        }
+    }
+    for (product, signals) in &facts.sold_signals {
+        let truly = sold.remove(product.as_str()).unwrap_or_default();
+        if truly != *signals {
+            wrong.push(format!(
+                "I6 product {product}: {truly} were sold, recommendation counts {signals}"
+            ));
+        }
+    }
+    for (product, quantity) in sold {
+        wrong.push(format!(
+            "I6 product {product}: {quantity} were sold, recommendation never heard"
+        ));
+    }
+}
+
+/// I7.
+fn history(id: &str, order: &Order, wrong: &mut Vec<String>) {
+    let steps = order.history.iter().zip(order.history.iter().skip(1));
+    for (from, to) in steps {
+        if !GRAPH.contains(&(from.as_str(), to.as_str())) {
+            wrong.push(format!("I7 order {id}: it went from {from} to {to}"));
+        }
+    }
+    if order.history.first().is_none_or(|first| first != "pending")
+        || order.history.last() != Some(&order.status)
+    {
+        wrong.push(format!(
+            "I7 order {id}: its history does not lead to {}",
+            order.status
+        ));
+    }
+}
+
+/// I1: an order has its goods exactly if it is paid for.
+fn goods(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
+    let Some(states) = facts.reservations.get(id) else {
+        if matches!(order.status.as_str(), "paid" | "shipped" | "delivered") {
+            wrong.push(format!(
+                "I1 order {id}: it is {} without any goods",
+                order.status
+            ));
+        }
+        return;
+    };
+    let sold = states.contains("sold");
+    match order.status.as_str() {
+        "paid" | "shipped" | "delivered" | "return_requested" if !sold => {
+            wrong.push(format!(
+                "I1 order {id}: it is {}, but its goods are {states:?}",
+                order.status
+            ));
+        }
+        "failed" | "cancelled" if sold || states.contains("held") => {
+            wrong.push(format!(
+                "I1 order {id}: it is {}, but its goods are {states:?}",
+                order.status
+            ));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,310 @@
+//! Events: they come although the shop dies, have their effect once, and what is poisoned is set aside. Recommendation is
+//! their reader; `localmart events` looks into the bus.
+
+use crate::harness::{
+    Shop, User, built_with_points, checkout, fresh_key, localmart, printed, root, scratch,
+};
+use serde_json::{Value, json};
+
+fn bought(shop: &Shop, product: &str) -> Value {
+    shop.order(
+        &fresh_key(),
+        &checkout(&shop.cart_with(product, 1), "tok_visa"),
+    )
+    .expect(201)
+    .json()
+}
+
+fn recommended(shop: &Shop, query: &str) -> Vec<String> {
+    let found = shop
+        .get(&format!("/api/recommendations{query}"))
+        .expect(200)
+        .json();
+    let id = |item: &Value| item["product"]["id"].as_str().unwrap().to_owned();
+    found["items"].as_array().unwrap().iter().map(id).collect()
+}
+
+/// What `localmart events …` prints about this shop.
+fn events(shop: &Shop, arguments: &[&str]) -> String {
+    let mut command = localmart();
+    command
+        .arg("events")
+        .args(arguments)
+        .arg("-f")
+        .arg(root().join("spin.toml"))
+        .arg("--state-dir")
+        .arg(&shop.state);
+    let output = command
+        .args(crate::STORES.flags(&shop.state))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", printed(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The events of a channel as they were published.
+fn history(shop: &Shop, channel: &str) -> Vec<Value> {
+    let lines = events(shop, &["list", channel, "--limit", "1000", "--json"]);
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn kinds(shop: &Shop, subject: &Value) -> Vec<String> {
+    let mut all = history(shop, "order.events");
+    all.retain(|event| event["subject"] == *subject);
+    all.iter()
+        .map(|event| event["type"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_product_just_ordered_rises() {
+    let shop = Shop::start();
+    let (first, second) = (shop.product(500, 50), shop.product(700, 50));
+    bought(&shop, &first);
+    shop.eventually("the first is recommended", || {
+        recommended(&shop, "") == [first.clone()]
+    });
+    for _ in 0..2 {
+        bought(&shop, &second);
+    }
+    shop.eventually("the second has passed it", || {
+        recommended(&shop, "") == [second.clone(), first.clone()]
+    });
+    let cart = shop.cart_with(&first, 1);
+    shop.post(
+        &format!("/api/carts/{cart}/items"),
+        &json!({ "product_id": second, "quantity": 1 }),
+    )
+    .expect(200);
+    shop.order(&fresh_key(), &checkout(&cart, "tok_visa"))
+        .expect(201);
+    shop.eventually("the two go together", || {
+        let reply = shop
+            .get(&format!("/api/recommendations?product_id={first}"))
+            .expect(200)
+            .json();
+        reply["strategy"] == "bought_together"
+            && reply["items"][0]["product"]["id"] == json!(second)
+    });
+    shop.staff("DELETE", &format!("/api/products/{second}"), &Value::Null)
+        .expect(204);
+    assert_eq!(
+        recommended(&shop, ""),
+        [first.clone()],
+        "what is unpublished is not shown"
+    );
+    let (on_hand, _) = shop.stock(&first);
+    shop.staff(
+        "POST",
+        &format!("/api/inventory/{first}/adjustments"),
+        &json!({ "delta": -i64::try_from(on_hand).unwrap(), "reason": "fire" }),
+    )
+    .expect(200);
+    assert!(
+        recommended(&shop, "").is_empty(),
+        "what is sold out is not shown"
+    );
+    for bad in ["?limit=0", "?limit=101", "?product_id=x", "?x=1"] {
+        shop.get(&format!("/api/recommendations{bad}"))
+            .expect_code(422, "invalid");
+    }
+}
+
+#[test]
+fn looking_at_a_product_counts() {
+    let shop = Shop::start();
+    let product = shop.product(500, 50);
+    shop.get(&format!("/api/products/{product}")).expect(200);
+    shop.eventually("it is recommended", || {
+        recommended(&shop, "") == [product.clone()]
+    });
+    let user = User::register(&shop);
+    user.send(
+        &shop,
+        "GET",
+        &format!("/api/products/{product}"),
+        &Value::Null,
+    )
+    .expect(200);
+    let path = format!("/api/recommendations?customer_id={}", user.id);
+    shop.eventually("the viewer sees it again", || {
+        user.send(&shop, "GET", &path, &Value::Null)
+            .expect(200)
+            .json()["strategy"]
+            == "viewed"
+    });
+    assert_eq!(
+        shop.get(&path).expect(200).json()["strategy"],
+        "popular",
+        "a taste is its owner's"
+    );
+}
+
+#[test]
+fn every_change_has_its_events_in_order_and_in_its_trace() {
+    let shop = Shop::start();
+    let product = shop.product(500, 10);
+    let cart = shop.cart_with(&product, 1);
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let parent = format!("00-{trace}-b7ad6b7169203331-01");
+    let key = fresh_key();
+    let headers = [
+        ("idempotency-key", key.as_str()),
+        ("traceparent", parent.as_str()),
+    ];
+    let order = shop
+        .json(
+            "POST",
+            "/api/orders",
+            &headers,
+            &checkout(&cart, "tok_visa"),
+        )
+        .expect(201)
+        .json();
+    let path = format!("/api/orders/{}", order["id"].as_str().unwrap());
+    shop.staff("POST", &format!("{path}/ship"), &json!({}))
+        .expect(200);
+    shop.staff("POST", &format!("{path}/deliver"), &json!({}))
+        .expect(200);
+    let expected = [
+        "order.created",
+        "order.paid",
+        "order.shipped",
+        "order.delivered",
+    ];
+    shop.eventually("all events are there", || {
+        kinds(&shop, &order["id"]) == expected
+    });
+    let mut all = history(&shop, "order.events");
+    all.extend(history(&shop, "payment.events"));
+    let mine: Vec<&Value> = all
+        .iter()
+        .filter(|event| event["data"]["order_id"] == order["id"])
+        .collect();
+    assert!(mine.len() >= 5);
+    for event in mine.iter().filter(|event| {
+        !["order.shipped", "order.delivered"].contains(&event["type"].as_str().unwrap())
+    }) {
+        assert_eq!(
+            event["traceparent"].as_str().unwrap().split('-').nth(1),
+            Some(trace),
+            "{event}"
+        );
+    }
+    let text = all.iter().map(Value::to_string).collect::<String>();
+    assert!(
+        !text.contains("ada@example.com")
+            && !text.contains("tok_visa")
+            && !text.contains("Analytical"),
+        "{text}"
+    );
+}
+
+#[test]
+fn an_event_whose_shop_died_before_it_was_carried_comes_after_the_restart() {
+    built_with_points();
+    let state = scratch("outbox");
+    let shop = Shop::start_in(&state, &[]);
+    let product = shop.product(500, 10);
+    let cart = shop.cart_with(&product, 1);
+    shop.eventually("what came before is carried", || {
+        events(&shop, &["lag"]).contains("catalog") || !history(&shop, "product.events").is_empty()
+    });
+    drop(shop);
+    // It dies when the order is paid and committed, before anything is told.
+    let mut shop = Shop::start_in(&state, &["--point", "order.paid=kill"]);
+    let key = fresh_key();
+    let body = checkout(&cart, "tok_visa").to_string();
+    let url = format!("{}/api/orders", shop.base);
+    let headers = [
+        ("content-type", "application/json"),
+        ("idempotency-key", key.as_str()),
+    ];
+    assert!(
+        shop.try_send("POST", &url, &headers, body.as_bytes())
+            .is_err()
+    );
+    shop.wait();
+    let shop = Shop::start_in(&state, &[]);
+    let order = shop
+        .order(&key, &checkout(&cart, "tok_visa"))
+        .expect(201)
+        .json();
+    shop.eventually("its events come", || {
+        kinds(&shop, &order["id"]) == ["order.created", "order.paid"]
+    });
+    shop.eventually("they have their effect", || {
+        recommended(&shop, "") == [product.clone()]
+    });
+}
+
+#[test]
+fn an_event_that_was_carried_or_handled_twice_counts_once() {
+    built_with_points();
+    for point in ["outbox.published", "event.handled"] {
+        let state = scratch("twice");
+        let shop = Shop::start_in(&state, &[]);
+        let product = shop.product(500, 50);
+        let cart = shop.cart_with(&product, 3);
+        drop(shop);
+        let mut shop = Shop::start_in(&state, &["--point", &format!("{point}=kill")]);
+        let url = format!("{}/api/orders", shop.base);
+        let (key, body) = (fresh_key(), checkout(&cart, "tok_visa").to_string());
+        let headers = [
+            ("content-type", "application/json"),
+            ("idempotency-key", key.as_str()),
+        ];
+        // The answer may come before the end.
+        let _ = shop.try_send("POST", &url, &headers, body.as_bytes());
+        shop.wait();
+        let shop = Shop::start_in(&state, &[]);
+        shop.order(&key, &checkout(&cart, "tok_visa")).expect(201);
+        shop.eventually("it counts", || recommended(&shop, "") == [product.clone()]);
+        shop.eventually("nothing is pending", || {
+            !events(&shop, &["lag"])
+                .lines()
+                .skip(1)
+                .any(|line| line.split_whitespace().nth(3) != Some("0"))
+        });
+        let score =
+            shop.get("/api/recommendations").expect(200).json()["items"][0]["score"].clone();
+        assert_eq!(score, json!(30), "{point}");
+    }
+}
+
+#[test]
+fn a_poisoned_event_is_set_aside_with_its_reason_and_can_be_replayed() {
+    let shop = Shop::start();
+    let product = shop.product(500, 50);
+    events(
+        &shop,
+        &[
+            "publish",
+            "order.events",
+            "{\"specversion\":\"1.0\",\"id\":\"poison\"}",
+        ],
+    );
+    bought(&shop, &product);
+    shop.eventually("the good one is read", || {
+        recommended(&shop, "") == [product.clone()]
+    });
+    shop.eventually("the poisoned one is set aside", || {
+        events(&shop, &["dead"]).contains("`type` is missing")
+    });
+    let metrics = shop
+        .send("GET", &format!("{}/metrics", shop.observe), &[], &[])
+        .text;
+    assert!(metrics.contains("localmart_bus_dead_letters"), "{metrics}");
+    assert!(events(&shop, &["replay", "--all"]).contains("1 replayed"));
+    shop.eventually("it is as poisoned as before", || {
+        events(&shop, &["dead"]).contains("`type` is missing")
+    });
+    let lag = events(&shop, &["lag"]);
+    assert!(
+        lag.contains("recommendation") && lag.contains("order.events"),
+        "{lag}"
+    );
+}
