@@ -229,10 +229,11 @@ fn an_event_whose_shop_died_before_it_was_carried_comes_after_the_restart() {
     );
     shop.wait();
     let shop = Shop::start_in(&state, &[]);
-    let order = shop
-        .order(&key, &checkout(&cart, "tok_visa"))
-        .expect(201)
-        .json();
+    let again = || shop.order(&key, &checkout(&cart, "tok_visa"));
+    shop.eventually("the dead checkout's lease is over", || {
+        again().status != 409
+    });
+    let order = again().expect(201).json();
     shop.eventually("its events come", || {
         kinds(&shop, &order["id"]) == ["order.created", "order.paid"]
     });
@@ -261,7 +262,11 @@ fn an_event_that_was_carried_or_handled_twice_counts_once() {
         let _ = shop.try_send("POST", &url, &headers, body.as_bytes());
         shop.wait();
         let shop = Shop::start_in(&state, &[]);
-        shop.order(&key, &checkout(&cart, "tok_visa")).expect(201);
+        let again = || shop.order(&key, &checkout(&cart, "tok_visa"));
+        shop.eventually("the dead checkout's lease is over", || {
+            again().status != 409
+        });
+        again().expect(201);
         shop.eventually("it counts", || recommended(&shop, "") == [product.clone()]);
         shop.eventually("nothing is pending", || {
             !events(&shop, &["lag"])

@@ -143,7 +143,8 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
                 .await?
             {
                 Some(true) => return self.priced(context, merged).await,
-                Some(false) => return self.priced(context, own).await,
+                // Somebody was faster: the cart is by now what it was to be.
+                Some(false) => return self.mine(context, own.currency).await,
                 None => self.ports.sleep(STEP_BACK).await,
             }
         }

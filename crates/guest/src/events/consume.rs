@@ -5,12 +5,13 @@ use super::Event;
 use super::bus::{Bus, BusError, Delivery, RETENTION_MS};
 use crate::log::{self, Level};
 use crate::ports::Ports;
+use localmart_kernel::Timestamp;
 use std::time::Duration;
 
 /// How many events are claimed at once.
 const BATCH: u32 = 200;
 /// How long a consumer may be silent before another may begin, in milliseconds.
-const LOCK_MS: i64 = 30_000;
+const LOCK_MS: i64 = 5_000;
 /// How long one run goes on before it makes room for other calls, in milliseconds.
 const RUN_MS: i64 = 10_000;
 /// How often an event may fail before it is given up.
@@ -73,7 +74,11 @@ pub async fn consume<B: Bus, C: Consumer>(
         }
         let deliveries = bus.claim(C::GROUP, C::CHANNELS, BATCH).await?;
         let before = report;
-        let result = handle_all(bus, consumer, ports, deliveries, &mut report).await;
+        let lock = Lock {
+            owner: owner.as_str(),
+            renewed_at: now,
+        };
+        let result = handle_all(bus, consumer, ports, deliveries, lock, &mut report).await;
         let moved = report.handled + report.buried > before.handled + before.buried;
         let late = ports.now() > begin.plus_ms(RUN_MS);
         if result.is_err() || !moved || late {
@@ -84,16 +89,31 @@ pub async fn consume<B: Bus, C: Consumer>(
     }
 }
 
+/// The consumer's place in its group.
+struct Lock<'a> {
+    owner: &'a str,
+    renewed_at: Timestamp,
+}
+
 async fn handle_all<B: Bus, C: Consumer>(
     bus: &B,
     consumer: &C,
     ports: &Ports,
     deliveries: Vec<Delivery>,
+    mut lock: Lock<'_>,
     report: &mut Report,
 ) -> Result<(), BusError> {
     let mut waiting: Vec<String> = Vec::new();
     for mut delivery in deliveries {
         let now = ports.now();
+        if now > lock.renewed_at.plus_ms(LOCK_MS / 3) {
+            let until = now.plus_ms(LOCK_MS);
+            if !bus.lock(C::GROUP, lock.owner, now, until).await? {
+                // It was silent for too long; another goes on where it stopped.
+                return Ok(());
+            }
+            lock.renewed_at = now;
+        }
         if waiting.contains(&delivery.subject) {
             continue;
         }
