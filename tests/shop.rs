@@ -28,5 +28,7 @@ mod events;
 mod mine;
 #[path = "shop/products.rs"]
 mod products;
+#[path = "shop/stores.rs"]
+mod stores;
 #[path = "shop/users.rs"]
 mod users;

@@ -24,7 +24,16 @@ impl Postgres {
         let (host, port) = server(&config);
         config.connect_timeout(CONNECT);
         config.options(&format!("-c search_path={noun}"));
-        let client = config.connect(NoTls).map_err(|error| {
+        // The driver's own limit ends with the TCP handshake; a server that then says nothing would be waited for.
+        let (connected, client) = std::sync::mpsc::channel();
+        std::thread::spawn(move || connected.send(config.connect(NoTls)));
+        let silent = |_| {
+            SqlError::Unavailable(format!(
+                "the Postgres server at {host}:{port} does not answer within {CONNECT:?}"
+            ))
+        };
+        let client = client.recv_timeout(CONNECT).map_err(silent)?;
+        let client = client.map_err(|error| {
             let cause = error.source().map(ToString::to_string).unwrap_or_default();
             SqlError::Unavailable(format!(
                 "the Postgres server at {host}:{port} does not answer: {error} {cause}"

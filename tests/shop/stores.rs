@@ -1,0 +1,224 @@
+//! The stores themselves: mixed sets, servers that are away, and what `localmart verify` says of a shop.
+
+use crate::harness::{
+    Shop, Stores, User, at_once, built, checkout, fresh_key, localmart, printed, root, scratch,
+};
+use localmart_testkit::servers;
+use serde_json::{Value, json};
+
+/// What `localmart verify` says, and whether it is content.
+fn verify(shop: &Shop, stores: Stores) -> (bool, String) {
+    let mut command = localmart();
+    command
+        .arg("verify")
+        .arg("-f")
+        .arg(root().join("spin.toml"))
+        .arg("--state-dir")
+        .arg(&shop.state);
+    let output = command.args(stores.flags(&shop.state)).output().unwrap();
+    (output.status.success(), printed(&output))
+}
+
+/// A journey through every service.
+fn journey(shop: &Shop) {
+    let (user, product) = (User::register(shop), shop.product(500, 50));
+    let cart = user
+        .send(shop, "GET", "/api/carts/mine", &Value::Null)
+        .expect(200)
+        .json();
+    let cart = cart["id"].as_str().unwrap();
+    let guest = shop.cart_with(&product, 2);
+    user.send(
+        shop,
+        "POST",
+        "/api/carts/merge",
+        &json!({ "guest_cart_id": guest }),
+    )
+    .expect(200);
+    let order = user
+        .buy(shop, cart, &fresh_key(), "tok_visa")
+        .expect(201)
+        .json();
+    let path = format!("/api/orders/{}", order["id"].as_str().unwrap());
+    user.send(shop, "POST", &format!("{path}/cancel"), &json!({}))
+        .expect(200);
+    shop.order(
+        &fresh_key(),
+        &checkout(&shop.cart_with(&product, 1), "tok_visa"),
+    )
+    .expect(201);
+    shop.order(
+        &fresh_key(),
+        &checkout(&shop.cart_with(&product, 1), "tok_declined"),
+    )
+    .expect(402);
+    shop.eventually("recommendation has heard of it", || {
+        let found = shop.get("/api/recommendations").expect(200).json();
+        found["items"][0]["score"]
+            .as_u64()
+            .is_some_and(|score| score >= 10)
+    });
+    user.send(
+        shop,
+        "POST",
+        "/api/auth/logout",
+        &json!({ "refresh_token": user.refresh }),
+    )
+    .expect(204);
+    user.send(shop, "GET", "/api/users/me", &Value::Null)
+        .expect_code(401, "unauthenticated");
+    assert_eq!(shop.stock(&product), (49, 0));
+}
+
+#[test]
+fn the_two_mixed_sets_of_stores_work_too() {
+    built();
+    for stores in [
+        Stores {
+            postgres: true,
+            redis: false,
+        },
+        Stores {
+            postgres: false,
+            redis: true,
+        },
+    ] {
+        let shop = Shop::start_on(stores, &scratch("mixed"), &[]);
+        journey(&shop);
+        let (content, said) = verify(&shop, stores);
+        assert!(content, "{stores:?} {said}");
+    }
+}
+
+#[test]
+fn a_busy_shop_verifies_clean() {
+    let shop = Shop::start();
+    let products: Vec<String> = (0..3).map(|_| shop.product(500, 12)).collect();
+    let tokens = ["tok_visa", "tok_declined", "tok_flaky", "tok_visa"];
+    at_once(24, |number| {
+        let cart = shop.cart_with(
+            &products[number % 3],
+            1 + u32::try_from(number % 2).unwrap(),
+        );
+        let order = shop.order(&fresh_key(), &checkout(&cart, tokens[number % 4]));
+        assert!([201, 402, 409].contains(&order.status), "{order:?}");
+        if number % 5 == 0 && order.status == 201 {
+            let id = order.json()["id"].as_str().unwrap().to_owned();
+            shop.staff("POST", &format!("/api/orders/{id}/cancel"), &json!({}))
+                .expect(200);
+        }
+    });
+    let (content, said) = verify(&shop, crate::STORES);
+    assert!(content && said.contains("clean"), "{said}");
+}
+
+#[test]
+fn verify_names_what_does_not_hold() {
+    if crate::STORES.postgres {
+        // What it looks for is the same on every store; breaking a shop by hand is easier in files.
+        return;
+    }
+    let shop = Shop::start();
+    let product = shop.product(500, 10);
+    let order = shop
+        .order(
+            &fresh_key(),
+            &checkout(&shop.cart_with(&product, 1), "tok_visa"),
+        )
+        .expect(201)
+        .json();
+    shop.eventually("it is clean at first", || verify(&shop, crate::STORES).0);
+    let id = order["id"].as_str().unwrap();
+    let run = |noun: &str, sql: &str| {
+        let database = rusqlite::Connection::open(shop.state.join(format!("{noun}.db"))).unwrap();
+        database
+            .busy_timeout(std::time::Duration::from_secs(5))
+            .unwrap();
+        database.execute_batch(sql).unwrap();
+    };
+    run("inventory", "UPDATE stock SET on_hand = on_hand + 1");
+    run(
+        "payment",
+        "UPDATE payments SET refunded = captured, status = 'refunded'",
+    );
+    run(
+        "order",
+        "UPDATE orders SET total = total + 1; UPDATE order_history SET status = 'delivered' WHERE position = 1",
+    );
+    run("recommendation", "UPDATE popularity SET sold = 7");
+    let (content, said) = verify(&shop, crate::STORES);
+    assert!(!content, "{said}");
+    for violation in [
+        "I1 product",
+        "I3 payment",
+        "I3 order",
+        "I5 order",
+        "I6 product",
+        "I7 order",
+    ] {
+        assert!(said.contains(violation), "{violation} is missing in {said}");
+    }
+    assert!(said.contains(id), "{said}");
+}
+
+#[test]
+fn servers_that_are_away_give_one_clear_error() {
+    built();
+    let started = |name: &str, url: &str| {
+        let mut command = localmart();
+        command
+            .arg("up")
+            .arg("-f")
+            .arg(root().join("spin.toml"))
+            .arg("--state-dir")
+            .arg(scratch("away"));
+        command.args([
+            "--no-build",
+            "--no-seed",
+            "--listen",
+            "127.0.0.1:0",
+            "--observe-listen",
+            "127.0.0.1:0",
+        ]);
+        let output = command
+            .args(["--variable", &format!("{name}={url}")])
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        printed(&output)
+    };
+    let port = servers::nobody();
+    let said = started(
+        "database_url",
+        &format!("postgres://user:secret@127.0.0.1:{port}/shop"),
+    );
+    assert!(
+        said.contains(&format!(
+            "the Postgres server at 127.0.0.1:{port} does not answer"
+        )) && said.contains("help"),
+        "{said}"
+    );
+    assert!(!said.contains("secret"), "{said}");
+    let said = started("redis_url", &format!("redis://:secret@127.0.0.1:{port}/0"));
+    assert!(
+        said.contains(&format!(
+            "the Redis server at 127.0.0.1:{port} does not answer"
+        )) && said.contains("help"),
+        "{said}"
+    );
+    assert!(!said.contains("secret"), "{said}");
+    for (name, url) in [
+        ("database_url", "mysql://x"),
+        ("redis_url", "http://x"),
+        ("redis_url", "nonsense"),
+    ] {
+        let said = started(name, url);
+        assert!(said.contains(name) && said.contains("error"), "{said}");
+    }
+    let port = servers::silent();
+    let said = started(
+        "database_url",
+        &format!("postgres://127.0.0.1:{port}/shop?connect_timeout=1"),
+    );
+    assert!(said.contains("does not answer"), "{said}");
+}
