@@ -192,9 +192,12 @@ impl Facts {
             .all(|lag| lag.unread + lag.pending + lag.dead == 0);
         let events = bus.history("order.events", EVENTS)?;
         self.whole_history = events.len() < usize::try_from(EVENTS).unwrap_or(usize::MAX);
+        let mut known = BTreeSet::new();
         for (_, body) in events {
             // What is poisoned is the dead letters' business.
-            if let Ok(event) = Event::decode(&body) {
+            if let Ok(event) = Event::decode(&body)
+                && known.insert(event.id.clone())
+            {
                 self.events
                     .entry(event.subject)
                     .or_default()

@@ -143,9 +143,7 @@ fn told(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
             other => expected.push(format!("order.{other}")),
         }
     }
-    let mut heard = facts.events.get(id).cloned().unwrap_or_default();
-    // At least once: what comes again has its effect once.
-    heard.dedup();
+    let heard = facts.events.get(id).cloned().unwrap_or_default();
     let pending = order.status == "pending" && heard.is_empty();
     if !pending && !heard.is_empty() && heard != expected {
         wrong.push(format!(

@@ -273,6 +273,11 @@ fn an_outbox_is_carried_once_in_effect(bus: &impl Bus) {
         write("a", version);
         write("b", version);
     }
+    // Carried twice, as by two relays at once, it is on the bus once.
+    let again = event(&world, "c", 1);
+    for _ in 0..2 {
+        now(bus.publish(&[outgoing(&again)], world.now())).unwrap();
+    }
     write("a", 7);
     assert_eq!(
         now(outbox::relay(&database, bus, world.now())).unwrap(),
@@ -284,7 +289,7 @@ fn an_outbox_is_carried_once_in_effect(bus: &impl Bus) {
             .is_empty()
     );
     let reader = Reader::default();
-    assert_eq!(read(bus, &reader, &world).handled, 500);
+    assert_eq!(read(bus, &reader, &world).handled, 501);
     let of = |subject: char| {
         reader
             .seen

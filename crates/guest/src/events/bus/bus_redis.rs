@@ -11,6 +11,9 @@ const PREFIX: &str = "localmart:bus:";
 /// The one consumer that every group has: who works for it is settled by its lock.
 const CONSUMER: &str = "worker";
 
+/// How long an event that was appended is known as such, in milliseconds: longer than any relay takes.
+const LATELY_MS: i64 = 3_600_000;
+
 /// The bus on this server.
 #[derive(Clone)]
 pub struct RedisBus<R>(pub R);
@@ -52,8 +55,8 @@ impl<R: Redis> RedisBus<R> {
 }
 
 impl<R: Redis> Bus for RedisBus<R> {
-    async fn publish(&self, events: &[Outgoing], _: Timestamp) -> Result<(), BusError> {
-        let mut arguments: Vec<Argument> = vec![PREFIX.into()];
+    async fn publish(&self, events: &[Outgoing], now: Timestamp) -> Result<(), BusError> {
+        let mut arguments: Vec<Argument> = vec![PREFIX.into(), now.ms().into(), LATELY_MS.into()];
         for event in events {
             let parts = [&event.channel, &event.subject, &event.id, &event.body];
             arguments.extend(parts.map(|part| Argument::from(part.as_str())));

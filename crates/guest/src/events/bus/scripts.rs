@@ -1,9 +1,14 @@
 //! The Lua scripts of the bus on Redis. Their first argument is the prefix of all keys; their answers are flat lists.
 
-/// Appends: channel, subject, id, body for each event.
-pub(super) const PUBLISH: &str = "for i = 2, #ARGV, 4 do
-  redis.call('XADD', ARGV[1]..'stream:'..ARGV[i], '*', 'subject', ARGV[i + 1], 'id', ARGV[i + 2], 'body', ARGV[i + 3])
-  redis.call('SADD', ARGV[1]..'channels', ARGV[i])
+/// Appends what was not appended lately: now, how long that is, then channel, subject, id, body for each event. Relays that
+/// run at once carry the same events.
+pub(super) const PUBLISH: &str = "local ids = ARGV[1]..'ids'
+redis.call('ZREMRANGEBYSCORE', ids, '-inf', ARGV[2] - ARGV[3])
+for i = 4, #ARGV, 4 do
+  if redis.call('ZADD', ids, 'NX', ARGV[2], ARGV[i + 2]) == 1 then
+    redis.call('XADD', ARGV[1]..'stream:'..ARGV[i], '*', 'subject', ARGV[i + 1], 'id', ARGV[i + 2], 'body', ARGV[i + 3])
+    redis.call('SADD', ARGV[1]..'channels', ARGV[i])
+  end
 end
 return 1";
 
