@@ -6,6 +6,7 @@ use clap::Args;
 use localmart_guest::config::EMBEDDED;
 use localmart_host::app::{App, Given, resolve};
 use localmart_host::manifest::Source;
+use localmart_host::runtime_config::RuntimeConfig;
 use localmart_stores::{RedisServer, postgres_server, redis_server};
 use std::path::PathBuf;
 
@@ -23,6 +24,9 @@ pub(crate) struct AppOptions {
     /// Databases, secrets, caches. Default: .localmart beside the manifest.
     #[arg(long)]
     pub(crate) state_dir: Option<PathBuf>,
+    /// Where stores and variables come from, as Spin reads it. Without it none is read.
+    #[arg(long, env = "RUNTIME_CONFIG_FILE")]
+    pub(crate) runtime_config_file: Option<PathBuf>,
     /// A value for an application variable, as name=value; may be repeated.
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) variables: Vec<(String, String)>,
@@ -36,15 +40,27 @@ impl AppOptions {
 
     /// The state folder, whether it exists or not.
     pub(crate) fn state_dir(&self, source: &Source) -> PathBuf {
+        let configured = || self.runtime_config().ok()?.state_dir;
         self.state_dir
             .clone()
+            .or_else(configured)
             .unwrap_or_else(|| source.folder().join(".localmart"))
+    }
+
+    /// The runtime configuration, if a file is named.
+    pub(crate) fn runtime_config(&self) -> anyhow::Result<RuntimeConfig> {
+        match &self.runtime_config_file {
+            Some(path) => Ok(RuntimeConfig::read(path)?),
+            None => Ok(RuntimeConfig::default()),
+        }
     }
 
     /// A variable as it is given on the command line or in the environment.
     fn given(&self, name: &str) -> Option<String> {
         let flag = self.variables.iter().rev().find(|(known, _)| known == name);
+        let providers = self.runtime_config().unwrap_or_default().variables;
         flag.map(|(_, value)| value.clone())
+            .or_else(|| providers.iter().find_map(|provider| provider.get(name)))
             .or_else(|| std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())).ok())
             .filter(|value| value != EMBEDDED)
     }
@@ -77,6 +93,7 @@ impl AppOptions {
         made.extend(self.places()?);
         let given = Given {
             flags: self.variables.iter().cloned().collect(),
+            providers: self.runtime_config()?.variables,
             made,
             environment: environment.into_iter().collect(),
             only,

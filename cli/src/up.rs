@@ -41,9 +41,6 @@ pub(crate) struct Up {
     /// Only these components; may be repeated.
     #[arg(long, short = 'c')]
     component_id: Vec<String>,
-    /// Not supported yet: stores are the embedded ones.
-    #[arg(long, env = "RUNTIME_CONFIG_FILE")]
-    runtime_config_file: Option<PathBuf>,
     /// Print and log errors only.
     #[arg(long, short = 'q')]
     quiet: bool,
@@ -57,8 +54,8 @@ pub(crate) struct Up {
     #[arg(long)]
     threads: Option<usize>,
     /// Linear memory of one instance in bytes.
-    #[arg(long, env = "SPIN_MAX_INSTANCE_MEMORY", default_value_t = limits::INSTANCE_MEMORY_BYTES)]
-    max_instance_memory: usize,
+    #[arg(long, env = "SPIN_MAX_INSTANCE_MEMORY")]
+    max_instance_memory: Option<usize>,
     /// Map instances one by one instead of from a pool.
     #[arg(long)]
     disable_pooling: bool,
@@ -76,12 +73,6 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         log_as_json(self.quiet)?;
-        if let Some(file) = &self.runtime_config_file {
-            bail!(
-                "--runtime-config-file {}: runtime configuration is not supported yet; stores are the embedded ones\n  help: leave the flag away",
-                file.display()
-            );
-        }
         let source = self.app.source()?;
         let testing = !self.points.is_empty();
         if !self.no_build && !testing && build::is_stale(&source)? {
@@ -132,13 +123,17 @@ impl Up {
     }
 
     fn load_options(&self, app: &App, state_dir: &std::path::Path) -> anyhow::Result<LoadOptions> {
+        let runtime_config = self.app.runtime_config()?;
         let mut named = BTreeMap::new();
         for NamedPoint(point) in &self.points {
             named.insert(point.0.clone(), point.1.again());
         }
         Ok(LoadOptions {
             engine: EngineOptions {
-                max_instance_memory: self.max_instance_memory,
+                max_instance_memory: self
+                    .max_instance_memory
+                    .or(runtime_config.max_instance_memory)
+                    .unwrap_or(limits::INSTANCE_MEMORY_BYTES),
                 pooling: !self.disable_pooling,
             },
             state_dir: state_dir.to_owned(),
@@ -148,7 +143,7 @@ impl Up {
                     .unwrap_or_else(|| state_dir.join("aot"))
             }),
             synchronous: synchronous(app)?,
-            postgres_connections: limits::POSTGRES_CONNECTIONS,
+            runtime_config,
             more_metrics: app
                 .tool
                 .is_some()

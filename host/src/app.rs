@@ -9,6 +9,7 @@ use crate::allowed_hosts::AllowedHost;
 use crate::manifest::schema::{ApplicationTool, FileMount, Own};
 use crate::manifest::{ManifestError, Source};
 use crate::messages::Subscription;
+use crate::runtime_config::VariablesProvider;
 use crate::serve::routes::Pattern;
 use check::{check_links, retain};
 use resolver::Resolver;
@@ -110,6 +111,8 @@ pub struct Given {
     pub flags: BTreeMap<String, String>,
     /// What the host made for itself, as secrets: used where nobody gives a value.
     pub made: BTreeMap<String, String>,
+    /// Providers of a runtime configuration, in order: they win over `made` and the environment.
+    pub providers: Vec<VariablesProvider>,
     /// `--env NAME=value`: for every component, wins over `environment`.
     pub environment: BTreeMap<String, String>,
     /// Only these components, if any are named.

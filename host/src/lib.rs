@@ -4,7 +4,8 @@
 //! [`variables`], [`allowed_hosts`], [`link`] (fusing components along their links), [`engine`] and [`aot`]
 //! (compiling once), [`capability`] (what a guest may import), [`state`] (what an instance owns), [`messages`] (for
 //! triggers), [`serve`] (threads,
-//! connections, instances, timers), [`observe`] and [`metrics`], [`sections`] (what a component carries), [`limits`].
+//! connections, instances, timers), [`observe`] and [`metrics`], [`runtime_config`] (where stores and
+//! variables come from), [`sections`] (what a component carries), [`limits`].
 
 pub mod allowed_hosts;
 pub mod aot;
@@ -17,6 +18,7 @@ pub mod manifest;
 pub mod messages;
 pub mod metrics;
 pub mod observe;
+pub mod runtime_config;
 pub mod sections;
 pub mod serve;
 pub mod state;

@@ -26,7 +26,10 @@ impl Postgres {
         config.options(&format!("-c search_path={noun}"));
         // The driver's own limit ends with the TCP handshake; a server that then says nothing would be waited for.
         let (connected, client) = std::sync::mpsc::channel();
-        std::thread::spawn(move || connected.send(config.connect(NoTls)));
+        std::thread::spawn(move || {
+            // Nobody waits any more for a server that answers too late.
+            let _ = connected.send(config.connect(NoTls));
+        });
         let silent = |_| {
             SqlError::Unavailable(format!(
                 "the Postgres server at {host}:{port} does not answer within {CONNECT:?}"

@@ -1,6 +1,11 @@
 //! Postgres and Redis as children of a test process, started when first asked for, ended with it. Where they are not
 //! installed a test says that it goes without, but not with `CI=true`: there they must be.
 
+#![expect(
+    clippy::zombie_processes,
+    reason = "servers live as long as the test process, which nobody waits beyond"
+)]
+
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

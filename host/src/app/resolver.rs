@@ -57,7 +57,10 @@ impl Resolver<'_> {
                 std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())).ok();
             let flag = self.given.flags.get(name).cloned();
             let made = self.given.made.get(name).cloned();
+            let provided = self.given.providers.iter();
+            let provided = || provided.clone().find_map(|provider| provider.get(name));
             let value = flag
+                .or_else(provided)
                 .or(from_environment)
                 .or(made)
                 .or_else(|| said.default.clone());

@@ -1,22 +1,36 @@
-//! `spin:key-value@3` and `wasi:keyvalue@0.2.0-draft2` over one store: a table in an SQLite file of the state folder.
+//! `spin:key-value@3` and `wasi:keyvalue@0.2.0-draft2` over stores in files ([`store_file`]) and on servers ([`store_redis`]).
+
+mod store_file;
+mod store_redis;
 
 use super::Capabilities;
 use super::bindings::spin::key_value::key_value as spin_wit;
-use super::bindings::spin::sqlite::sqlite::{Error as SqlError, Value};
 use super::bindings::wasi::keyvalue::{atomics, batch, store as wasi_wit};
-use super::sqlite::{Connection, Database, Rows, Synchronous};
+use super::redis::Redis;
+use super::sqlite::Synchronous;
 use crate::limits;
+use crate::runtime_config::KeyValueStore;
 use crate::state::HostState;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use store_file::FileStore;
+use store_redis::RedisStore;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
-
-const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS entries (\
-    store TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (store, key)) WITHOUT ROWID";
 
 /// All key-value stores of an application.
 #[derive(Clone)]
-pub struct KeyValue(Arc<Database>);
+pub struct KeyValue {
+    /// Where a label is that nobody says anything about.
+    default: FileStore,
+    named: Arc<BTreeMap<String, Backend>>,
+}
+
+#[derive(Clone)]
+enum Backend {
+    File(FileStore),
+    Redis(RedisStore),
+}
 
 /// A store that a guest opened.
 pub struct OpenStore {
@@ -33,64 +47,75 @@ pub struct Cas {
 type Sql<T> = Result<T, String>;
 
 impl KeyValue {
-    /// The stores in a file, made when first used.
-    pub fn new(path: &Path, synchronous: Synchronous) -> Self {
-        Self(Arc::new(Database::new(path, synchronous)))
+    /// The stores that a runtime configuration names, and for all others a file, made only if any is `used`.
+    pub async fn open(
+        path: &Path,
+        used: bool,
+        named: &BTreeMap<String, KeyValueStore>,
+        redis: &Arc<Redis>,
+        synchronous: Synchronous,
+    ) -> Sql<Self> {
+        let default = FileStore::new(path, synchronous);
+        if used {
+            default.prepare().await?;
+        }
+        let mut stores = BTreeMap::new();
+        for (label, store) in named {
+            let backend = match store {
+                KeyValueStore::Redis(url) => Backend::Redis(RedisStore::new(redis.clone(), url)),
+                KeyValueStore::Spin(None) => Backend::File(default.clone()),
+                KeyValueStore::Spin(Some(path)) => {
+                    if let Some(folder) = path.parent() {
+                        std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+                    }
+                    let file = FileStore::new(path, synchronous);
+                    file.prepare().await?;
+                    Backend::File(file)
+                }
+            };
+            stores.insert(label.clone(), backend);
+        }
+        Ok(Self {
+            default,
+            named: Arc::new(stores),
+        })
     }
 
-    /// Makes the table.
-    pub async fn prepare(&self) -> Sql<()> {
-        self.run(SCHEMA, &[]).await.map(drop)
-    }
-
-    async fn run(&self, sql: &str, params: &[Value]) -> Sql<(Rows, u64)> {
-        let mut connection = self.0.open().map_err(|error| error.to_string())?;
-        let rows = run(&mut connection, sql, params).await?;
-        Ok((rows, connection.changes()))
+    fn of(&self, label: &str) -> Backend {
+        let named = self.named.get(label).cloned();
+        named.unwrap_or_else(|| Backend::File(self.default.clone()))
     }
 
     async fn get(&self, label: &str, key: &str) -> Sql<Option<Vec<u8>>> {
-        let (rows, _) = self
-            .run(
-                "SELECT value FROM entries WHERE store = ?1 AND key = ?2",
-                &place(label, key),
-            )
-            .await?;
-        Ok(first_blob(rows))
+        match self.of(label) {
+            Backend::File(file) => file.get(label, key).await,
+            Backend::Redis(server) => server.get(key).await,
+        }
     }
 
     async fn set(&self, label: &str, key: &str, value: Vec<u8>) -> Sql<()> {
         check(key, &value)?;
-        let [store, key] = place(label, key);
-        let sql = "INSERT INTO entries (store, key, value) VALUES (?1, ?2, ?3) \
-                   ON CONFLICT (store, key) DO UPDATE SET value = excluded.value";
-        self.run(sql, &[store, key, Value::Blob(value)])
-            .await
-            .map(drop)
+        match self.of(label) {
+            Backend::File(file) => file.set(label, key, value).await,
+            Backend::Redis(server) => server.set(key, value).await,
+        }
     }
 
     async fn delete(&self, label: &str, key: &str) -> Sql<()> {
-        self.run(
-            "DELETE FROM entries WHERE store = ?1 AND key = ?2",
-            &place(label, key),
-        )
-        .await
-        .map(drop)
+        match self.of(label) {
+            Backend::File(file) => file.delete(label, key).await,
+            Backend::Redis(server) => server.delete(key).await,
+        }
     }
 
     async fn keys_after(&self, label: &str, after: &str) -> Sql<Vec<String>> {
-        let sql = "SELECT key FROM entries WHERE store = ?1 AND key > ?2 ORDER BY key LIMIT ?3";
-        let [store, after] = place(label, after);
-        let page = i64::try_from(limits::KEYS_PER_PAGE).unwrap_or(i64::MAX);
-        let (rows, _) = self.run(sql, &[store, after, Value::Integer(page)]).await?;
-        let text = |row: Vec<Value>| match row.into_iter().next() {
-            Some(Value::Text(key)) => Some(key),
-            _ => None,
-        };
-        Ok(rows.rows.into_iter().filter_map(text).collect())
+        match self.of(label) {
+            Backend::File(file) => file.keys_after(label, after).await,
+            Backend::Redis(server) => server.keys_after(after).await,
+        }
     }
 
-    /// One statement decides, so no two swaps can both win.
+    /// One step decides, so no two swaps can both win.
     async fn swap(
         &self,
         label: &str,
@@ -99,69 +124,17 @@ impl KeyValue {
         value: Vec<u8>,
     ) -> Sql<bool> {
         check(key, &value)?;
-        let [store, key] = place(label, key);
-        let (_, changed) = match seen {
-            None => {
-                let sql = "INSERT INTO entries (store, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
-                self.run(sql, &[store, key, Value::Blob(value)]).await?
-            }
-            Some(seen) => {
-                let sql =
-                    "UPDATE entries SET value = ?3 WHERE store = ?1 AND key = ?2 AND value = ?4";
-                self.run(sql, &[store, key, Value::Blob(value), Value::Blob(seen)])
-                    .await?
-            }
-        };
-        Ok(changed == 1)
+        match self.of(label) {
+            Backend::File(file) => file.swap(label, key, seen, value).await,
+            Backend::Redis(server) => server.swap(key, seen, value).await,
+        }
     }
 
     async fn increment(&self, label: &str, key: &str, delta: i64) -> Sql<i64> {
-        let mut connection = self.0.open().map_err(|error| error.to_string())?;
-        run(&mut connection, "BEGIN IMMEDIATE", &[]).await?;
-        let [store, key] = place(label, key);
-        let found = "SELECT value FROM entries WHERE store = ?1 AND key = ?2";
-        let current = first_blob(run(&mut connection, found, &[store.clone(), key.clone()]).await?);
-        let number = match current {
-            None => 0,
-            Some(bytes) => String::from_utf8(bytes)
-                .ok()
-                .and_then(|text| text.parse::<i64>().ok())
-                .ok_or("the value is no number")?,
-        };
-        let sum = number
-            .checked_add(delta)
-            .ok_or("the number would be too large")?;
-        let sql = "INSERT INTO entries (store, key, value) VALUES (?1, ?2, ?3) \
-                   ON CONFLICT (store, key) DO UPDATE SET value = excluded.value";
-        run(
-            &mut connection,
-            sql,
-            &[store, key, Value::Blob(sum.to_string().into_bytes())],
-        )
-        .await?;
-        run(&mut connection, "COMMIT", &[]).await?;
-        Ok(sum)
-    }
-}
-
-async fn run(connection: &mut Connection, sql: &str, params: &[Value]) -> Sql<Rows> {
-    connection
-        .run(sql, params)
-        .await
-        .map_err(|error| match error {
-            SqlError::Io(reason) => reason,
-            other => format!("{other:?}"),
-        })
-}
-
-fn place(label: &str, key: &str) -> [Value; 2] {
-    [Value::Text(label.to_owned()), Value::Text(key.to_owned())]
-}
-
-fn first_blob(rows: Rows) -> Option<Vec<u8>> {
-    match rows.rows.into_iter().next()?.into_iter().next()? {
-        Value::Blob(bytes) => Some(bytes),
-        _ => None,
+        match self.of(label) {
+            Backend::File(file) => file.increment(label, key, delta).await,
+            Backend::Redis(server) => server.increment(key, delta).await,
+        }
     }
 }
 

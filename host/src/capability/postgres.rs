@@ -4,6 +4,8 @@
 //! guest handle at a time. When the handle goes while a transaction is open or a statement runs, the connection goes
 //! too, and the server rolls back.
 
+#![expect(clippy::result_large_err, reason = "the error is the interface's own")]
+
 pub mod pool;
 mod values;
 

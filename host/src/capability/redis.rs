@@ -94,7 +94,8 @@ impl Redis {
         Ok(connection)
     }
 
-    async fn ask(&self, address: &str, command: &Cmd) -> Result<Value, RedisError> {
+    /// Sends a command over the connection that all share.
+    pub(super) async fn ask(&self, address: &str, command: &Cmd) -> Result<Value, RedisError> {
         let mut connection = self.connection(address).await?;
         let answer = connection.send_packed_command(command).await;
         let answer = answer.and_then(Value::extract_error);

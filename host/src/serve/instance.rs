@@ -34,7 +34,7 @@ pub struct Call {
 /// What a call asks, and where its answer goes: dropped without one if the instance ends.
 pub enum Work {
     /// A request, its body still to be read.
-    Http(http::Request<WasiBody>, oneshot::Sender<Outcome>),
+    Http(Box<http::Request<WasiBody>>, oneshot::Sender<Outcome>),
     /// A message of a Redis channel.
     Message(Vec<u8>, oneshot::Sender<Handled>),
 }
@@ -64,8 +64,11 @@ impl Call {
 /// An instance, and what can be called of it.
 struct Guest {
     http: Option<Proxy>,
-    inbound: Option<TypedFunc<(Vec<u8>,), (Result<(), RedisError>,)>>,
+    inbound: Option<Inbound>,
 }
+
+/// `handle-message` of `spin:redis/inbound-redis`.
+type Inbound = TypedFunc<(Vec<u8>,), (Result<(), RedisError>,)>;
 
 impl Guest {
     async fn make(
@@ -313,11 +316,7 @@ async fn drive(
 /// A call that the guest is about to get.
 enum Started<'g> {
     Http(Prepared<'g, HostState>),
-    Message(
-        &'g TypedFunc<(Vec<u8>,), (Result<(), RedisError>,)>,
-        Vec<u8>,
-        oneshot::Sender<Handled>,
-    ),
+    Message(&'g Inbound, Vec<u8>, oneshot::Sender<Handled>),
 }
 
 impl Started<'_> {
@@ -357,7 +356,7 @@ fn start<'g>(
         match call.work {
             Work::Http(request, answer) => {
                 let proxy = guest.http.as_ref().ok_or_else(missing)?;
-                Prepared::new(store, proxy, request, |state| state.http(), answer)
+                Prepared::new(store, proxy, *request, |state| state.http(), answer)
                     .map(Started::Http)
             }
             Work::Message(payload, done) => {

@@ -13,6 +13,7 @@ use crate::manifest::schema::FileMount;
 use crate::manifest::{ManifestError, Source};
 use crate::messages::{Messages, Subscription};
 use crate::metrics::{Metrics, RouteMetrics};
+use crate::runtime_config::RuntimeConfig;
 use crate::state::{Entrances, HostState, HttpIndices, LoadedComponent, Servers};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -40,8 +41,8 @@ pub struct LoadOptions {
     pub aot: Option<PathBuf>,
     /// How much a commit waits for the disk.
     pub synchronous: Synchronous,
-    /// Connections to all Postgres servers together.
-    pub postgres_connections: usize,
+    /// Where stores are, as far as somebody says.
+    pub runtime_config: RuntimeConfig,
     /// Further numbers for `/metrics`, in the Prometheus text format; asked at each scrape.
     pub more_metrics: Option<MoreMetrics>,
     /// Named points that do something; `None` does not offer points at all.
@@ -100,17 +101,19 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
     std::fs::create_dir_all(&options.state_dir)
         .with_context(|| format!("making the state folder {}", options.state_dir.display()))?;
     let databases = databases(&app, &options)?;
-    let key_value = KeyValue::new(&options.state_dir.join("key-value.db"), options.synchronous);
-    if app
-        .components
-        .values()
-        .any(|spec| !spec.key_value_stores.is_empty())
-    {
-        key_value
-            .prepare()
-            .await
-            .map_err(|reason| anyhow::anyhow!("opening the key-value store: {reason}"))?;
-    }
+    let redis = Arc::new(Redis::default());
+    let stores_used = |spec: &ComponentSpec| !spec.key_value_stores.is_empty();
+    let file = options.state_dir.join("key-value.db");
+    let key_value = KeyValue::open(
+        &file,
+        app.components.values().any(stores_used),
+        &options.runtime_config.key_value_stores,
+        &redis,
+        options.synchronous,
+    );
+    let key_value = key_value
+        .await
+        .map_err(|reason| anyhow::anyhow!("opening the key-value store: {reason}"))?;
     let metrics = Metrics::new()?;
     let (ours, name, source) = (app.tool.is_some(), app.name, app.source);
     let triggered: Vec<ComponentSpec> = app
@@ -121,8 +124,8 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
     let compiled = compile_all(&engine, &AotCache::new(options.aot), &source, &triggered)?;
     let messages = Arc::new(Messages::new(&app.subscriptions));
     let servers = Arc::new(Servers {
-        postgres: Arc::new(Postgres::new(options.postgres_connections)),
-        redis: Arc::new(Redis::default()),
+        postgres: Arc::new(Postgres::new(options.runtime_config.postgres_connections)),
+        redis,
         messages: messages.clone(),
         embedded_messages: ours,
     });
@@ -227,6 +230,16 @@ fn databases(app: &App, options: &LoadOptions) -> anyhow::Result<Databases> {
     let mut databases = Databases::new();
     for spec in app.components.values().filter(|spec| spec.triggered) {
         for (label, span) in &spec.sqlite_databases {
+            if let Some(path) = options.runtime_config.sqlite_databases.get(label) {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder)
+                        .with_context(|| format!("making {}", folder.display()))?;
+                }
+                databases
+                    .entry(label.clone())
+                    .or_insert_with(|| Arc::new(Database::new(path, options.synchronous)));
+                continue;
+            }
             if app.tool.is_none() {
                 let message = format!(
                     "component `{}` uses the database `{label}`, which is not configured",

@@ -68,7 +68,7 @@ impl Pool {
         trace: Trace,
     ) -> Result<http::Response<WasiBody>, CallError> {
         let (answer, response) = oneshot::channel();
-        let work = Work::Http(request, answer);
+        let work = Work::Http(Box::new(request), answer);
         self.work(work, trace, response).await
     }
 

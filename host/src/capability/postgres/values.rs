@@ -160,12 +160,8 @@ fn lift(ty: &Type, raw: &[u8]) -> Result<DbValue, Failure> {
             _ => return Err("a jsonb of an unknown version".into()),
         },
         DbDataType::Decimal => DbValue::Decimal(Decimal::from_sql(ty, raw)?.to_string()),
-        DbDataType::RangeInt32 => {
-            DbValue::RangeInt32(range(raw, |raw| Ok(protocol::int4_from_sql(raw)?))?)
-        }
-        DbDataType::RangeInt64 => {
-            DbValue::RangeInt64(range(raw, |raw| Ok(protocol::int8_from_sql(raw)?))?)
-        }
+        DbDataType::RangeInt32 => DbValue::RangeInt32(range(raw, protocol::int4_from_sql)?),
+        DbDataType::RangeInt64 => DbValue::RangeInt64(range(raw, protocol::int8_from_sql)?),
         DbDataType::RangeDecimal => DbValue::RangeDecimal(range(raw, |raw| {
             Ok(Decimal::from_sql(&Type::NUMERIC, raw)?.to_string())
         })?),
