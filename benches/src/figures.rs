@@ -57,7 +57,7 @@ impl Bench<'_> {
         let (hello_state, shop_state) = (self.folder.join("hello"), self.folder.join("shop"));
         let manifest = self.root.join("spin.toml");
         // The first start compiles and migrates; those after it are what is measured.
-        let shop = Server::host(&self.binary, &manifest, &shop_state, "/api/products")?;
+        let shop = Server::host(&self.binary, &manifest, &shop_state, "/api/products", &[])?;
         let mut seed = Command::new(&self.binary);
         seed.arg("seed")
             .arg("-f")
@@ -74,12 +74,13 @@ impl Bench<'_> {
             &hello_manifest,
             &hello_state,
             "/reuse",
+            &[],
         )?);
         give_stock(&shop_state)?;
         println!("| figure | localmart | native axum | ratio |\n|---|---|---|---|");
         self.starts(&hello_manifest, &hello_state, &manifest, &shop_state)?;
-        let hello = Server::host(&self.binary, &hello_manifest, &hello_state, "/reuse")?;
-        let shop = Server::host(&self.binary, &manifest, &shop_state, "/api/products")?;
+        let hello = Server::host(&self.binary, &hello_manifest, &hello_state, "/reuse", &[])?;
+        let shop = Server::host(&self.binary, &manifest, &shop_state, "/api/products", &[])?;
         let native = Server::native(&shop_state, "/hello")?;
         let idle = shop.memory_mib()?;
         let get = |path: &'static str| {
@@ -140,10 +141,12 @@ impl Bench<'_> {
     ) -> anyhow::Result<()> {
         let (mut hellos, mut shops, mut natives) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..self.settings.rounds.max(5) {
-            hellos.push(Server::host(&self.binary, hello, hello_state, "/reuse")?.first_answer);
+            hellos
+                .push(Server::host(&self.binary, hello, hello_state, "/reuse", &[])?.first_answer);
             natives.push(Server::native(shop_state, "/hello")?.first_answer);
             shops.push(
-                Server::host(&self.binary, shop, shop_state, "/api/products?limit=1")?.first_answer,
+                Server::host(&self.binary, shop, shop_state, "/api/products?limit=1", &[])?
+                    .first_answer,
             );
         }
         let native = middle(natives);

@@ -48,6 +48,32 @@ impl Client {
         body: Option<String>,
         status: u16,
     ) -> anyhow::Result<Bytes> {
+        let Reply { status: got, body } = self.ask(method, path, key, body).await?;
+        if got != status {
+            bail!(
+                "{method} {path} answered {got}: {}",
+                String::from_utf8_lossy(&body)
+            );
+        }
+        Ok(body)
+    }
+}
+
+/// What an answer says, whatever it is.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+}
+
+impl Client {
+    /// Sends a request and takes any answer.
+    pub(crate) async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        key: Option<&str>,
+        body: Option<String>,
+    ) -> anyhow::Result<Reply> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -59,19 +85,11 @@ impl Client {
             request = request.header("idempotency-key", key);
         }
         self.sender.ready().await?;
-        let response = self
-            .sender
-            .send_request(request.body(Full::from(body.unwrap_or_default()))?)
-            .await?;
-        let got = response.status().as_u16();
+        let request = request.body(Full::from(body.unwrap_or_default()))?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status().as_u16();
         let body = response.into_body().collect().await?.to_bytes();
-        if got != status {
-            bail!(
-                "{method} {path} answered {got}: {}",
-                String::from_utf8_lossy(&body)
-            );
-        }
-        Ok(body)
+        Ok(Reply { status, body })
     }
 }
 

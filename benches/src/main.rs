@@ -1,11 +1,12 @@
 //! What the host and the shop cost, each figure beside a native axum program, measured in one run, in turns.
 //!
 //! `cargo run --release -p localmart-benches` builds nothing of the shop: run `cargo build --release` and `localmart build` before.
-//! [`load`] drives a server, [`server`] starts one, [`native`] is the native counterpart, [`figures`] are the measurements.
+//! [`load`] drives a server, [`server`] starts one, [`native`] is the native counterpart, [`figures`] are the measurements, [`mixed`] is a crowd.
 //! It prints a table in Markdown; there is no timed assertion anywhere.
 
 mod figures;
 mod load;
+mod mixed;
 mod native;
 mod server;
 
@@ -31,6 +32,8 @@ struct Command {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// A crowd of shoppers on one shop: browsing, filling carts, ordering. Says what was answered, and what verify says.
+    Mixed(mixed::Mixed),
     /// The native counterpart; started by the bench itself.
     Native {
         /// Where it listens.
@@ -46,6 +49,7 @@ fn main() -> anyhow::Result<()> {
     let command = Command::parse();
     match command.verb {
         Some(Verb::Native { listen, state }) => native::serve(listen, &state),
+        Some(Verb::Mixed(mixed)) => mixed.run(),
         None => figures::measure(&figures::Settings {
             seconds: command.seconds,
             rounds: command.rounds.max(1),

@@ -26,6 +26,7 @@ impl Server {
         manifest: &Path,
         state: &Path,
         path: &str,
+        flags: &[String],
     ) -> anyhow::Result<Self> {
         let address = free_address()?;
         let mut command = Command::new(binary);
@@ -35,7 +36,8 @@ impl Server {
             .arg(manifest)
             .arg("--state-dir")
             .arg(state)
-            .args(["--no-build", "--no-seed"]);
+            .args(["--no-build", "--no-seed"])
+            .args(flags);
         command.args([
             "--observe-listen",
             "127.0.0.1:0",

@@ -1,6 +1,7 @@
 //! What guests may do and may not, and that one that misbehaves is stopped while the others go on.
 
 use crate::harness::{Shop, at_once, built, localmart, root, scratch};
+use localmart_testkit::servers;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -233,4 +234,153 @@ fn more_than_fits_is_told_to_come_back_and_the_others_are_not_hurt() {
         assert!(Instant::now() < give_up, "it does not recover");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// The flags by which guests reach a server.
+fn reaching(name: &str, url: &str) -> [String; 4] {
+    let port = url.rsplit(':').next().unwrap().split('/').next().unwrap();
+    [
+        "--variable".into(),
+        format!("{name}_address={url}"),
+        "--variable".into(),
+        format!("{name}_port={port}"),
+    ]
+}
+
+#[test]
+fn values_of_every_type_come_from_postgres() {
+    let Some(url) = servers::postgres_database() else {
+        return;
+    };
+    let flags = reaching("pg", &url);
+    let shop = guests(&flags.each_ref().map(String::as_str));
+    for (sql, shown) in [
+        (
+            "SELECT true, 1::int2, 2::int4, 3::int8, NULL::text",
+            "Boolean(true), DbValue::Int16(1), DbValue::Int32(2), DbValue::Int64(3), DbValue::DbNull",
+        ),
+        (
+            "SELECT 'x'::varchar, 1.5::float4, 2.5::float8",
+            "Str(\"x\"), DbValue::Floating32(1.5), DbValue::Floating64(2.5)",
+        ),
+        (
+            "SELECT DATE'2026-11-21', TIME'01:02:03', TIMESTAMP'2026-11-21T01:02:03'",
+            "Date((2026, 11, 21)), DbValue::Time((1, 2, 3, 0)), DbValue::Datetime((2026, 11, 21, 1, 2, 3, 0))",
+        ),
+        (
+            "SELECT 12345.6789::numeric, to_jsonb(1)",
+            "Decimal(\"12345.6789\"), DbValue::Jsonb([49])",
+        ),
+        (
+            "SELECT 'f47ac10b-58cc-4372-a567-0e02b2c3d479'::uuid",
+            "Uuid(\"f47ac10b-58cc-4372-a567-0e02b2c3d479\")",
+        ),
+        (
+            "SELECT ARRAY[1,NULL,3]::int4[], ARRAY['a']::text[]",
+            "ArrayInt32([Some(1), None, Some(3)]), DbValue::ArrayStr([Some(\"a\")])",
+        ),
+        (
+            "SELECT int4range(1,5)",
+            "RangeInt32((Some((1, RangeBoundKind::Inclusive)), Some((5, RangeBoundKind::Exclusive))))",
+        ),
+        ("SELECT INTERVAL'1month'", "months: 1"),
+        ("SELECT 1/0", "22012"),
+        ("SELEC", "42601"),
+    ] {
+        let said = as_it_is(&shop, sql);
+        assert!(said.contains(shown), "{sql}: {said}");
+    }
+}
+
+/// What a statement shows, sent as it is: this guest decodes nothing.
+fn as_it_is(shop: &Shop, sql: &str) -> String {
+    let path = format!("/pg?{}", sql.replace(' ', "+"));
+    let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    crate::harness::raw(&shop.base, head.as_bytes())
+}
+
+#[test]
+fn a_server_transaction_that_a_guest_leaves_open_is_rolled_back() {
+    let Some(url) = servers::postgres_database() else {
+        return;
+    };
+    let flags = reaching("pg", &url);
+    let shop = guests(&flags.each_ref().map(String::as_str));
+    let show = |sql: &str| {
+        shop.get(&format!("/pg?{}", sql.replace(' ', "+")))
+            .expect(200)
+            .text
+    };
+    show("CREATE TABLE t (x TEXT)");
+    for _ in 0..3 {
+        shop.get("/pg-leak").expect(500);
+        // Nobody waits for its lock, and nothing of it is there.
+        assert!(show("SELECT COUNT(*) FROM t").contains("Int64(0)"));
+    }
+    show("SET application_name = altered");
+    assert!(
+        !show("SELECT current_setting($$application_name$$)").contains("altered"),
+        "a session starts as new"
+    );
+}
+
+#[test]
+fn connections_are_capped_and_come_back() {
+    let Some(url) = servers::postgres_database() else {
+        return;
+    };
+    let folder = scratch("cap");
+    let config = folder.join("runtime-config.toml");
+    std::fs::write(&config, "[outbound_pg]\nmax_connections = 3\n").unwrap();
+    let reach = reaching("pg", &url);
+    let mut flags: Vec<&str> = reach.iter().map(String::as_str).collect();
+    flags.extend([
+        "--runtime-config-file",
+        config.to_str().unwrap(),
+        "--env",
+        "X=1",
+    ]);
+    let shop = guests(&flags);
+    let hold = |count: u32| shop.get(&format!("/narrow/pg-hold?{count}")).text;
+    assert!(hold(3).contains("not permitted"), "narrow reaches nothing");
+    let hold = |count: u32| shop.get(&format!("/pg-hold?{count}")).text;
+    for _ in 0..3 {
+        assert_eq!(hold(3), "3 held");
+    }
+    let replies = at_once(9, |_| shop.get("/pg?SELECT+1").expect(200).text);
+    assert!(
+        replies.iter().all(|text| text.contains("Int32(1)")),
+        "{replies:?}"
+    );
+}
+
+#[test]
+fn redis_commands_are_carried_or_refused() {
+    let Some(url) = servers::redis_database() else {
+        return;
+    };
+    let flags = reaching("redis", &url);
+    let shop = guests(&flags.each_ref().map(String::as_str));
+    let send = |words: &str| shop.get(&format!("/redis?{words}")).expect(200).text;
+    for (words, answer) in [
+        ("SET+a+1", "Status(\"OK\")"),
+        ("INCR+a", "Int64(2)"),
+        ("GET+nothing", "Nil"),
+        ("RPUSH+l+x+y", "Int64(2)"),
+        ("LRANGE+l+0+-1", "Binary([120]), RedisResult::Binary([121])"),
+        ("LPUSH+a+x", "TypeError"),
+        ("WATCH+a", "refused"),
+        ("multi", "refused"),
+        ("BLPOP+l+0", "refused"),
+        ("XREAD+BLOCK+0+STREAMS+s+0", "refused"),
+        ("NOSUCH", "unknown command"),
+    ] {
+        let said = send(words);
+        assert!(said.contains(answer), "{words}: {said}");
+    }
+    assert!(
+        shop.get("/narrow/redis?GET+a")
+            .text
+            .contains("not permitted")
+    );
 }

@@ -2,7 +2,7 @@
 
 use spin_sdk::http::{EmptyBody, IntoResponse, Request, body::IncomingBodyExt as _};
 use spin_sdk::http_service;
-use spin_sdk::{http, key_value, sqlite, variables};
+use spin_sdk::{http, key_value, pg, redis, sqlite, variables};
 use std::time::Duration;
 
 #[http_service]
@@ -44,6 +44,14 @@ async fn probe(request: Request) -> impl IntoResponse {
         "fetch" => fetch(&query)
             .await
             .unwrap_or_else(|error| format!("refused: {error}")),
+        "pg" => postgres(&query)
+            .await
+            .unwrap_or_else(|error| format!("{error:?}")),
+        "pg-leak" => leave_a_server_transaction_open().await,
+        "pg-hold" => hold_connections(&query).await,
+        "redis" => command(&query)
+            .await
+            .unwrap_or_else(|error| format!("{error:?}")),
         "headers" => format!("{:?}", request.headers()),
         _ => "probe".to_owned(),
     }
@@ -86,6 +94,68 @@ async fn leave_a_transaction_open(label: &str) -> String {
         }
     }
     std::process::abort()
+}
+
+async fn open() -> Result<pg::Connection, pg::Error> {
+    let address = variables::get("pg_address").await.unwrap_or_default();
+    pg::Connection::open(address).await
+}
+
+/// Runs a statement, its blanks written as `+`, and shows columns and rows.
+async fn postgres(sql: &str) -> Result<String, pg::Error> {
+    let result = open().await?.query(sql.replace('+', " "), []).await?;
+    let columns: Vec<String> = result
+        .columns()
+        .iter()
+        .map(|column| format!("{:?}", column.data_type))
+        .collect();
+    let width = columns.len();
+    let rows = result.collect().await?;
+    let row = |row: &pg::Row| (0..width).map(|at| format!("{:?}", row[at])).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(row).collect();
+    let text = rows.iter().map(|row| row.join(", "));
+    Ok(format!(
+        "{columns:?} {}",
+        text.collect::<Vec<_>>().join("; ")
+    ))
+}
+
+async fn leave_a_server_transaction_open() -> String {
+    if let Ok(database) = open().await {
+        for statement in [
+            "BEGIN",
+            "INSERT INTO t VALUES ('leaked')",
+            "LOCK TABLE t IN ACCESS EXCLUSIVE MODE",
+        ] {
+            let _ = database.execute(statement, []).await;
+        }
+    }
+    std::process::abort()
+}
+
+/// Opens so many connections and keeps them all for a while.
+async fn hold_connections(count: &str) -> String {
+    let mut held = Vec::new();
+    for _ in 0..count.parse().unwrap_or(0) {
+        match open().await {
+            Ok(connection) => held.push(connection),
+            Err(error) => return format!("{} held, then {error:?}", held.len()),
+        }
+    }
+    format!("{} held", held.len())
+}
+
+/// Sends a command, its words joined by `+`, and shows the flat answer.
+async fn command(words: &str) -> Result<String, redis::Error> {
+    let address = variables::get("redis_address").await.unwrap_or_default();
+    let connection = redis::Connection::open(address).await?;
+    let mut words = words.split('+');
+    let name = words.next().unwrap_or_default();
+    let arguments: Vec<_> = words
+        .map(|word| redis::RedisParameter::Binary(word.as_bytes().to_vec()))
+        .collect();
+    let answer = connection.execute(name, arguments).await?;
+    Ok(format!("{answer:?}"))
 }
 
 async fn fetch(url: &str) -> Result<String, http::Error> {
