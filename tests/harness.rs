@@ -214,8 +214,25 @@ impl Shop {
         Self::start_app(&root().join("spin.toml"), state, &flags)
     }
 
+    /// A shop with variables in its environment.
+    pub fn start_observed(stores: Stores, state: &Path, environment: &[(&str, &str)]) -> Self {
+        built();
+        let stores = stores.flags(state);
+        let flags: Vec<&str> = stores.iter().map(String::as_str).collect();
+        Self::start_with(&root().join("spin.toml"), state, &flags, environment)
+    }
+
     /// Any application.
     pub fn start_app(manifest: &Path, state: &Path, flags: &[&str]) -> Self {
+        Self::start_with(manifest, state, flags, &[])
+    }
+
+    fn start_with(
+        manifest: &Path,
+        state: &Path,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aot");
         let mut command = localmart();
         command
@@ -235,7 +252,8 @@ impl Shop {
                 "--no-build",
                 "--no-seed",
             ])
-            .args(flags);
+            .args(flags)
+            .envs(environment.iter().copied());
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

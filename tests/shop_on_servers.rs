@@ -29,5 +29,7 @@ mod mine;
 mod products;
 #[path = "shop/stores.rs"]
 mod stores;
+#[path = "shop/traces.rs"]
+mod traces;
 #[path = "shop/users.rs"]
 mod users;

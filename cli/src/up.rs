@@ -14,6 +14,7 @@ use localmart_host::engine::EngineOptions;
 use localmart_host::limits;
 use localmart_host::serve::load::{LoadOptions, MoreMetrics, load};
 use localmart_host::serve::{Running, bind, start};
+use localmart_host::telemetry;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -74,6 +75,7 @@ impl Up {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         log_as_json(self.quiet)?;
         let source = self.app.source()?;
+        telemetry::start(&source.parse()?.application.name)?;
         let testing = !self.points.is_empty();
         if !self.no_build && !testing && build::is_stale(&source)? {
             build::build(&source, &[], false)?;
@@ -113,7 +115,9 @@ impl Up {
             announce(&base, &running, &lines)?;
         }
         wait(&runtime)?;
-        if !running.drain() {
+        let drained = running.drain();
+        telemetry::flush();
+        if !drained {
             eprintln!(
                 "some requests were cut off after {} s",
                 limits::DRAIN.as_secs()

@@ -4,7 +4,7 @@
 //! [`variables`], [`allowed_hosts`], [`link`] (fusing components along their links), [`engine`] and [`aot`]
 //! (compiling once), [`capability`] (what a guest may import), [`state`] (what an instance owns), [`messages`] (for
 //! triggers), [`serve`] (threads,
-//! connections, instances, timers), [`observe`] and [`metrics`], [`runtime_config`] (where stores and
+//! connections, instances, timers), [`observe`], [`metrics`] and [`telemetry`], [`runtime_config`] (where stores and
 //! variables come from), [`sections`] (what a component carries), [`limits`].
 
 pub mod allowed_hosts;
@@ -22,5 +22,6 @@ pub mod runtime_config;
 pub mod sections;
 pub mod serve;
 pub mod state;
+pub mod telemetry;
 pub mod trace;
 pub mod variables;

@@ -136,6 +136,9 @@ impl HostState {
         for (name, value) in &component.spec.environment {
             wasi.env(name, value);
         }
+        if crate::telemetry::is_on() {
+            wasi.env(crate::telemetry::GUEST_FLAG, "1");
+        }
         if let Some(files) = &component.files {
             wasi.preopened_dir(files, "/", FsPerms::ReadOnly)?;
         }

@@ -1,11 +1,14 @@
 //! W3C trace context: every request belongs to a trace, the client's or a new one.
 
+use crate::telemetry::{self, Ended, Kind};
 use http::HeaderValue;
+use std::time::SystemTime;
 
 /// A trace and the host's own span in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     text: String,
+    parent: String,
 }
 
 impl Trace {
@@ -24,12 +27,51 @@ impl Trace {
         let span = fastrand::u64(1..);
         Self {
             text: format!("00-{trace}-{span:016x}-{flags}"),
+            parent: sent
+                .and_then(|text| text.get(36..52))
+                .unwrap_or_default()
+                .to_owned(),
         }
     }
 
     /// The 32 hexadecimal digits of the trace.
     pub fn id(&self) -> &str {
         self.text.get(3..35).unwrap_or_default()
+    }
+
+    /// The host's own span in the trace, 16 hexadecimal digits.
+    pub fn span_id(&self) -> &str {
+        self.text.get(36..52).unwrap_or_default()
+    }
+
+    /// The span above it, 16 hexadecimal digits, or empty.
+    pub fn parent_id(&self) -> &str {
+        &self.parent
+    }
+
+    /// Exports the host's span, if anybody wants it.
+    pub fn ended(
+        &self,
+        kind: Kind,
+        name: impl FnOnce() -> String,
+        begun: SystemTime,
+        failed: bool,
+        attributes: impl FnOnce() -> Vec<(String, String)>,
+    ) {
+        // The last flag says whether the caller keeps this trace.
+        if telemetry::is_on() && !self.text.ends_with("-00") {
+            telemetry::ended(Ended {
+                name: name(),
+                kind,
+                trace_id: self.id().to_owned(),
+                span_id: self.span_id().to_owned(),
+                parent_id: self.parent.clone(),
+                start_ns: telemetry::nanoseconds(begun),
+                end_ns: telemetry::nanoseconds(SystemTime::now()),
+                failed,
+                attributes: attributes(),
+            });
+        }
     }
 
     /// The `traceparent` that the callee gets: the same trace, the host's span as parent.

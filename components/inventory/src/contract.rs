@@ -30,7 +30,8 @@ pub(crate) struct LinkedProducts;
 
 impl Products for LinkedProducts {
     async fn exists(&self, context: &Context, id: &Id) -> Result<bool, CatalogDown> {
-        match catalog::get_product(context.clone(), id.to_string()).await {
+        let (linked, _span) = context.linked("catalog.get-product");
+        match catalog::get_product(linked, id.to_string()).await {
             Ok(_) => Ok(true),
             Err(catalog::Error::NotFound) => Ok(false),
             Err(catalog::Error::Unavailable(reason) | catalog::Error::Other(reason)) => {

@@ -14,13 +14,15 @@ pub(crate) struct Linked;
 
 impl Needs for Linked {
     async fn products(&self, context: &Context, ids: &[Id]) -> Need<Vec<Product>> {
+        let (linked, _span) = context.linked("catalog.get-products");
         let ids = ids.iter().map(Id::to_string).collect();
-        let products = catalog::get_products(context.clone(), ids).await?;
+        let products = catalog::get_products(linked, ids).await?;
         products.into_iter().map(product).collect()
     }
 
     async fn cart(&self, context: &Context, id: &Id) -> Need<CartSnapshot> {
-        snapshot(cart::get(context.clone(), id.to_string()).await?)
+        let (linked, _span) = context.linked("cart.get");
+        snapshot(cart::get(linked, id.to_string()).await?)
     }
 
     async fn complete_cart(
@@ -30,11 +32,13 @@ impl Needs for Linked {
         order: &Id,
         version: u64,
     ) -> Need<()> {
-        Ok(cart::complete(context.clone(), id.to_string(), order.to_string(), version).await?)
+        let (linked, _span) = context.linked("cart.complete");
+        Ok(cart::complete(linked, id.to_string(), order.to_string(), version).await?)
     }
 
     async fn reopen_cart(&self, context: &Context, id: &Id, order: &Id) -> Need<()> {
-        Ok(cart::reopen(context.clone(), id.to_string(), order.to_string()).await?)
+        let (linked, _span) = context.linked("cart.reopen");
+        Ok(cart::reopen(linked, id.to_string(), order.to_string()).await?)
     }
 
     async fn reserve(
@@ -44,34 +48,33 @@ impl Needs for Linked {
         lines: &[Line],
         until: Timestamp,
     ) -> Need<()> {
+        let (linked, _span) = context.linked("inventory.reserve");
         let line = |line: &Line| inventory::Line {
             product_id: line.product_id.to_string(),
             quantity: line.quantity,
         };
         let lines = lines.iter().map(line).collect();
-        Ok(inventory::reserve(
-            context.clone(),
-            order.to_string(),
-            lines,
-            until.unsigned_ms(),
-        )
-        .await?)
+        Ok(inventory::reserve(linked, order.to_string(), lines, until.unsigned_ms()).await?)
     }
 
     async fn confirm(&self, context: &Context, order: &Id) -> Need<()> {
-        Ok(inventory::confirm(context.clone(), order.to_string()).await?)
+        let (linked, _span) = context.linked("inventory.confirm");
+        Ok(inventory::confirm(linked, order.to_string()).await?)
     }
 
     async fn release(&self, context: &Context, order: &Id) -> Need<()> {
-        Ok(inventory::release(context.clone(), order.to_string()).await?)
+        let (linked, _span) = context.linked("inventory.release");
+        Ok(inventory::release(linked, order.to_string()).await?)
     }
 
     async fn restock(&self, context: &Context, order: &Id) -> Need<()> {
-        Ok(inventory::restock(context.clone(), order.to_string()).await?)
+        let (linked, _span) = context.linked("inventory.restock");
+        Ok(inventory::restock(linked, order.to_string()).await?)
     }
 
     async fn email(&self, context: &Context, id: &str) -> Need<String> {
-        Ok(user::get(context.clone(), id.to_owned()).await?.email)
+        let (linked, _span) = context.linked("user.get");
+        Ok(user::get(linked, id.to_owned()).await?.email)
     }
 
     async fn authorize(
@@ -82,9 +85,10 @@ impl Needs for Linked {
         amount: Money,
         token: &str,
     ) -> Need<Payment> {
+        let (linked, _span) = context.linked("payment.authorize");
         paid(
             payment::authorize(
-                context.clone(),
+                linked,
                 order.to_string(),
                 customer.map(str::to_owned),
                 amount.into(),
@@ -95,19 +99,23 @@ impl Needs for Linked {
     }
 
     async fn capture(&self, context: &Context, id: &Id) -> Need<Payment> {
-        paid(payment::capture(context.clone(), id.to_string()).await?)
+        let (linked, _span) = context.linked("payment.capture");
+        paid(payment::capture(linked, id.to_string()).await?)
     }
 
     async fn settle(&self, context: &Context, id: &Id) -> Need<Payment> {
-        paid(payment::settle(context.clone(), id.to_string()).await?)
+        let (linked, _span) = context.linked("payment.settle");
+        paid(payment::settle(linked, id.to_string()).await?)
     }
 
     async fn reverse(&self, context: &Context, order: &Id) -> Need<Option<Payment>> {
-        let found = match payment::find(context.clone(), order.to_string()).await {
+        let (linked, _find) = context.linked("payment.find");
+        let (again, _span) = context.linked("payment.reverse");
+        let found = match payment::find(linked, order.to_string()).await {
             Err(payment::Error::NotFound) => return Ok(None),
             found => found?,
         };
-        paid(payment::reverse(context.clone(), found.id).await?).map(Some)
+        paid(payment::reverse(again, found.id).await?).map(Some)
     }
 }
 

@@ -28,15 +28,17 @@ pub(crate) struct Linked;
 
 impl Links for Linked {
     async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown> {
+        let (linked, _span) = context.linked("catalog.get-products");
         let ids = ids.iter().map(Id::to_string).collect();
-        let products = catalog::get_products(context.clone(), ids).await;
+        let products = catalog::get_products(linked, ids).await;
         let products = products.map_err(|error| LinkDown(error.to_string()))?;
         products.into_iter().map(product).collect()
     }
 
     async fn in_stock(&self, context: &Context, ids: &[Id]) -> Result<Vec<Id>, LinkDown> {
+        let (linked, _span) = context.linked("inventory.get-levels");
         let ids = ids.iter().map(Id::to_string).collect();
-        let levels = inventory::get_levels(context.clone(), ids).await;
+        let levels = inventory::get_levels(linked, ids).await;
         let levels = levels.map_err(|error| LinkDown(error.to_string()))?;
         let there = levels.iter().filter(|level| level.on_hand > level.reserved);
         Ok(there

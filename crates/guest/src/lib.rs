@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`ports`] (time, chance, waiting), [`sql`] (one trait, one SQL text for all databases),
 //! [`short_lived`] (values that expire, with compare-and-swap), [`redis`] (commands to a server), [`config`] (variables), [`door`] (HTTP: routes, order
-//! of checks, strict bodies, problem+json, idempotency), [`token`] (who asks), [`events`] (outbox, bus, consumers), [`audit`] (who did what), [`log`] (JSON lines with a trace id),
+//! of checks, strict bodies, problem+json, idempotency), [`token`] (who asks), [`events`] (outbox, bus, consumers), [`audit`] (who did what), [`log`] (JSON lines with a trace id), [`span`] (links and events in a
+//! trace),
 //! [`point`] (named points for tests), [`wit`] (the shared contract types).
 //!
 //! Everything but the WASI adapters builds natively, so that rules and statements are tested without a host. The kit
@@ -18,6 +19,7 @@ mod points;
 pub mod ports;
 pub mod redis;
 pub mod short_lived;
+pub mod span;
 pub mod sql;
 pub mod token;
 pub mod wit;

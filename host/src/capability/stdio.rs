@@ -46,6 +46,16 @@ impl GuestLog {
     fn emit(&self, line: &[u8]) {
         let text = String::from_utf8_lossy(line);
         let text = text.trim_end();
+        if let Some(span) = text
+            .strip_prefix("{\"span\":")
+            .and_then(|rest| rest.strip_suffix('}'))
+        {
+            // A guest's span; what is none is dropped with it.
+            if let Ok(span) = serde_json::from_str(span) {
+                crate::telemetry::ended(span);
+            }
+            return;
+        }
         if text.starts_with('{') {
             // A log that cannot be written must not stop the guest.
             let _ = writeln!(std::io::stderr().lock(), "{text}");

@@ -5,6 +5,7 @@ use super::core::Core;
 use super::routes::Matched;
 use crate::limits;
 use crate::serve::load::LoadedRoute;
+use crate::telemetry::Kind;
 use crate::trace::Trace;
 use bytes::{Buf as _, Bytes};
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -17,7 +18,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use tokio::net::TcpStream;
 use wasmtime_wasi_http::{Error, WasiBody};
 
@@ -70,7 +71,8 @@ async fn answer(
     request: Request<Incoming>,
     peer: SocketAddr,
 ) -> Response<WasiBody> {
-    let start = Instant::now();
+    let (start, begun) = (Instant::now(), SystemTime::now());
+    let method = request.method().clone();
     let _under_way = core.request();
     let trace = Trace::of(request.headers().get("traceparent"));
     let loaded = &core.loaded;
@@ -99,6 +101,16 @@ async fn answer(
     let status = response.status().as_u16();
     let time = start.elapsed();
     route.metrics.observe(status, time);
+    let name = || format!("{method} {}", route.spec.text);
+    trace.ended(Kind::Server, name, begun, status >= 500, || {
+        let attribute = |name: &str, value: String| (name.to_owned(), value);
+        vec![
+            attribute("http.request.method", method.to_string()),
+            attribute("http.route", route.spec.text.clone()),
+            attribute("http.response.status_code", status.to_string()),
+            attribute("localmart.component", route.spec.component.clone()),
+        ]
+    });
     if status >= 500 {
         tracing::warn!(
             component = %route.spec.component, route = %route.spec.text, status, trace_id = trace.id(),

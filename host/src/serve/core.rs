@@ -7,6 +7,7 @@ use super::timer;
 use crate::limits;
 use crate::messages::{self, Message};
 use crate::state::LoadedComponent;
+use crate::telemetry::Kind;
 use crate::trace::Trace;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
@@ -159,7 +160,11 @@ impl Core {
                 let (component, channel) =
                     (subscription.component.clone(), message.channel.clone());
                 tokio::task::spawn_local(async move {
-                    if let Err(error) = pool.message(payload, Trace::of(None)).await {
+                    let (trace, begun) = (Trace::of(None), SystemTime::now());
+                    let handled = pool.message(payload, trace.clone()).await;
+                    let name = || format!("receive {channel}");
+                    trace.ended(Kind::Consumer, name, begun, handled.is_err(), Vec::new);
+                    if let Err(error) = handled {
                         tracing::warn!(component, channel, ?error, "a message was not handled");
                     }
                 });

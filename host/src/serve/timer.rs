@@ -3,8 +3,10 @@
 use super::answer::empty;
 use super::core::Core;
 use crate::app::EverySpec;
+use crate::telemetry::Kind;
 use crate::trace::Trace;
 use std::rc::Rc;
+use std::time::SystemTime;
 
 /// Starts the timers of all components, on the core that calls this.
 pub fn start(core: &Rc<Core>) {
@@ -38,7 +40,12 @@ async fn turn(core: Rc<Core>, component: String, every: EverySpec) {
                 return;
             }
         };
-        match pool.call(request, trace).await {
+        let begun = SystemTime::now();
+        let answer = pool.call(request, trace.clone()).await;
+        let failed = !matches!(&answer, Ok(response) if response.status().is_success());
+        let name = || format!("timer {}", every.path);
+        trace.ended(Kind::Internal, name, begun, failed, Vec::new);
+        match answer {
             Ok(response) if response.status().is_success() => {}
             Ok(response) => {
                 tracing::warn!(%component, path = %every.path, status = response.status().as_u16(), "a timer's request failed")

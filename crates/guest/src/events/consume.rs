@@ -5,6 +5,7 @@ use super::Event;
 use super::bus::{Bus, BusError, Delivery, RETENTION_MS};
 use crate::log::{self, Level};
 use crate::ports::Ports;
+use crate::span::Span;
 use localmart_kernel::Timestamp;
 use std::time::Duration;
 
@@ -122,7 +123,11 @@ async fn handle_all<B: Bus, C: Consumer>(
             continue;
         }
         let outcome = match Event::decode(&delivery.body) {
-            Ok(event) => consumer.handle(&event).await,
+            Ok(event) => {
+                let name = format!("process {}", event.kind);
+                let _span = Span::begin(&event.trace_parent, &name, "consumer");
+                consumer.handle(&event).await
+            }
             Err(reason) => Err(Refusal::Never(reason)),
         };
         let (reason, given_up) = match outcome {

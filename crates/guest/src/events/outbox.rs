@@ -4,6 +4,7 @@
 use super::Event;
 use super::bus::{Bus, BusError, Outgoing};
 use crate::params;
+use crate::span::Span;
 use crate::sql::{Connection, Database, SqlError};
 use localmart_kernel::Timestamp;
 
@@ -61,7 +62,14 @@ pub async fn relay<D: Database, B: Bus>(
         if events.is_empty() {
             break;
         }
+        let spans = events.iter().filter_map(|event| {
+            let event = Event::decode(&event.body).ok()?;
+            let name = format!("publish {}", event.kind);
+            Some(Span::begin(&event.trace_parent, &name, "producer"))
+        });
+        let spans: Vec<Span> = spans.collect();
         bus.publish(&events, now).await?;
+        drop(spans);
         crate::point("outbox.published").await;
         let connection = database.open().await?;
         for row in &rows {
