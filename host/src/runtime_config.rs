@@ -340,7 +340,7 @@ mod tests {
         let config = read(
             "state_dir = \"s\"\nmax_instance_memory = 1000\n\
              [[variables_provider]]\ntype = \"static\"\nvalues = { a = \"1\" }\n\
-             [[config_provider]]\ntype = \"env\"\nprefix = \"MY\"\ndotenv_path = \".env\"\n\
+             [[variables_provider]]\ntype = \"env\"\nprefix = \"MY\"\ndotenv_path = \".env\"\n\
              [key_value_store.default]\ntype = \"redis\"\nurl = \"redis://h:1\"\n\
              [key_value_store.file]\ntype = \"spin\"\npath = \"kv.db\"\n\
              [sqlite_database.x]\ntype = \"spin\"\npath = \"x.db\"\n\
