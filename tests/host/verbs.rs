@@ -127,7 +127,7 @@ fn migrations_are_applied_once_and_never_edited() {
                 .unwrap(),
         )
     };
-    assert_eq!(migrate(), "18 migrations applied\n");
+    assert_eq!(migrate(), "19 migrations applied\n");
     assert_eq!(migrate(), "0 migrations applied\n");
     let database = rusqlite::Connection::open(state.join("order.db")).unwrap();
     database

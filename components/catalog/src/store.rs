@@ -215,11 +215,13 @@ pub(crate) fn list_statement(
             place(category.as_str().into())
         ));
     }
+    // The plus keeps the planner from reading the range by an index of prices and sorting all of it afterwards.
+    let price = if key == "price" { "price" } else { "+price" };
     if let Some(min) = filter.min_price {
-        conditions.push(format!("price >= CAST(${} AS BIGINT)", place(min.into())));
+        conditions.push(format!("{price} >= CAST(${} AS BIGINT)", place(min.into())));
     }
     if let Some(max) = filter.max_price {
-        conditions.push(format!("price <= CAST(${} AS BIGINT)", place(max.into())));
+        conditions.push(format!("{price} <= CAST(${} AS BIGINT)", place(max.into())));
     }
     if let Some(after) = after {
         let value = match kind {

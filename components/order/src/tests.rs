@@ -294,3 +294,36 @@ fn numbers_are_readable_and_differ() {
     );
     assert!(a.starts_with("LM-") && a.len() == 13 && a != b);
 }
+
+#[test]
+fn lists_are_read_by_index() {
+    use crate::domain::status::Status;
+    use crate::store::{Scope, list_statement};
+    use localmart_guest::kernel::{Cursor, Limit};
+    let database = localmart_testkit::TestDatabase::new(&[
+        include_str!("../migrations/0001_orders.sql"),
+        include_str!("../migrations/0002_customers.sql"),
+    ]);
+    let cursor = Cursor {
+        order: "newest".into(),
+        key: "5".into(),
+        id: "x".into(),
+    };
+    for customer_id in [None, Some("ada".to_owned())] {
+        for status in [None, Some(Status::Paid)] {
+            for after in [None, Some(&cursor)] {
+                let customer_id = customer_id.clone();
+                let scope = Scope {
+                    customer_id,
+                    status,
+                };
+                let (sql, params) = list_statement(&scope, Limit::default(), after);
+                let plan = database.plan(&sql, &params).join("; ");
+                assert!(
+                    plan.contains("USING INDEX") && !plan.contains("TEMP B-TREE"),
+                    "{plan}"
+                );
+            }
+        }
+    }
+}
