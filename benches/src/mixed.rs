@@ -112,10 +112,14 @@ async fn products(client: &mut Client) -> anyhow::Result<Vec<String>> {
             .send("GET", "/api/products?limit=100", None, None, 200)
             .await?,
     )?;
-    let items = page["items"].as_array().cloned().unwrap_or_default();
+    let items = page
+        .get("items")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     Ok(items
         .iter()
-        .filter_map(|item| item["id"].as_str().map(str::to_owned))
+        .filter_map(|item| item.get("id").and_then(Value::as_str).map(str::to_owned))
         .collect())
 }
 
@@ -164,7 +168,7 @@ async fn act(
                 .await?;
             count("cart", cart.status);
             let cart: Value = serde_json::from_slice(&cart.body)?;
-            let id = cart["id"].as_str().unwrap_or_default();
+            let id = cart.get("id").and_then(Value::as_str).unwrap_or_default();
             let added = client
                 .ask(
                     "POST",

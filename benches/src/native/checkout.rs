@@ -149,7 +149,7 @@ fn order(key: &str, checkout: &Value) -> Outcome<Value> {
         .to_string();
     write("order", |connection| {
         let sql = "INSERT INTO orders VALUES (?1, ?1, ?2, 1, 'pending', ?3, 'USD', ?4, 0, 0, 0, ?4, ?5, ?5, NULL, NULL, 'tok_visa', \
-                   NULL, NULL, 0, NULL, ?6, ?6, 0, 1, ?6, ?6)";
+                   NULL, NULL, 0, NULL, ?6, ?6, 0, 1, ?6, ?6, NULL, 0, 0)";
         run(
             connection,
             sql,
@@ -195,8 +195,7 @@ fn order(key: &str, checkout: &Value) -> Outcome<Value> {
     })?;
     let payment = new_id().to_string();
     write("payment", |connection| {
-        let sql =
-            "INSERT INTO payments VALUES (?1, ?2, 'pending', ?3, 'USD', 0, 0, NULL, 1, ?4, ?4)";
+        let sql = "INSERT INTO payments VALUES (?1, ?2, 'pending', ?3, 'USD', 0, 0, NULL, 1, ?4, ?4, NULL)";
         run(connection, sql, params![payment, id, total, now])
     })?;
     write("payment", |connection| {

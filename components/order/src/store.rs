@@ -1,6 +1,10 @@
-//! Order's SQL. [`rows`] turns orders into columns and back; here are the statements.
+//! Order's SQL. [`rows`] turns orders into columns and back, [`keys`] has those of idempotency keys; here are the statements
+//! about orders.
 
+mod keys;
 pub(crate) mod rows;
+
+pub(crate) use keys::Claim;
 
 use crate::domain::needs::Payment;
 use crate::domain::status::Status;
@@ -12,19 +16,6 @@ use localmart_guest::params;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
 use localmart_guest::wit::Context;
-
-/// What an idempotency key stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Claim {
-    /// It is ours: make, or resume, the order with this id.
-    Run(Id),
-    /// It was used with another body.
-    Reused,
-    /// Somebody runs with it.
-    InFlight,
-    /// It was answered with this.
-    Answered(String),
-}
 
 /// What became of a new order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -299,67 +290,6 @@ impl<D: Database> Store<D> {
             .query(sql, params![now, limit])
             .await?;
         rows.iter().map(|row| row.id(0)).collect()
-    }
-
-    /// Takes a key; the first to write it wins, and after a crash the first to find its lease lapsed.
-    pub(crate) async fn claim(
-        &self,
-        name: &str,
-        print: &str,
-        fresh: &Id,
-        now: Timestamp,
-        lease: Timestamp,
-        end: Timestamp,
-    ) -> Result<Claim, SqlError> {
-        transaction(&self.database, async |connection| {
-            let sql = "DELETE FROM checkout_keys WHERE name = CAST($1 AS TEXT) AND expires_at <= CAST($2 AS BIGINT)";
-            connection.execute(sql, params![name, now]).await?;
-            let sql = "INSERT INTO checkout_keys (name, print, order_id, lease_until, answer, expires_at) VALUES (CAST($1 AS TEXT), \
-                       CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), NULL, CAST($5 AS BIGINT)) ON CONFLICT DO NOTHING";
-            if connection.execute(sql, params![name, print, fresh, lease, end]).await? == 1 {
-                return Ok(Claim::Run(fresh.clone()));
-            }
-            let sql = "SELECT print, order_id, answer FROM checkout_keys WHERE name = CAST($1 AS TEXT)";
-            let rows = connection.query(sql, params![name]).await?;
-            let row = rows.first().ok_or_else(|| SqlError::Unavailable("a key was given back at this moment".to_owned()))?;
-            if row.text(0)? != print {
-                return Ok(Claim::Reused);
-            }
-            if let Some(answer) = row.maybe_text(2)? {
-                return Ok(Claim::Answered(answer));
-            }
-            let sql = "UPDATE checkout_keys SET lease_until = CAST($3 AS BIGINT) WHERE name = CAST($1 AS TEXT) AND lease_until <= CAST($2 AS BIGINT)";
-            let taken = connection.execute(sql, params![name, now, lease]).await? == 1;
-            Ok(if taken { Claim::Run(row.id(1)?) } else { Claim::InFlight })
-        })
-        .await
-    }
-
-    pub(crate) async fn remember(
-        &self,
-        name: &str,
-        order: &Id,
-        answer: &str,
-    ) -> Result<(), SqlError> {
-        let sql = "UPDATE checkout_keys SET answer = CAST($3 AS TEXT), lease_until = 0 WHERE name = CAST($1 AS TEXT) AND order_id = CAST($2 AS TEXT)";
-        self.run(sql, params![name, order, answer]).await.map(drop)
-    }
-
-    /// Lets the next request with this key go on at once; forgets the key if it has no order.
-    pub(crate) async fn give_back(&self, name: &str, order: &Id) -> Result<(), SqlError> {
-        transaction(&self.database, async |connection| {
-            let sql = "UPDATE checkout_keys SET lease_until = 0 WHERE name = CAST($1 AS TEXT) AND answer IS NULL";
-            connection.execute(sql, params![name]).await?;
-            let sql = "DELETE FROM checkout_keys WHERE name = CAST($1 AS TEXT) AND answer IS NULL \
-                       AND NOT EXISTS (SELECT 1 FROM orders WHERE id = CAST($2 AS TEXT))";
-            connection.execute(sql, params![name, order]).await.map(drop)
-        })
-        .await
-    }
-
-    pub(crate) async fn forget_keys(&self, now: Timestamp) -> Result<(), SqlError> {
-        let sql = "DELETE FROM checkout_keys WHERE expires_at <= CAST($1 AS BIGINT)";
-        self.run(sql, params![now]).await.map(drop)
     }
 
     /// A conditional change of status together with its line in the history, in the audit, and its event.
