@@ -80,6 +80,7 @@ impl Up {
         if !self.no_build && !testing && build::is_stale(&source)? {
             build::build(&source, &[], false)?;
         }
+        let first_start = !self.app.state_dir(&source).join("secrets.toml").exists();
         let mut app = self
             .app
             .app(self.environment.clone(), self.component_id.clone())?;
@@ -113,6 +114,14 @@ impl Up {
         }
         if !self.quiet {
             announce(&base, &running, &lines)?;
+            if first_start && loaded.components.contains_key("user") {
+                let secrets = secrets::load(&state_dir)?;
+                let password = secrets.get("admin_password").map(String::as_str);
+                println!(
+                    "Administrator: admin@localmart.test, password {} (localmart secrets shows it again)",
+                    password.unwrap_or_default()
+                );
+            }
         }
         wait(&runtime)?;
         let drained = running.drain();
