@@ -14,23 +14,5 @@ mod harness;
 /// Where the shops of this binary keep what they know.
 const STORES: harness::Stores = harness::Stores::EMBEDDED;
 
-#[path = "shop/carts.rs"]
-mod carts;
-#[path = "shop/checkout.rs"]
-mod checkout;
-#[path = "shop/crashes.rs"]
-mod crashes;
-#[path = "shop/doors.rs"]
-mod doors;
-#[path = "shop/events.rs"]
-mod events;
-#[path = "shop/mine.rs"]
-mod mine;
-#[path = "shop/products.rs"]
-mod products;
-#[path = "shop/stores.rs"]
-mod stores;
-#[path = "shop/traces.rs"]
-mod traces;
-#[path = "shop/users.rs"]
-mod users;
+#[path = "shop/all.rs"]
+mod all;

@@ -4,22 +4,14 @@ use crate::app::Stores;
 use anyhow::Context as _;
 use localmart_guest::config::EMBEDDED;
 use localmart_guest::events::bus::{Bus, BusError, DeadLetter, Lag, Outgoing, RedisBus, SqlBus};
-use localmart_guest::kernel::Timestamp;
+use localmart_guest::ports::Ports;
 use localmart_stores::{Chosen, RedisServer, now};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A bus of either kind; each call waits until it is done.
 pub(crate) enum OpenBus {
     Sql(SqlBus<Chosen>),
     Redis(RedisBus<RedisServer>),
-}
-
-/// What time it is.
-pub(crate) fn clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let ms = since.unwrap_or_default().as_millis();
-    Timestamp::from_ms(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
 /// Asks whichever bus it is.
@@ -65,7 +57,7 @@ impl OpenBus {
     }
 
     pub(crate) fn replay(&self, letter: &DeadLetter) -> anyhow::Result<bool> {
-        flat(ask!(self, replay(letter, clock()))?)
+        flat(ask!(self, replay(letter, Ports::real().now()))?)
     }
 
     pub(crate) fn lag(&self) -> anyhow::Result<Vec<Lag>> {
@@ -73,7 +65,7 @@ impl OpenBus {
     }
 
     pub(crate) fn publish(&self, event: Outgoing) -> anyhow::Result<()> {
-        flat(ask!(self, publish(&[event], clock()))?)
+        flat(ask!(self, publish(&[event], Ports::real().now()))?)
     }
 }
 

@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use localmart_guest::events::Event;
 use localmart_guest::events::bus::{DeadLetter, Outgoing};
+use localmart_guest::ports::Ports;
 use std::time::Duration;
 
 /// How often a followed bus is looked at.
@@ -102,7 +103,7 @@ impl Events {
             Verb::Publish(publish) => open(&publish.app)?.publish(Outgoing {
                 channel: publish.channel,
                 subject: "by hand".to_owned(),
-                id: format!("by-hand-{}", crate::bus::clock().ms()),
+                id: format!("by-hand-{}", Ports::real().now().ms()),
                 body: publish.body,
             }),
         }

@@ -1,7 +1,7 @@
 //! `localmart seed`: fills a shop through its own doors, always with the same goods.
 //!
-//! [`goods`] has the words, [`variants`] makes many of few. Prices and stock follow the skew of real shops: many small things, few dear ones; plenty
-//! of what sells often.
+//! [`goods`] has the words, [`variants`] makes many of few. Prices and stock follow the skew of real shops: many small
+//! things, few dear ones; plenty of what sells often.
 
 mod goods;
 mod variants;

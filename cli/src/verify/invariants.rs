@@ -3,7 +3,7 @@
 use super::facts::{Facts, Order};
 use std::collections::BTreeMap;
 
-/// Every legal step of an order's status.
+/// Every legal step of an order's status, written down once more: a judge does not ask the judged for the law.
 const GRAPH: &[(&str, &str)] = &[
     ("pending", "paid"),
     ("pending", "failed"),

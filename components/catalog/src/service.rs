@@ -3,6 +3,7 @@
 use crate::domain::{Category, Filter, Product, ProductDraft, ProductPatch, Slug, Sort};
 use crate::store::{Saved, Store};
 use localmart_guest::events::Event;
+use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
@@ -78,14 +79,8 @@ impl<D: Database> Catalog<D> {
         limit: Limit,
         after: Option<&Cursor>,
     ) -> Result<ProductPage> {
-        let mut products = self.store.list(filter, sort, limit, after).await?;
-        let more = products.len() > limit.get();
-        products.truncate(limit.get());
-        let next = products
-            .last()
-            .filter(|_| more)
-            .map(|last| cursor(sort, last).encode());
-        Ok((products, next))
+        let products = self.store.list(filter, sort, limit, after).await?;
+        Ok(page(products, limit, |last| cursor(sort, last)))
     }
 
     pub(crate) async fn create(&self, context: &Context, draft: ProductDraft) -> Result<Product> {

@@ -7,6 +7,7 @@ use crate::domain::status::Status;
 use crate::domain::{Checkout, Failure, Order, Unpriceable, itemise, number};
 use crate::store::{Claim, Inserted, Scope, Store};
 use localmart_guest::events::Event;
+use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit, Money};
 use localmart_guest::point;
 use localmart_guest::ports::Ports;
@@ -102,15 +103,12 @@ impl<D: Database, N: Needs> Orders<D, N> {
         limit: Limit,
         after: Option<&Cursor>,
     ) -> Result<(Vec<Order>, Option<String>)> {
-        let mut orders = self.store.list(scope, limit, after).await?;
-        let more = orders.len() > limit.get();
-        orders.truncate(limit.get());
-        let next = orders.last().filter(|_| more).map(|last| Cursor {
+        let orders = self.store.list(scope, limit, after).await?;
+        Ok(page(orders, limit, |last| Cursor {
             order: LIST_ORDER.to_owned(),
             key: last.created_at.ms().to_string(),
             id: last.id.to_string(),
-        });
-        Ok((orders, next.map(|cursor| cursor.encode())))
+        }))
     }
 
     /// A step that staff take: on its way, arrived.

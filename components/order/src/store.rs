@@ -136,7 +136,8 @@ impl<D: Database> Store<D> {
         let params = params![id, &payment.id, payment.status, now, next];
         transaction(&self.database, async |connection| {
             connection.execute(sql, params).await?;
-            self.announce(connection, context, id, now).await
+            let order = must_read(connection, id).await?;
+            self.announce(connection, context, &order, now).await
         })
         .await
     }
@@ -309,7 +310,8 @@ impl<D: Database> Store<D> {
                 return Ok(false);
             }
             step(connection, id, to, now, reason).await?;
-            self.announce(connection, context, id, now).await?;
+            let order = must_read(connection, id).await?;
+            self.announce(connection, context, &order, now).await?;
             let action = format!("order.{}", to.name());
             let (deed, detail) = (self.ports.new_id(), reason.unwrap_or_default());
             audit::record(
@@ -330,7 +332,7 @@ impl<D: Database> Store<D> {
                 Status::Returned => "order.returned",
                 Status::Pending | Status::Failed | Status::ReturnRequested => return Ok(true),
             };
-            self.tell(connection, context, id, kind, now).await?;
+            self.tell(connection, context, &order, kind, now).await?;
             Ok(true)
         })
         .await
@@ -341,52 +343,36 @@ impl<D: Database> Store<D> {
         &self,
         connection: &impl Connection,
         context: &Context,
-        id: &Id,
+        order: &Order,
         now: Timestamp,
     ) -> Result<(), SqlError> {
         let sql = "UPDATE orders SET announced = 1 WHERE id = CAST($1 AS TEXT) AND announced = 0";
-        if connection.execute(sql, params![id]).await? == 0 {
+        if connection.execute(sql, params![&order.id]).await? == 0 {
             return Ok(());
         }
-        let Some(mut order) = read(connection, id).await? else {
-            return Ok(());
+        let made = Order {
+            status: Status::Pending,
+            version: 1,
+            updated_at: order.created_at,
+            ..order.clone()
         };
-        order.status = Status::Pending;
-        let event = Event::new(
-            &self.ports.new_id(),
-            "order.created",
-            "order",
-            id.as_str(),
-            1,
-            order.created_at,
-        );
-        let event = event
-            .with(rows::event_data(&order))
-            .in_trace(&context.trace_parent);
-        outbox::record(connection, &event, now).await
+        self.tell(connection, context, &made, "order.created", now)
+            .await
     }
 
-    /// Writes the event of an order as it now stands.
+    /// Writes the event of an order as it stands.
     async fn tell(
         &self,
         connection: &impl Connection,
         context: &Context,
-        id: &Id,
+        order: &Order,
         kind: &str,
         now: Timestamp,
     ) -> Result<(), SqlError> {
-        let order = read(connection, id).await?;
-        let order = order.ok_or_else(|| SqlError::Failed("an order vanished".to_owned()))?;
-        let event = Event::new(
-            &self.ports.new_id(),
-            kind,
-            "order",
-            id.as_str(),
-            order.version,
-            now,
-        );
+        let (id, at) = (self.ports.new_id(), order.updated_at);
+        let event = Event::new(&id, kind, "order", order.id.as_str(), order.version, at);
         let event = event
-            .with(rows::event_data(&order))
+            .with(rows::event_data(order))
             .in_trace(&context.trace_parent);
         outbox::record(connection, &event, now).await
     }
@@ -403,6 +389,12 @@ async fn read(connection: &impl Connection, id: &Id) -> Result<Option<Order>, Sq
     );
     let found = connection.query(&sql, params![id]).await?;
     Ok(complete(connection, &found).await?.into_iter().next())
+}
+
+/// An order that was just written.
+async fn must_read(connection: &impl Connection, id: &Id) -> Result<Order, SqlError> {
+    let order = read(connection, id).await?;
+    order.ok_or_else(|| SqlError::Failed("an order vanished".to_owned()))
 }
 
 /// Orders with their lines and their history.

@@ -3,6 +3,7 @@
 use crate::domain::{ADMIN_EMAIL, Profile, ProfilePatch, User, email_key, hash};
 use crate::login::{Failures, Sessions, Tokens};
 use crate::store::Store;
+use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::short_lived::{ShortLived, StoreError};
@@ -165,15 +166,12 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
         limit: Limit,
         after: Option<&Cursor>,
     ) -> Result<(Vec<User>, Option<String>)> {
-        let mut users = self.store.list(limit, after).await?;
-        let more = users.len() > limit.get();
-        users.truncate(limit.get());
-        let next = users.last().filter(|_| more).map(|last| Cursor {
+        let users = self.store.list(limit, after).await?;
+        Ok(page(users, limit, |last| Cursor {
             order: LIST_ORDER.to_owned(),
             key: last.created_at.ms().to_string(),
             id: last.id.to_string(),
-        });
-        Ok((users, next.map(|cursor| cursor.encode())))
+        }))
     }
 
     /// Gives a user another role. Tokens say the old one, so every session ends.

@@ -136,22 +136,7 @@ impl<D: Database> Store<D> {
             json!(profile.preferences).to_string(),
             user.updated_at
         ];
-        transaction(&self.database, async |connection| {
-            let changed = connection.execute(sql, params).await? == 1;
-            if changed {
-                self.tell(
-                    connection,
-                    context,
-                    &user.id,
-                    "user.updated",
-                    user.version,
-                    user.updated_at,
-                )
-                .await?;
-            }
-            Ok(changed)
-        })
-        .await
+        self.write(context, user, sql, params, None).await
     }
 
     /// Writes the role over the version before its own.
@@ -164,23 +149,32 @@ impl<D: Database> Store<D> {
         let sql = "UPDATE users SET role = CAST($3 AS TEXT), version = CAST($2 AS BIGINT), updated_at = CAST($4 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT) - 1 AND erased_at IS NULL";
         let params: &[Value] = params![&user.id, user.version, user.role.name(), user.updated_at];
+        let detail = format!("{} → {}", from.name(), user.role.name());
+        self.write(context, user, sql, params, Some(("user.role", &detail)))
+            .await
+    }
+
+    /// A conditional change of a user with its event and, if it is a deed to be remembered, its line in the audit.
+    async fn write(
+        &self,
+        context: &Context,
+        user: &User,
+        sql: &str,
+        params: &[Value],
+        deed: Option<(&str, &str)>,
+    ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
-            let changed = connection.execute(sql, params).await? == 1;
-            if changed {
-                self.tell(
-                    connection,
-                    context,
-                    &user.id,
-                    "user.updated",
-                    user.version,
-                    user.updated_at,
-                )
+            if connection.execute(sql, params).await? == 0 {
+                return Ok(false);
+            }
+            let (version, now) = (user.version, user.updated_at);
+            self.tell(connection, context, &user.id, "user.updated", version, now)
                 .await?;
-                let detail = format!("{} → {}", from.name(), user.role.name());
-                self.audit(connection, context, &user.id, "user.role", &detail)
+            if let Some((action, detail)) = deed {
+                self.audit(connection, context, &user.id, action, detail)
                     .await?;
             }
-            Ok(changed)
+            Ok(true)
         })
         .await
     }

@@ -1,6 +1,8 @@
 //! Configuration: the variables of the manifest, read once per instance.
 
 use localmart_kernel::time::parse_duration_ms;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The value of `database_url` and `redis_url` that stands for no server.
@@ -21,6 +23,19 @@ pub enum ConfigError {
 pub async fn text(name: &'static str) -> Result<String, ConfigError> {
     let value = spin_sdk::variables::get(name).await;
     value.map_err(|error| ConfigError::Missing(name, error.to_string()))
+}
+
+/// The value of a variable that stays what it was when this instance first asked.
+pub async fn once(name: &'static str) -> Result<String, ConfigError> {
+    thread_local! {
+        static KNOWN: RefCell<BTreeMap<&'static str, String>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    if let Some(value) = KNOWN.with_borrow(|known| known.get(name).cloned()) {
+        return Ok(value);
+    }
+    let value = text(name).await?;
+    KNOWN.with_borrow_mut(|known| known.insert(name, value.clone()));
+    Ok(value)
 }
 
 /// The value of a variable that holds a duration, as `15m`.

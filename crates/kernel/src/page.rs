@@ -72,6 +72,21 @@ impl Cursor {
     }
 }
 
+/// Cuts what was read with [`Limit::probe`] down to a page; with the opaque cursor of the next, if there is one.
+pub fn page<T>(
+    mut items: Vec<T>,
+    limit: Limit,
+    after: impl FnOnce(&T) -> Cursor,
+) -> (Vec<T>, Option<String>) {
+    let more = items.len() > limit.get();
+    items.truncate(limit.get());
+    let next = items
+        .last()
+        .filter(|_| more)
+        .map(|last| after(last).encode());
+    (items, next)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -77,7 +77,7 @@ impl Connection {
         let mut running = Running { link: Some(link) };
         let result = tokio::time::timeout(
             limits::POSTGRES_STATEMENT,
-            execute(running.link.as_mut(), sql, &params),
+            execute(running.link.as_mut().ok_or_else(lost)?, sql, &params),
         );
         let given_up = |text: String| Err(wit::Error::QueryFailed(wit::QueryError::Text(text)));
         let result = match result.await {
@@ -151,18 +151,11 @@ impl Drop for Running {
 }
 
 async fn execute(
-    link: Option<&mut Link>,
+    link: &mut Link,
     sql: &str,
     params: &[Box<dyn tokio_postgres::types::ToSql + Sync + Send>],
 ) -> Result<Answer, Stopped> {
     use futures::TryStreamExt as _;
-    let Some(link) = link else {
-        return Ok(Answer {
-            columns: Vec::new(),
-            rows: Vec::new(),
-            changed: 0,
-        });
-    };
     let statement = link.prepared(sql).await?;
     let params: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = params
         .iter()

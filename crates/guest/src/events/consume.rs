@@ -168,20 +168,26 @@ fn pause_ms(attempts: u32, ports: &Ports) -> i64 {
     pause / 2 + i64::from(ports.die()) * pause / 256
 }
 
-/// Forgets events of the consumer's channels that are old and read; at most once a minute.
-pub async fn trim<B: Bus, C: Consumer>(bus: &B, ports: &Ports) -> Result<(), BusError> {
+/// Whether this instance has not forgotten anything for a while; asking begins the next while.
+pub fn is_time_to_trim(ports: &Ports) -> bool {
     use std::cell::Cell;
     thread_local! {
         static LAST_MS: Cell<i64> = const { Cell::new(0) };
     }
-    let now = ports.now();
+    let now = ports.now().ms();
     let every = i64::try_from(TRIM_EVERY.as_millis()).unwrap_or(i64::MAX);
-    if now.ms() < LAST_MS.get().saturating_add(every) {
-        return Ok(());
+    let due = now >= LAST_MS.get().saturating_add(every);
+    if due {
+        LAST_MS.set(now);
     }
-    LAST_MS.set(now.ms());
+    due
+}
+
+/// Forgets events of the consumer's channels that are old and read.
+pub async fn trim<B: Bus, C: Consumer>(bus: &B, ports: &Ports) -> Result<(), BusError> {
     for channel in C::CHANNELS {
-        bus.trim(channel, now.plus_ms(-RETENTION_MS)).await?;
+        bus.trim(channel, ports.now().plus_ms(-RETENTION_MS))
+            .await?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::ports::Ports;
 use crate::redis::Server;
 use crate::short_lived::{StoreError, server};
 use crate::sql::ServiceDatabase;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::time::Duration;
 
 /// How long a relay waits for more after a commit, so that a burst travels together.
@@ -23,7 +23,6 @@ thread_local! {
     static RELAYING: Cell<bool> = const { Cell::new(false) };
     /// Whether something was committed since the relay looked.
     static AGAIN: Cell<bool> = const { Cell::new(false) };
-    static NOUN: RefCell<Option<&'static str>> = const { RefCell::new(None) };
 }
 
 pub(super) fn written() {
@@ -35,7 +34,6 @@ pub(crate) fn committed(noun: &'static str) {
     if !WRITTEN.replace(false) {
         return;
     }
-    NOUN.set(Some(noun));
     AGAIN.set(true);
     if RELAYING.replace(true) {
         return;
@@ -108,11 +106,13 @@ pub async fn sweep_events<S: Service>(ports: &Ports) -> Result<(), BusError> {
 /// What a consumer does in its sweep about events: reads, and forgets what is old.
 pub async fn sweep_consumer<C: Consumer>(consumer: &C, ports: &Ports) -> Result<Report, BusError> {
     let report = run(consumer, ports).await?;
-    match server().await? {
-        Some(server) => consume::trim::<_, C>(&RedisBus(server), ports).await?,
-        None => consume::trim::<_, C>(&sql_bus(), ports).await?,
+    if consume::is_time_to_trim(ports) {
+        match server().await? {
+            Some(server) => consume::trim::<_, C>(&RedisBus(server), ports).await?,
+            None => consume::trim::<_, C>(&sql_bus(), ports).await?,
+        }
+        inbox::forget(&ServiceDatabase::new(C::GROUP), ports.now()).await?;
     }
-    inbox::forget(&ServiceDatabase::new(C::GROUP), ports.now()).await?;
     Ok(report)
 }
 

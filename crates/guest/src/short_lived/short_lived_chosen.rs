@@ -5,12 +5,6 @@ use super::{KeyValueStore, ShortLived, StoreError};
 use crate::config::{self, EMBEDDED};
 use crate::redis::Server;
 use localmart_kernel::Timestamp;
-use std::cell::RefCell;
-
-thread_local! {
-    /// The variable, read once per instance.
-    static URL: RefCell<Option<String>> = const { RefCell::new(None) };
-}
 
 /// The store, wherever it is.
 #[derive(Clone, Copy, Default)]
@@ -18,16 +12,8 @@ pub struct ServiceStore;
 
 /// The server, if there is one.
 pub async fn server() -> Result<Option<Server>, StoreError> {
-    let known = URL.with_borrow(Clone::clone);
-    let url = match known {
-        Some(url) => url,
-        None => {
-            let url = config::text("redis_url").await;
-            let url = url.map_err(|error| StoreError(error.to_string()))?;
-            URL.set(Some(url.clone()));
-            url
-        }
-    };
+    let url = config::once("redis_url").await;
+    let url = url.map_err(|error| StoreError(error.to_string()))?;
     Ok((url != EMBEDDED).then(|| Server::new(&url)))
 }
 

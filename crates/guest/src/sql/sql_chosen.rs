@@ -4,12 +4,6 @@ use super::sql_postgres::{PostgresConnection, PostgresDatabase};
 use super::sql_sqlite::{SqliteConnection, SqliteDatabase};
 use super::{Connection, Database, Row, SqlError, Value};
 use crate::config::{self, EMBEDDED};
-use std::cell::RefCell;
-
-thread_local! {
-    /// The variable, read once per instance.
-    static URL: RefCell<Option<String>> = const { RefCell::new(None) };
-}
 
 /// A service's own database, wherever it is.
 #[derive(Clone)]
@@ -38,21 +32,12 @@ pub enum ServiceConnection {
     Postgres(PostgresConnection),
 }
 
-async fn url() -> Result<String, SqlError> {
-    if let Some(url) = URL.with_borrow(Clone::clone) {
-        return Ok(url);
-    }
-    let url = config::text("database_url").await;
-    let url = url.map_err(|error| SqlError::Failed(error.to_string()))?;
-    URL.with_borrow_mut(|known| *known = Some(url.clone()));
-    Ok(url)
-}
-
 impl Database for ServiceDatabase {
     type Connection = ServiceConnection;
 
     async fn open(&self) -> Result<ServiceConnection, SqlError> {
-        let url = url().await?;
+        let url = config::once("database_url").await;
+        let url = url.map_err(|error| SqlError::Failed(error.to_string()))?;
         if url == EMBEDDED {
             let connection = SqliteDatabase::new(self.noun).open().await?;
             return Ok(ServiceConnection::Sqlite(connection));

@@ -12,7 +12,6 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 pub struct Postgres {
     /// One permit per connection that may be open.
     permits: Arc<Semaphore>,
-    most: usize,
     /// Rung when a connection is given back or closed.
     freed: Arc<Notify>,
     idle: Mutex<Vec<Idle>>,
@@ -47,7 +46,6 @@ impl Postgres {
     pub fn new(most: usize) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(most)),
-            most,
             freed: Arc::default(),
             idle: Mutex::default(),
         }
@@ -142,11 +140,6 @@ impl Postgres {
             });
         }
         self.freed.notify_one();
-    }
-
-    /// How many connections are open or being opened.
-    pub fn open_connections(&self) -> usize {
-        self.most.saturating_sub(self.permits.available_permits())
     }
 }
 

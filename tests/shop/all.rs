@@ -1,0 +1,22 @@
+//! Every black-box test of the shop, for the binaries that run them on their stores.
+
+#[path = "carts.rs"]
+mod carts;
+#[path = "checkout.rs"]
+mod checkout;
+#[path = "crashes.rs"]
+mod crashes;
+#[path = "doors.rs"]
+mod doors;
+#[path = "events.rs"]
+mod events;
+#[path = "mine.rs"]
+mod mine;
+#[path = "products.rs"]
+mod products;
+#[path = "stores.rs"]
+mod stores;
+#[path = "traces.rs"]
+mod traces;
+#[path = "users.rs"]
+mod users;
