@@ -14,6 +14,8 @@ mod events;
 mod mine;
 #[path = "products.rs"]
 mod products;
+#[path = "returns.rs"]
+mod returns;
 #[path = "stores.rs"]
 mod stores;
 #[path = "traces.rs"]

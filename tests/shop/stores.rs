@@ -7,7 +7,7 @@ use localmart_testkit::servers;
 use serde_json::{Value, json};
 
 /// What `localmart verify` says, and whether it is content.
-fn verify(shop: &Shop, stores: Stores) -> (bool, String) {
+pub(crate) fn verify(shop: &Shop, stores: Stores) -> (bool, String) {
     let mut command = localmart();
     command
         .arg("verify")

@@ -23,6 +23,8 @@ pub(super) struct Order {
     /// Product and quantity.
     pub(super) lines: Vec<(String, i64)>,
     pub(super) history: Vec<String>,
+    /// Returns that were approved.
+    pub(super) returns: usize,
 }
 
 /// A payment, and what the provider says of it.
@@ -31,6 +33,8 @@ pub(super) struct Payment {
     pub(super) status: String,
     pub(super) captured: i64,
     pub(super) refunded: i64,
+    /// The sum of what was given back under names.
+    pub(super) refunds: i64,
     /// Captured and refunded at the provider.
     pub(super) provider: Option<(i64, i64)>,
 }
@@ -56,6 +60,8 @@ pub(super) struct Facts {
     pub(super) stock: BTreeMap<String, Stock>,
     /// How the reservations of each order stand.
     pub(super) reservations: BTreeMap<String, BTreeSet<String>>,
+    /// Pieces that were sold to each order and did not come back.
+    pub(super) kept: BTreeMap<String, i64>,
     /// Kinds of events by subject, in the order of the bus, as far back as it goes.
     pub(super) events: BTreeMap<String, Vec<String>>,
     /// Whether the bus still has its first events.
@@ -108,13 +114,16 @@ impl Facts {
             }
             for row in rows(
                 database,
-                "SELECT order_id, product_id, quantity, status FROM reservations",
+                "SELECT order_id, product_id, quantity - returned, status FROM reservations",
             )? {
                 let (quantity, status) = (row.integer(2)?, row.text(3)?);
                 let stock = self.stock.entry(row.text(1)?).or_default();
                 match status.as_str() {
                     "held" => stock.held += quantity,
-                    "sold" => stock.sold += quantity,
+                    "sold" => {
+                        stock.sold += quantity;
+                        *self.kept.entry(row.text(0)?).or_default() += quantity;
+                    }
                     _ => {}
                 }
                 self.reservations
@@ -139,9 +148,15 @@ impl Facts {
                 status: row.text(2)?,
                 captured: row.integer(3)?,
                 refunded: row.integer(4)?,
+                refunds: 0,
                 provider,
             };
             self.payments.insert(row.text(0)?, payment);
+        }
+        for row in rows(database, "SELECT payment_id, amount FROM refunds")? {
+            if let Some(payment) = self.payments.get_mut(&row.text(0)?) {
+                payment.refunds += row.integer(1)?;
+            }
         }
         Ok(())
     }
@@ -161,6 +176,7 @@ impl Facts {
                     line_totals: 0,
                     lines: Vec::new(),
                     history: Vec::new(),
+                    returns: 0,
                 };
                 self.orders.insert(row.text(0)?, order);
             }
@@ -179,6 +195,12 @@ impl Facts {
             )? {
                 if let Some(order) = self.orders.get_mut(&row.text(0)?) {
                     order.history.push(row.text(1)?);
+                }
+            }
+            let sql = "SELECT order_id FROM returns WHERE status = 'approved'";
+            for row in rows(database, sql)? {
+                if let Some(order) = self.orders.get_mut(&row.text(0)?) {
+                    order.returns += 1;
                 }
             }
             Ok(())

@@ -67,6 +67,12 @@ fn money(facts: &Facts, wrong: &mut Vec<String>) {
                 payment.refunded, payment.captured
             ));
         }
+        if payment.refunds != payment.refunded {
+            wrong.push(format!(
+                "I3 payment {id}: {} given back, but its refunds come to {}",
+                payment.refunded, payment.refunds
+            ));
+        }
         let settled = !matches!(payment.status.as_str(), "pending" | "authorized");
         if settled
             && payment
@@ -139,10 +145,12 @@ fn told(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
     for status in &order.history {
         match status.as_str() {
             "pending" => expected.push("order.created".to_owned()),
-            "failed" | "return_requested" => {}
+            // What came after it are returns, and each of those is told for itself.
+            "failed" | "return_requested" => break,
             other => expected.push(format!("order.{other}")),
         }
     }
+    expected.extend((0..order.returns).map(|_| "order.returned".to_owned()));
     let heard = facts.events.get(id).cloned().unwrap_or_default();
     let pending = order.status == "pending" && heard.is_empty();
     if !pending && !heard.is_empty() && heard != expected {
@@ -219,6 +227,12 @@ fn goods(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
         return;
     };
     let sold = states.contains("sold");
+    let kept = facts.kept.get(id).copied().unwrap_or_default();
+    if order.status == "returned" && kept != 0 {
+        wrong.push(format!(
+            "I1 order {id}: it came back whole, but {kept} pieces did not"
+        ));
+    }
     match order.status.as_str() {
         "paid" | "shipped" | "delivered" | "return_requested" if !sold => {
             wrong.push(format!(

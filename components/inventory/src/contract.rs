@@ -65,6 +65,16 @@ mod component {
         )
     }
 
+    fn lift(lines: Vec<WitLine>) -> Result<Vec<Line>, Error> {
+        let line = |line: WitLine| {
+            Ok(Line {
+                product_id: id(&line.product_id)?,
+                quantity: line.quantity,
+            })
+        };
+        lines.into_iter().map(line).collect()
+    }
+
     impl Guest for Component {
         async fn get_levels(_: Context, product_ids: Vec<String>) -> Result<Vec<Level>, Error> {
             let ids = product_ids
@@ -86,16 +96,7 @@ mod component {
             lines: Vec<WitLine>,
             expires_at: u64,
         ) -> Result<(), Error> {
-            let line = |line: WitLine| {
-                Ok(Line {
-                    product_id: id(&line.product_id)?,
-                    quantity: line.quantity,
-                })
-            };
-            let lines = lines
-                .into_iter()
-                .map(line)
-                .collect::<Result<Vec<_>, Error>>()?;
+            let lines = lift(lines)?;
             let expires_at = Timestamp::from_ms(i64::try_from(expires_at).unwrap_or(i64::MAX));
             Ok(inventory()
                 .reserve(&context, &id(&order_id)?, &lines, expires_at)
@@ -108,6 +109,17 @@ mod component {
 
         async fn release(_: Context, order_id: String) -> Result<(), Error> {
             Ok(inventory().release(&id(&order_id)?).await?)
+        }
+
+        async fn take_back(
+            context: Context,
+            order_id: String,
+            return_id: String,
+            lines: Vec<WitLine>,
+        ) -> Result<(), Error> {
+            let (order, id) = (id(&order_id)?, id(&return_id)?);
+            let lines = lift(lines)?;
+            Ok(inventory().take_back(&context, &order, &id, &lines).await?)
         }
 
         async fn restock(context: Context, order_id: String) -> Result<(), Error> {
@@ -133,6 +145,7 @@ impl From<InventoryError> for Error {
                 Self::Insufficient(shortages.into_iter().map(lower).collect())
             }
             InventoryError::ReservationLost => Self::ReservationLost,
+            InventoryError::NotSold => Self::NotSold,
             InventoryError::CatalogDown(down) => Self::Unavailable(down.to_string()),
             InventoryError::Sql(SqlError::Unavailable(reason)) => Self::Unavailable(reason),
             other => Self::Other(other.to_string()),

@@ -107,6 +107,9 @@ impl From<InventoryError> for Problem {
             InventoryError::ReservationLost => {
                 Self::business(409, "reservation_lost", "The reservation is gone.")
             }
+            InventoryError::NotSold => {
+                Self::business(409, "not_sold", "So much was not sold to this order.")
+            }
             InventoryError::CatalogDown(_) => Self::unavailable(),
             InventoryError::Sql(error) => error.into(),
         }

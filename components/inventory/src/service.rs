@@ -16,6 +16,8 @@ pub(crate) enum InventoryError {
     Insufficient(Vec<Shortage>),
     #[error("the reservation is gone")]
     ReservationLost,
+    #[error("so much was not sold to this order")]
+    NotSold,
     #[error(transparent)]
     CatalogDown(#[from] CatalogDown),
     #[error(transparent)]
@@ -126,6 +128,23 @@ impl<D: Database, P: Products> Inventory<D, P> {
     /// Takes a sale back.
     pub(crate) async fn restock(&self, context: &Context, order_id: &Id) -> Result<()> {
         Ok(self.store.restock(order_id, &self.deed(context)).await?)
+    }
+
+    /// Takes some of a sale back, once per return.
+    pub(crate) async fn take_back(
+        &self,
+        context: &Context,
+        order_id: &Id,
+        return_id: &Id,
+        lines: &[Line],
+    ) -> Result<()> {
+        let (lines, deed) = (crate::domain::merged(lines), self.deed(context));
+        let taken = self.store.take_back(order_id, return_id, &lines, &deed);
+        if taken.await? {
+            Ok(())
+        } else {
+            Err(InventoryError::NotSold)
+        }
     }
 
     /// Releases reservations that lapsed; returns of how many orders.

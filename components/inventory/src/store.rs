@@ -39,6 +39,7 @@ pub(crate) struct Store<D> {
 /// Ends a reservation's transaction without keeping anything.
 enum Stop {
     Short(Vec<Shortage>),
+    NotSold,
     Sql(SqlError),
 }
 
@@ -101,6 +102,7 @@ impl<D: Database> Store<D> {
             let params = params![&deed.id, product, delta, adjustment.reason, actor, deed.at];
             connection.execute(sql, params).await?;
             audit::record(connection, &deed.id, deed.context, product.as_str(), "stock.adjusted", &delta.to_string(), deed.at).await?;
+            filled_up(connection, product).await?;
             alert(connection, product, deed).await?;
             Ok(Ok(level))
         })
@@ -152,6 +154,7 @@ impl<D: Database> Store<D> {
         match outcome.await {
             Ok(()) => Ok(Reserved::Done),
             Err(Stop::Short(shortages)) => Ok(Reserved::Short(shortages)),
+            Err(Stop::NotSold) => Err(SqlError::Failed("a reservation is no return".to_owned())),
             Err(Stop::Sql(error)) => Err(error),
         }
     }
@@ -192,19 +195,76 @@ impl<D: Database> Store<D> {
 
     pub(crate) async fn restock(&self, order: &Id, deed: &Deed<'_>) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
-            let back = move_on(connection, order, ReservationState::Sold, ReservationState::Restocked).await?;
+            let back = move_on(
+                connection,
+                order,
+                ReservationState::Sold,
+                ReservationState::Restocked,
+            )
+            .await?;
             for (product, quantity) in &back {
-                let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT), version = version + 1 \
-                           WHERE product_id = CAST($1 AS TEXT)";
-                connection.execute(sql, params![product, *quantity]).await?;
-                alert(connection, product, deed).await?;
+                put_back(connection, product, *quantity, deed).await?;
             }
             if !back.is_empty() {
-                audit::record(connection, &deed.id, deed.context, order.as_str(), "stock.restocked", "", deed.at).await?;
+                audit::record(
+                    connection,
+                    &deed.id,
+                    deed.context,
+                    order.as_str(),
+                    "stock.restocked",
+                    "",
+                    deed.at,
+                )
+                .await?;
             }
             Ok(())
         })
         .await
+    }
+
+    /// Takes some of a sale back, once per return; `false`, and nothing happens, if so much was not sold.
+    pub(crate) async fn take_back(
+        &self,
+        order: &Id,
+        return_id: &Id,
+        lines: &[Line],
+        deed: &Deed<'_>,
+    ) -> Result<bool, SqlError> {
+        let outcome = transaction(&self.database, async |connection| {
+            for line in lines {
+                let sql = "INSERT INTO returned_lines (return_id, product_id, order_id, quantity) VALUES (CAST($1 AS TEXT), \
+                           CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT)) ON CONFLICT DO NOTHING";
+                let params = params![return_id, &line.product_id, order, line.quantity];
+                if connection.execute(sql, params).await? == 0 {
+                    return Ok(());
+                }
+                let sql = "UPDATE reservations SET returned = returned + CAST($3 AS BIGINT) WHERE order_id = CAST($1 AS TEXT) \
+                           AND product_id = CAST($2 AS TEXT) AND status = CAST($4 AS TEXT) AND returned + CAST($3 AS BIGINT) <= quantity";
+                let sold = ReservationState::Sold.name();
+                let params = params![order, &line.product_id, line.quantity, sold];
+                if connection.execute(sql, params).await? == 0 {
+                    return Err(Stop::NotSold);
+                }
+                put_back(connection, &line.product_id, line.quantity.into(), deed).await?;
+            }
+            let (subject, detail) = (order.as_str(), return_id.as_str());
+            audit::record(
+                connection,
+                &deed.id,
+                deed.context,
+                subject,
+                "stock.returned",
+                detail,
+                deed.at,
+            )
+            .await?;
+            Ok(())
+        });
+        match outcome.await {
+            Ok(()) => Ok(true),
+            Err(Stop::NotSold | Stop::Short(_)) => Ok(false),
+            Err(Stop::Sql(error)) => Err(error),
+        }
     }
 
     pub(crate) async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<Id>, SqlError> {
@@ -240,6 +300,20 @@ async fn hold(connection: &impl Connection, line: &Line) -> Result<bool, SqlErro
         == 1)
 }
 
+/// Pieces are in the warehouse again.
+async fn put_back(
+    connection: &impl Connection,
+    product: &Id,
+    quantity: i64,
+    deed: &Deed<'_>,
+) -> Result<(), SqlError> {
+    let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT), version = version + 1 WHERE product_id = CAST($1 AS TEXT)";
+    connection.execute(sql, params![product, quantity]).await?;
+    filled_up(connection, product).await?;
+    // Of two pieces that are still too few is told as well.
+    alert(connection, product, deed).await
+}
+
 /// Moves an order's reservation from one state to the next; what was moved, in a fixed order. Whoever comes at the same
 /// moment waits and then finds nothing to move.
 async fn move_on(
@@ -249,7 +323,7 @@ async fn move_on(
     to: ReservationState,
 ) -> Result<Vec<(Id, i64)>, SqlError> {
     let sql = "UPDATE reservations SET status = CAST($3 AS TEXT) WHERE order_id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT) \
-               RETURNING product_id, quantity";
+               RETURNING product_id, quantity - returned";
     let rows = connection
         .query(sql, params![order, from.name(), to.name()])
         .await?;
@@ -259,14 +333,19 @@ async fn move_on(
     Ok(moved)
 }
 
-/// Tells once when a product becomes low, and forgets that it told when the product is filled up.
+/// Forgets that a product was low once pieces came in; a reservation that is given back brings none.
+async fn filled_up(connection: &impl Connection, product: &Id) -> Result<(), SqlError> {
+    let sql = "UPDATE stock SET alerted = 0 WHERE product_id = CAST($1 AS TEXT) AND alerted = 1 AND on_hand - reserved > CAST($2 AS BIGINT)";
+    let done = connection.execute(sql, params![product, LOW_STOCK]).await;
+    done.map(drop)
+}
+
+/// Tells once that a product became low.
 async fn alert(
     connection: &impl Connection,
     product: &Id,
     deed: &Deed<'_>,
 ) -> Result<(), SqlError> {
-    let sql = "UPDATE stock SET alerted = 0 WHERE product_id = CAST($1 AS TEXT) AND alerted = 1 AND on_hand - reserved > CAST($2 AS BIGINT)";
-    connection.execute(sql, params![product, LOW_STOCK]).await?;
     let sql = "UPDATE stock SET alerted = 1 WHERE product_id = CAST($1 AS TEXT) AND alerted = 0 AND on_hand - reserved <= CAST($2 AS BIGINT) \
                RETURNING on_hand, reserved, version";
     let rows = connection.query(sql, params![product, LOW_STOCK]).await?;

@@ -28,6 +28,7 @@ fn shop(mugs: i64, lamps: i64) -> Shop {
     let database = TestDatabase::new(&[
         include_str!("../migrations/0001_stock.sql"),
         include_str!("../migrations/0002_alerts.sql"),
+        include_str!("../migrations/0003_returns.sql"),
     ]);
     let inventory = Inventory::new(database.clone(), AllProducts, world.ports());
     let (mug, lamp) = (world.ports().new_id(), world.ports().new_id());
@@ -215,6 +216,50 @@ fn a_product_that_becomes_low_is_told_once_until_it_is_filled_up() {
     .unwrap();
     reserve(20);
     assert_eq!(told(), 2);
+}
+
+#[test]
+fn a_reservation_that_is_given_back_does_not_make_a_product_low_again() {
+    let shop = shop(6, 0);
+    for _ in 0..3 {
+        let order = shop.world.ports().new_id();
+        shop.reserve(&order, 1, 0).unwrap();
+        now(shop.inventory.release(&order)).unwrap();
+    }
+    let told = now(shop.database.query("SELECT body FROM outbox", &[])).unwrap();
+    assert_eq!(told.len(), 1);
+}
+
+#[test]
+fn a_return_is_stock_again_once_and_never_more_than_was_sold() {
+    let shop = shop(9, 9);
+    let (order, context) = (shop.world.ports().new_id(), Context::system(""));
+    let first = shop.world.ports().new_id();
+    let take_back =
+        |id: &Id, lines: &[Line]| now(shop.inventory.take_back(&context, &order, id, lines));
+    shop.reserve(&order, 3, 2).unwrap();
+    let too_early = take_back(&first, &shop.lines(1, 0));
+    assert_eq!(too_early, Err(InventoryError::NotSold));
+    now(shop.inventory.confirm(&context, &order)).unwrap();
+    for _ in 0..3 {
+        take_back(&first, &shop.lines(2, 1)).unwrap();
+    }
+    assert_eq!(
+        (shop.level(&shop.mug), shop.level(&shop.lamp)),
+        ((8, 0), (8, 0))
+    );
+    let second = shop.world.ports().new_id();
+    let too_many = take_back(&second, &shop.lines(2, 1));
+    assert_eq!(too_many, Err(InventoryError::NotSold));
+    assert_eq!(
+        (shop.level(&shop.mug), shop.level(&shop.lamp)),
+        ((8, 0), (8, 0))
+    );
+    take_back(&second, &shop.lines(1, 1)).unwrap();
+    assert_eq!(
+        (shop.level(&shop.mug), shop.level(&shop.lamp)),
+        ((9, 0), (9, 0))
+    );
 }
 
 #[test]

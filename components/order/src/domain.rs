@@ -1,10 +1,13 @@
-//! An order. [`status`] has its graph, [`needs`] what checkout needs of others. No clock, no I/O.
+//! An order. [`status`] has its graph, [`returns`] what can be given back, [`needs`] what checkout needs of others. No
+//! clock, no I/O.
 
 pub(crate) mod needs;
+pub(crate) mod returns;
 pub(crate) mod status;
 
 use localmart_guest::kernel::{Address, Currency, Id, Money, MoneyError, Timestamp};
 use needs::{CartSnapshot, Product};
+use returns::Return;
 use status::Status;
 
 /// What somebody asks for at checkout.
@@ -30,6 +33,10 @@ pub(crate) struct Item {
     pub(crate) unit_price: Money,
     pub(crate) quantity: u32,
     pub(crate) line_total: Money,
+    /// Its part of the order's discount.
+    pub(crate) discount: Money,
+    /// Its part of the order's tax.
+    pub(crate) tax: Money,
 }
 
 /// What an order comes to; every field in its currency.
@@ -92,6 +99,8 @@ pub(crate) struct Order {
     pub(crate) cancel_reason: Option<String>,
     pub(crate) reserve_until: Timestamp,
     pub(crate) history: Vec<Step>,
+    /// In the order in which they were asked for.
+    pub(crate) returns: Vec<Return>,
     pub(crate) version: u64,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
@@ -140,6 +149,8 @@ pub(crate) fn itemise(
             unit_price: product.price,
             quantity: line.quantity,
             line_total: product.price.times(line.quantity)?,
+            discount: Money::zero(cart.currency),
+            tax: Money::zero(cart.currency),
         });
     }
     let totals = total(&items, cart.currency)?;
@@ -149,10 +160,13 @@ pub(crate) fn itemise(
 /// I5: total = Σ line totals − discount + tax + shipping. Discounts, tax and shipping are policies; without them, zero.
 fn total(items: &[Item], currency: Currency) -> Result<Totals, MoneyError> {
     let zero = Money::zero(currency);
-    let subtotal = items
-        .iter()
-        .try_fold(zero, |sum, item| sum.plus(item.line_total))?;
-    let (discount, shipping, tax) = (zero, zero, zero);
+    let sum = |of: fn(&Item) -> Money| {
+        let mut amounts = items.iter().map(of);
+        amounts.try_fold(zero, Money::plus)
+    };
+    let subtotal = sum(|item| item.line_total)?;
+    let (discount, tax) = (sum(|item| item.discount)?, sum(|item| item.tax)?);
+    let shipping = zero;
     let total = subtotal.minus(discount)?.plus(tax)?.plus(shipping)?;
     Ok(Totals {
         subtotal,

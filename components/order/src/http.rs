@@ -2,6 +2,7 @@
 
 pub(crate) mod decode;
 pub(crate) mod encode;
+mod returns;
 
 use crate::domain::needs::Needs;
 use crate::domain::status::Status;
@@ -68,6 +69,25 @@ impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for
                 deliver,
             )
             .on("POST", "/api/orders/{id}/cancel", Access::All, cancel)
+            .on(
+                "POST",
+                "/api/orders/{id}/returns",
+                Access::All,
+                returns::ask,
+            )
+            .needs_a_key()
+            .on(
+                "POST",
+                "/api/orders/{id}/returns/{rid}/approve",
+                Access::Only(Role::Staff),
+                returns::approve,
+            )
+            .on(
+                "POST",
+                "/api/orders/{id}/returns/{rid}/reject",
+                Access::Only(Role::Staff),
+                returns::reject,
+            )
             .on("POST", "/internal/order/sweep", Access::Sweep, sweep)
     }
 }
@@ -253,6 +273,8 @@ impl From<OrderError> for Problem {
         };
         match error {
             OrderError::NotFound => Self::not_found("order"),
+            OrderError::ReturnNotFound => Self::not_found("return"),
+            OrderError::Unreturnable(why) => returns::unreturnable(&why),
             OrderError::NoEmail => Self::invalid(vec![FieldProblem {
                 field: "email".into(),
                 code: "required".into(),

@@ -4,7 +4,7 @@ use crate::contract::bindings::localmart::{
     cart::cart, catalog::catalog, inventory::inventory, payment::payment, user::user,
 };
 use crate::domain::ShortLine;
-use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product};
+use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product, Refund};
 use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
 use localmart_guest::wit::Context;
 
@@ -49,12 +49,8 @@ impl Needs for Linked {
         until: Timestamp,
     ) -> Need<()> {
         let (linked, _span) = context.linked("inventory.reserve");
-        let line = |line: &Line| inventory::Line {
-            product_id: line.product_id.to_string(),
-            quantity: line.quantity,
-        };
-        let lines = lines.iter().map(line).collect();
-        Ok(inventory::reserve(linked, order.to_string(), lines, until.unsigned_ms()).await?)
+        let (order, until) = (order.to_string(), until.unsigned_ms());
+        Ok(inventory::reserve(linked, order, lower(lines), until).await?)
     }
 
     async fn confirm(&self, context: &Context, order: &Id) -> Need<()> {
@@ -70,6 +66,18 @@ impl Needs for Linked {
     async fn restock(&self, context: &Context, order: &Id) -> Need<()> {
         let (linked, _span) = context.linked("inventory.restock");
         Ok(inventory::restock(linked, order.to_string()).await?)
+    }
+
+    async fn take_back(
+        &self,
+        context: &Context,
+        order: &Id,
+        return_id: &Id,
+        lines: &[Line],
+    ) -> Need<()> {
+        let (linked, _span) = context.linked("inventory.take-back");
+        let (order, id) = (order.to_string(), return_id.to_string());
+        Ok(inventory::take_back(linked, order, id, lower(lines)).await?)
     }
 
     async fn email(&self, context: &Context, id: &str) -> Need<String> {
@@ -108,6 +116,15 @@ impl Needs for Linked {
         paid(payment::settle(linked, id.to_string()).await?)
     }
 
+    async fn refund(&self, context: &Context, id: &Id, name: &str, at_most: Money) -> Need<Refund> {
+        let (linked, _span) = context.linked("payment.give-back");
+        let (id, name) = (id.to_string(), name.to_owned());
+        let refund = payment::give_back(linked, id, name, at_most.into()).await?;
+        let amount = Money::new(refund.amount, at_most.currency()).map_err(|_| broken())?;
+        let payment = paid(refund.payment)?;
+        Ok(Refund { amount, payment })
+    }
+
     async fn reverse(&self, context: &Context, order: &Id) -> Need<Option<Payment>> {
         let (linked, _find) = context.linked("payment.find");
         let (again, _span) = context.linked("payment.reverse");
@@ -117,6 +134,14 @@ impl Needs for Linked {
         };
         paid(payment::reverse(again, found.id).await?).map(Some)
     }
+}
+
+fn lower(lines: &[Line]) -> Vec<inventory::Line> {
+    let line = |line: &Line| inventory::Line {
+        product_id: line.product_id.to_string(),
+        quantity: line.quantity,
+    };
+    lines.iter().map(line).collect()
 }
 
 fn broken() -> NeedError {
@@ -166,6 +191,7 @@ fn paid(payment: payment::Payment) -> Need<Payment> {
     Ok(Payment {
         id: id(&payment.id)?,
         status,
+        version: payment.version,
     })
 }
 
@@ -209,6 +235,9 @@ impl From<inventory::Error> for NeedError {
                 Self::Insufficient(short.into_iter().filter_map(line).collect())
             }
             inventory::Error::ReservationLost => Self::ReservationLost,
+            inventory::Error::NotSold => {
+                Self::Unavailable("inventory knows of no such sale".to_owned())
+            }
             inventory::Error::Unavailable(reason) | inventory::Error::Other(reason) => {
                 Self::Unavailable(reason)
             }

@@ -1,8 +1,11 @@
-//! What can be asked of orders. [`saga`] is checkout and its undoing; here are the verbs around it.
+//! What can be asked of orders. [`saga`] is checkout and its undoing, [`returns`] what comes after; here are the verbs
+//! around it.
 
+mod returns;
 pub(crate) mod saga;
 
 use crate::domain::needs::{NeedError, Needs};
+use crate::domain::returns::Unreturnable;
 use crate::domain::status::Status;
 use crate::domain::{Checkout, Failure, Order, Unpriceable, itemise, number};
 use crate::store::{Claim, Inserted, Scope, Store};
@@ -20,10 +23,10 @@ use std::time::Duration;
 pub(crate) const LEASE_MS: i64 = 5_000;
 /// How often a cart that changes under a checkout is read again.
 const CART_ATTEMPTS: u32 = 5;
-/// How long a cancellation waits for a checkout that is under way.
-const CANCEL_WAIT: Duration = Duration::from_secs(4);
+/// How long a cancellation or a return waits for somebody else who is at the order.
+const LEASE_WAIT: Duration = Duration::from_secs(4);
 /// How often it looks.
-const CANCEL_LOOK: Duration = Duration::from_millis(20);
+const LEASE_LOOK: Duration = Duration::from_millis(20);
 /// The name of the order that lists have, for cursors.
 pub(crate) const LIST_ORDER: &str = "newest";
 /// How many unfinished orders one sweep looks at.
@@ -34,6 +37,10 @@ const SWEEP_ORDERS: u32 = 50;
 pub(crate) enum OrderError {
     #[error("there is no such order")]
     NotFound,
+    #[error("there is no such return")]
+    ReturnNotFound,
+    #[error("this cannot be given back")]
+    Unreturnable(Unreturnable),
     #[error("a guest must leave an e-mail address")]
     NoEmail,
     #[error("there is no such cart")]
@@ -270,6 +277,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
             cancel_reason: None,
             reserve_until: now.plus_ms(self.settings.reservation_ttl_ms),
             history: Vec::new(),
+            returns: Vec::new(),
             version: 1,
             created_at: now,
             updated_at: now,
@@ -295,16 +303,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 Status::Cancelled,
             ));
         }
-        let give_up = self
-            .ports
-            .now()
-            .plus_ms(i64::try_from(CANCEL_WAIT.as_millis()).unwrap_or(i64::MAX));
-        while !self.lease(&order.id).await? {
-            if self.ports.now() > give_up {
-                return Err(OrderError::Busy);
-            }
-            self.ports.sleep(CANCEL_LOOK).await;
-        }
+        self.lease_in_time(&order.id).await?;
         let order = self
             .store
             .order(&order.id)
@@ -367,6 +366,19 @@ impl<D: Database, N: Needs> Orders<D, N> {
     async fn lease(&self, id: &Id) -> Result<bool> {
         let now = self.ports.now();
         Ok(self.store.lease(id, now, now.plus_ms(LEASE_MS)).await?)
+    }
+
+    /// Waits a while for whoever works on an order.
+    async fn lease_in_time(&self, id: &Id) -> Result<()> {
+        let wait = i64::try_from(LEASE_WAIT.as_millis()).unwrap_or(i64::MAX);
+        let give_up = self.ports.now().plus_ms(wait);
+        while !self.lease(id).await? {
+            if self.ports.now() > give_up {
+                return Err(OrderError::Busy);
+            }
+            self.ports.sleep(LEASE_LOOK).await;
+        }
+        Ok(())
     }
 
     async fn leased(&self, order: Order) -> Result<Order> {

@@ -1,12 +1,14 @@
-//! Order's SQL. [`rows`] turns orders into columns and back, [`keys`] has those of idempotency keys; here are the statements
-//! about orders.
+//! Order's SQL. [`rows`] turns orders into columns and back, [`keys`] has those of idempotency keys, [`returns`] those of
+//! returns; here are the statements about orders.
 
 mod keys;
+mod returns;
 pub(crate) mod rows;
 
 pub(crate) use keys::Claim;
 
 use crate::domain::needs::Payment;
+use crate::domain::returns::Return;
 use crate::domain::status::Status;
 use crate::domain::{Failure, Order};
 use localmart_guest::audit;
@@ -28,6 +30,14 @@ pub(crate) enum Inserted {
 pub(crate) struct Store<D> {
     database: D,
     ports: Ports,
+}
+
+/// A change of status, and what is told of it.
+struct Turn<'a> {
+    to: Status,
+    reason: Option<&'a str>,
+    /// The event's type, and the return it is about.
+    event: Option<(&'static str, Option<&'a Return>)>,
 }
 
 /// Whose orders a list shows, and which.
@@ -279,10 +289,12 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Orders that nobody works on and that should be further: pending, or half called off.
+    /// Orders that nobody works on and that should be further: pending, half called off, or half given back.
     pub(crate) async fn unfinished(&self, now: Timestamp, limit: u32) -> Result<Vec<Id>, SqlError> {
         let sql = "SELECT id FROM orders WHERE status = 'pending' AND next_try_at <= CAST($1 AS BIGINT) AND lease_until <= CAST($1 AS BIGINT) \
                    UNION SELECT id FROM orders WHERE cancelling = 1 AND next_try_at <= CAST($1 AS BIGINT) AND lease_until <= CAST($1 AS BIGINT) \
+                   UNION SELECT o.id FROM returns r JOIN orders o ON o.id = r.order_id WHERE r.status = 'approving' \
+                   AND o.next_try_at <= CAST($1 AS BIGINT) AND o.lease_until <= CAST($1 AS BIGINT) \
                    LIMIT CAST($2 AS BIGINT)";
         let rows = self
             .database
@@ -309,33 +321,42 @@ impl<D: Database> Store<D> {
             if connection.execute(sql, params).await? == 0 {
                 return Ok(false);
             }
-            step(connection, id, to, now, reason).await?;
-            let order = must_read(connection, id).await?;
-            self.announce(connection, context, &order, now).await?;
-            let action = format!("order.{}", to.name());
-            let (deed, detail) = (self.ports.new_id(), reason.unwrap_or_default());
-            audit::record(
-                connection,
-                &deed,
-                context,
-                id.as_str(),
-                &action,
-                detail,
-                now,
-            )
-            .await?;
-            let kind = match to {
-                Status::Paid => "order.paid",
-                Status::Cancelled => "order.cancelled",
-                Status::Shipped => "order.shipped",
-                Status::Delivered => "order.delivered",
-                Status::Returned => "order.returned",
-                Status::Pending | Status::Failed | Status::ReturnRequested => return Ok(true),
+            let event = match to {
+                Status::Paid => Some(("order.paid", None)),
+                Status::Cancelled => Some(("order.cancelled", None)),
+                Status::Shipped => Some(("order.shipped", None)),
+                Status::Delivered => Some(("order.delivered", None)),
+                Status::Pending | Status::Failed | Status::ReturnRequested | Status::Returned => {
+                    None
+                }
             };
-            self.tell(connection, context, &order, kind, now).await?;
+            let turn = Turn { to, reason, event };
+            self.turned(connection, context, id, &turn, now).await?;
             Ok(true)
         })
         .await
+    }
+
+    /// What goes with a change of status that was just written: history, audit, event.
+    async fn turned(
+        &self,
+        connection: &impl Connection,
+        context: &Context,
+        id: &Id,
+        turn: &Turn<'_>,
+        now: Timestamp,
+    ) -> Result<(), SqlError> {
+        step(connection, id, turn.to, now, turn.reason).await?;
+        let order = must_read(connection, id).await?;
+        self.announce(connection, context, &order, now).await?;
+        let action = format!("order.{}", turn.to.name());
+        let (deed, detail) = (self.ports.new_id(), turn.reason.unwrap_or_default());
+        let subject = id.as_str();
+        audit::record(connection, &deed, context, subject, &action, detail, now).await?;
+        match turn.event {
+            Some(event) => self.tell(connection, context, &order, event, now).await,
+            None => Ok(()),
+        }
     }
 
     /// Tells once that there is an order, when its cart is surely its own.
@@ -356,8 +377,8 @@ impl<D: Database> Store<D> {
             updated_at: order.created_at,
             ..order.clone()
         };
-        self.tell(connection, context, &made, "order.created", now)
-            .await
+        let event = ("order.created", None);
+        self.tell(connection, context, &made, event, now).await
     }
 
     /// Writes the event of an order as it stands.
@@ -366,13 +387,13 @@ impl<D: Database> Store<D> {
         connection: &impl Connection,
         context: &Context,
         order: &Order,
-        kind: &str,
+        (kind, returned): (&str, Option<&Return>),
         now: Timestamp,
     ) -> Result<(), SqlError> {
         let (id, at) = (self.ports.new_id(), order.updated_at);
         let event = Event::new(&id, kind, "order", order.id.as_str(), order.version, at);
         let event = event
-            .with(rows::event_data(order))
+            .with(rows::event_data(order, returned))
             .in_trace(&context.trace_parent);
         outbox::record(connection, &event, now).await
     }
@@ -409,7 +430,7 @@ async fn complete(connection: &impl Connection, found: &[Row]) -> Result<Vec<Ord
         .collect();
     let places = places.join(", ");
     let sql = format!(
-        "SELECT order_id, product_id, sku, name, unit_price, quantity, line_total FROM order_items \
+        "SELECT order_id, product_id, sku, name, unit_price, quantity, line_total, discount, tax FROM order_items \
          WHERE order_id IN ({places}) ORDER BY order_id, position"
     );
     let items = connection.query(&sql, &ids).await?;
@@ -417,10 +438,10 @@ async fn complete(connection: &impl Connection, found: &[Row]) -> Result<Vec<Ord
         "SELECT order_id, status, at, reason FROM order_history WHERE order_id IN ({places}) ORDER BY order_id, position"
     );
     let history = connection.query(&sql, &ids).await?;
-    found
-        .iter()
-        .map(|row| rows::order(row, &items, &history))
-        .collect()
+    let orders = found.iter().map(|row| rows::order(row, &items, &history));
+    let mut orders = orders.collect::<Result<Vec<_>, _>>()?;
+    returns::complete(connection, &mut orders).await?;
+    Ok(orders)
 }
 
 /// The statement of a page: by key, so that page 1000 costs what page 1 costs.

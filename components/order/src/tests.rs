@@ -3,11 +3,13 @@
 mod stage;
 
 use crate::domain::needs::NeedError;
+use crate::domain::returns::{Pieces, Return, ReturnStatus, Unreturnable, refund_of};
 use crate::domain::status::{ALL, Status};
 use crate::domain::{Failure, Unpriceable, number};
 use crate::service::OrderError;
 use crate::store::Claim;
 use localmart_guest::kernel::money::MAX_AMOUNT;
+use localmart_guest::kernel::{Currency, Money};
 use localmart_guest::wit::Context;
 use localmart_testkit::now;
 use stage::Stage;
@@ -176,6 +178,118 @@ fn a_half_done_cancellation_is_finished_by_the_sweep() {
 }
 
 #[test]
+fn what_is_given_back_is_paid_back_piece_by_piece() {
+    let stage = Stage::new(1999, 5);
+    let order = stage.delivered();
+    assert_eq!(
+        stage.give_back(&order, 3),
+        Err(OrderError::Unreturnable(Unreturnable::TooMany {
+            place: 0,
+            left: 2
+        }))
+    );
+    let first = stage.give_back(&order, 1).unwrap();
+    assert_eq!(
+        stage.give_back(&order, 1),
+        Err(OrderError::IllegalTransition(
+            Status::ReturnRequested,
+            Status::ReturnRequested
+        ))
+    );
+    let after = stage.approve(&order, &first).unwrap();
+    assert_eq!(
+        (after.status, after.payment.as_ref().unwrap().1.as_str()),
+        (Status::Delivered, "partially_refunded")
+    );
+    assert_eq!(stage.seen(), (4, 0, 3998, 1999));
+    assert!(stage.approve(&order, &first).is_err(), "it is decided");
+    let second = stage.give_back(&order, 1).unwrap();
+    let after = stage.approve(&order, &second).unwrap();
+    assert_eq!(after.status, Status::Returned);
+    assert_eq!(stage.seen(), (5, 0, 3998, 3998));
+    assert!(stage.give_back(&order, 1).is_err(), "nothing is left");
+}
+
+#[test]
+fn a_rejected_return_leaves_the_order_delivered() {
+    let stage = Stage::new(1999, 5);
+    let order = stage.delivered();
+    let returned = stage.give_back(&order, 2).unwrap();
+    let (context, id) = (Context::system(""), returned.id.as_str());
+    let asked = stage.again(&order.id).unwrap();
+    let reject = || {
+        let words = Some("worn");
+        now(stage.orders.reject_return(&context, &asked, id, words))
+    };
+    let (after, rejected) = reject().unwrap();
+    assert_eq!(
+        (after.status, rejected.status, stage.seen()),
+        (Status::Delivered, ReturnStatus::Rejected, (3, 0, 3998, 0))
+    );
+    assert_eq!(
+        after.history.last().unwrap().reason.as_deref(),
+        Some("worn")
+    );
+    assert!(reject().is_err() && stage.approve(&order, &returned).is_err());
+    stage.give_back(&order, 2).unwrap();
+}
+
+#[test]
+fn a_return_that_died_anywhere_is_finished_by_the_sweep() {
+    for step in 0..2 {
+        let stage = Stage::new(1999, 5);
+        let order = stage.delivered();
+        let returned = stage.give_back(&order, 2).unwrap();
+        stage.die_after(step);
+        assert!(stage.approve(&order, &returned).is_err());
+        stage.live();
+        stage.world.advance_ms(6_000);
+        now(stage.orders.sweep(&Context::system(""))).unwrap();
+        assert_eq!(
+            (stage.again(&order.id).unwrap().status, stage.seen()),
+            (Status::Returned, (5, 0, 3998, 3998)),
+            "step {step}"
+        );
+    }
+}
+
+#[test]
+fn all_pieces_together_give_back_what_was_paid() {
+    let stage = Stage::new(1999, 9);
+    let mut order = stage.delivered();
+    // What 7 pieces cost, less a discount, with a tax on top; shipping comes back with the last.
+    let usd = |amount| Money::new(amount, Currency::USD).unwrap();
+    for (line, discount, tax, shipping) in [(1000, 0, 0, 0), (999, 100, 33, 499), (3, 1, 0, 5)] {
+        order.returns.clear();
+        let item = &mut order.items[0];
+        (item.quantity, item.line_total) = (7, usd(line));
+        (item.discount, item.tax) = (usd(discount), usd(tax));
+        order.totals.total = usd(line - discount + tax + shipping);
+        let product_id = item.product_id.clone();
+        let mut sum = 0;
+        for quantity in [2, 1, 3, 1] {
+            let items = vec![Pieces {
+                product_id: product_id.clone(),
+                quantity,
+            }];
+            let refund = refund_of(&order, &items).unwrap();
+            sum += refund.amount();
+            order.returns.push(Return {
+                id: stage.world.ports().new_id(),
+                name: String::new(),
+                status: ReturnStatus::Approved,
+                items,
+                reason: String::new(),
+                refund,
+                created_at: stage.world.now(),
+                updated_at: stage.world.now(),
+            });
+        }
+        assert_eq!(usd(sum), order.totals.total);
+    }
+}
+
+#[test]
 fn prices_are_the_catalogs_and_a_surprise_is_told() {
     let stage = Stage::new(1999, 5);
     stage.set_price(2499);
@@ -303,6 +417,7 @@ fn lists_are_read_by_index() {
     let database = localmart_testkit::TestDatabase::new(&[
         include_str!("../migrations/0001_orders.sql"),
         include_str!("../migrations/0002_customers.sql"),
+        include_str!("../migrations/0003_returns.sql"),
     ]);
     let cursor = Cursor {
         order: "newest".into(),

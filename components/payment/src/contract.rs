@@ -1,9 +1,9 @@
 //! The WIT door: how checkout holds, takes and returns money.
 
-use crate::domain::{Payment, Status};
+use crate::domain::{Payment, Refund, Status};
 use crate::service::PaymentError;
 use bindings::exports::localmart::payment::payment::{
-    Error, Payment as WitPayment, Status as WitStatus,
+    Error, Payment as WitPayment, Refund as WitRefund, Status as WitStatus,
 };
 
 #[allow(
@@ -25,8 +25,9 @@ mod bindings {
 
 #[cfg(target_arch = "wasm32")]
 mod component {
-    use super::bindings::exports::localmart::payment::payment::{Error, Guest, Payment};
-    use super::{bindings, lower};
+    use super::bindings::exports::localmart::payment::payment::{Error, Guest, Payment, Refund};
+    use super::{bindings, lower, lower_refund};
+    use crate::domain::Beyond;
     use crate::service::Payments;
     use localmart_guest::kernel::{Id, Money};
     use localmart_guest::ports::Ports;
@@ -73,6 +74,20 @@ mod component {
             Ok(lower(payments(&context).reverse(&id(&payment_id)?).await?))
         }
 
+        async fn give_back(
+            context: Context,
+            payment_id: String,
+            name: String,
+            at_most: types::Money,
+        ) -> Result<Refund, Error> {
+            let amount =
+                Money::try_from(at_most).map_err(|error| Error::Other(error.to_string()))?;
+            let payments = payments(&context);
+            let id = id(&payment_id)?;
+            let refund = payments.refund(&id, &name, amount, Beyond::Capped);
+            Ok(lower_refund(refund.await?))
+        }
+
         async fn settle(context: Context, payment_id: String) -> Result<Payment, Error> {
             Ok(lower(payments(&context).settle(&id(&payment_id)?).await?))
         }
@@ -87,6 +102,14 @@ fn lower(payment: Payment) -> WitPayment {
         amount: payment.amount.into(),
         captured: payment.captured,
         refunded: payment.refunded,
+        version: payment.version,
+    }
+}
+
+fn lower_refund(refund: Refund) -> WitRefund {
+    WitRefund {
+        amount: refund.amount,
+        payment: lower(refund.payment),
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Payment {
     pub(crate) captured: u64,
     /// Given back, in the currency of the amount.
     pub(crate) refunded: u64,
+    /// What of it the provider surely knows.
+    pub(crate) told: u64,
     /// Why it failed, in words for the shopper.
     pub(crate) reason: Option<String>,
     pub(crate) version: u64,
@@ -65,8 +67,34 @@ pub(crate) struct Payment {
 }
 
 impl Payment {
+    /// The same payment with so much more given back.
+    pub(crate) fn give_back(&mut self, amount: u64) {
+        self.refunded += amount;
+        self.status = if self.refundable() == 0 {
+            Status::Refunded
+        } else {
+            Status::PartiallyRefunded
+        };
+    }
+
     /// What may still be given back.
     pub(crate) fn refundable(&self) -> u64 {
         self.captured.saturating_sub(self.refunded)
     }
+}
+
+/// Money given back: how much, and what the payment has become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refund {
+    pub(crate) amount: u64,
+    pub(crate) payment: Payment,
+}
+
+/// What happens if more is asked back than is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beyond {
+    /// Nothing: it is refused.
+    Refused,
+    /// What is left is given back.
+    Capped,
 }

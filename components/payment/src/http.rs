@@ -1,9 +1,10 @@
 //! The REST door: staff look at payments and give money back.
 
-use crate::domain::Payment;
+use crate::domain::{Beyond, Payment};
 use crate::service::{PaymentError, Payments};
 use localmart_guest::config::{self, ConfigError};
 use localmart_guest::door::decode::{money, money_json};
+use localmart_guest::door::idempotency::required_key_of;
 use localmart_guest::door::{
     Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service,
 };
@@ -11,7 +12,7 @@ use localmart_guest::events::sweep_events;
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
-use localmart_guest::token::{Role, is_capability};
+use localmart_guest::token::{Role, capability, is_capability};
 use serde_json::{Value, json};
 use std::rc::Rc;
 
@@ -58,14 +59,21 @@ async fn refund<D: Database>(door: Door<D>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let amount = fields.required("amount", money);
     let amount = fields.finish(amount)?;
+    // The refund is known by its key, so that a crash between its writing and the key's does not make it two.
+    let caller = request.claims.as_ref().map_or("", |claims| &claims.subject);
+    let key = required_key_of(&request.incoming)?;
+    let name = capability("refund", &format!("{caller}\n{key}"));
     let payments = door.payments.on_behalf_of(&request.context());
-    let payment = payments.refund(&id(&request)?, amount).await?;
+    let id = id(&request)?;
+    let refund = payments.refund(&id, &name, amount, Beyond::Refused);
+    let payment = refund.await?.payment;
     Ok(Response::json(201, &encode(&payment)).with_version(payment.version))
 }
 
 async fn sweep<D: Database + From<&'static str>>(door: Door<D>, _: Request) -> Answer {
+    let told = door.payments.sweep().await?;
     sweep_events::<PaymentDoor<D>>(&door.ports).await?;
-    Ok(Response::json(200, &json!({})))
+    Ok(Response::json(200, &json!({ "told": told })))
 }
 
 /// Staff see all payments, a user those of his orders, a guest that of the order whose token he shows.

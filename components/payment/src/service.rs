@@ -1,6 +1,6 @@
 //! What can be asked of payment: one verb per function. The provider's memory is the truth about money; ours follows it.
 
-use crate::domain::{Payment, Status};
+use crate::domain::{Beyond, Payment, Refund, Status};
 use crate::provider::{Answer, Provider};
 use crate::store::Store;
 use localmart_guest::kernel::{Id, Money};
@@ -16,6 +16,10 @@ pub(crate) const PROVIDER_TIMEOUT: Duration = Duration::from_secs(2);
 const ATTEMPTS: u32 = 4;
 /// The pause before the first repetition; it doubles.
 const BACKOFF: Duration = Duration::from_millis(50);
+/// The name of the refund that ends a payment.
+const REVERSAL: &str = "reversal";
+/// How many payments one sweep tells the provider about.
+const SWEEP_PAYMENTS: u32 = 100;
 
 /// Why a verb was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,6 +104,7 @@ impl<D: Database> Payments<D> {
             amount,
             captured: 0,
             refunded: 0,
+            told: 0,
             reason: None,
             version: 1,
             created_at: now,
@@ -208,45 +213,70 @@ impl<D: Database> Payments<D> {
     async fn give_back(&self, payment: Payment, captured: u64) -> Result<Option<Payment>> {
         if captured == 0 {
             let void = |payment: &mut Payment| payment.status = Status::Voided;
-            return self.write(payment, void).await;
+            return self.write(payment, None, void).await;
         }
-        self.provider.refund_up_to(&payment.id, captured).await?;
+        let rest = captured.saturating_sub(payment.refunded);
         let refund = |payment: &mut Payment| {
-            payment.status = Status::Refunded;
             payment.captured = captured;
-            payment.refunded = captured;
+            payment.give_back(rest);
         };
-        self.write(payment, refund).await
+        let written = self.write(payment, Some((REVERSAL, rest)), refund).await?;
+        match written {
+            Some(payment) => Ok(Some(self.tell(payment).await?)),
+            None => Ok(None),
+        }
     }
 
-    /// Gives some of the money back.
-    pub(crate) async fn refund(&self, id: &Id, amount: Money) -> Result<Payment> {
-        let payment = self.get(id).await?;
-        if !payment.status.holds_money() {
-            return Err(PaymentError::IllegalState(payment.status));
+    /// Gives some of the money back, once per name.
+    pub(crate) async fn refund(
+        &self,
+        id: &Id,
+        name: &str,
+        amount: Money,
+        beyond: Beyond,
+    ) -> Result<Refund> {
+        for _ in 0..ATTEMPTS {
+            let payment = self.get(id).await?;
+            if let Some(amount) = self.store.refund(id, name).await? {
+                let payment = self.tell(payment).await?;
+                return Ok(Refund { amount, payment });
+            }
+            let amount = allowed(&payment, amount, beyond)?;
+            if amount == 0 {
+                return Ok(Refund { amount, payment });
+            }
+            // Written first, with the name and over the version that was looked at: two at once cannot both pass.
+            let give = |payment: &mut Payment| payment.give_back(amount);
+            if let Some(payment) = self.write(payment, Some((name, amount)), give).await? {
+                point("payment.refunded").await;
+                let payment = self.tell(payment).await?;
+                return Ok(Refund { amount, payment });
+            }
         }
-        if amount.currency() != payment.amount.currency() {
-            return Err(PaymentError::CurrencyMismatch);
+        Err(PaymentError::Contended)
+    }
+
+    /// Tells the provider what was given back in all. If this process dies before, the sweep tells it.
+    async fn tell(&self, payment: Payment) -> Result<Payment> {
+        let total = payment.refunded;
+        if payment.told < total {
+            self.provider.refund_up_to(&payment.id, total).await?;
+            self.store.told(&payment.id, total).await?;
         }
-        let left = Money::new(payment.refundable(), payment.amount.currency()).unwrap_or(amount);
-        if amount.amount() == 0 || amount.amount() > payment.refundable() {
-            return Err(PaymentError::Exceeds(left));
+        Ok(Payment {
+            told: total,
+            ..payment
+        })
+    }
+
+    /// Tells the provider of refunds that it may not know; returns of how many payments.
+    pub(crate) async fn sweep(&self) -> Result<usize> {
+        let untold = self.store.untold(SWEEP_PAYMENTS).await?;
+        let count = untold.len();
+        for payment in untold {
+            self.tell(payment).await?;
         }
-        // Written first, so that two refunds at once cannot both pass the check above.
-        let total = payment.refunded + amount.amount();
-        let updated = self
-            .write(payment, |payment| {
-                payment.refunded = total;
-                payment.status = if payment.refundable() == 0 {
-                    Status::Refunded
-                } else {
-                    Status::PartiallyRefunded
-                };
-            })
-            .await?;
-        let payment = updated.ok_or(PaymentError::Contended)?;
-        self.provider.refund_up_to(id, total).await?;
-        Ok(payment)
+        Ok(count)
     }
 
     /// Asks the provider what became of a pending payment and writes it down.
@@ -284,7 +314,7 @@ impl<D: Database> Payments<D> {
         change: impl FnOnce(&mut Payment),
     ) -> Result<Payment> {
         let id = payment.id.clone();
-        match self.write(payment, change).await? {
+        match self.write(payment, None, change).await? {
             Some(payment) => Ok(payment),
             None => self.get(&id).await,
         }
@@ -293,14 +323,37 @@ impl<D: Database> Payments<D> {
     async fn write(
         &self,
         mut payment: Payment,
+        refund: Option<(&str, u64)>,
         change: impl FnOnce(&mut Payment),
     ) -> Result<Option<Payment>> {
         change(&mut payment);
         let now = self.ports.now();
-        let updating = self.store.update(&payment, &self.context, &self.ports);
+        let updating = self
+            .store
+            .update(&payment, refund, &self.context, &self.ports);
         let written = updating.await?;
         payment.version += 1;
         payment.updated_at = now;
         Ok(written.then_some(payment))
+    }
+}
+
+/// How much of what is asked back can be given back.
+fn allowed(payment: &Payment, asked: Money, beyond: Beyond) -> Result<u64> {
+    let left = payment.refundable();
+    let spent = payment.status == Status::Refunded && beyond == Beyond::Capped;
+    if !payment.status.holds_money() && !spent {
+        return Err(PaymentError::IllegalState(payment.status));
+    }
+    if asked.currency() != payment.amount.currency() {
+        return Err(PaymentError::CurrencyMismatch);
+    }
+    match beyond {
+        Beyond::Capped => Ok(asked.amount().min(left)),
+        Beyond::Refused if (1..=left).contains(&asked.amount()) => Ok(asked.amount()),
+        Beyond::Refused => {
+            let left = Money::new(left, payment.amount.currency()).unwrap_or(asked);
+            Err(PaymentError::Exceeds(left))
+        }
     }
 }

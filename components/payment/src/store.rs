@@ -10,7 +10,7 @@ use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transacti
 use localmart_guest::wit::Context;
 use serde_json::json;
 
-const COLUMNS: &str = "id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, updated_at, customer_id";
+const COLUMNS: &str = "id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, updated_at, customer_id, told";
 
 #[derive(Clone)]
 pub(crate) struct Store<D> {
@@ -60,16 +60,46 @@ impl<D: Database> Store<D> {
             .map(drop)
     }
 
-    /// Writes the payment over the version it was read in, with its event; `false` if somebody was faster.
+    /// How much was given back under a name.
+    pub(crate) async fn refund(&self, payment: &Id, name: &str) -> Result<Option<u64>, SqlError> {
+        let sql = "SELECT amount FROM refunds WHERE payment_id = CAST($1 AS TEXT) AND name = CAST($2 AS TEXT)";
+        let connection = self.database.open().await?;
+        let rows = connection.query(sql, params![payment, name]).await?;
+        rows.first().map(|row| row.unsigned(0)).transpose()
+    }
+
+    /// Payments with refunds that the provider may not know of.
+    pub(crate) async fn untold(&self, limit: u32) -> Result<Vec<Payment>, SqlError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM payments WHERE refunded > told ORDER BY updated_at LIMIT CAST($1 AS BIGINT)"
+        );
+        let connection = self.database.open().await?;
+        let rows = connection.query(&sql, params![limit]).await?;
+        rows.iter().map(payment).collect()
+    }
+
+    /// The provider knows of so much given back.
+    pub(crate) async fn told(&self, payment: &Id, total: u64) -> Result<(), SqlError> {
+        let sql = "UPDATE payments SET told = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND told < CAST($2 AS BIGINT)";
+        let connection = self.database.open().await?;
+        connection
+            .execute(sql, params![payment, total])
+            .await
+            .map(drop)
+    }
+
+    /// Writes the payment over the version it was read in, with its event and what was given back under which name;
+    /// `false` if somebody was faster.
     pub(crate) async fn update(
         &self,
         payment: &Payment,
+        refund: Option<(&str, u64)>,
         context: &Context,
         ports: &Ports,
     ) -> Result<bool, SqlError> {
         let now = ports.now();
         let sql = "UPDATE payments SET status = CAST($3 AS TEXT), captured = CAST($4 AS BIGINT), refunded = CAST($5 AS BIGINT), \
-                   reason = CAST($6 AS TEXT), version = version + 1, updated_at = CAST($7 AS BIGINT) \
+                   reason = CAST($6 AS TEXT), version = version + 1, updated_at = CAST($7 AS BIGINT), told = CAST($8 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT)";
         let params: &[Value] = params![
             &payment.id,
@@ -79,10 +109,16 @@ impl<D: Database> Store<D> {
             payment.refunded,
             payment.reason.clone(),
             now,
+            payment.told,
         ];
         transaction(&self.database, async |connection| {
             if connection.execute(sql, params).await? == 0 {
                 return Ok(false);
+            }
+            if let Some((name, amount)) = refund {
+                let sql = "INSERT INTO refunds (payment_id, name, amount, created_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), \
+                           CAST($3 AS BIGINT), CAST($4 AS BIGINT))";
+                connection.execute(sql, params![&payment.id, name, amount, now]).await?;
             }
             let (subject, action) = (
                 payment.id.as_str(),
@@ -151,5 +187,6 @@ fn payment(row: &Row) -> Result<Payment, SqlError> {
         created_at: row.time(9)?,
         updated_at: row.time(10)?,
         customer_id: row.maybe_text(11)?,
+        told: row.unsigned(12)?,
     })
 }

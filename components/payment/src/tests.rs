@@ -1,6 +1,6 @@
 //! Payment's rules and statements, on rusqlite, with the simulated provider.
 
-use crate::domain::Status;
+use crate::domain::{Beyond, Status};
 use crate::service::{PaymentError, Payments};
 use localmart_guest::kernel::{Currency, Id, Money};
 use localmart_testkit::{TestDatabase, TestWorld, now};
@@ -10,6 +10,7 @@ fn payments() -> (Payments<TestDatabase>, Id, TestWorld) {
     let database = TestDatabase::new(&[
         include_str!("../migrations/0001_payments.sql"),
         include_str!("../migrations/0002_owner.sql"),
+        include_str!("../migrations/0003_refunds.sql"),
     ]);
     (
         Payments::new(database, world.ports()),
@@ -116,28 +117,22 @@ fn a_pending_payment_that_is_reversed_takes_nothing_afterwards() {
 fn what_was_taken_is_given_back_at_most_once() {
     let (payments, order, _) = payments();
     let held = now(payments.authorize(&order, None, usd(100), "tok_visa")).unwrap();
+    let refund = |name: &str, amount| {
+        let asked = payments.refund(&held.id, name, amount, Beyond::Refused);
+        now(asked).map(|refund| refund.payment.status)
+    };
     assert_eq!(
-        now(payments.refund(&held.id, usd(1))),
+        refund("a", usd(1)),
         Err(PaymentError::IllegalState(Status::Authorized))
     );
     now(payments.capture(&held.id)).unwrap();
-    assert_eq!(
-        now(payments.refund(&held.id, usd(60))).unwrap().status,
-        Status::PartiallyRefunded
-    );
-    assert_eq!(
-        now(payments.refund(&held.id, usd(41))),
-        Err(PaymentError::Exceeds(usd(40)))
-    );
-    assert_eq!(
-        now(payments.refund(&held.id, usd(0))),
-        Err(PaymentError::Exceeds(usd(40)))
-    );
+    for _ in 0..3 {
+        assert_eq!(refund("a", usd(60)), Ok(Status::PartiallyRefunded));
+    }
+    assert_eq!(refund("b", usd(41)), Err(PaymentError::Exceeds(usd(40))));
+    assert_eq!(refund("b", usd(0)), Err(PaymentError::Exceeds(usd(40))));
     let eur = Money::new(1, Currency::parse("EUR").unwrap()).unwrap();
-    assert_eq!(
-        now(payments.refund(&held.id, eur)),
-        Err(PaymentError::CurrencyMismatch)
-    );
+    assert_eq!(refund("b", eur), Err(PaymentError::CurrencyMismatch));
     for _ in 0..2 {
         let reversed = now(payments.reverse(&held.id)).unwrap();
         assert_eq!(
@@ -145,6 +140,23 @@ fn what_was_taken_is_given_back_at_most_once() {
             (Status::Refunded, 100)
         );
     }
+}
+
+#[test]
+fn a_return_gets_at_most_what_is_left() {
+    let (payments, order, _) = payments();
+    let held = now(payments.authorize(&order, None, usd(100), "tok_visa")).unwrap();
+    now(payments.capture(&held.id)).unwrap();
+    let give = |name: &str, amount| {
+        let given = now(payments.refund(&held.id, name, usd(amount), Beyond::Capped)).unwrap();
+        (given.amount, given.payment.refunded, given.payment.status)
+    };
+    assert_eq!(give("a", 60), (60, 60, Status::PartiallyRefunded));
+    assert_eq!(give("b", 60), (40, 100, Status::Refunded));
+    assert_eq!(give("c", 60), (0, 100, Status::Refunded));
+    // Asked again under a name, the answer is the same as then.
+    assert_eq!(give("b", 60), (40, 100, Status::Refunded));
+    assert_eq!(now(payments.sweep()).unwrap(), 0, "the provider knows");
 }
 
 #[test]

@@ -37,6 +37,15 @@ pub(crate) struct Payment {
     pub(crate) id: Id,
     /// The word in the order's `payment.status`.
     pub(crate) status: &'static str,
+    /// Grows with every change.
+    pub(crate) version: u64,
+}
+
+/// Money given back for a return.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refund {
+    pub(crate) amount: Money,
+    pub(crate) payment: Payment,
 }
 
 /// A service that does not do what was asked.
@@ -91,6 +100,14 @@ pub(crate) trait Needs {
     async fn confirm(&self, context: &Context, order: &Id) -> Need<()>;
     async fn release(&self, context: &Context, order: &Id) -> Need<()>;
     async fn restock(&self, context: &Context, order: &Id) -> Need<()>;
+    /// Takes these pieces of a sale back, once per return.
+    async fn take_back(
+        &self,
+        context: &Context,
+        order: &Id,
+        return_id: &Id,
+        lines: &[Line],
+    ) -> Need<()>;
     /// The e-mail address of a user.
     async fn email(&self, context: &Context, user: &str) -> Need<String>;
     async fn authorize(
@@ -103,6 +120,14 @@ pub(crate) trait Needs {
     ) -> Need<Payment>;
     async fn capture(&self, context: &Context, payment: &Id) -> Need<Payment>;
     async fn settle(&self, context: &Context, payment: &Id) -> Need<Payment>;
+    /// Gives so much back, or what is left, once per name.
+    async fn refund(
+        &self,
+        context: &Context,
+        payment: &Id,
+        name: &str,
+        at_most: Money,
+    ) -> Need<Refund>;
     /// Ends the payment of an order, if it has one.
     async fn reverse(&self, context: &Context, order: &Id) -> Need<Option<Payment>>;
 }

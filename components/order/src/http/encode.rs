@@ -1,9 +1,9 @@
 //! Orders and failures as clients see them.
 
+use crate::domain::returns::{Pieces, Return};
 use crate::domain::{Failure, Item, Order, ShortLine, Step};
 use localmart_guest::door::decode::money_json;
 use localmart_guest::door::{FieldProblem, Problem};
-use localmart_guest::kernel::Money;
 use serde_json::{Value, json};
 
 /// The body of an order; the guest's token only in the answer to the checkout itself.
@@ -24,6 +24,7 @@ pub(crate) fn order(order: &Order, guest_token: Option<String>) -> Value {
         "currency": totals.total.currency().code(),
         "shipping_address": order.shipping_address.to_json(),
         "billing_address": order.billing_address.to_json(),
+        "returns": order.returns.iter().map(|it| returned(order, it)).collect::<Vec<_>>(),
         "version": order.version,
         "created_at": order.created_at.to_string(),
         "updated_at": order.updated_at.to_string(),
@@ -45,6 +46,21 @@ pub(crate) fn order(order: &Order, guest_token: Option<String>) -> Value {
     body
 }
 
+/// The body of a return.
+pub(crate) fn returned(order: &Order, returned: &Return) -> Value {
+    let piece = |piece: &Pieces| json!({ "product_id": piece.product_id.as_str(), "quantity": piece.quantity });
+    json!({
+        "id": returned.id.as_str(),
+        "order_id": order.id.as_str(),
+        "status": returned.status.name(),
+        "items": returned.items.iter().map(piece).collect::<Vec<_>>(),
+        "reason": returned.reason,
+        "refund": money_json(returned.refund),
+        "created_at": returned.created_at.to_string(),
+        "updated_at": returned.updated_at.to_string(),
+    })
+}
+
 fn step(step: &Step) -> Value {
     let mut value = json!({ "status": step.status.name(), "at": step.at.to_string() });
     if let (Some(reason), Some(object)) = (&step.reason, value.as_object_mut()) {
@@ -54,7 +70,6 @@ fn step(step: &Step) -> Value {
 }
 
 fn item(item: &Item) -> Value {
-    let zero = money_json(Money::zero(item.unit_price.currency()));
     json!({
         "product_id": item.product_id.as_str(),
         "sku": item.sku,
@@ -62,8 +77,8 @@ fn item(item: &Item) -> Value {
         "unit_price": money_json(item.unit_price),
         "quantity": item.quantity,
         "line_total": money_json(item.line_total),
-        "discount": zero,
-        "tax": zero,
+        "discount": money_json(item.discount),
+        "tax": money_json(item.tax),
     })
 }
 

@@ -19,6 +19,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         let result = match (&order.failure, order.status, order.cancelling) {
             (_, Status::Pending | Status::Paid, true) => self.undo(&context, order).await,
             (None, Status::Pending, false) => self.check_out(&context, order).await,
+            (_, Status::ReturnRequested, _) => self.take_back(&context, order).await,
             (Some(failure), Status::Failed, _) => {
                 Err(OrderError::Failed(Box::new(failure.clone())))
             }

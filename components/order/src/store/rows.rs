@@ -1,5 +1,6 @@
 //! Orders as columns, and back.
 
+use crate::domain::returns::{Pieces, Return, ReturnStatus};
 use crate::domain::status::Status;
 use crate::domain::{Failure, Item, Order, ShortLine, Step, Totals};
 use localmart_guest::kernel::{Address, Currency, Id, Money, Timestamp};
@@ -21,8 +22,8 @@ pub(super) const INSERT: &str = "INSERT INTO orders (id, number, cart_id, cart_v
      ON CONFLICT DO NOTHING";
 
 pub(super) const INSERT_ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, sku, name, unit_price, \
-     quantity, line_total) VALUES (CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS TEXT), \
-     CAST($5 AS TEXT), CAST($6 AS BIGINT), CAST($7 AS BIGINT), CAST($8 AS BIGINT))";
+     quantity, line_total, discount, tax) VALUES (CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS TEXT), \
+     CAST($5 AS TEXT), CAST($6 AS BIGINT), CAST($7 AS BIGINT), CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT))";
 
 pub(super) fn columns(order: &Order, lease: Timestamp) -> Vec<Value> {
     let totals = &order.totals;
@@ -63,6 +64,8 @@ pub(super) fn item_columns(order: &Id, position: usize, item: &Item) -> Vec<Valu
         item.unit_price.amount(),
         item.quantity,
         item.line_total.amount(),
+        item.discount.amount(),
+        item.tax.amount(),
     ];
     columns.to_vec()
 }
@@ -151,10 +154,35 @@ pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, 
         cancel_reason: row.maybe_text(20)?,
         reserve_until: row.time(21)?,
         history: of(history, &id).map(step).collect::<Result<_, _>>()?,
+        returns: Vec::new(),
         version: row.unsigned(22)?,
         created_at: row.time(23)?,
         updated_at: row.time(24)?,
         customer_id: row.maybe_text(25)?,
+    })
+}
+
+/// `pieces` have the return's id in front.
+pub(super) fn returned(row: &Row, pieces: &[Row], currency: Currency) -> Result<Return, SqlError> {
+    let id = row.id(1)?;
+    let piece = |row: &Row| {
+        Ok(Pieces {
+            product_id: row.id(1)?,
+            quantity: u32::try_from(row.unsigned(2)?).map_err(|_| broken("quantity"))?,
+        })
+    };
+    let status = ReturnStatus::parse(&row.text(3)?).ok_or_else(|| broken("return"))?;
+    Ok(Return {
+        name: row.text(2)?,
+        status,
+        items: of(pieces, &id)
+            .map(piece)
+            .collect::<Result<_, SqlError>>()?,
+        reason: row.text(4)?,
+        refund: Money::new(row.unsigned(5)?, currency).map_err(|_| broken("refund"))?,
+        created_at: row.time(6)?,
+        updated_at: row.time(7)?,
+        id,
     })
 }
 
@@ -173,6 +201,8 @@ fn item(row: &Row, currency: Currency) -> Result<Item, SqlError> {
         unit_price: money(4)?,
         quantity: u32::try_from(row.unsigned(5)?).map_err(|_| broken("quantity"))?,
         line_total: money(6)?,
+        discount: money(7)?,
+        tax: money(8)?,
     })
 }
 
@@ -193,7 +223,7 @@ fn broken(what: &str) -> SqlError {
 }
 
 /// What the events of an order say; `docs/events/` has the schemas. No e-mail, no address, no token.
-pub(super) fn event_data(order: &Order) -> serde_json::Value {
+pub(super) fn event_data(order: &Order, returned: Option<&Return>) -> serde_json::Value {
     let item = |item: &Item| {
         json!({
             "product_id": item.product_id.as_str(),
@@ -201,7 +231,7 @@ pub(super) fn event_data(order: &Order) -> serde_json::Value {
             "line_total": item.line_total.amount(),
         })
     };
-    json!({
+    let mut data = json!({
         "order_id": order.id.as_str(),
         "number": order.number,
         "status": order.status.name(),
@@ -209,7 +239,14 @@ pub(super) fn event_data(order: &Order) -> serde_json::Value {
         "currency": order.totals.total.currency().code(),
         "total": order.totals.total.amount(),
         "items": order.items.iter().map(item).collect::<Vec<_>>(),
-    })
+    });
+    let piece = |piece: &Pieces| json!({ "product_id": piece.product_id.as_str(), "quantity": piece.quantity });
+    if let (Some(returned), Some(object)) = (returned, data.as_object_mut()) {
+        let items: Vec<_> = returned.items.iter().map(piece).collect();
+        let told = json!({ "id": returned.id.as_str(), "refund": returned.refund.amount(), "items": items });
+        object.insert("return".into(), told);
+    }
+    data
 }
 
 fn address_text(address: &Address) -> String {

@@ -1,13 +1,15 @@
 //! The other services, played small: one product, one cart, one till. Any step can be told to die.
 
-use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product};
+use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product, Refund};
+use crate::domain::returns::{Pieces, Return};
+use crate::domain::status::Status;
 use crate::domain::{Checkout, Order, ShortLine};
 use crate::service::{OrderError, Orders, Settings};
 use localmart_guest::kernel::{Address, Currency, Id, Money, Timestamp};
 use localmart_guest::wit::Context;
 use localmart_testkit::{TestDatabase, TestWorld, now};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,9 @@ struct Play {
     reservations: BTreeMap<String, (u32, Held)>,
     /// Payment id, status, captured, refunded; by order.
     payments: BTreeMap<String, (Id, &'static str, u64, u64, u64)>,
+    /// What was given back under a name, and which returns came back.
+    refunds: BTreeMap<String, u64>,
+    came_back: BTreeSet<String>,
     /// How many calls still succeed.
     lives: Option<u32>,
 }
@@ -62,6 +67,8 @@ impl Stage {
             on_hand: stock,
             reservations: BTreeMap::new(),
             payments: BTreeMap::new(),
+            refunds: BTreeMap::new(),
+            came_back: BTreeSet::new(),
             lives: None,
         }));
         let settings = Settings {
@@ -73,6 +80,7 @@ impl Stage {
         let database = TestDatabase::new(&[
             include_str!("../../migrations/0001_orders.sql"),
             include_str!("../../migrations/0002_customers.sql"),
+            include_str!("../../migrations/0003_returns.sql"),
         ]);
         let orders = Orders::new(database, Actors(play.clone()), world.ports(), settings);
         Self {
@@ -107,6 +115,38 @@ impl Stage {
 
     pub(super) fn again(&self, id: &Id) -> Result<Order, OrderError> {
         now(self.orders.get(id.as_str(), |_| true))
+    }
+
+    /// A delivered order of two pieces.
+    pub(super) fn delivered(&self) -> Order {
+        let mut order = self.checkout("tok_visa").unwrap();
+        for to in [Status::Shipped, Status::Delivered] {
+            let staff = Context::system("");
+            order = now(self.orders.advance_to(&staff, &order, to)).unwrap();
+        }
+        order
+    }
+
+    /// Asks to give so many pieces back.
+    pub(super) fn give_back(&self, order: &Order, quantity: u32) -> Result<Return, OrderError> {
+        let product_id = order.items[0].product_id.clone();
+        let pieces = vec![Pieces {
+            product_id,
+            quantity,
+        }];
+        let order = self.again(&order.id)?;
+        let name = format!("{} of {}", quantity, order.version);
+        let context = Context::system("");
+        let asked = self
+            .orders
+            .ask_return(&context, order, &name, pieces, "no".into());
+        now(asked).map(|(_, returned)| returned)
+    }
+
+    /// Says yes to a return.
+    pub(super) fn approve(&self, order: &Order, returned: &Return) -> Result<Order, OrderError> {
+        let (context, id) = (Context::system(""), returned.id.as_str());
+        now(self.orders.approve_return(&context, order, id)).map(|(order, _)| order)
     }
 
     /// The next calls succeed, all after them fail, as if the process had died.
@@ -284,6 +324,44 @@ impl Needs for Actors {
         })
     }
 
+    async fn take_back(&self, _: &Context, order: &Id, return_id: &Id, lines: &[Line]) -> Need<()> {
+        self.act(|play| {
+            assert!(play.reservations[order.as_str()].1 == Held::Sold);
+            if play.came_back.insert(return_id.to_string()) {
+                play.on_hand += lines.iter().map(|line| line.quantity).sum::<u32>();
+            }
+            Ok(())
+        })
+    }
+
+    async fn refund(&self, _: &Context, id: &Id, name: &str, at_most: Money) -> Need<Refund> {
+        self.act(|play| {
+            let mut payments = play.payments.values_mut();
+            let payment = payments.find(|payment| payment.0 == *id).unwrap();
+            let left = payment.3 - payment.4;
+            let given = play.refunds.get(name).copied();
+            let amount = given.unwrap_or_else(|| {
+                let amount = at_most.amount().min(left);
+                payment.4 += amount;
+                amount
+            });
+            play.refunds.insert(name.to_owned(), amount);
+            payment.1 = if payment.4 == payment.3 {
+                "refunded"
+            } else {
+                "partially_refunded"
+            };
+            Ok(Refund {
+                amount: Money::new(amount, at_most.currency()).unwrap(),
+                payment: Payment {
+                    id: id.clone(),
+                    status: payment.1,
+                    version: 3 + play.refunds.len() as u64,
+                },
+            })
+        })
+    }
+
     async fn email(&self, _: &Context, user: &str) -> Need<String> {
         Ok(format!("{user}@b.c"))
     }
@@ -312,6 +390,7 @@ impl Needs for Actors {
                         return Err(NeedError::NoAnswer(Payment {
                             id: payment.0.clone(),
                             status: "pending",
+                            version: 1,
                         }));
                     }
                     _ => "authorized",
@@ -323,6 +402,7 @@ impl Needs for Actors {
                 status => Ok(Payment {
                     id: payment.0.clone(),
                     status,
+                    version: 2,
                 }),
             }
         })
@@ -342,6 +422,7 @@ impl Needs for Actors {
             Ok(Payment {
                 id: id.clone(),
                 status: payment.1,
+                version: 3,
             })
         })
     }
@@ -359,6 +440,7 @@ impl Needs for Actors {
             Ok(Payment {
                 id: id.clone(),
                 status: payment.1,
+                version: 3,
             })
         })
     }
@@ -377,6 +459,7 @@ impl Needs for Actors {
                 Payment {
                     id: payment.0.clone(),
                     status: payment.1,
+                    version: 4,
                 }
             }))
         })

@@ -124,6 +124,34 @@ impl Fields {
         }
     }
 
+    /// A list of objects, not empty; problems inside it have paths like `items[0].quantity`.
+    pub fn list<T>(
+        &mut self,
+        name: &str,
+        most: usize,
+        mut read: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let Some(value) = self.object.remove(name) else {
+            self.report(name, "required", "is required".to_owned());
+            return None;
+        };
+        let Some(list) = value
+            .as_array()
+            .filter(|list| (1..=most).contains(&list.len()))
+        else {
+            let detail = format!("must be a list of 1 to {most} objects");
+            self.report(name, "invalid", detail);
+            return None;
+        };
+        let mut read_all = Vec::with_capacity(list.len());
+        for (place, value) in list.iter().enumerate() {
+            let place = format!("{name}[{place}]");
+            self.object.insert(place.clone(), value.clone());
+            read_all.push(self.object(&place, true, &mut read));
+        }
+        read_all.into_iter().collect()
+    }
+
     /// Reports a problem that no single parser sees.
     pub fn report(&mut self, name: &str, code: &str, detail: String) {
         self.errors.push(FieldProblem {

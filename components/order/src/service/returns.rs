@@ -1,0 +1,163 @@
+//! Giving goods back: asked for by whoever bought them, decided by staff. What is approved is carried out step by step; each
+//! step may be repeated, and the sweep finishes what died in between.
+
+use super::{OrderError, Orders, Result};
+use crate::domain::Order;
+use crate::domain::needs::{Line, Needs};
+use crate::domain::returns::{Pieces, Return, ReturnStatus, is_everything, refund_of};
+use crate::domain::status::Status;
+use localmart_guest::kernel::Id;
+use localmart_guest::point;
+use localmart_guest::sql::Database;
+use localmart_guest::wit::Context;
+
+impl<D: Database, N: Needs> Orders<D, N> {
+    /// Asks to give pieces of an order back, once per name.
+    pub(crate) async fn ask_return(
+        &self,
+        context: &Context,
+        order: Order,
+        name: &str,
+        items: Vec<Pieces>,
+        reason: String,
+    ) -> Result<(Order, Return)> {
+        if let Some(known) = order.returns.iter().find(|known| known.name == name) {
+            let known = known.clone();
+            return Ok((order, known));
+        }
+        let refused = |from| OrderError::IllegalTransition(from, Status::ReturnRequested);
+        if !order.status.may_become(Status::ReturnRequested) {
+            return Err(refused(order.status));
+        }
+        let now = self.ports.now();
+        let returned = Return {
+            id: self.ports.new_id(),
+            name: name.to_owned(),
+            status: ReturnStatus::Requested,
+            refund: refund_of(&order, &items).map_err(OrderError::Unreturnable)?,
+            items,
+            reason,
+            created_at: now,
+            updated_at: now,
+        };
+        let written = self.store.ask_return(context, &order.id, &returned).await?;
+        let order = self.stored(&order.id).await?;
+        if written {
+            Ok((order, returned))
+        } else {
+            Err(refused(order.status))
+        }
+    }
+
+    /// Says yes to a return: the money goes back, the pieces are stock again.
+    pub(crate) async fn approve_return(
+        &self,
+        context: &Context,
+        order: &Order,
+        id: &str,
+    ) -> Result<(Order, Return)> {
+        self.lease_in_time(&order.id).await?;
+        let order = self.stored(&order.id).await?;
+        let decided = match find(&order, id) {
+            Ok(returned) if returned.status == ReturnStatus::Approving => Ok(()),
+            Ok(returned) => {
+                let now = self.ports.now();
+                let ours = self.store.approving(context, &order.id, &returned.id, now);
+                match ours.await {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(OrderError::IllegalTransition(
+                        order.status,
+                        Status::Returned,
+                    )),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = decided {
+            self.store.unlease(&order.id).await?;
+            return Err(error);
+        }
+        point("return.approving").await;
+        let order = self.stored(&order.id).await?;
+        let order = self.advance(context, order).await?;
+        let returned = find(&order, id)?.clone();
+        Ok((order, returned))
+    }
+
+    /// Says no to a return; the order is delivered as before.
+    pub(crate) async fn reject_return(
+        &self,
+        context: &Context,
+        order: &Order,
+        id: &str,
+        reason: Option<&str>,
+    ) -> Result<(Order, Return)> {
+        let returned = find(order, id)?.id.clone();
+        let now = self.ports.now();
+        let rejected = self
+            .store
+            .rejected(context, &order.id, &returned, reason, now);
+        let rejected = rejected.await?;
+        let order = self.stored(&order.id).await?;
+        if !rejected {
+            return Err(OrderError::IllegalTransition(
+                order.status,
+                Status::Delivered,
+            ));
+        }
+        let returned = find(&order, id)?.clone();
+        Ok((order, returned))
+    }
+
+    /// Carries out a return that staff said yes to.
+    pub(super) async fn take_back(&self, context: &Context, order: Order) -> Result<Order> {
+        let mut returns = order.returns.iter();
+        let approving = returns.find(|returned| returned.status == ReturnStatus::Approving);
+        let Some(returned) = approving else {
+            return Ok(order);
+        };
+        let refund = match &order.payment {
+            Some((payment, _)) if returned.refund.amount() > 0 => {
+                let name = format!("return/{}", returned.id);
+                let asked = self.needs.refund(context, payment, &name, returned.refund);
+                Some(asked.await?)
+            }
+            _ => None,
+        };
+        point("return.refunded").await;
+        let line = |piece: &Pieces| Line {
+            product_id: piece.product_id.clone(),
+            quantity: piece.quantity,
+        };
+        let lines: Vec<Line> = returned.items.iter().map(line).collect();
+        let taken = self
+            .needs
+            .take_back(context, &order.id, &returned.id, &lines);
+        taken.await?;
+        point("return.restocked").await;
+        let to = if is_everything(&order, &returned.items) {
+            Status::Returned
+        } else {
+            Status::Delivered
+        };
+        let (id, now) = (&order.id, self.ports.now());
+        let approved = self
+            .store
+            .approved(context, id, returned, refund.as_ref(), to, now);
+        approved.await?;
+        self.stored(id).await
+    }
+
+    async fn stored(&self, id: &Id) -> Result<Order> {
+        self.store.order(id).await?.ok_or(OrderError::NotFound)
+    }
+}
+
+fn find<'a>(order: &'a Order, id: &str) -> Result<&'a Return> {
+    let found = order
+        .returns
+        .iter()
+        .find(|returned| returned.id.as_str() == id);
+    found.ok_or(OrderError::ReturnNotFound)
+}

@@ -1,0 +1,192 @@
+//! Returns: each step is one transaction with the order's own status, so that both always tell the same story.
+
+use super::{Store, Turn, rows};
+use crate::domain::Order;
+use crate::domain::needs::Refund;
+use crate::domain::returns::{Return, ReturnStatus};
+use crate::domain::status::Status;
+use localmart_guest::audit;
+use localmart_guest::kernel::{Id, Timestamp};
+use localmart_guest::params;
+use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+use localmart_guest::wit::Context;
+
+impl<D: Database> Store<D> {
+    /// Writes a return that is asked for; `false` if the order is not one that can be returned.
+    pub(crate) async fn ask_return(
+        &self,
+        context: &Context,
+        order: &Id,
+        returned: &Return,
+    ) -> Result<bool, SqlError> {
+        let now = returned.created_at;
+        transaction(&self.database, async |connection| {
+            if !move_order(connection, order, Status::Delivered, Status::ReturnRequested, now).await? {
+                return Ok(false);
+            }
+            let sql = "INSERT INTO returns (id, order_id, name, status, reason, refund, created_at, updated_at) VALUES (CAST($1 AS TEXT), \
+                       CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT), CAST($7 AS BIGINT), \
+                       CAST($7 AS BIGINT))";
+            let (name, status, reason) = (returned.name.as_str(), returned.status.name(), returned.reason.as_str());
+            let params = params![&returned.id, order, name, status, reason, returned.refund.amount(), now];
+            connection.execute(sql, params).await?;
+            for (position, piece) in returned.items.iter().enumerate() {
+                let sql = "INSERT INTO return_items (return_id, position, product_id, quantity) VALUES (CAST($1 AS TEXT), \
+                           CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS BIGINT))";
+                let position = u32::try_from(position).unwrap_or(u32::MAX);
+                let params = params![&returned.id, position, &piece.product_id, piece.quantity];
+                connection.execute(sql, params).await?;
+            }
+            let turn = Turn { to: Status::ReturnRequested, reason: Some(&returned.reason), event: None };
+            self.turned(connection, context, order, &turn, now).await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Staff said yes; `false` if somebody decided before.
+    pub(crate) async fn approving(
+        &self,
+        context: &Context,
+        order: &Id,
+        returned: &Id,
+        now: Timestamp,
+    ) -> Result<bool, SqlError> {
+        transaction(&self.database, async |connection| {
+            let (from, to) = (ReturnStatus::Requested, ReturnStatus::Approving);
+            if !decide(connection, returned, from, to, now).await? {
+                return Ok(false);
+            }
+            let (deed, subject, detail) = (self.ports.new_id(), order.as_str(), returned.as_str());
+            audit::record(
+                connection,
+                &deed,
+                context,
+                subject,
+                "order.return_approved",
+                detail,
+                now,
+            )
+            .await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Staff said no, and the order is delivered as before; `false` if somebody decided before.
+    pub(crate) async fn rejected(
+        &self,
+        context: &Context,
+        order: &Id,
+        returned: &Id,
+        reason: Option<&str>,
+        now: Timestamp,
+    ) -> Result<bool, SqlError> {
+        transaction(&self.database, async |connection| {
+            let (from, to) = (ReturnStatus::Requested, ReturnStatus::Rejected);
+            if !decide(connection, returned, from, to, now).await? {
+                return Ok(false);
+            }
+            move_order(
+                connection,
+                order,
+                Status::ReturnRequested,
+                Status::Delivered,
+                now,
+            )
+            .await?;
+            let turn = Turn {
+                to: Status::Delivered,
+                reason,
+                event: None,
+            };
+            self.turned(connection, context, order, &turn, now).await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Money and goods are back; `false` if that was written before.
+    pub(crate) async fn approved(
+        &self,
+        context: &Context,
+        order: &Id,
+        returned: &Return,
+        refund: Option<&Refund>,
+        to: Status,
+        now: Timestamp,
+    ) -> Result<bool, SqlError> {
+        let done = Return {
+            status: ReturnStatus::Approved,
+            refund: refund.map_or(returned.refund, |refund| refund.amount),
+            ..returned.clone()
+        };
+        transaction(&self.database, async |connection| {
+            if !decide(connection, &returned.id, ReturnStatus::Approving, done.status, now).await? {
+                return Ok(false);
+            }
+            let sql = "UPDATE returns SET refund = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT)";
+            connection.execute(sql, params![&returned.id, done.refund.amount()]).await?;
+            move_order(connection, order, Status::ReturnRequested, to, now).await?;
+            if let Some(refund) = refund {
+                let sql = "UPDATE orders SET payment_status = CAST($2 AS TEXT), payment_version = CAST($3 AS BIGINT) \
+                           WHERE id = CAST($1 AS TEXT) AND payment_version < CAST($3 AS BIGINT)";
+                let params = params![order, refund.payment.status, refund.payment.version];
+                connection.execute(sql, params).await?;
+            }
+            let turn = Turn { to, reason: None, event: Some(("order.returned", Some(&done))) };
+            self.turned(connection, context, order, &turn, now).await?;
+            Ok(true)
+        })
+        .await
+    }
+}
+
+/// Gives orders their returns; most have none, and their history says so.
+pub(super) async fn complete(
+    connection: &impl Connection,
+    orders: &mut [Order],
+) -> Result<(), SqlError> {
+    for order in orders {
+        let mut steps = order.history.iter();
+        if !steps.any(|step| step.status == Status::ReturnRequested) {
+            continue;
+        }
+        let sql = "SELECT order_id, id, name, status, reason, refund, created_at, updated_at FROM returns \
+                   WHERE order_id = CAST($1 AS TEXT) ORDER BY created_at, id";
+        let found = connection.query(sql, params![&order.id]).await?;
+        let sql = "SELECT i.return_id, i.product_id, i.quantity FROM return_items i JOIN returns r ON r.id = i.return_id \
+                   WHERE r.order_id = CAST($1 AS TEXT) ORDER BY i.return_id, i.position";
+        let pieces = connection.query(sql, params![&order.id]).await?;
+        let currency = order.totals.total.currency();
+        let returned = |row: &Row| rows::returned(row, &pieces, currency);
+        order.returns = found.iter().map(returned).collect::<Result<_, _>>()?;
+    }
+    Ok(())
+}
+
+async fn move_order(
+    connection: &impl Connection,
+    order: &Id,
+    from: Status,
+    to: Status,
+    now: Timestamp,
+) -> Result<bool, SqlError> {
+    let sql = "UPDATE orders SET status = CAST($3 AS TEXT), version = version + 1, updated_at = CAST($4 AS BIGINT) \
+               WHERE id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT)";
+    let params: &[Value] = params![order, from.name(), to.name(), now];
+    Ok(connection.execute(sql, params).await? == 1)
+}
+
+async fn decide(
+    connection: &impl Connection,
+    returned: &Id,
+    from: ReturnStatus,
+    to: ReturnStatus,
+    now: Timestamp,
+) -> Result<bool, SqlError> {
+    let sql = "UPDATE returns SET status = CAST($3 AS TEXT), updated_at = CAST($4 AS BIGINT) \
+               WHERE id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT)";
+    let params: &[Value] = params![returned, from.name(), to.name(), now];
+    Ok(connection.execute(sql, params).await? == 1)
+}
