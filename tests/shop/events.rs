@@ -42,6 +42,44 @@ fn events(shop: &Shop, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+#[test]
+fn tail_shows_what_comes_after_it_began() {
+    use std::io::BufRead as _;
+    let shop = Shop::start();
+    let product = shop.product(500, 20);
+    bought(&shop, &product);
+    shop.eventually("there is a past", || {
+        !history(&shop, "order.events").is_empty()
+    });
+    let mut command = localmart();
+    command.args(["events", "tail", "order.events", "--json", "-f"]);
+    command.arg(root().join("spin.toml")).arg("--state-dir");
+    command
+        .arg(&shop.state)
+        .args(crate::STORES.flags(&shop.state));
+    command.stdout(std::process::Stdio::piped());
+    let mut tail = command.spawn().unwrap();
+    let (sender, lines) = std::sync::mpsc::channel();
+    let out = std::io::BufReader::new(tail.stdout.take().unwrap());
+    std::thread::spawn(move || {
+        for line in out.lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let mut orders = Vec::new();
+    // It may take a moment to begin; what is sold from then on is shown.
+    let seen = loop {
+        orders.push(bought(&shop, &product)["id"].clone());
+        assert!(orders.len() < 60, "tail shows nothing");
+        if let Ok(line) = lines.recv_timeout(std::time::Duration::from_secs(1)) {
+            break serde_json::from_str::<Value>(&line).unwrap();
+        }
+    };
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    assert!(orders.contains(&seen["subject"]), "{seen}");
+}
+
 /// The events of a channel as they were published.
 fn history(shop: &Shop, channel: &str) -> Vec<Value> {
     let lines = events(shop, &["list", channel, "--limit", "1000", "--json"]);
@@ -332,6 +370,14 @@ fn every_event_is_as_its_schema_says() {
         .expect(200);
     shop.staff("POST", &format!("{path}/deliver"), &json!({}))
         .expect(200);
+    let wanted =
+        json!({ "items": [{ "product_id": product, "quantity": 1 }], "reason": "does not fit" });
+    let token = order["guest_token"].as_str().unwrap();
+    let headers = [("x-order-token", token), ("idempotency-key", "k")];
+    let asked = shop.json("POST", &format!("{path}/returns"), &headers, &wanted);
+    let asked = asked.expect(201).json();
+    let approve = format!("{path}/returns/{}/approve", asked["id"].as_str().unwrap());
+    shop.staff("POST", &approve, &json!({})).expect(200);
     let cancelled = bought(&shop, &product);
     let path = format!("/api/orders/{}", cancelled["id"].as_str().unwrap());
     shop.staff("POST", &format!("{path}/cancel"), &json!({}))
@@ -346,13 +392,13 @@ fn every_event_is_as_its_schema_says() {
         &checkout(&shop.cart_with(&product, 16), "tok_visa"),
     )
     .expect(201);
-    // What has no route yet is not among them.
     let expected = [
         "inventory.low",
         "order.cancelled",
         "order.created",
         "order.delivered",
         "order.paid",
+        "order.returned",
         "order.shipped",
         "payment.captured",
         "payment.failed",
