@@ -1,6 +1,10 @@
-//! Exact money: integer minor units and an ISO 4217 currency. No float is ever made from an amount.
+//! Exact money: integer minor units and an ISO 4217 currency. No float is ever made from an amount. `parts` divides amounts.
 
 #![deny(clippy::float_arithmetic)]
+
+mod parts;
+
+pub use parts::{Rounding, WHOLE_RATE};
 
 use std::fmt;
 
@@ -103,6 +107,12 @@ pub enum MoneyError {
     /// Two amounts of different currencies meet.
     #[error("the currencies differ")]
     CurrencyMismatch,
+    /// A denominator is 0, or nobody has a weight.
+    #[error("there is nothing to divide by")]
+    NothingToDivideBy,
+    /// The text is not an amount, or has more digits than the currency.
+    #[error("not an amount of this currency")]
+    NotAnAmount,
 }
 
 /// An amount in a currency's minor unit, 0 to [`MAX_AMOUNT`].

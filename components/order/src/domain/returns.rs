@@ -1,6 +1,7 @@
 //! Giving goods back: which of an order's items, and what was paid for them. No clock, no I/O.
 
 use super::{Item, Order};
+use localmart_guest::kernel::money::Rounding;
 use localmart_guest::kernel::{Id, Money, MoneyError, Timestamp};
 
 /// Where a return stands.
@@ -107,10 +108,7 @@ fn rest(order: &Order) -> Result<Money, MoneyError> {
 /// What was paid for so many pieces of an item, rounded down.
 fn share(item: &Item, pieces: u32) -> Result<Money, MoneyError> {
     let paid = item.line_total.minus(item.discount)?.plus(item.tax)?;
-    let whole = u128::from(paid.amount()) * u128::from(pieces);
-    let part = whole / u128::from(item.quantity.max(1));
-    let part = u64::try_from(part).map_err(|_| MoneyError::Overflow)?;
-    Money::new(part, paid.currency())
+    paid.fraction(pieces.into(), item.quantity.into(), Rounding::Down)
 }
 
 /// Pieces of a product that came back before.
