@@ -7,15 +7,23 @@ use std::time::Duration;
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A shop to talk to, as staff.
+/// A shop to talk to, as staff or as a guest.
 pub(crate) struct Client {
     agent: ureq::Agent,
     base: String,
-    token: String,
+    /// Of a guest there is none.
+    authorization: Option<String>,
 }
 
 impl Client {
     pub(crate) fn new(base: &str, token: String) -> Self {
+        Self {
+            authorization: Some(format!("Bearer {token}")),
+            ..Self::guest(base)
+        }
+    }
+
+    pub(crate) fn guest(base: &str) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
@@ -23,29 +31,28 @@ impl Client {
         Self {
             agent: config.into(),
             base: base.trim_end_matches('/').to_owned(),
-            token,
+            authorization: None,
         }
     }
 
     /// Reads a resource.
     pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
-        let response = self
-            .agent
-            .get(&url)
-            .call()
-            .with_context(|| format!("GET {url}"))?;
+        let mut request = self.agent.get(&url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let response = request.call().with_context(|| format!("GET {url}"))?;
         self.body("GET", &url, response)
     }
 
     /// Makes a resource. The key makes it safe to repeat.
     pub(crate) fn post(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
-        let request = self
-            .agent
-            .post(&url)
-            .header("authorization", &format!("Bearer {}", self.token))
-            .header("idempotency-key", key);
+        let mut request = self.agent.post(&url).header("idempotency-key", key);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
         let response = request
             .send_json(body)
             .with_context(|| format!("POST {url}"))?;
@@ -55,10 +62,10 @@ impl Client {
     /// Makes a resource; `None` if there is such a one already (409).
     pub(crate) fn make(&self, path: &str, body: &Value) -> anyhow::Result<Option<Value>> {
         let url = format!("{}{path}", self.base);
-        let request = self
-            .agent
-            .post(&url)
-            .header("authorization", &format!("Bearer {}", self.token));
+        let mut request = self.agent.post(&url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
         let response = request
             .send_json(body)
             .with_context(|| format!("POST {url}"))?;

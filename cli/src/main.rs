@@ -7,6 +7,7 @@ mod client;
 mod doctor;
 mod events;
 mod migrate;
+mod replay;
 mod routes;
 mod secrets;
 mod seed;
@@ -36,6 +37,8 @@ enum Verb {
     Migrate(migrate::Migrate),
     /// Fill a running shop with products, categories and stock.
     Seed(seed::Seed),
+    /// Play the invoices of a CSV file as orders, and compare the sums.
+    Replay(replay::Replay),
     /// Show which component answers where.
     Routes(routes::Routes),
     /// Check the manifest, the components and this machine.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Build(verb) => verb.run(),
         Verb::Migrate(verb) => verb.run(),
         Verb::Seed(verb) => verb.run(),
+        Verb::Replay(verb) => verb.run(),
         Verb::Routes(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
         Verb::Secrets(verb) => verb.run(),

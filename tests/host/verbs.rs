@@ -127,7 +127,12 @@ fn migrations_are_applied_once_and_never_edited() {
                 .unwrap(),
         )
     };
-    assert_eq!(migrate(), "19 migrations applied\n");
+    let applied = migrate();
+    let count = applied.strip_suffix(" migrations applied\n");
+    assert!(
+        count.is_some_and(|count| count.parse::<u32>().unwrap() > 10),
+        "{applied}"
+    );
     assert_eq!(migrate(), "0 migrations applied\n");
     let database = rusqlite::Connection::open(state.join("order.db")).unwrap();
     database

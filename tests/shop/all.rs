@@ -14,6 +14,8 @@ mod events;
 mod mine;
 #[path = "products.rs"]
 mod products;
+#[path = "replay.rs"]
+mod replay;
 #[path = "returns.rs"]
 mod returns;
 #[path = "stores.rs"]
@@ -22,3 +24,5 @@ mod stores;
 mod traces;
 #[path = "users.rs"]
 mod users;
+#[path = "webhooks.rs"]
+mod webhooks;

@@ -50,6 +50,12 @@ impl Slug {
         })
     }
 
+    /// The same slug with the random end of an id behind it, for a second thing of the same name.
+    pub(crate) fn of_another(self, id: &Id) -> Self {
+        let tail = id.as_str().rsplit('-').next().unwrap_or_default();
+        Self(format!("{}-{tail}", self.0).trim_matches('-').to_owned())
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

@@ -89,7 +89,7 @@ impl<D: Database> Catalog<D> {
             .slug
             .clone()
             .unwrap_or_else(|| Slug::from_name(&draft.name, draft.sku.as_str()));
-        let product = Product {
+        let mut product = Product {
             id: self.ports.new_id(),
             draft,
             slug,
@@ -97,14 +97,21 @@ impl<D: Database> Catalog<D> {
             created_at: now,
             updated_at: now,
         };
-        match self
-            .store
-            .insert(&product, &self.updated(context, &product))
-            .await?
-        {
+        let mut saved = self.insert(context, &product).await?;
+        if matches!(saved, Saved::SlugTaken) && product.draft.slug.is_none() {
+            // Nobody asked for this slug; two products may well have one name.
+            product.slug = product.slug.of_another(&product.id);
+            saved = self.insert(context, &product).await?;
+        }
+        match saved {
             Saved::Done => Ok(product),
             refused => Err(why(refused)),
         }
+    }
+
+    async fn insert(&self, context: &Context, product: &Product) -> Result<Saved> {
+        let event = self.updated(context, product);
+        Ok(self.store.insert(product, &event).await?)
     }
 
     /// Replaces what staff say of a product. Without a slug it keeps the one it has.

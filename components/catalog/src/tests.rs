@@ -85,8 +85,15 @@ fn skus_and_slugs_are_unique() {
         now(catalog.create(&Context::system(""), draft("A1", "Other", 1))),
         Err(CatalogError::SkuTaken)
     );
+    let same_name = now(catalog.create(&Context::system(""), draft("A3", "One", 1))).unwrap();
+    let slug = same_name.slug.as_str();
+    assert!(slug.starts_with("one-") && slug != "one", "{slug}");
+    let asked_for = ProductDraft {
+        slug: Slug::parse("one"),
+        ..draft("A5", "One", 1)
+    };
     assert_eq!(
-        now(catalog.create(&Context::system(""), draft("A3", "One", 1))),
+        now(catalog.create(&Context::system(""), asked_for)),
         Err(CatalogError::SlugTaken)
     );
     let steal = ProductPatch {
