@@ -60,13 +60,14 @@ impl<D: Database, P: Products> Inventory<D, P> {
         Ok(self.store.levels(product_ids).await?)
     }
 
-    /// Adds to the stock, or takes from what is not reserved.
+    /// Adds to the stock, or takes from what is not reserved; once per name, if it has one.
     pub(crate) async fn adjust(
         &self,
         context: &Context,
         product_id: &str,
         delta: i64,
         reason: &str,
+        name: Option<&str>,
     ) -> Result<Level> {
         let id = Id::parse(product_id).ok_or(InventoryError::ProductNotFound)?;
         if self.store.level(&id).await?.is_none() {
@@ -76,6 +77,7 @@ impl<D: Database, P: Products> Inventory<D, P> {
             product: &id,
             delta,
             reason,
+            name: name.map(|name| format!("{product_id}/{name}")),
         };
         let adjusted = self.store.adjust(&adjustment, &self.deed(context)).await?;
         match adjusted {

@@ -22,6 +22,8 @@ pub(crate) struct Adjustment<'a> {
     pub(crate) product: &'a Id,
     pub(crate) delta: i64,
     pub(crate) reason: &'a str,
+    /// The same name is the same change.
+    pub(crate) name: Option<String>,
 }
 
 /// Who changes stock, when, and where ids for what is written about it come from.
@@ -89,6 +91,12 @@ impl<D: Database> Store<D> {
         transaction(&self.database, async |connection| {
             let sql = "INSERT INTO stock (product_id, on_hand, reserved) VALUES (CAST($1 AS TEXT), 0, 0) ON CONFLICT DO NOTHING";
             connection.execute(sql, params![product]).await?;
+            let id = adjustment.name.as_deref().unwrap_or(deed.id.as_str());
+            let sql = "SELECT delta FROM adjustments WHERE id = CAST($1 AS TEXT)";
+            if !connection.query(sql, params![id]).await?.is_empty() {
+                let level = read_level(connection, product).await?;
+                return Ok(Ok(level.unwrap_or_else(|| Level::none(product.clone()))));
+            }
             let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT), version = version + 1 WHERE product_id = CAST($1 AS TEXT) \
                        AND on_hand + CAST($2 AS BIGINT) >= reserved AND on_hand + CAST($2 AS BIGINT) <= CAST($3 AS BIGINT)";
             let changed = connection.execute(sql, params![product, delta, MAX_ON_HAND]).await?;
@@ -99,7 +107,7 @@ impl<D: Database> Store<D> {
             let sql = "INSERT INTO adjustments (id, product_id, delta, reason, actor, created_at) VALUES (CAST($1 AS TEXT), \
                        CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT))";
             let actor = audit::actor(&deed.context.actor);
-            let params = params![&deed.id, product, delta, adjustment.reason, actor, deed.at];
+            let params = params![id, product, delta, adjustment.reason, actor, deed.at];
             connection.execute(sql, params).await?;
             audit::record(connection, &deed.id, deed.context, product.as_str(), "stock.adjusted", &delta.to_string(), deed.at).await?;
             filled_up(connection, product).await?;
@@ -109,7 +117,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Reserves every line or none. A reservation that stands is left as it is; one that was released is made anew.
+    /// Reserves every line or none. A reservation that stands is kept for as long as is asked; one that was released is made anew.
     pub(crate) async fn reserve(
         &self,
         order: &Id,
@@ -128,6 +136,11 @@ impl<D: Database> Store<D> {
                 let held = ReservationState::Held.name();
                 let params = params![order, &line.product_id, line.quantity, held, expires_at];
                 if connection.execute(sql, params).await? == 0 {
+                    let sql = "UPDATE reservations SET expires_at = CAST($2 AS BIGINT) WHERE order_id = CAST($1 AS TEXT) \
+                               AND status = CAST($3 AS TEXT) AND expires_at < CAST($2 AS BIGINT)";
+                    connection
+                        .execute(sql, params![order, expires_at, held])
+                        .await?;
                     return Ok(());
                 }
             }

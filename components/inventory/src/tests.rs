@@ -34,7 +34,8 @@ fn shop(mugs: i64, lamps: i64) -> Shop {
     let (mug, lamp) = (world.ports().new_id(), world.ports().new_id());
     for (id, count) in [(&mug, mugs), (&lamp, lamps)] {
         if count > 0 {
-            now(inventory.adjust(&Context::system(""), id.as_str(), count, "delivery")).unwrap();
+            now(inventory.adjust(&Context::system(""), id.as_str(), count, "delivery", None))
+                .unwrap();
         }
     }
     Shop {
@@ -161,13 +162,50 @@ fn a_lapsed_reservation_is_released_once_and_can_be_made_anew() {
 }
 
 #[test]
+fn a_change_with_a_name_happens_once() {
+    let shop = shop(5, 0);
+    let adjust = |delta, name| {
+        let (mug, context) = (shop.mug.as_str(), Context::system(""));
+        let adjusted = shop.inventory.adjust(&context, mug, delta, "count", name);
+        now(adjusted).map(|level| level.on_hand)
+    };
+    assert_eq!(adjust(3, Some("a")), Ok(8));
+    assert_eq!(adjust(3, Some("a")), Ok(8));
+    assert!(adjust(-9, Some("b")).is_err(), "refused, so it is nothing");
+    assert_eq!((adjust(-1, Some("b")), adjust(3, None)), (Ok(7), Ok(10)));
+}
+
+#[test]
+fn a_reservation_can_be_kept_longer() {
+    let shop = shop(5, 0);
+    let order = shop.world.ports().new_id();
+    shop.reserve(&order, 2, 0).unwrap();
+    shop.world.advance_ms(900);
+    shop.reserve(&order, 2, 0).unwrap();
+    shop.world.advance_ms(900);
+    assert_eq!(
+        (now(shop.inventory.sweep()), shop.level(&shop.mug)),
+        (Ok(0), (5, 2))
+    );
+    shop.world.advance_ms(200);
+    assert_eq!(
+        (now(shop.inventory.sweep()), shop.level(&shop.mug)),
+        (Ok(1), (5, 0))
+    );
+}
+
+#[test]
 fn stock_never_goes_below_what_is_promised() {
     let shop = shop(5, 0);
     shop.reserve(&shop.world.ports().new_id(), 3, 0).unwrap();
     let adjust = |delta| {
-        now(shop
-            .inventory
-            .adjust(&Context::system(""), shop.mug.as_str(), delta, "count"))
+        now(shop.inventory.adjust(
+            &Context::system(""),
+            shop.mug.as_str(),
+            delta,
+            "count",
+            None,
+        ))
     };
     assert!(matches!(adjust(-3), Err(InventoryError::Insufficient(_))));
     assert_eq!(adjust(-2).unwrap().available(), 0);
@@ -185,7 +223,7 @@ fn a_product_nobody_knows_has_no_stock() {
         Err(InventoryError::ProductNotFound)
     );
     assert_eq!(
-        now(shop.inventory.adjust(&context, nobody, 1, "x")),
+        now(shop.inventory.adjust(&context, nobody, 1, "x", None)),
         Err(InventoryError::ProductNotFound)
     );
 }
@@ -212,7 +250,7 @@ fn a_product_that_becomes_low_is_told_once_until_it_is_filled_up() {
     let context = Context::system("");
     now(shop
         .inventory
-        .adjust(&context, shop.mug.as_str(), 20, "delivery"))
+        .adjust(&context, shop.mug.as_str(), 20, "delivery", None))
     .unwrap();
     reserve(20);
     assert_eq!(told(), 2);
@@ -272,7 +310,7 @@ fn who_changed_stock_is_written_down() {
     };
     now(shop
         .inventory
-        .adjust(&context, shop.mug.as_str(), 9, "delivery"))
+        .adjust(&context, shop.mug.as_str(), 9, "delivery", None))
     .unwrap();
     let sql = "SELECT subject, action, actor, trace_id, detail FROM audit ORDER BY at, id";
     let rows = now(shop.database.query(sql, &[])).unwrap();

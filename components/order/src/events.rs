@@ -1,9 +1,11 @@
-//! What order hears: a payment that gave money back.
+//! What order hears: a payment that was decided after all, or gave money back.
 
 use crate::domain::needs::Needs;
 use crate::http::OrderDoor;
 use localmart_guest::events::{Consumer, Event, Refusal};
+use localmart_guest::kernel::Id;
 use localmart_guest::sql::Database;
+use localmart_guest::wit::Context;
 use serde_json::Value;
 
 impl<D: Database, N: Needs> Consumer for OrderDoor<D, N> {
@@ -11,15 +13,23 @@ impl<D: Database, N: Needs> Consumer for OrderDoor<D, N> {
     const CHANNELS: &'static [&'static str] = &["payment.events"];
 
     async fn handle(&self, event: &Event) -> Result<(), Refusal> {
-        if event.kind != "payment.refunded" {
-            return Ok(());
-        }
         let text = |name: &str| {
             let found = event.data.get(name).and_then(Value::as_str);
             found.ok_or_else(|| Refusal::Never(format!("`data.{name}` is missing")))
         };
-        let (payment, status) = (text("payment_id")?, text("status")?);
-        let refunded = self.orders.refunded(event, payment, status).await;
-        refunded.map_err(|error| Refusal::NotNow(error.to_string()))
+        let done = match event.kind.as_str() {
+            "payment.refunded" => {
+                let (payment, status) = (text("payment_id")?, text("status")?);
+                self.orders.refunded(event, payment, status).await
+            }
+            "payment.captured" | "payment.failed" => {
+                let id = Id::parse(text("order_id")?);
+                let id = id.ok_or_else(|| Refusal::Never("`data.order_id` is no id".to_owned()))?;
+                let context = Context::system(&event.trace_parent);
+                self.orders.payment_decided(&context, &id).await
+            }
+            _ => Ok(()),
+        };
+        done.map_err(|error| Refusal::NotNow(error.to_string()))
     }
 }

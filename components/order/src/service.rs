@@ -147,6 +147,20 @@ impl<D: Database, N: Needs> Orders<D, N> {
         Ok(self.store.refunded(event, payment, status, now).await?)
     }
 
+    /// The payment of an order is decided: if the order waits for that, it goes on.
+    pub(crate) async fn payment_decided(&self, context: &Context, id: &Id) -> Result<()> {
+        if !self.store.waits_for_provider(id).await? || !self.lease(id).await? {
+            return Ok(());
+        }
+        let Some(order) = self.store.order(id).await? else {
+            return Ok(());
+        };
+        match self.advance(context, order).await {
+            Ok(_) | Err(OrderError::Failed(_)) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+
     /// The capability that a guest gets for an order.
     pub(crate) fn guest_token(&self, order: &Order) -> String {
         capability(&self.settings.order_token_key, order.id.as_str())

@@ -117,9 +117,16 @@ impl<D: Database> Store<D> {
         Ok(self.run(sql, params![id, now, until]).await? == 1)
     }
 
+    /// Keeps the lease of an order, and that of the key whose request works on it.
     pub(crate) async fn renew(&self, id: &Id, until: Timestamp) -> Result<(), SqlError> {
-        let sql = "UPDATE orders SET lease_until = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT)";
-        self.run(sql, params![id, until]).await.map(drop)
+        transaction(&self.database, async |connection| {
+            let sql = "UPDATE orders SET lease_until = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT)";
+            connection.execute(sql, params![id, until]).await?;
+            let sql = "UPDATE checkout_keys SET lease_until = CAST($2 AS BIGINT) WHERE order_id = CAST($1 AS TEXT) AND answer IS NULL \
+                       AND lease_until > 0";
+            connection.execute(sql, params![id, until]).await.map(drop)
+        })
+        .await
     }
 
     pub(crate) async fn unlease(&self, id: &Id) -> Result<(), SqlError> {
@@ -150,6 +157,13 @@ impl<D: Database> Store<D> {
             self.announce(connection, context, &order, now).await
         })
         .await
+    }
+
+    /// Whether the order is pending because its provider did not answer.
+    pub(crate) async fn waits_for_provider(&self, id: &Id) -> Result<bool, SqlError> {
+        let sql = "SELECT CAST(1 AS BIGINT) FROM orders WHERE id = CAST($1 AS TEXT) AND status = 'pending' AND payment_status = 'pending'";
+        let connection = self.database.open().await?;
+        Ok(!connection.query(sql, params![id]).await?.is_empty())
     }
 
     /// `false` if the order is no longer waiting for it.

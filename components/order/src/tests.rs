@@ -418,6 +418,7 @@ fn lists_are_read_by_index() {
         include_str!("../migrations/0001_orders.sql"),
         include_str!("../migrations/0002_customers.sql"),
         include_str!("../migrations/0003_returns.sql"),
+        include_str!("../migrations/0004_leases.sql"),
     ]);
     let cursor = Cursor {
         order: "newest".into(),

@@ -1,7 +1,8 @@
-//! The REST door: staff look at payments and give money back.
+//! The REST door: staff look at payments and give money back. What the provider tells is in [`webhook`].
 
 use crate::domain::{Beyond, Payment};
 use crate::service::{PaymentError, Payments};
+use crate::webhook;
 use localmart_guest::config::{self, ConfigError};
 use localmart_guest::door::decode::{money, money_json};
 use localmart_guest::door::idempotency::required_key_of;
@@ -18,9 +19,10 @@ use std::rc::Rc;
 
 /// Payments behind their REST door.
 pub(crate) struct PaymentDoor<D> {
-    payments: Payments<D>,
+    pub(crate) payments: Payments<D>,
     ports: Ports,
     order_token_key: String,
+    pub(crate) webhook_secret: String,
 }
 
 impl<D: Database + From<&'static str>> Service for PaymentDoor<D> {
@@ -31,6 +33,7 @@ impl<D: Database + From<&'static str>> Service for PaymentDoor<D> {
             payments: Payments::new(D::from(Self::NOUN), ports.clone()),
             ports,
             order_token_key: config::text("order_token_key").await?,
+            webhook_secret: config::text("payment_webhook_secret").await?,
         })
     }
 
@@ -40,11 +43,18 @@ impl<D: Database + From<&'static str>> Service for PaymentDoor<D> {
             .on("GET", "/api/payments/{id}", Access::All, get)
             .on("POST", "/api/payments/{id}/refunds", staff, refund)
             .needs_a_key()
+            .on(
+                "POST",
+                "/api/webhooks/payments",
+                Access::All,
+                webhook::receive,
+            )
+            .keeps_its_own_keys()
             .on("POST", "/internal/payment/sweep", Access::Sweep, sweep)
     }
 }
 
-type Door<D> = Rc<PaymentDoor<D>>;
+pub(crate) type Door<D> = Rc<PaymentDoor<D>>;
 
 async fn get<D: Database>(door: Door<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;

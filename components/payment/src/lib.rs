@@ -14,6 +14,7 @@ mod service;
 mod store;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 #[cfg(target_arch = "wasm32")]
 localmart_guest::door!(http::PaymentDoor<localmart_guest::sql::ServiceDatabase>);

@@ -130,6 +130,13 @@ pub fn is_capability(key: &str, text: &str, presented: &str) -> bool {
         .is_ok_and(|bytes| mac(key, text).verify_slice(&bytes).is_ok())
 }
 
+/// Whether this is the HMAC-SHA256 of the text in hexadecimal, as providers sign webhooks; in constant time.
+pub fn is_signature(key: &str, text: &str, presented: &str) -> bool {
+    let bytes = mac(key, text).finalize().into_bytes();
+    let expected: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    same_secret(&expected, &presented.to_ascii_lowercase())
+}
+
 /// Whether two secrets are equal, in time that tells nothing of where they differ.
 pub fn same_secret(one: &str, other: &str) -> bool {
     // Comparing MACs under one key hides lengths too.

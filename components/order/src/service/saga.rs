@@ -5,10 +5,16 @@ use super::{LEASE_MS, OrderError, Orders, Result};
 use crate::domain::needs::{Line, NeedError, Needs, Payment};
 use crate::domain::status::Status;
 use crate::domain::{Failure, Order};
+use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::log::{self, Level};
 use localmart_guest::point;
 use localmart_guest::sql::Database;
 use localmart_guest::wit::Context;
+
+/// How old a lease is before it is renewed, in milliseconds.
+const RENEW_AFTER_MS: i64 = 1_000;
+/// How long stock is kept beyond the time of a reconciliation, for it to be carried out, in milliseconds.
+const RECONCILE_TIME_MS: i64 = 60_000;
 
 impl<D: Database, N: Needs> Orders<D, N> {
     /// Brings a leased order as far as it will go, and gives the lease back.
@@ -31,6 +37,9 @@ impl<D: Database, N: Needs> Orders<D, N> {
 
     async fn check_out(&self, context: &Context, order: Order) -> Result<Order> {
         let id = &order.id;
+        let mut since = self.ports.now();
+        // Resumed late, it gets as much time for the rest as a lease lasts.
+        let until = order.reserve_until.max(since.plus_ms(LEASE_MS));
         self.needs
             .complete_cart(context, &order.cart_id, id, order.cart_version)
             .await?;
@@ -40,11 +49,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
             quantity: item.quantity,
         };
         let lines: Vec<Line> = order.items.iter().map(line).collect();
-        match self
-            .needs
-            .reserve(context, id, &lines, order.reserve_until)
-            .await
-        {
+        match self.needs.reserve(context, id, &lines, until).await {
             Ok(()) => {}
             Err(NeedError::Insufficient(short)) => {
                 return self
@@ -54,10 +59,13 @@ impl<D: Database, N: Needs> Orders<D, N> {
             Err(other) => return Err(other.into()),
         }
         point("order.reserved").await;
+        self.renew(id, &mut since).await?;
         let payment = match self.hold_money(context, &order).await {
             Ok(payment) => payment,
             Err(NeedError::NoAnswer(payment)) => {
-                return self.wait_for_provider(context, order, payment).await;
+                return self
+                    .wait_for_provider(context, order, payment, &lines)
+                    .await;
             }
             Err(NeedError::Declined(words)) => {
                 return self.fail(context, order, Failure::Declined(words)).await;
@@ -74,9 +82,16 @@ impl<D: Database, N: Needs> Orders<D, N> {
             Err(other) => return Err(other.into()),
         };
         point("order.authorized").await;
-        self.renew(&order).await?;
-        let payment = self.needs.capture(context, &payment.id).await?;
+        self.renew(id, &mut since).await?;
+        let payment = match self.needs.capture(context, &payment.id).await {
+            Err(NeedError::PaymentOver) => {
+                let words = "The payment was cancelled.".to_owned();
+                return self.fail(context, order, Failure::Declined(words)).await;
+            }
+            captured => captured?,
+        };
         point("order.captured").await;
+        self.renew(id, &mut since).await?;
         match self.needs.confirm(context, id).await {
             Ok(()) => {}
             Err(NeedError::ReservationLost) => {
@@ -124,6 +139,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
             return match settled.status {
                 "authorized" | "captured" | "partially_refunded" => Ok(settled),
                 "pending" => Err(NeedError::NoAnswer(settled)),
+                "failed" => Err(NeedError::Declined("The card was declined.".to_owned())),
                 _ => Err(NeedError::PaymentOver),
             };
         }
@@ -145,9 +161,14 @@ impl<D: Database, N: Needs> Orders<D, N> {
         context: &Context,
         order: Order,
         payment: Payment,
+        lines: &[Line],
     ) -> Result<Order> {
         let now = self.ports.now();
         let next = now.plus_ms(self.settings.reconcile_after_ms);
+        let until = next.plus_ms(RECONCILE_TIME_MS);
+        if until > order.reserve_until {
+            self.needs.reserve(context, &order.id, lines, until).await?;
+        }
         self.store
             .wait_for_provider(context, &order.id, &payment, now, next)
             .await?;
@@ -203,10 +224,12 @@ impl<D: Database, N: Needs> Orders<D, N> {
         self.store.order(id).await?.ok_or(OrderError::NotFound)
     }
 
-    async fn renew(&self, order: &Order) -> Result<()> {
+    /// Keeps the lease of an order and of its key, if some time has gone by since.
+    async fn renew(&self, id: &Id, since: &mut Timestamp) -> Result<()> {
         let now = self.ports.now();
-        if now > order.updated_at.plus_ms(1_000) {
-            self.store.renew(&order.id, now.plus_ms(LEASE_MS)).await?;
+        if now > since.plus_ms(RENEW_AFTER_MS) {
+            self.store.renew(id, now.plus_ms(LEASE_MS)).await?;
+            *since = now;
         }
         Ok(())
     }

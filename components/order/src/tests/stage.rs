@@ -81,6 +81,7 @@ impl Stage {
             include_str!("../../migrations/0001_orders.sql"),
             include_str!("../../migrations/0002_customers.sql"),
             include_str!("../../migrations/0003_returns.sql"),
+            include_str!("../../migrations/0004_leases.sql"),
         ]);
         let orders = Orders::new(database, Actors(play.clone()), world.ports(), settings);
         Self {

@@ -10,9 +10,15 @@ use crate::short_lived::ShortLived;
 use crate::token::capability;
 use localmart_kernel::Timestamp;
 use serde_json::{Value, json};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
 
 /// How long a run may hold its key before another request may take over, in milliseconds.
 pub const LEASE_MS: i64 = 5_000;
+/// How often a run renews its lease.
+const RENEW_EVERY: Duration = Duration::from_millis(1_500);
 /// How the names of remembered keys begin in the short-lived store.
 pub const PREFIX: &str = "key/";
 /// Longest key.
@@ -115,21 +121,30 @@ pub(super) async fn once<K: ShortLived>(
     request: Request,
     run: impl FnOnce(Request) -> LocalFuture<'static, Answer>,
 ) -> Answer {
-    let caller = request
-        .claims
-        .as_ref()
-        .map_or("", |claims| claims.subject.as_str());
+    // A guest is whoever opens the order; a guest's cart is in the path.
+    let guest = request.header("x-order-token").unwrap_or_default();
+    let claims = request.claims.as_ref();
+    let caller = claims.map_or(guest, |claims| claims.subject.as_str());
     let path = request.incoming.path();
     let name = capability("key", &format!("{noun}\n{caller}\n{path}\n{key}"));
     let name = format!("{PREFIX}{name}");
     let print = fingerprint(&request.body);
     let trace_parent = request.trace_parent().to_owned();
     let expires_at = ports.now().plus_ms(ttl_ms);
-    let running = match begin(store, &name, &print, expires_at, ports).await? {
+    let mut running = match begin(store, &name, &print, expires_at, ports).await? {
         Begun::Run(record) => record,
         Begun::Replay(response) => return Ok(response),
     };
-    let response = match run(request).await {
+    let renew = async || {
+        let now = ports.now();
+        let longer = claim(&print, now, ports);
+        // If somebody took over, they go on; what this run does has guards of its own.
+        let swapped = store.swap(&name, Some(&running), &longer, expires_at, now);
+        if swapped.await.is_ok_and(|swapped| swapped) {
+            running = longer;
+        }
+    };
+    let response = match renewing(run(request), ports, renew).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(&trace_parent),
     };
@@ -166,8 +181,7 @@ async fn begin<K: ShortLived>(
         {
             return verdict;
         }
-        let mine = json!({ "print": print, "lease": now.plus_ms(LEASE_MS).ms(), "run": ports.new_id().as_str() });
-        let mine = mine.to_string().into_bytes();
+        let mine = claim(print, now, ports);
         let swapped = store
             .swap(name, known.as_deref(), &mine, expires_at, now)
             .await;
@@ -176,6 +190,32 @@ async fn begin<K: ShortLived>(
         }
     }
     Err(in_flight())
+}
+
+/// The record of a key whose run goes on.
+fn claim(print: &str, now: Timestamp, ports: &Ports) -> Vec<u8> {
+    let lease = now.plus_ms(LEASE_MS).ms();
+    let record = json!({ "print": print, "lease": lease, "run": ports.new_id().as_str() });
+    record.to_string().into_bytes()
+}
+
+/// Waits for a run and renews its lease from time to time.
+async fn renewing<T>(
+    mut run: LocalFuture<'static, T>,
+    ports: &Ports,
+    mut renew: impl AsyncFnMut(),
+) -> T {
+    loop {
+        let mut rest = pin!(ports.sleep(RENEW_EVERY));
+        let done = poll_fn(|context| match run.as_mut().poll(context) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending => rest.as_mut().poll(context).map(|()| None),
+        });
+        match done.await {
+            Some(value) => return value,
+            None => renew().await,
+        }
+    }
 }
 
 /// What a remembered key says to a new request; `None` if its run died and may be taken over.

@@ -1,0 +1,89 @@
+//! `POST /api/webhooks/payments`: what the card provider tells by itself. Signed, and told again until it is answered with 200;
+//! so it comes repeated, late and out of order, and nothing here may depend on when it comes.
+
+use super::http::Door;
+use crate::service::{Notice, PaymentError};
+use localmart_guest::door::decode::{id, money, text};
+use localmart_guest::door::{Answer, FieldProblem, Fields, Invalid, Problem, Request, Response};
+use localmart_guest::kernel::{Id, Money, Timestamp};
+use localmart_guest::sql::Database;
+use localmart_guest::token::is_signature;
+use serde_json::{Value, json};
+
+/// How far a signature's time may be from ours, in seconds: an old request is not played again.
+const TOLERANCE_S: i64 = 300;
+/// Longest id of a notice.
+const MAX_ID: usize = 255;
+
+/// Applies a notice, whoever sends it with a valid signature.
+pub(crate) async fn receive<D: Database>(door: Door<D>, request: Request) -> Answer {
+    let header = request.header("localmart-signature").unwrap_or_default();
+    let body = String::from_utf8_lossy(&request.body);
+    if !is_signed(&door.webhook_secret, header, &body, request.at) {
+        let words = "The signature is missing, wrong or older than five minutes.";
+        return Err(Problem::new(401, "invalid_signature", words));
+    }
+    let (name, payment, notice) = decode(&request.body)?;
+    let payments = door.payments.on_behalf_of(&request.context().as_system());
+    match payments.notice(&payment, &name, notice).await {
+        Ok(payment) => {
+            let (id, status) = (payment.id.as_str(), payment.status.name());
+            Ok(Response::json(
+                200,
+                &json!({ "payment_id": id, "status": status }),
+            ))
+        }
+        Err(PaymentError::NotFound) => Err(Problem::new(
+            409,
+            "payment_unknown",
+            "There is no such payment yet; tell it again later.",
+        )),
+        Err(PaymentError::Exceeds(_)) => Err(Problem::invalid(vec![FieldProblem {
+            field: "amount".into(),
+            code: "amount_mismatch".into(),
+            detail: "is not an amount of this payment".into(),
+        }])),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// `t=<unix seconds>,v1=<hex HMAC-SHA256 of "t.body">`; of several `v1` one must fit, so that a secret can be changed.
+pub(crate) fn is_signed(secret: &str, header: &str, body: &str, now: Timestamp) -> bool {
+    let parts = || {
+        header
+            .split(',')
+            .filter_map(|part| part.trim().split_once('='))
+    };
+    let mut times = parts().filter(|(name, _)| *name == "t");
+    let (Some((_, time)), None) = (times.next(), times.next()) else {
+        return false;
+    };
+    let fresh = time
+        .parse::<i64>()
+        .is_ok_and(|time| (now.ms() / 1000).abs_diff(time) <= TOLERANCE_S.unsigned_abs());
+    let signed = format!("{time}.{body}");
+    let mut signatures = parts().filter(|(name, _)| *name == "v1");
+    fresh && signatures.any(|(_, signature)| is_signature(secret, &signed, signature))
+}
+
+fn decode(body: &[u8]) -> Result<(String, Id, Notice), Problem> {
+    let mut fields = Fields::of_body(body)?;
+    let name = fields.required("id", text(1, MAX_ID));
+    let kind = fields.required("type", kind);
+    let payment = fields.required("payment_id", id);
+    let amount = fields.required("amount", money);
+    let notice = kind.zip(amount).map(|(kind, amount)| kind(amount));
+    let parts = name.zip(payment).zip(notice);
+    fields.finish(parts.map(|((name, payment), notice)| (name, payment, notice)))
+}
+
+fn kind(value: &Value) -> Result<fn(Money) -> Notice, Invalid> {
+    match value.as_str() {
+        Some("payment.succeeded") => Ok(Notice::Succeeded),
+        Some("payment.failed") => Ok(|_| Notice::Failed),
+        Some("payment.refunded") => Ok(Notice::Refunded),
+        _ => Err(Invalid::new(
+            "must be payment.succeeded, payment.failed or payment.refunded",
+        )),
+    }
+}
