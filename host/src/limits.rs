@@ -54,6 +54,10 @@ pub const SQLITE_STATEMENTS: usize = 64;
 pub const SQLITE_RESULT_BYTES: usize = 64 * 1024 * 1024;
 /// Connections to all Postgres servers together, unless `[outbound_pg] max_connections` says otherwise.
 pub const POSTGRES_CONNECTIONS: usize = 60;
+/// The part of them that one component may hold, as a divisor: the others always find some free.
+pub const POSTGRES_SHARE: usize = 2;
+/// So many of them any component may hold, however few there are.
+pub const POSTGRES_LEAST_SHARE: usize = 8;
 /// How long making a connection to a Postgres or Redis server may take.
 pub const SERVER_CONNECT: Duration = Duration::from_secs(5);
 /// How long a guest may wait for one of the connections that there may be.

@@ -22,6 +22,7 @@ pub struct Metrics {
     cold_starts: HistogramVec,
     rejected: IntCounterVec,
     failed: IntCounterVec,
+    limited: IntCounterVec,
 }
 
 /// The metrics of one route, looked up once.
@@ -44,6 +45,10 @@ pub struct ComponentMetrics {
     pub trapped: IntCounter,
     /// Calls that missed their deadline.
     pub timed_out: IntCounter,
+    /// Times that it wanted more memory than it may have.
+    pub limited_memory: IntCounter,
+    /// Times that it wanted more Postgres connections than it may hold.
+    pub limited_connections: IntCounter,
 }
 
 impl Metrics {
@@ -88,6 +93,11 @@ impl Metrics {
             "Calls that the guest did not answer: trap or timeout.",
             &["component", "reason"],
         )?;
+        let limited = counter(
+            "localmart_limited_total",
+            "Times that a guest wanted more than it may have.",
+            &["component", "resource"],
+        )?;
         let instances = IntGaugeVec::new(
             Opts::new("localmart_instances", "Live instances."),
             &["component"],
@@ -101,6 +111,7 @@ impl Metrics {
             cold_starts,
             rejected,
             failed,
+            limited,
         })
     }
 
@@ -127,6 +138,8 @@ impl Metrics {
             rejected: self.rejected.with_label_values(&[component]),
             trapped: self.failed.with_label_values(&[component, "trap"]),
             timed_out: self.failed.with_label_values(&[component, "timeout"]),
+            limited_memory: self.limited.with_label_values(&[component, "memory"]),
+            limited_connections: self.limited.with_label_values(&[component, "postgres"]),
         }
     }
 

@@ -4,13 +4,14 @@ use crate::app::ComponentSpec;
 use crate::capability::key_value::KeyValue;
 use crate::capability::outgoing::Outgoing;
 use crate::capability::points::Points;
-use crate::capability::postgres::pool::Postgres;
+use crate::capability::postgres::pool::{Postgres, Share};
 use crate::capability::redis::Redis;
 use crate::capability::sqlite::Databases;
 use crate::capability::stdio::GuestLog;
 use crate::messages::Messages;
 use crate::metrics::ComponentMetrics;
 use crate::serve::ended::Doom;
+use prometheus::IntCounter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, ResourceTable};
@@ -46,6 +47,8 @@ pub struct LoadedComponent {
     pub allowed_hosts: Arc<[crate::allowed_hosts::AllowedHost]>,
     /// Linear memory of one instance in bytes.
     pub max_memory: usize,
+    /// The Postgres connections that it may hold.
+    pub postgres_share: Share,
     /// Its numbers.
     pub metrics: ComponentMetrics,
 }
@@ -98,6 +101,7 @@ pub struct HostState {
 struct Limiter {
     max_memory: usize,
     component: Arc<str>,
+    limited: IntCounter,
 }
 
 impl ResourceLimiter for Limiter {
@@ -109,6 +113,7 @@ impl ResourceLimiter for Limiter {
     ) -> wasmtime::Result<bool> {
         let granted = desired <= self.max_memory;
         if !granted {
+            self.limited.inc();
             tracing::warn!(component = %self.component, desired, limit = self.max_memory, "a guest wants more memory than it may have");
         }
         Ok(granted)
@@ -157,6 +162,7 @@ impl HostState {
             limiter: Limiter {
                 max_memory: component.max_memory,
                 component: component.id.clone(),
+                limited: component.metrics.limited_memory.clone(),
             },
         };
         let mut store = Store::new(&component.engine, state);

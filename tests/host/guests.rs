@@ -175,6 +175,7 @@ fn a_guest_that_misbehaves_is_stopped_and_the_others_go_on() {
         "localmart_failed_calls_total{component=\"probe\",reason=\"timeout\"} 2",
         "localmart_failed_calls_total{component=\"probe\",reason=\"trap\"} 2",
         "localmart_instances{component=\"probe\"} 1",
+        "localmart_limited_total{component=\"probe\",resource=\"memory\"} 2",
     ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }
@@ -352,6 +353,43 @@ fn connections_are_capped_and_come_back() {
         replies.iter().all(|text| text.contains("Int32(1)")),
         "{replies:?}"
     );
+}
+
+#[test]
+fn one_that_opens_connections_for_ever_leaves_some_to_the_others() {
+    let Some(url) = servers::postgres_database() else {
+        return;
+    };
+    let reach = reaching("pg", &url);
+    let shop = guests(&reach.each_ref().map(String::as_str));
+    for _ in 0..2 {
+        let replies = at_once(2, |number| {
+            if number == 0 {
+                return vec![shop.get("/pg-hoard").status];
+            }
+            // While the other one holds all that it can get.
+            std::thread::sleep(Duration::from_millis(400));
+            let ask = || shop.get("/neighbour/pg?SELECT+1").status;
+            (0..10).map(|_| ask()).collect()
+        });
+        assert_eq!(replies, [vec![504], vec![200; 10]]);
+    }
+    let metrics = format!("{}/metrics", shop.observe);
+    let metrics = shop.send("GET", &metrics, &[], &[]).text;
+    let of = |component: &str| {
+        let line =
+            format!("localmart_limited_total{{component=\"{component}\",resource=\"postgres\"}} ");
+        let found = metrics.lines().find_map(|text| text.strip_prefix(&line));
+        found
+            .unwrap_or_else(|| panic!("{line} is missing in:\n{metrics}"))
+            .parse::<u32>()
+            .unwrap()
+    };
+    assert_eq!((of("probe"), of("neighbour")), (2, 0));
+    // What it held comes back when it is stopped.
+    shop.eventually("it may hold some again", || {
+        shop.get("/pg-hold?20").text == "20 held"
+    });
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod doors;
 mod events;
 #[path = "mine.rs"]
 mod mine;
+#[path = "outages.rs"]
+mod outages;
 #[path = "products.rs"]
 mod products;
 #[path = "replay.rs"]

@@ -202,7 +202,8 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         let now = self.ports.now();
         let read = match context.actor {
             Actor::Anonymous => self.store.read_guests(id, now).await?,
-            _ => self.store.read(id, now).await?,
+            Actor::System => self.store.read(id, now).await?,
+            _ => self.store.read_for_user(id, now).await?,
         };
         let open = |read: &Read| read.cart.is_open_to(&context.actor);
         read.filter(open).ok_or(CartError::NotFound)

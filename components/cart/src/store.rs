@@ -42,11 +42,23 @@ impl<D: Database, K: ShortLived> Store<D, K> {
         }
     }
 
-    /// Any cart; guests' are looked for first, as most are theirs.
+    /// Any cart; guests' are looked for first, as most are theirs. A user's is found although the guests' store is away.
     pub(crate) async fn read(&self, id: &Id, now: Timestamp) -> Result<Option<Read>> {
-        match self.guests.read(id, now).await? {
+        let guests = match self.guests.read(id, now).await {
+            Ok(Some(read)) => return Ok(Some(read)),
+            other => other,
+        };
+        match self.read_users(id, now).await? {
             Some(read) => Ok(Some(read)),
-            None => self.read_users(id, now).await,
+            None => Ok(guests?),
+        }
+    }
+
+    /// Any cart, a user's first: the guests' store is asked only for a guest's.
+    pub(crate) async fn read_for_user(&self, id: &Id, now: Timestamp) -> Result<Option<Read>> {
+        match self.read_users(id, now).await? {
+            Some(read) => Ok(Some(read)),
+            None => Ok(self.guests.read(id, now).await?),
         }
     }
 

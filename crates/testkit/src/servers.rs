@@ -1,12 +1,7 @@
 //! Postgres and Redis as children of a test process, started when first asked for, ended with it. Where they are not
 //! installed a test says that it goes without, but not with `CI=true`: there they must be.
 
-#![expect(
-    clippy::zombie_processes,
-    reason = "servers live as long as the test process, which nobody waits beyond"
-)]
-
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,8 +18,9 @@ const REDIS_DATABASES: u32 = 4096;
 
 /// The address of the Postgres server's first database.
 pub fn postgres() -> Option<String> {
-    static SERVER: OnceLock<Option<String>> = OnceLock::new();
-    SERVER.get_or_init(start_postgres).clone()
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(Server::postgres);
+    server.as_ref().map(Server::url)
 }
 
 /// The address of a new database on the Postgres server.
@@ -41,108 +37,215 @@ pub fn postgres_database() -> Option<String> {
 
 /// The address of an unused database on the Redis server.
 pub fn redis_database() -> Option<String> {
-    static SERVER: OnceLock<Option<u16>> = OnceLock::new();
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let port = (*SERVER.get_or_init(start_redis))?;
+    let server = SERVER.get_or_init(Server::redis).as_ref()?;
     let number = COUNT.fetch_add(1, Ordering::Relaxed) % REDIS_DATABASES;
-    Some(format!("redis://127.0.0.1:{port}/{number}"))
+    Some(format!("redis://127.0.0.1:{}/{number}", server.port))
 }
 
-fn start_postgres() -> Option<String> {
-    let Some(programs) = postgres_programs() else {
-        return without("Postgres");
-    };
-    let folder = folder("postgres");
-    let owner = unprivileged(&folder);
-    let as_owner = |program: &str| {
-        let mut command = Command::new(programs.join(program));
-        #[cfg(unix)]
-        if let Some((user, group)) = owner {
-            use std::os::unix::process::CommandExt as _;
-            command.uid(user).gid(group);
-        }
-        command.current_dir(&folder).stdout(Stdio::null());
-        command
-    };
-    let made = as_owner("initdb")
-        .args([
-            "--no-sync",
-            "-A",
-            "trust",
-            "-U",
-            "localmart",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "-D",
-        ])
-        .arg(folder.join("data"))
-        .output()
-        .unwrap();
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
-    let port = free_port();
-    let server = as_owner("postgres")
-        .arg("-D")
-        .arg(folder.join("data"))
-        .args(["-p", &port.to_string()])
-        .args([
-            "-c",
-            "listen_addresses=127.0.0.1",
-            "-c",
-            "unix_socket_directories=",
-            "-c",
-            "fsync=off",
-        ])
-        .args([
-            "-c",
-            &format!("max_connections={CONNECTIONS}"),
-            "-c",
-            "shared_buffers=64MB",
-        ])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    watch(&server, "INT", &folder);
-    let url = format!("postgres://localmart@127.0.0.1:{port}/postgres");
-    until("Postgres", || {
-        localmart_stores::Postgres::open(&url, "public").is_ok()
-    });
-    Some(url)
+/// A server that can be killed and started again, on its port and with its data.
+pub struct Server {
+    kind: Kind,
+    folder: PathBuf,
+    port: u16,
+    child: Child,
+    /// Ends the server when this process ends.
+    watchdog: Child,
 }
 
-fn start_redis() -> Option<u16> {
-    if Command::new("redis-server")
-        .arg("--version")
-        .output()
-        .is_err()
-    {
-        return without("Redis");
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Postgres,
+    Redis,
+}
+
+impl Server {
+    /// A Postgres of its own; `None` where it is not installed.
+    pub fn postgres() -> Option<Self> {
+        let Some(programs) = postgres_programs() else {
+            return without("Postgres");
+        };
+        let folder = folder("postgres");
+        let mut initdb = as_owner(&programs.join("initdb"), &folder);
+        initdb.args(["--no-sync", "-A", "trust", "-U", "localmart"]);
+        initdb.args(["-E", "UTF8", "--locale=C", "-D"]);
+        let made = initdb.arg(folder.join("data")).output().unwrap();
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        Some(Self::spawn(Kind::Postgres, folder))
     }
-    let (folder, port) = (folder("redis"), free_port());
-    let server = Command::new("redis-server")
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "yes",
-        ])
-        .args(["--databases", &REDIS_DATABASES.to_string(), "--dir"])
-        .arg(&folder)
+
+    /// A Redis of its own, with an append-only file; `None` where it is not installed.
+    pub fn redis() -> Option<Self> {
+        let installed = Command::new("redis-server").arg("--version").output();
+        if installed.is_err() {
+            return without("Redis");
+        }
+        Some(Self::spawn(Kind::Redis, folder("redis")))
+    }
+
+    /// Its address, with the first database.
+    pub fn url(&self) -> String {
+        match self.kind {
+            Kind::Postgres => format!("postgres://localmart@127.0.0.1:{}/postgres", self.port),
+            Kind::Redis => format!("redis://127.0.0.1:{}/0", self.port),
+        }
+    }
+
+    /// Ends it with kill -9: nothing is said to anybody, nothing is flushed.
+    pub fn kill(&mut self) {
+        let id = self.child.id().to_string();
+        let run = |program: &str, arguments: &[&str]| {
+            // Whom it means may have ended by itself.
+            let _ = Command::new(program).args(arguments).status();
+        };
+        // Its process id may soon be somebody else's.
+        let _ = self.watchdog.kill();
+        self.watchdog.wait().unwrap();
+        // The children of Postgres first, while their parent cannot see it.
+        run("kill", &["-STOP", &id]);
+        run("pkill", &["-KILL", "-P", &id]);
+        run("kill", &["-KILL", &id]);
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again after [`Server::kill`].
+    pub fn start(&mut self) {
+        let give_up = Instant::now() + START;
+        loop {
+            self.child = self.kind.start(&self.folder, self.port);
+            if self.kind.answers(self.port, &mut self.child) {
+                break;
+            }
+            assert!(Instant::now() < give_up, "{:?} does not start", self.kind);
+            self.child.wait().unwrap();
+        }
+        self.watchdog = watch(self.kind, &self.child, &self.folder);
+    }
+
+    fn spawn(kind: Kind, folder: PathBuf) -> Self {
+        let port = free_port();
+        let mut child = kind.start(&folder, port);
+        assert!(kind.answers(port, &mut child), "{kind:?} ended at once");
+        let watchdog = watch(kind, &child, &folder);
+        Self {
+            kind,
+            folder,
+            port,
+            child,
+            watchdog,
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        // What could not be removed is in the temporary folder.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Ends a server and removes its folder when this process ends, however it does.
+fn watch(kind: Kind, server: &Child, folder: &Path) -> Child {
+    let id = server.id();
+    let signal = match kind {
+        Kind::Postgres => "INT",
+        Kind::Redis => "TERM",
+    };
+    let script = format!(
+        "read line; kill -{signal} {id}; for i in 1 2 3 4 5 6 7 8 9; do kill -0 {id} 2>/dev/null || break; sleep 0.1; done; \
+         kill -9 {id} 2>/dev/null; rm -rf '{}'",
+        folder.display()
+    );
+    // Its input closes when this process ends.
+    Command::new("sh")
+        .args(["-c", &script])
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .unwrap();
-    watch(&server, "TERM", &folder);
-    until("Redis", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    Some(port)
+        .unwrap()
+}
+
+impl Kind {
+    fn start(self, folder: &Path, port: u16) -> Child {
+        let mut command = match self {
+            Self::Postgres => {
+                let programs = postgres_programs().unwrap();
+                let mut command = as_owner(&programs.join("postgres"), folder);
+                command.arg("-D").arg(folder.join("data"));
+                command.args(["-p", &port.to_string()]);
+                let connections = format!("max_connections={CONNECTIONS}");
+                for setting in [
+                    "listen_addresses=127.0.0.1",
+                    "unix_socket_directories=",
+                    "fsync=off",
+                    "shared_buffers=64MB",
+                    &connections,
+                ] {
+                    command.args(["-c", setting]);
+                }
+                command
+            }
+            Self::Redis => {
+                let mut command = Command::new("redis-server");
+                command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+                command.args(["--save", "", "--appendonly", "yes"]);
+                command.args(["--databases", &REDIS_DATABASES.to_string(), "--dir"]);
+                command.arg(folder).stdout(Stdio::null());
+                command
+            }
+        };
+        command.stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Waits until it answers; `false` if it ended instead.
+    fn answers(self, port: u16, child: &mut Child) -> bool {
+        let url = format!("postgres://localmart@127.0.0.1:{port}/postgres");
+        let answers = || match self {
+            Self::Postgres => localmart_stores::Postgres::open(&url, "public").is_ok(),
+            Self::Redis => is_up(port),
+        };
+        let give_up = Instant::now() + START;
+        while !answers() {
+            if child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            assert!(Instant::now() < give_up, "{self:?} does not answer");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
+    }
+}
+
+/// Whether a Redis has read its file and takes commands.
+fn is_up(port: u16) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(b"PING\r\n")?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer)?;
+        Ok(&answer == b"+PONG")
+    };
+    ask().unwrap_or(false)
+}
+
+/// A program that runs as whoever owns the folder.
+fn as_owner(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    #[cfg(unix)]
+    if let Some((user, group)) = unprivileged(folder) {
+        use std::os::unix::process::CommandExt as _;
+        command.uid(user).gid(group);
+    }
+    command.current_dir(folder).stdout(Stdio::null());
+    command
 }
 
 fn without<T>(server: &str) -> Option<T> {
@@ -176,7 +279,10 @@ fn postgres_programs() -> Option<PathBuf> {
 
 /// A folder of this process alone, that another user can reach.
 fn folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("localmart-{name}-{}", std::process::id()));
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("localmart-{name}-{}-{number}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
     // Left from an earlier process with the same id, if it exists at all.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
@@ -205,39 +311,12 @@ fn unprivileged(_: &Path) -> Option<(u32, u32)> {
     None
 }
 
-/// Ends a server and removes its folder when this process ends, however it does.
-fn watch(server: &Child, signal: &str, folder: &Path) {
-    let id = server.id();
-    let script = format!(
-        "read line; kill -{signal} {id}; for i in 1 2 3 4 5 6 7 8 9; do kill -0 {id} 2>/dev/null || break; sleep 0.1; done; \
-         kill -9 {id} 2>/dev/null; rm -rf '{}'",
-        folder.display()
-    );
-    let watchdog = Command::new("sh")
-        .args(["-c", &script])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    // Its input closes when this process ends.
-    std::mem::forget(watchdog.stdin);
-}
-
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap()
         .port()
-}
-
-fn until(server: &str, answers: impl Fn() -> bool) {
-    let give_up = Instant::now() + START;
-    while !answers() {
-        assert!(Instant::now() < give_up, "{server} does not answer");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// A port on which nobody answers, for tests of servers that are away.

@@ -12,9 +12,10 @@ mod values;
 use super::Capabilities;
 use super::bindings::spin::postgres::postgres as wit;
 use crate::limits;
-use crate::state::HostState;
+use crate::state::{HostState, LoadedComponent};
 use pool::{Link, NoConnection, Postgres};
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
@@ -26,6 +27,8 @@ pub struct Connection {
     /// `None` while a statement runs, and after the connection broke.
     link: Option<Link>,
     in_transaction: bool,
+    /// Its place among those that its component may hold.
+    _share: Option<OwnedSemaphorePermit>,
     /// Whether it was told something that the next guest must not inherit, as `SET` or a temporary table.
     altered: bool,
 }
@@ -307,12 +310,20 @@ fn permitted(state: &HostState, address: &str) -> Result<Config, wit::Error> {
 }
 
 async fn open(
-    pool: Arc<Postgres>,
+    component: Arc<LoadedComponent>,
     address: String,
     config: Config,
 ) -> Result<Connection, wit::Error> {
-    let address: Arc<str> = address.into();
-    let link = pool.take(&address, &config).await.map_err(|error| {
+    let (address, pool): (Arc<str>, _) = (address.into(), component.servers.postgres.clone());
+    let opened = async {
+        let limited = &component.metrics.limited_connections;
+        let share = component.postgres_share.take(limited).await?;
+        Ok((share, pool.take(&address, &config).await?))
+    };
+    let (share, link) = opened.await.map_err(|error| {
+        if matches!(error, NoConnection::ShareInUse(_)) {
+            tracing::warn!(component = %component.id, "a component holds as many Postgres connections as it may");
+        }
         let cause = match &error {
             NoConnection::Unreachable(cause) => std::error::Error::source(cause),
             _ => None,
@@ -325,6 +336,7 @@ async fn open(
         address,
         link: Some(link),
         in_transaction: false,
+        _share: Some(share),
         altered: false,
     })
 }
@@ -338,7 +350,7 @@ impl HostState {
             Ok(config) => config,
             Err(error) => return Ok(Err(error)),
         };
-        match open(self.component.servers.postgres.clone(), address, config).await {
+        match open(self.component.clone(), address, config).await {
             Ok(connection) => Ok(Ok(self.table.push(connection)?)),
             Err(error) => Ok(Err(error)),
         }
@@ -351,13 +363,13 @@ async fn open_async<T: Send + 'static>(
 ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
     let permitted = accessor.with(|mut access| {
         let state = access.get();
-        permitted(state, &address).map(|config| (state.component.servers.postgres.clone(), config))
+        permitted(state, &address).map(|config| (state.component.clone(), config))
     });
-    let (pool, config) = match permitted {
+    let (component, config) = match permitted {
         Ok(permitted) => permitted,
         Err(error) => return Ok(Err(error)),
     };
-    match open(pool, address, config).await {
+    match open(component, address, config).await {
         Ok(connection) => {
             accessor.with(|mut access| Ok(Ok(access.get().table.push(connection)?)))
         }
@@ -379,6 +391,7 @@ async fn run_async<T: Send + 'static>(
             address: held.address.clone(),
             link: None,
             in_transaction: false,
+            _share: None,
             altered: false,
         };
         wasmtime::error::Ok(std::mem::replace(held, gone))

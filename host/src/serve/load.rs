@@ -156,6 +156,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
             points: points.clone(),
             allowed_hosts: spec.allowed_hosts.clone().into(),
             max_memory: options.engine.max_instance_memory,
+            postgres_share: servers.postgres.share(),
             metrics: metrics.component(&spec.id),
             spec,
         };

@@ -1,15 +1,17 @@
 //! Connections to Postgres servers: kept per core and address, under one cap over all, clean when somebody else gets them.
 
 use crate::limits;
+use prometheus::IntCounter;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
 /// All connections of the host to Postgres servers.
 pub struct Postgres {
+    most: usize,
     /// One permit per connection that may be open.
     permits: Arc<Semaphore>,
     /// Rung when a connection is given back or closed.
@@ -39,16 +41,25 @@ pub(super) enum NoConnection {
     Silent(Duration),
     #[error("all connections are in use; none came free within {0:?}")]
     AllInUse(Duration),
+    #[error("this component holds as many connections as it may; it gave none back within {0:?}")]
+    ShareInUse(Duration),
 }
 
 impl Postgres {
     /// A pool of at most `most` connections.
     pub fn new(most: usize) -> Self {
         Self {
+            most,
             permits: Arc::new(Semaphore::new(most)),
             freed: Arc::default(),
             idle: Mutex::default(),
         }
+    }
+
+    /// How many of the connections one component may hold.
+    pub fn share(&self) -> Share {
+        let share = (self.most / limits::POSTGRES_SHARE).max(limits::POSTGRES_LEAST_SHARE);
+        Share(Arc::new(Semaphore::new(share.min(self.most))))
     }
 
     /// A connection to the address: one that was used before on this core, or a new one when there may be one.
@@ -98,7 +109,7 @@ impl Postgres {
     async fn connect(
         &self,
         config: &Config,
-        permit: tokio::sync::OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Link, NoConnection> {
         let connecting = tokio::time::timeout(limits::SERVER_CONNECT, config.connect(NoTls));
         let connected = match connecting.await {
@@ -140,6 +151,28 @@ impl Postgres {
             });
         }
         self.freed.notify_one();
+    }
+}
+
+/// One permit per connection that a component may hold at once.
+#[derive(Clone)]
+pub struct Share(Arc<Semaphore>);
+
+impl Share {
+    /// A place among them, for as long as it is kept. Having to wait for one is counted.
+    pub(super) async fn take(
+        &self,
+        waits: &IntCounter,
+    ) -> Result<OwnedSemaphorePermit, NoConnection> {
+        if let Ok(permit) = self.0.clone().try_acquire_owned() {
+            return Ok(permit);
+        }
+        waits.inc();
+        let waiting = self.0.clone().acquire_owned();
+        match tokio::time::timeout(limits::POSTGRES_WAIT, waiting).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(NoConnection::ShareInUse(limits::POSTGRES_WAIT)),
+        }
     }
 }
 

@@ -49,6 +49,14 @@ async fn probe(request: Request) -> impl IntoResponse {
             .unwrap_or_else(|error| format!("{error:?}")),
         "pg-leak" => leave_a_server_transaction_open().await,
         "pg-hold" => hold_connections(&query).await,
+        "pg-hoard" => {
+            let mut hoard = Vec::new();
+            // Until somebody stops it.
+            while let Ok(connection) = open().await {
+                hoard.push(connection);
+            }
+            format!("{} hoarded", hoard.len())
+        }
         "redis" => command(&query)
             .await
             .unwrap_or_else(|error| format!("{error:?}")),

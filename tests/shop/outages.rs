@@ -1,0 +1,347 @@
+//! What is down: the shop does without it where it can, says so where it cannot, and comes back by itself. The table is in
+//! `docs/operations/degradation.md`; here it is shown line by line.
+
+use crate::harness::{
+    Reply, Shop, Stores, User, built, checkout, fresh_key, localmart, root, scratch,
+};
+use localmart_testkit::servers::Server;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long anything may take to come back once its server is there again.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+/// A shop on servers of its own, which a test may kill. `None` in the binary of the embedded stores, and where they are
+/// not installed.
+struct Own {
+    postgres: Server,
+    redis: Server,
+    state: std::path::PathBuf,
+}
+
+impl Own {
+    fn servers() -> Option<Self> {
+        if !crate::STORES.postgres {
+            return None;
+        }
+        Some(Self {
+            postgres: Server::postgres()?,
+            redis: Server::redis()?,
+            state: scratch("outage"),
+        })
+    }
+
+    fn variables(&self) -> [String; 2] {
+        [
+            format!("database_url={}", self.postgres.url()),
+            format!("redis_url={}", self.redis.url()),
+        ]
+    }
+
+    fn shop(&self) -> Shop {
+        built();
+        let [database, redis] = self.variables();
+        let flags = ["--variable", &database, "--variable", &redis];
+        Shop::start_on(Stores::EMBEDDED, &self.state, &flags)
+    }
+
+    /// Verified clean, as soon as all events are carried.
+    fn verify(&self) {
+        let mut command = localmart();
+        command
+            .arg("verify")
+            .arg("-f")
+            .arg(root().join("spin.toml"));
+        command.arg("--state-dir").arg(&self.state);
+        for variable in self.variables() {
+            command.args(["--variable", &variable]);
+        }
+        let give_up = Instant::now() + RECOVERY;
+        loop {
+            let output = command.output().unwrap();
+            if output.status.success() {
+                return;
+            }
+            let said = crate::harness::printed(&output);
+            let waiting = said.contains("events wait for the bus");
+            assert!(waiting && Instant::now() < give_up, "{said}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// Asks until the answer is not that something is down.
+fn until_up(what: &str, ask: impl Fn() -> Reply) -> Reply {
+    let give_up = Instant::now() + RECOVERY;
+    loop {
+        let reply = ask();
+        if reply.status < 500 && reply.code() != "idempotency_key_in_flight" {
+            return reply;
+        }
+        assert!(Instant::now() < give_up, "{what} stays down: {reply:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn is_down(reply: Reply) {
+    let reply = reply.expect_code(503, "unavailable");
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    assert!(
+        !reply.text.contains("ostgres") && !reply.text.contains("edis"),
+        "{reply:?}"
+    );
+}
+
+#[test]
+fn servers_that_are_killed_and_come_back_under_load_lose_nothing() {
+    let Some(mut own) = Own::servers() else {
+        return;
+    };
+    let shop = own.shop();
+    let product = shop.product(1999, 100_000);
+    let stop = AtomicBool::new(false);
+    let orders = Mutex::new(BTreeSet::new());
+    let answers = Mutex::new(BTreeMap::<(u16, String), u32>::new());
+    let counted = |reply: Reply| {
+        let code = reply.code();
+        *answers
+            .lock()
+            .unwrap()
+            .entry((reply.status, code))
+            .or_default() += 1;
+        reply
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let cart = until_up("carts", || {
+                        counted(shop.send("POST", "/api/carts", &[], &[]))
+                    });
+                    let cart = cart.expect(201).json()["id"].as_str().unwrap().to_owned();
+                    let items = format!("/api/carts/{cart}/items/{product}");
+                    let one = json!({ "quantity": 1 });
+                    until_up("items", || counted(shop.json("PUT", &items, &[], &one))).expect(200);
+                    let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
+                    let order = until_up("checkout", || counted(shop.order(&key, &body)));
+                    let order = order.expect(201).json()["id"].to_string();
+                    assert!(orders.lock().unwrap().insert(order), "an order came twice");
+                }
+            });
+        }
+        let wait = || std::thread::sleep(Duration::from_millis(1_500));
+        for _ in 0..2 {
+            wait();
+            own.postgres.kill();
+            wait();
+            own.postgres.start();
+            wait();
+            own.redis.kill();
+            wait();
+            own.redis.start();
+        }
+        wait();
+        stop.store(true, Ordering::Relaxed);
+    });
+    let sold = orders.lock().unwrap().len() as u64;
+    assert_eq!(shop.stock(&product), (100_000 - sold, 0));
+    let answers = answers.lock().unwrap();
+    println!("{sold} orders; {answers:?}");
+    for (status, code) in answers.keys() {
+        let fine = *status < 300
+            || (*status == 503 && code == "unavailable")
+            || (*status == 409 && code == "idempotency_key_in_flight");
+        assert!(fine, "{status} {code}");
+    }
+    assert!(
+        answers.keys().any(|(status, _)| *status == 503),
+        "nobody noticed: {answers:?}"
+    );
+    own.verify();
+}
+
+#[test]
+fn without_redis_users_browse_and_buy_and_guests_are_told() {
+    let Some(mut own) = Own::servers() else {
+        return;
+    };
+    let shop = own.shop();
+    let (user, product) = (User::register(&shop), shop.product(1999, 50));
+    let guest = shop.cart_with(&product, 1);
+    let mine = user
+        .send(&shop, "GET", "/api/carts/mine", &Value::Null)
+        .expect(200)
+        .json();
+    let mine = mine["id"].as_str().unwrap();
+    own.redis.kill();
+    let item = json!({ "product_id": product, "quantity": 2 });
+    let items = format!("/api/carts/{mine}/items");
+    user.send(&shop, "POST", &items, &item).expect(200);
+    shop.get(&format!("/api/products/{product}")).expect(200);
+    shop.get("/api/products").expect(200);
+    let order = user
+        .buy(&shop, mine, &fresh_key(), "tok_visa")
+        .expect(201)
+        .json();
+    assert_eq!(order["status"], "paid");
+    is_down(shop.get(&format!("/api/carts/{guest}")));
+    is_down(shop.send("POST", "/api/carts", &[], &[]));
+    own.redis.start();
+    // What the guest had is there again, and what happened meanwhile is told.
+    let cart = until_up("a guest's cart", || {
+        shop.get(&format!("/api/carts/{guest}"))
+    });
+    assert_eq!(cart.expect(200).json()["item_count"], 1);
+    shop.eventually("recommendation hears of the order", || {
+        let found = shop.get("/api/recommendations").expect(200).json();
+        found["items"][0]["product"]["id"] == product.as_str()
+    });
+    own.verify();
+}
+
+#[test]
+fn without_postgres_everything_says_so_and_comes_back() {
+    let Some(mut own) = Own::servers() else {
+        return;
+    };
+    let shop = own.shop();
+    let (user, product) = (User::register(&shop), shop.product(1999, 50));
+    let cart = shop.cart_with(&product, 1);
+    let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
+    own.postgres.kill();
+    let login = json!({ "email": user.email, "password": user.password });
+    is_down(shop.get(&format!("/api/products/{product}")));
+    is_down(shop.get("/api/products"));
+    is_down(shop.order(&key, &body));
+    is_down(shop.post("/api/auth/login", &login));
+    is_down(shop.get("/api/recommendations"));
+    let ready = shop.send("GET", &format!("{}/healthz", shop.observe), &[], &[]);
+    assert_eq!(ready.status, 200, "the host itself lives");
+    own.postgres.start();
+    let order = until_up("checkout", || shop.order(&key, &body)).expect(201);
+    assert_eq!(order.json()["status"], "paid");
+    shop.get(&format!("/api/products/{product}")).expect(200);
+    shop.post("/api/auth/login", &login).expect(200);
+    assert_eq!(shop.stock(&product), (49, 0));
+    own.verify();
+}
+
+#[test]
+fn browsing_and_checkout_never_need_recommendation() {
+    built();
+    let state = scratch("alone");
+    let mut flags = Vec::new();
+    for component in ["catalog", "inventory", "cart", "payment", "order", "user"] {
+        flags.extend(["--component-id", component]);
+    }
+    let shop = Shop::start_in(&state, &flags);
+    let product = shop.product(1999, 50);
+    shop.get(&format!("/api/products/{product}")).expect(200);
+    let order = shop.order(
+        &fresh_key(),
+        &checkout(&shop.cart_with(&product, 1), "tok_visa"),
+    );
+    assert_eq!(order.expect(201).json()["status"], "paid");
+    shop.get("/api/recommendations")
+        .expect_code(404, "not_found");
+    drop(shop);
+    // What it missed it hears when it is there again.
+    let shop = Shop::start_in(&state, &[]);
+    shop.eventually("recommendation has caught up", || {
+        let found = shop.get("/api/recommendations").expect(200).json();
+        found["items"][0]["product"]["id"] == product.as_str()
+    });
+}
+
+/// Nobody can write to a store of the shop until this is dropped. Reading may wait too.
+enum Locked {
+    File(rusqlite::Connection),
+    Table(localmart_stores::Postgres),
+}
+
+fn lock(shop: &Shop, noun: &str, tables: &str) -> Locked {
+    let flags = crate::STORES.flags(&shop.state);
+    let url = flags
+        .iter()
+        .find_map(|flag| flag.strip_prefix("database_url="));
+    if let Some(url) = url {
+        let database = localmart_stores::Postgres::open(url, noun).unwrap();
+        database
+            .batch(&format!(
+                "BEGIN; LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"
+            ))
+            .unwrap();
+        return Locked::Table(database);
+    }
+    let file: &Path = &shop.state.join(format!("{noun}.db"));
+    let database = rusqlite::Connection::open(file).unwrap();
+    database.busy_timeout(Duration::from_secs(10)).unwrap();
+    database.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    Locked::File(database)
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        match self {
+            Self::File(database) => database.execute_batch("ROLLBACK").unwrap(),
+            Self::Table(database) => database.batch("ROLLBACK").unwrap(),
+        }
+    }
+}
+
+#[test]
+fn a_payment_service_that_cannot_write_stops_checkouts_alone_and_they_go_on_later() {
+    let shop = Shop::start();
+    let product = shop.product(1999, 50);
+    let cart = shop.cart_with(&product, 2);
+    let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
+    let locked = lock(&shop, "payment", "payments");
+    std::thread::scope(|scope| {
+        let refused = scope.spawn(|| shop.order(&key, &body));
+        // Meanwhile the others go on.
+        std::thread::sleep(Duration::from_millis(300));
+        shop.get(&format!("/api/products/{product}")).expect(200);
+        shop.get("/api/products").expect(200);
+        shop.cart_with(&product, 1);
+        is_down(refused.join().unwrap());
+    });
+    assert_eq!(shop.stock(&product), (50, 2), "the stock is kept for it");
+    drop(locked);
+    let order = until_up("checkout", || shop.order(&key, &body))
+        .expect(201)
+        .json();
+    assert_eq!(
+        (&order["status"], shop.stock(&product)),
+        (&json!("paid"), (48, 0))
+    );
+}
+
+#[test]
+fn a_bus_that_cannot_be_written_delays_what_is_told_and_nothing_else() {
+    if crate::STORES.redis {
+        // There the bus is Redis; `without_redis_users_browse_and_buy_and_guests_are_told` is this test.
+        return;
+    }
+    let shop = Shop::start();
+    let product = shop.product(1999, 50);
+    let locked = lock(&shop, "bus", "");
+    let order = shop.order(
+        &fresh_key(),
+        &checkout(&shop.cart_with(&product, 2), "tok_visa"),
+    );
+    assert_eq!(order.expect(201).json()["status"], "paid");
+    shop.get("/api/products").expect(200);
+    let seen = || {
+        let found = shop.get("/api/recommendations").expect(200).json();
+        found["items"][0]["score"].as_u64().unwrap_or_default() > 0
+    };
+    assert!(!seen(), "nobody can have heard of it");
+    drop(locked);
+    shop.eventually("recommendation hears of the order", seen);
+    let (content, said) = super::stores::verify(&shop, crate::STORES);
+    assert!(content, "{said}");
+}
