@@ -1,7 +1,8 @@
 //! What the host and the shop cost, each figure beside a native axum program, measured in one run, in turns.
 //!
 //! `cargo run --release -p localmart-benches` builds nothing of the shop: run `cargo build --release` and `localmart build` before.
-//! [`load`] drives a server, [`server`] starts one, [`native`] is the native counterpart, [`figures`] are the measurements, [`mixed`] is a crowd.
+//! [`load`] drives a server, [`server`] starts one, [`native`] is the native counterpart, [`figures`] are the measurements, [`mixed`] is a crowd, [`stress`]
+//! a crowd whose servers are killed.
 //! It prints a table in Markdown; there is no timed assertion anywhere.
 
 mod figures;
@@ -9,6 +10,7 @@ mod load;
 mod mixed;
 mod native;
 mod server;
+mod stress;
 
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
@@ -34,6 +36,8 @@ struct Command {
 enum Verb {
     /// A crowd of shoppers on one shop: browsing, filling carts, ordering. Says what was answered, and what verify says.
     Mixed(mixed::Mixed),
+    /// Shoppers while the host, Postgres and Redis are killed; says what was answered, and what verify says.
+    Stress(stress::Stress),
     /// The native counterpart; started by the bench itself.
     Native {
         /// Where it listens.
@@ -50,6 +54,7 @@ fn main() -> anyhow::Result<()> {
     match command.verb {
         Some(Verb::Native { listen, state }) => native::serve(listen, &state),
         Some(Verb::Mixed(mixed)) => mixed.run(),
+        Some(Verb::Stress(stress)) => stress.run(),
         None => figures::measure(&figures::Settings {
             seconds: command.seconds,
             rounds: command.rounds.max(1),

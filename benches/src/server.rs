@@ -28,7 +28,18 @@ impl Server {
         path: &str,
         flags: &[String],
     ) -> anyhow::Result<Self> {
-        let address = free_address()?;
+        Self::host_at(free_address()?, binary, manifest, state, path, flags)
+    }
+
+    /// Starts the host at an address.
+    pub(crate) fn host_at(
+        address: SocketAddr,
+        binary: &Path,
+        manifest: &Path,
+        state: &Path,
+        path: &str,
+        flags: &[String],
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
         command
             .arg("up")
@@ -101,7 +112,8 @@ impl Drop for Server {
     }
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
+/// An address that nobody uses now.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -294,9 +294,9 @@ fn run_commands(folder: &Path, id: &str, component: &Component) -> anyhow::Resul
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let folder = path.parent().context("a path without a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    let unfinished = path.with_extension("wasm.part");
+    // Two builds at once write two files, and the last to be renamed stays.
+    let unfinished = path.with_extension(format!("{}.part", std::process::id()));
     std::fs::write(&unfinished, bytes)
         .with_context(|| format!("writing {}", unfinished.display()))?;
-    std::fs::rename(&unfinished, path)?;
-    Ok(())
+    std::fs::rename(&unfinished, path).with_context(|| format!("writing {}", path.display()))
 }

@@ -141,3 +141,18 @@ fn migrations_are_applied_once_and_never_edited() {
     assert!(migrate().contains("the migration kit_0001_events was edited after it was applied"));
     drop(Shop::start());
 }
+
+#[test]
+fn two_builds_at_once_do_not_disturb_each_other() {
+    built();
+    let outputs = crate::harness::at_once(4, |_| {
+        localmart()
+            .arg("build")
+            .current_dir(root())
+            .output()
+            .unwrap()
+    });
+    for output in outputs {
+        assert!(output.status.success(), "{}", printed(&output));
+    }
+}

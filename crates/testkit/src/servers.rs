@@ -44,6 +44,16 @@ pub fn redis_database() -> Option<String> {
     Some(format!("redis://127.0.0.1:{}/{number}", server.port))
 }
 
+/// Whether both servers are installed; says so if not.
+pub fn is_installed() -> bool {
+    let redis = Command::new("redis-server").arg("--version").output();
+    match (postgres_programs(), redis) {
+        (Some(_), Ok(_)) => true,
+        (None, _) => without::<()>("Postgres").is_some(),
+        (_, Err(_)) => without::<()>("Redis").is_some(),
+    }
+}
+
 /// A server that can be killed and started again, on its port and with its data.
 pub struct Server {
     kind: Kind,
