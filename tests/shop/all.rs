@@ -2,6 +2,8 @@
 
 #[path = "carts.rs"]
 mod carts;
+#[path = "cases.rs"]
+mod cases;
 #[path = "checkout.rs"]
 mod checkout;
 #[path = "crashes.rs"]

@@ -43,9 +43,14 @@ impl Own {
     }
 
     fn shop(&self) -> Shop {
+        self.shop_with(&[])
+    }
+
+    fn shop_with(&self, more: &[&str]) -> Shop {
         built();
         let [database, redis] = self.variables();
         let flags = ["--variable", &database, "--variable", &redis];
+        let flags = [&flags[..], more].concat();
         Shop::start_on(Stores::EMBEDDED, &self.state, &flags)
     }
 
@@ -75,7 +80,7 @@ impl Own {
 }
 
 /// Asks until the answer is not that something is down.
-fn until_up(what: &str, ask: impl Fn() -> Reply) -> Reply {
+pub(crate) fn until_up(what: &str, ask: impl Fn() -> Reply) -> Reply {
     let give_up = Instant::now() + RECOVERY;
     loop {
         let reply = ask();
@@ -228,6 +233,125 @@ fn without_postgres_everything_says_so_and_comes_back() {
     shop.post("/api/auth/login", &login).expect(200);
     assert_eq!(shop.stock(&product), (49, 0));
     own.verify();
+}
+
+#[test]
+fn more_checkouts_than_connections_wait_for_each_other_and_none_is_lost() {
+    let Some(own) = Own::servers() else {
+        return;
+    };
+    let config = own.state.join("narrow.toml");
+    std::fs::write(&config, "[outbound_pg]\nmax_connections = 3\n").unwrap();
+    let shop = own.shop_with(&["--runtime-config-file", config.to_str().unwrap()]);
+    let product = shop.product(1999, 500);
+    let orders = crate::harness::at_once(40, |_| {
+        let cart = until_up("carts", || shop.send("POST", "/api/carts", &[], &[]));
+        let cart = cart.expect(201).json()["id"].as_str().unwrap().to_owned();
+        let items = format!("/api/carts/{cart}/items/{product}");
+        let one = json!({ "quantity": 1 });
+        until_up("items", || shop.json("PUT", &items, &[], &one)).expect(200);
+        let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
+        until_up("checkout", || shop.order(&key, &body))
+            .expect(201)
+            .json()["id"]
+            .to_string()
+    });
+    let orders: BTreeSet<String> = orders.into_iter().collect();
+    assert_eq!((orders.len(), shop.stock(&product)), (40, (460, 0)));
+    own.verify();
+}
+
+/// On servers a locked table keeps even readers out; a file of SQLite does not.
+#[test]
+fn a_service_whose_data_are_away_takes_with_it_only_who_needs_it() {
+    if !crate::STORES.postgres {
+        return;
+    }
+    let shop = Shop::start();
+    let (user, product) = (User::register(&shop), shop.product(1999, 500));
+    let guest = shop.cart_with(&product, 1);
+    let bought = user
+        .send(&shop, "GET", "/api/carts/mine", &Value::Null)
+        .expect(200)
+        .json();
+    let bought = bought["id"].as_str().unwrap().to_owned();
+    let items = format!("/api/carts/{bought}/items/{product}");
+    user.send(&shop, "PUT", &items, &json!({ "quantity": 1 }))
+        .expect(200);
+    let order = user
+        .buy(&shop, &bought, &fresh_key(), "tok_visa")
+        .expect(201)
+        .json();
+    let browse = || shop.get(&format!("/api/products/{product}"));
+    let cart = || shop.get(&format!("/api/carts/{guest}"));
+    let log_in = || {
+        shop.post(
+            "/api/auth/login",
+            &json!({ "email": user.email, "password": user.password }),
+        )
+    };
+    let mine = || {
+        user.send(
+            &shop,
+            "GET",
+            &format!("/api/orders/{}", order["id"].as_str().unwrap()),
+            &Value::Null,
+        )
+    };
+    let recommended = || shop.get("/api/recommendations");
+    let buy = || {
+        shop.order(
+            &fresh_key(),
+            &checkout(&shop.cart_with(&product, 1), "tok_visa"),
+        )
+    };
+    for (noun, tables, works, down) in [
+        (
+            "recommendation",
+            "popularity",
+            vec![
+                &browse as &(dyn Fn() -> Reply + Sync),
+                &cart,
+                &mine,
+                &log_in,
+            ],
+            vec![&recommended as &(dyn Fn() -> Reply + Sync)],
+        ),
+        (
+            "user",
+            "users",
+            vec![&browse, &cart, &mine, &recommended],
+            vec![&log_in],
+        ),
+        (
+            "inventory",
+            "stock",
+            vec![&browse, &mine, &log_in],
+            vec![&cart],
+        ),
+        (
+            "catalog",
+            "products",
+            vec![&mine, &log_in],
+            vec![&browse, &cart],
+        ),
+    ] {
+        let locked = lock(&shop, noun, tables);
+        for (place, ask) in works.iter().enumerate() {
+            let reply = ask();
+            assert_eq!(reply.status, 200, "{noun} is away, and {place}: {reply:?}");
+        }
+        if ["recommendation", "user"].contains(&noun) {
+            assert_eq!(buy().status, 201, "{noun} is away");
+        }
+        for reply in crate::harness::at_once(down.len(), |place| down[place]()) {
+            is_down(reply);
+        }
+        drop(locked);
+        for ask in down {
+            until_up(noun, ask).expect(200);
+        }
+    }
 }
 
 #[test]

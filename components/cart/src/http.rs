@@ -288,7 +288,7 @@ impl From<CartError> for Problem {
                 "amount_overflow",
                 "The sum is larger than any amount can be.",
             ),
-            CartError::VersionConflict => Self::business(
+            CartError::VersionConflict => Self::new(
                 412,
                 "version_conflict",
                 "It was changed in the meantime; read it again.",

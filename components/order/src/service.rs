@@ -126,10 +126,11 @@ impl<D: Database, N: Needs> Orders<D, N> {
         to: Status,
     ) -> Result<Order> {
         let refused = |from: Status| OrderError::IllegalTransition(from, to);
-        if !order.status.may_become(to) {
-            return Err(refused(order.status));
-        }
         let (now, from) = (self.ports.now(), order.status);
+        // Back from a return is a way of its own.
+        if !from.may_become(to) || from == Status::ReturnRequested {
+            return Err(refused(from));
+        }
         let done = self.store.advance_to(context, &order.id, from, to, now);
         let done = done.await?;
         let stored = self.store.order(&order.id).await?;

@@ -51,7 +51,7 @@ impl Problem {
         }
     }
 
-    /// A verb's own refusal (402, 404, 409, 412, 422 with a business code).
+    /// A verb's own refusal (402, 404, 409, 422 with a business code), which an idempotency key remembers.
     pub fn business(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             business: true,

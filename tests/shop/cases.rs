@@ -1,0 +1,333 @@
+//! Adversarial cases that cross services: illegal steps, races for stock, currencies, keys after a refusal, reservations that
+//! lapse.
+
+use crate::harness::{
+    Reply, Shop, at_once, built, built_with_points, checkout, fresh_key, localmart, root, scratch,
+};
+use serde_json::{Value, json};
+
+fn read(shop: &Shop, order: &Value) -> Value {
+    let path = format!("/api/orders/{}", order["id"].as_str().unwrap());
+    shop.staff("GET", &path, &Value::Null).expect(200).json()
+}
+
+fn buy(shop: &Shop, product: &str, token: &str) -> Value {
+    let cart = shop.cart_with(product, 2);
+    let order = shop.order(&fresh_key(), &checkout(&cart, token));
+    if order.status == 402 {
+        let all = shop.staff("GET", "/api/orders?all=true&status=failed", &Value::Null);
+        return all.expect(200).json()["items"][0].clone();
+    }
+    order.expect(201).json()
+}
+
+/// Everything that can be done to an order; a return is approved as far as it can be.
+fn act(shop: &Shop, order: &Value, verb: &str) -> Reply {
+    let path = format!("/api/orders/{}", order["id"].as_str().unwrap());
+    if verb != "returns" {
+        return shop.staff("POST", &format!("{path}/{verb}"), &json!({}));
+    }
+    let item = json!({ "product_id": order["items"][0]["product_id"], "quantity": 2 });
+    let bearer = format!("Bearer {}", shop.token("staff"));
+    let key = fresh_key();
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("idempotency-key", key.as_str()),
+    ];
+    let body = json!({ "items": [item], "reason": "does not fit" });
+    shop.json("POST", &format!("{path}/returns"), &headers, &body)
+}
+
+/// An order brought to a status.
+fn at(shop: &Shop, product: &str, status: &str) -> Value {
+    let order = match status {
+        "pending" => return buy(shop, product, "tok_timeout"),
+        "failed" => return buy(shop, product, "tok_declined"),
+        _ => buy(shop, product, "tok_visa"),
+    };
+    let steps: &[&str] = match status {
+        "cancelled" => &["cancel"],
+        "shipped" => &["ship"],
+        "delivered" => &["ship", "deliver"],
+        "return_requested" | "returned" => &["ship", "deliver", "returns"],
+        _ => &[],
+    };
+    let mut last = None;
+    for verb in steps {
+        let reply = act(shop, &order, verb);
+        assert!(reply.status < 300, "{status}: {reply:?}");
+        last = Some(reply.json());
+    }
+    if status == "returned" {
+        let id = last.unwrap()["id"].as_str().unwrap().to_owned();
+        act(shop, &order, &format!("returns/{id}/approve")).expect(200);
+    }
+    order
+}
+
+fn events_of(shop: &Shop, order: &Value) -> usize {
+    let mut command = localmart();
+    command.args([
+        "events",
+        "list",
+        "order.events",
+        "--limit",
+        "1000",
+        "--json",
+        "-f",
+    ]);
+    command
+        .arg(root().join("spin.toml"))
+        .arg("--state-dir")
+        .arg(&shop.state);
+    let output = command
+        .args(crate::STORES.flags(&shop.state))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    said.lines()
+        .filter(|line| line.contains(order["id"].as_str().unwrap()))
+        .count()
+}
+
+#[test]
+fn every_step_that_is_not_in_the_graph_is_refused_and_told_to_nobody() {
+    built();
+    let shop = Shop::start_in(
+        &scratch("graph"),
+        &["--variable", "payment_reconcile_after=1h"],
+    );
+    let product = shop.product(500, 100);
+    let legal = [
+        ("pending", "cancel"),
+        ("paid", "ship"),
+        ("paid", "cancel"),
+        ("shipped", "deliver"),
+        ("delivered", "returns"),
+    ];
+    for status in [
+        "pending",
+        "paid",
+        "failed",
+        "cancelled",
+        "shipped",
+        "delivered",
+        "return_requested",
+        "returned",
+    ] {
+        let order = at(&shop, &product, status);
+        assert_eq!(read(&shop, &order)["status"], status);
+        let settled = |shop: &Shop| {
+            // What happened until now is on the bus.
+            shop.eventually("all events are carried", || {
+                !super::stores::verify(shop, crate::STORES)
+                    .1
+                    .contains("wait for the bus")
+            });
+            events_of(shop, &order)
+        };
+        let before = settled(&shop);
+        for verb in ["ship", "deliver", "cancel", "returns"] {
+            if !legal.contains(&(status, verb)) {
+                act(&shop, &order, verb).expect_code(409, "illegal_transition");
+            }
+        }
+        assert_eq!(
+            (read(&shop, &order)["status"].as_str(), settled(&shop)),
+            (Some(status), before)
+        );
+    }
+    let (content, said) = super::stores::verify(&shop, crate::STORES);
+    assert!(content, "{said}");
+}
+
+#[test]
+fn two_requests_for_more_than_there_is_are_checked_together() {
+    let shop = Shop::shared();
+    let product = shop.product(500, 10);
+    let cart = shop.send("POST", "/api/carts", &[], &[]).expect(201).json();
+    let cart = cart["id"].as_str().unwrap();
+    let items = format!("/api/carts/{cart}/items");
+    let six = json!({ "product_id": product, "quantity": 6 });
+    for reply in at_once(2, |_| shop.post(&items, &six)) {
+        reply.expect(200);
+    }
+    let refused = shop.order(&fresh_key(), &checkout(cart, "tok_visa"));
+    let refused = refused.expect_code(409, "insufficient_stock");
+    assert_eq!(
+        refused.fields(),
+        [format!("items.{product}:insufficient_stock")]
+    );
+    assert_eq!(shop.stock(&product), (10, 0));
+    shop.json(
+        "PUT",
+        &format!("{items}/{product}"),
+        &[],
+        &json!({ "quantity": 6 }),
+    )
+    .expect(200);
+    shop.order(&fresh_key(), &checkout(cart, "tok_visa"))
+        .expect(201);
+    assert_eq!(shop.stock(&product), (4, 0));
+}
+
+#[test]
+fn every_currency_is_charged_in_its_own_digits() {
+    let shop = Shop::shared();
+    for (currency, price) in [
+        ("JPY", 2235),
+        ("KRW", 99),
+        ("BHD", 1999),
+        ("KWD", 1),
+        ("EUR", 333),
+    ] {
+        let product = shop.product_in(currency, price, 10);
+        let cart = shop
+            .post("/api/carts", &json!({ "currency": currency }))
+            .expect(201)
+            .json();
+        let cart = cart["id"].as_str().unwrap();
+        let line = json!({ "product_id": product, "quantity": 3 });
+        shop.post(&format!("/api/carts/{cart}/items"), &line)
+            .expect(200);
+        let mut body = checkout(cart, "tok_visa");
+        let total = json!({ "amount": price * 3, "currency": currency });
+        body["expected_total"] = total.clone();
+        let order = shop.order(&fresh_key(), &body).expect(201).json();
+        assert_eq!(
+            (&order["total"], order["currency"].as_str()),
+            (&total, Some(currency))
+        );
+        let payment = format!("/api/payments/{}", order["payment"]["id"].as_str().unwrap());
+        let payment = shop.staff("GET", &payment, &Value::Null).expect(200).json();
+        assert_eq!(payment["captured"], total);
+    }
+}
+
+#[test]
+fn a_refusal_is_remembered_and_another_key_tries_anew() {
+    let shop = Shop::shared();
+    let product = shop.product(500, 1);
+    let cart = shop.cart_with(&product, 2);
+    let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
+    let refused = shop
+        .order(&key, &body)
+        .expect_code(409, "insufficient_stock");
+    let path = format!("/api/inventory/{product}/adjustments");
+    shop.staff("POST", &path, &json!({ "delta": 5, "reason": "delivery" }))
+        .expect(200);
+    let again = shop
+        .order(&key, &body)
+        .expect_code(409, "insufficient_stock");
+    assert_eq!(
+        (
+            again.header("idempotent-replayed"),
+            again.text == refused.text
+        ),
+        (Some("true"), true)
+    );
+    shop.order(&fresh_key(), &body).expect(201);
+    assert_eq!(shop.stock(&product), (4, 0));
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_not_remembered_with_its_key() {
+    let shop = Shop::shared();
+    let product = shop.product(500, 9);
+    let cart = shop.cart_with(&product, 1);
+    let (key, good) = (fresh_key(), checkout(&cart, "tok_visa"));
+    let mut bad = good.clone();
+    bad["shipping_address"]["country"] = json!("Britain");
+    shop.order(&key, &bad).expect_code(422, "invalid");
+    let order = shop.order(&key, &good).expect(201);
+    assert_eq!(order.header("idempotent-replayed"), None);
+    // A stale version likewise: the same request may be right when it comes again.
+    let id = order.json()["id"].as_str().unwrap().to_owned();
+    let bearer = format!("Bearer {}", shop.token("staff"));
+    let key = fresh_key();
+    let ship = |version: &str| {
+        let headers = [
+            ("authorization", bearer.as_str()),
+            ("idempotency-key", key.as_str()),
+            ("if-match", version),
+        ];
+        shop.json(
+            "POST",
+            &format!("/api/orders/{id}/ship"),
+            &headers,
+            &json!({}),
+        )
+    };
+    ship("\"999\"").expect_code(412, "version_conflict");
+    let version = format!("\"{}\"", order.json()["version"]);
+    assert_eq!(ship(&version).expect(200).json()["status"], "shipped");
+    assert_eq!(
+        ship(&version).expect(200).header("idempotent-replayed"),
+        Some("true")
+    );
+}
+
+#[test]
+fn a_reservation_that_lapsed_is_free_for_others_and_made_anew_if_it_can_be() {
+    built_with_points();
+    for another_was_faster in [false, true] {
+        let state = scratch("lapsed");
+        let ttl = ["--variable", "reservation_ttl=1s"];
+        let (product, cart) = {
+            let shop = Shop::start_in(&state, &[]);
+            let product = shop.product(500, 2);
+            let cart = shop.cart_with(&product, 2);
+            (product, cart)
+        };
+        let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
+        {
+            let flags = [&["--point", "order.reserved=kill"][..], &ttl].concat();
+            let mut shop = Shop::start_in(&state, &flags);
+            let headers = [
+                ("content-type", "application/json"),
+                ("idempotency-key", key.as_str()),
+            ];
+            let url = format!("{}/api/orders", shop.base);
+            assert!(
+                shop.try_send("POST", &url, &headers, body.to_string().as_bytes())
+                    .is_err()
+            );
+            shop.wait();
+        }
+        {
+            // Only inventory runs: nobody can finish the order, and its stock is kept until its time is over.
+            let flags = [
+                &["--component-id", "inventory", "--component-id", "catalog"][..],
+                &ttl,
+            ]
+            .concat();
+            let shop = Shop::start_in(&state, &flags);
+            shop.eventually("the reservation lapses", || shop.stock(&product) == (2, 0));
+            if another_was_faster {
+                let path = format!("/api/inventory/{product}/adjustments");
+                shop.staff("POST", &path, &json!({ "delta": -1, "reason": "broken" }))
+                    .expect(200);
+            }
+        }
+        let shop = Shop::start_in(&state, &ttl);
+        let answer = super::outages::until_up("checkout", || shop.order(&key, &body));
+        if another_was_faster {
+            answer.expect_code(409, "insufficient_stock");
+            assert_eq!(shop.stock(&product), (1, 0));
+            shop.json(
+                "PUT",
+                &format!("/api/carts/{cart}/items/{product}"),
+                &[],
+                &json!({ "quantity": 1 }),
+            )
+            .expect(200);
+            shop.order(&fresh_key(), &checkout(&cart, "tok_visa"))
+                .expect(201);
+        } else {
+            assert_eq!(answer.expect(201).json()["status"], "paid");
+        }
+        assert_eq!(shop.stock(&product), (0, 0));
+        let (content, said) = super::stores::verify(&shop, crate::STORES);
+        assert!(content, "{said}");
+    }
+}
