@@ -125,7 +125,15 @@ fn compile(folder: &Path, components: &[&String], points: bool) -> anyhow::Resul
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .current_dir(folder)
-        .args(["build", "--target", TARGET, "--profile", PROFILE]);
+        .args([
+            "build",
+            "--target",
+            TARGET,
+            "--profile",
+            PROFILE,
+            "--target-dir",
+        ])
+        .arg(target(folder, points));
     for id in components {
         cargo.args(["--package", id]);
         if points {
@@ -145,6 +153,17 @@ fn compile(folder: &Path, components: &[&String], points: bool) -> anyhow::Resul
     Ok(())
 }
 
+/// Where cargo builds: those with points have a folder of their own, as their files have the same names.
+fn target(folder: &Path, points: bool) -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from);
+    if points {
+        target.join("points")
+    } else {
+        target
+    }
+}
+
 fn dist(folder: &Path, points: bool) -> PathBuf {
     if points {
         folder.join("dist/points")
@@ -156,8 +175,7 @@ fn dist(folder: &Path, points: bool) -> PathBuf {
 /// Puts each service's migrations into its wasm, the kit's before its own, and those of the bus:
 /// `{ service, migrations: [{ name, sql }] }`.
 fn assemble(folder: &Path, components: &[&String], points: bool) -> anyhow::Result<()> {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from);
+    let target = target(folder, points);
     let kit = folder.join("crates/guest/migrations");
     for id in components {
         let built = target

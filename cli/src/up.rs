@@ -66,7 +66,7 @@ pub(crate) struct Up {
     /// Where compiled components are kept. Default: aot in the state folder.
     #[arg(long)]
     cache_dir: Option<PathBuf>,
-    /// What happens at a named point, for tests: name=kill, name=delay:MS, name=delay-first:MS.
+    /// What happens at a named point, for tests: name=kill or name=hold-first:PATH
     #[arg(long = "point", hide = true, value_parser = named_point)]
     points: Vec<NamedPoint>,
 }

@@ -2,6 +2,7 @@
 
 use crate::harness::{Shop, at_once, built_with_points, checkout, fresh_key, scratch};
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What somebody wants when the host dies.
@@ -159,70 +160,153 @@ fn again(shop: &Shop, key: &str, body: &Value, want: Want, point: &str) -> Strin
     }
 }
 
-#[test]
-fn two_race_for_the_last_piece_with_one_held_before_it_reserves() {
-    built_with_points();
-    let shop = Shop::start_in(
-        &scratch("race"),
-        &["--point", "order.completed=delay-first:1500"],
-    );
-    let product = shop.product(5, 1);
-    let carts = [shop.cart_with(&product, 1), shop.cart_with(&product, 1)];
-    let replies = at_once(2, |number| {
-        // The first comes to the point first and is held there; the second runs past it.
-        std::thread::sleep(Duration::from_millis(500 * number as u64));
-        shop.order(&fresh_key(), &checkout(&carts[number], "tok_visa"))
-    });
-    assert_eq!(replies[1].clone().expect(201).json()["status"], "paid");
-    replies[0].clone().expect_code(409, "insufficient_stock");
-    assert_eq!(shop.stock(&product), (0, 0));
+/// Where the first to come to a point is held until it may go on.
+struct Hold(PathBuf);
+
+impl Hold {
+    fn new(state: &Path) -> Self {
+        Self(state.join("hold"))
+    }
+
+    fn flag(&self, point: &str) -> String {
+        format!("{point}=hold-first:{}", self.0.display())
+    }
+
+    /// Waits until somebody is held.
+    fn reached(&self) {
+        let give_up = Instant::now() + Duration::from_secs(30);
+        while !self.0.with_extension("reached").exists() {
+            assert!(Instant::now() < give_up, "nobody comes to the point");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Lets it go on.
+    fn go(&self) {
+        std::fs::write(self.0.with_extension("go"), "").unwrap();
+    }
 }
 
 #[test]
-fn a_cancellation_during_checkout_ends_in_nothing_owed() {
+fn two_race_for_the_last_piece_with_one_held_before_it_reserves() {
     built_with_points();
-    let shop = Shop::start_in(
-        &scratch("cancel"),
-        &["--point", "order.authorized=delay-first:1000"],
-    );
-    let product = shop.product(1999, 5);
-    let cart = shop.cart_with(&product, 2);
-    let key = fresh_key();
-    let staff = format!("Bearer {}", shop.token("staff"));
-    let replies = at_once(2, |number| {
-        if number == 0 {
-            return shop.order(&key, &checkout(&cart, "tok_visa"));
-        }
-        std::thread::sleep(Duration::from_millis(400));
-        let order = shop.get(&format!("/api/carts/{cart}")).expect(200).json()["order_id"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        shop.json(
-            "POST",
-            &format!("/api/orders/{order}/cancel"),
-            &[("authorization", &staff)],
-            &json!({}),
-        )
+    let state = scratch("race");
+    let hold = Hold::new(&state);
+    let shop = Shop::start_in(&state, &["--point", &hold.flag("order.completed")]);
+    let product = shop.product(5, 1);
+    let carts = [shop.cart_with(&product, 1), shop.cart_with(&product, 1)];
+    let buy = |cart: &str| shop.order(&fresh_key(), &checkout(cart, "tok_visa"));
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| buy(&carts[0]));
+        hold.reached();
+        assert_eq!(buy(&carts[1]).expect(201).json()["status"], "paid");
+        hold.go();
+        first.join().unwrap().expect_code(409, "insufficient_stock");
     });
-    let (order, cancelled) = (
-        replies[0].clone().expect(201).json(),
-        replies[1].clone().expect(200).json(),
-    );
-    assert_eq!(
-        (order["id"].clone(), cancelled["status"].as_str()),
-        (cancelled["id"].clone(), Some("cancelled"))
-    );
-    assert_eq!(shop.stock(&product), (5, 0));
-    let payment = format!(
-        "/api/payments/{}",
-        cancelled["payment"]["id"].as_str().unwrap()
-    );
-    let payment = shop
-        .send("GET", &payment, &[("authorization", &staff)], &[])
-        .expect(200)
-        .json();
-    assert_eq!(payment["captured"], payment["refunded"]);
+    assert_eq!(shop.stock(&product), (0, 0));
+}
+
+/// The points at which a checkout may stand still so long that somebody else takes it for dead.
+const STANDSTILLS: [&str; 7] = [
+    "order.created",
+    "order.completed",
+    "order.reserved",
+    "order.authorized",
+    "payment.captured",
+    "order.captured",
+    "order.confirmed",
+];
+
+#[test]
+fn a_checkout_that_stood_still_and_goes_on_after_another_finished_it_changes_nothing() {
+    built_with_points();
+    at_once(STANDSTILLS.len(), |number| {
+        let (point, state) = (STANDSTILLS[number], scratch("still"));
+        let hold = Hold::new(&state);
+        let shop = Shop::start_in(&state, &["--point", &hold.flag(point)]);
+        let product = shop.product(1999, 5);
+        let cart = shop.cart_with(&product, 2);
+        let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| shop.order(&key, &body));
+            hold.reached();
+            // As soon as its lease has lapsed.
+            let other = again(&shop, &key, &body, Want::Buy, point);
+            hold.go();
+            let first = first.join().unwrap().expect(201).json();
+            assert_eq!(
+                (first["id"].as_str(), &first["status"]),
+                (Some(other.as_str()), &json!("paid")),
+                "{point}"
+            );
+        });
+        stands(&shop, &product, (3, 0), (3998, 0), point);
+    });
+}
+
+#[test]
+fn a_checkout_that_stood_still_and_was_called_off_meanwhile_takes_nothing() {
+    built_with_points();
+    // Before it is created there is nothing to call off; there is at the point itself.
+    at_once(STANDSTILLS.len(), |number| {
+        let (point, state) = (STANDSTILLS[number], scratch("off"));
+        let hold = Hold::new(&state);
+        let shop = Shop::start_in(&state, &["--point", &hold.flag(point)]);
+        let product = shop.product(1999, 5);
+        let cart = shop.cart_with(&product, 2);
+        let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
+        let captured = std::thread::scope(|scope| {
+            let first = scope.spawn(|| shop.order(&key, &body));
+            hold.reached();
+            let all = shop.staff("GET", "/api/orders?all=true", &Value::Null);
+            let all = all.expect(200).json();
+            let cancel = format!(
+                "/api/orders/{}/cancel",
+                all["items"][0]["id"].as_str().unwrap()
+            );
+            // Once the lease of the one that stands still has lapsed.
+            let cancelled =
+                super::outages::until_up("cancel", || shop.staff("POST", &cancel, &json!({})));
+            assert_eq!(
+                cancelled.expect(200).json()["status"],
+                "cancelled",
+                "{point}"
+            );
+            hold.go();
+            let first = first.join().unwrap();
+            assert!(
+                [201, 402, 409].contains(&first.status),
+                "{point}: {first:?}"
+            );
+            if first.status == 201 {
+                assert_eq!(first.json()["status"], "cancelled", "{point}");
+            }
+            let order = only_order(&shop);
+            order["payment"]["status"] == "refunded"
+        });
+        let taken = if captured { (3998, 3998) } else { (0, 0) };
+        stands(&shop, &product, (5, 0), taken, point);
+    });
+}
+
+fn only_order(shop: &Shop) -> Value {
+    let all = shop.staff("GET", "/api/orders?all=true", &Value::Null);
+    all.expect(200).json()["items"][0].clone()
+}
+
+/// The one order's stock, and what was captured and refunded; and the shop verifies clean.
+fn stands(shop: &Shop, product: &str, stock: (u64, u64), taken: (u64, u64), point: &str) {
+    settled(shop);
+    assert_eq!(shop.stock(product), stock, "{point}");
+    let order = only_order(shop);
+    if let Some(payment) = order["payment"]["id"].as_str() {
+        let payment = shop.staff("GET", &format!("/api/payments/{payment}"), &Value::Null);
+        let payment = payment.expect(200).json();
+        let amount = |name: &str| payment[name]["amount"].as_u64().unwrap();
+        assert_eq!((amount("captured"), amount("refunded")), taken, "{point}");
+    }
+    let (content, said) = super::stores::verify(shop, crate::STORES);
+    assert!(content, "{point}: {said}");
 }
 
 #[test]

@@ -45,6 +45,7 @@ on_every_bus! {
     an_outbox_is_carried_once_in_effect,
     what_was_read_by_all_is_trimmed_when_it_is_old,
     every_group_reads_everything,
+    history_is_whole_however_long,
 }
 
 fn event(world: &TestWorld, subject: &str, version: u64) -> Event {
@@ -71,6 +72,23 @@ fn publish(bus: &impl Bus, world: &TestWorld, subject: &str, version: u64) -> Ev
     let event = event(world, subject, version);
     now(bus.publish(&[outgoing(&event)], world.now())).unwrap();
     event
+}
+
+fn history_is_whole_however_long(bus: &impl Bus) {
+    let world = TestWorld::new();
+    let events: Vec<Event> = (0..1_203)
+        .map(|number| event(&world, "o", number))
+        .collect();
+    for some in events.chunks(100) {
+        let some: Vec<Outgoing> = some.iter().map(outgoing).collect();
+        now(bus.publish(&some, world.now())).unwrap();
+    }
+    let bodies: Vec<String> = events.iter().map(Event::encode).collect();
+    for (most, from) in [(5_000, 0), (1_203, 0), (1_000, 203), (7, 1_196)] {
+        let history = now(bus.history("order.events", most)).unwrap();
+        let seen: Vec<&String> = history.iter().map(|(_, body)| body).collect();
+        assert!(seen.iter().copied().eq(&bodies[from..]), "the last {most}");
+    }
 }
 
 const CHANNELS: &[&str] = &["order.events"];

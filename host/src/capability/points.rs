@@ -4,19 +4,23 @@ use super::Capabilities;
 use super::bindings::localmart::testing::points as wit;
 use crate::state::HostState;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use wasmtime::component::Accessor;
 
+/// How often a held call looks whether it may go on.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// What happens at a point.
 #[derive(Debug)]
 pub enum Action {
-    /// The whole host dies at once, as by `kill -9`.
+    /// The whole host dies at once, by `kill -9`.
     Kill,
-    /// The first call there waits; the others pass.
-    DelayFirst(Duration, AtomicBool),
-    /// Every call there waits.
-    Delay(Duration),
+    /// The first call there makes a file `<path>.reached` and waits until there is a file `<path>.go`; the others pass. What
+    /// happens in between happens exactly there.
+    HoldFirst(PathBuf, AtomicBool),
 }
 
 impl Action {
@@ -24,8 +28,7 @@ impl Action {
     pub fn again(&self) -> Self {
         match self {
             Self::Kill => Self::Kill,
-            Self::DelayFirst(time, _) => Self::DelayFirst(*time, AtomicBool::new(false)),
-            Self::Delay(time) => Self::Delay(*time),
+            Self::HoldFirst(path, _) => Self::HoldFirst(path.clone(), AtomicBool::new(false)),
         }
     }
 }
@@ -33,23 +36,15 @@ impl Action {
 /// The points that do something, by name.
 pub type Points = BTreeMap<String, Action>;
 
-/// Reads `name=kill`, `name=delay:200ms` or `name=delay-first:200ms`.
+/// Reads `name=kill` or `name=hold-first:PATH`.
 pub fn parse(text: &str) -> Result<(String, Action), String> {
-    let usage = || {
-        format!(
-            "`{text}` is not name=kill, name=delay:MILLISECONDS or name=delay-first:MILLISECONDS"
-        )
-    };
+    let usage = || format!("`{text}` is not name=kill or name=hold-first:PATH");
     let (name, action) = text.split_once('=').ok_or_else(usage)?;
     let action = match action.split_once(':') {
         None if action == "kill" => Action::Kill,
-        Some(("delay", ms)) => {
-            Action::Delay(Duration::from_millis(ms.parse().map_err(|_| usage())?))
+        Some(("hold-first", path)) if !path.is_empty() => {
+            Action::HoldFirst(path.into(), AtomicBool::new(false))
         }
-        Some(("delay-first", ms)) => Action::DelayFirst(
-            Duration::from_millis(ms.parse().map_err(|_| usage())?),
-            AtomicBool::new(false),
-        ),
         _ => return Err(usage()),
     };
     Ok((name.to_owned(), action))
@@ -61,17 +56,36 @@ impl<T: Send + 'static> wit::HostWithStore<T> for Capabilities {
     async fn hit(accessor: &Accessor<T, Self>, name: String) -> wasmtime::Result<()> {
         let points = accessor.with(|mut access| access.get().component.points.clone());
         match points.get(&name) {
-            None => {}
             Some(Action::Kill) => {
                 eprintln!("point {name}: kill");
-                std::process::abort();
+                die();
             }
-            Some(Action::Delay(time)) => tokio::time::sleep(*time).await,
-            Some(Action::DelayFirst(time, used)) if !used.swap(true, Ordering::Relaxed) => {
-                tokio::time::sleep(*time).await;
+            Some(Action::HoldFirst(path, used)) if !used.swap(true, Ordering::Relaxed) => {
+                std::fs::write(with(path, "reached"), "")?;
+                let go = with(path, "go");
+                while !go.exists() {
+                    tokio::time::sleep(LOOK).await;
+                }
             }
-            Some(Action::DelayFirst(..)) => {}
+            Some(Action::HoldFirst(..)) | None => {}
         }
         Ok(())
     }
+}
+
+fn with(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
+}
+
+/// Ends this process as `kill -9` does: nothing is flushed, nobody is told.
+fn die() -> ! {
+    let id = std::process::id().to_string();
+    // If there is no such program, aborting is the next best.
+    if Command::new("kill").args(["-9", &id]).status().is_ok() {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    std::process::abort();
 }

@@ -8,6 +8,8 @@ use localmart_kernel::Timestamp;
 use serde_json::{Value, json};
 
 const PREFIX: &str = "localmart:bus:";
+/// Entries of a stream that one script reads.
+const HISTORY_PAGE: u32 = 500;
 /// The one consumer that every group has: who works for it is settled by its lock.
 const CONSUMER: &str = "worker";
 
@@ -183,13 +185,28 @@ impl<R: Redis> Bus for RedisBus<R> {
 
     async fn history(&self, channel: &str, max: u32) -> Result<Vec<(String, String)>, BusError> {
         let key = format!("stream:{channel}");
-        let answer = self
-            .run(HISTORY, &[&key], vec![i64::from(max).into()])
-            .await?;
-        let (entries, _) = answer.as_chunks::<2>();
         let event =
             |[place, body]: &[Reply; 2]| Some((place.text()?.to_owned(), body.text()?.to_owned()));
-        Ok(entries.iter().filter_map(event).collect())
+        let mut history: Vec<(String, String)> = Vec::new();
+        let mut before = "+".to_owned();
+        // Page by page: a script has the server for itself while it runs.
+        loop {
+            let read = u32::try_from(history.len()).unwrap_or(u32::MAX);
+            let page = HISTORY_PAGE.min(max.saturating_sub(read));
+            if page == 0 {
+                break;
+            }
+            let arguments = vec![i64::from(page).into(), before.as_str().into()];
+            let answer = self.run(HISTORY, &[&key], arguments).await?;
+            let (entries, _) = answer.as_chunks::<2>();
+            history.extend(entries.iter().filter_map(event));
+            match history.last() {
+                Some((place, _)) if !entries.is_empty() => before = format!("({place}"),
+                _ => break,
+            }
+        }
+        history.reverse();
+        Ok(history)
     }
 
     async fn channels(&self) -> Result<Vec<String>, BusError> {

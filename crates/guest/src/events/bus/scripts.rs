@@ -98,13 +98,13 @@ for _, group in ipairs(redis.call('SMEMBERS', ARGV[1]..'groups')) do
 end
 return out";
 
-/// The newest so many entries of the stream `KEYS[1]`, oldest first: entry, body.
+/// So many entries of the stream `KEYS[1]`, newest first, from before `ARGV[2]`: entry, body.
 pub(super) const HISTORY: &str = "local out = {}
-for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[1])) do
+for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], ARGV[2], '-', 'COUNT', ARGV[1])) do
   for i = 1, #entry[2], 2 do
     if entry[2][i] == 'body' then
-      table.insert(out, 1, entry[2][i + 1])
-      table.insert(out, 1, entry[1])
+      out[#out + 1] = entry[1]
+      out[#out + 1] = entry[2][i + 1]
     end
   end
 end
