@@ -41,7 +41,10 @@ pub fn localmart() -> Command {
 /// Builds the components once per test binary.
 pub fn built() {
     static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| build(&[]));
+    BUILT.get_or_init(|| {
+        build(&[]);
+        compiled(&[]);
+    });
 }
 
 /// Builds the components with named points once per test binary.
@@ -50,7 +53,17 @@ pub fn built_with_points() {
     BUILT.get_or_init(|| {
         built();
         build(&["--points"]);
+        compiled(&["--point", "nowhere=kill"]);
     });
+}
+
+/// Lets one shop compile what all the others then find compiled: many at once would all do it.
+fn compiled(flags: &[&str]) {
+    drop(Shop::start_on(
+        Stores::EMBEDDED,
+        &scratch("compiled"),
+        flags,
+    ));
 }
 
 fn build(flags: &[&str]) {
