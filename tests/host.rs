@@ -19,6 +19,8 @@ mod guests;
 mod links;
 #[path = "host/manifests.rs"]
 mod manifests;
+#[path = "host/older.rs"]
+mod older;
 #[path = "host/running.rs"]
 mod running;
 #[path = "host/verbs.rs"]

@@ -1,9 +1,10 @@
 //! What a guest may import beside WASI, one file per capability. A component reaches only what its manifest grants.
 //!
 //! [`sqlite`] (`spin:sqlite@3.1`), [`postgres`] (`spin:postgres@4.2`), [`redis`] (`spin:redis@3`), [`key_value`] (`spin:key-value@3` and `wasi:keyvalue@0.2.0-draft2`), [`variables`]
-//! (`spin:variables@3`), [`outgoing`] (`wasi:http` out), [`stdio`] (logs), [`points`] (tests only).
+//! (`spin:variables@3`), [`older`] (what Spin offered before), [`outgoing`] (`wasi:http` out), [`stdio`] (logs), [`points`] (tests only).
 
 pub mod key_value;
+mod older;
 pub mod outgoing;
 pub mod points;
 pub mod postgres;
@@ -75,6 +76,7 @@ pub fn add_to_linker(linker: &mut Linker<HostState>, with_points: bool) -> wasmt
     spin::redis::redis::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     spin::key_value::key_value::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     spin::variables::variables::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    older::add_to_linker(linker)?;
     wasi::keyvalue::store::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     wasi::keyvalue::atomics::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     wasi::keyvalue::batch::add_to_linker::<_, Capabilities>(linker, |state| state)?;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The guests with their grants, served.
-fn guests(flags: &[&str]) -> Shop {
+pub(crate) fn guests(flags: &[&str]) -> Shop {
     static BUILT: OnceLock<()> = OnceLock::new();
     let manifest = root().join("tests/guests/spin.toml");
     BUILT.get_or_init(|| {

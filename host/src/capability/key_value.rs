@@ -86,14 +86,14 @@ impl KeyValue {
         named.unwrap_or_else(|| Backend::File(self.default.clone()))
     }
 
-    async fn get(&self, label: &str, key: &str) -> Sql<Option<Vec<u8>>> {
+    pub(super) async fn get(&self, label: &str, key: &str) -> Sql<Option<Vec<u8>>> {
         match self.of(label) {
             Backend::File(file) => file.get(label, key).await,
             Backend::Redis(server) => server.get(key).await,
         }
     }
 
-    async fn set(&self, label: &str, key: &str, value: Vec<u8>) -> Sql<()> {
+    pub(super) async fn set(&self, label: &str, key: &str, value: Vec<u8>) -> Sql<()> {
         check(key, &value)?;
         match self.of(label) {
             Backend::File(file) => file.set(label, key, value).await,
@@ -101,17 +101,30 @@ impl KeyValue {
         }
     }
 
-    async fn delete(&self, label: &str, key: &str) -> Sql<()> {
+    pub(super) async fn delete(&self, label: &str, key: &str) -> Sql<()> {
         match self.of(label) {
             Backend::File(file) => file.delete(label, key).await,
             Backend::Redis(server) => server.delete(key).await,
         }
     }
 
-    async fn keys_after(&self, label: &str, after: &str) -> Sql<Vec<String>> {
+    pub(super) async fn keys_after(&self, label: &str, after: &str) -> Sql<Vec<String>> {
         match self.of(label) {
             Backend::File(file) => file.keys_after(label, after).await,
             Backend::Redis(server) => server.keys_after(after).await,
+        }
+    }
+
+    /// Every key, in order.
+    pub(super) async fn all_keys(&self, label: &str) -> Sql<Vec<String>> {
+        let mut keys = Vec::<String>::new();
+        loop {
+            let after = keys.last().cloned().unwrap_or_default();
+            let page = self.keys_after(label, &after).await?;
+            if page.is_empty() {
+                return Ok(keys);
+            }
+            keys.extend(page);
         }
     }
 
@@ -159,7 +172,21 @@ impl HostState {
         self.component.spec.key_value_stores.contains(label)
     }
 
-    fn label(&self, store: &Resource<OpenStore>) -> wasmtime::Result<(KeyValue, String)> {
+    /// Opens a store; `None` if the component has no such grant.
+    pub(super) fn open_key_value(
+        &mut self,
+        label: String,
+    ) -> wasmtime::Result<Option<Resource<OpenStore>>> {
+        if !self.granted(&label) {
+            return Ok(None);
+        }
+        Ok(Some(self.table.push(OpenStore { label })?))
+    }
+
+    pub(super) fn label(
+        &self,
+        store: &Resource<OpenStore>,
+    ) -> wasmtime::Result<(KeyValue, String)> {
         Ok((
             self.component.key_value.clone(),
             self.table.get(store)?.label.clone(),
@@ -190,11 +217,8 @@ fn opened<T: Send>(
 impl<T: Send + 'static> spin_wit::HostStoreWithStore<T> for Capabilities {
     async fn open(accessor: &Accessor<T, Self>, label: String) -> Spin<Resource<OpenStore>> {
         accessor.with(|mut access| {
-            let state = access.get();
-            if !state.granted(&label) {
-                return Ok(Err(spin_wit::Error::AccessDenied));
-            }
-            Ok(Ok(state.table.push(OpenStore { label })?))
+            let opened = access.get().open_key_value(label)?;
+            Ok(opened.ok_or(spin_wit::Error::AccessDenied))
         })
     }
 
@@ -255,18 +279,10 @@ impl<T: Send + 'static> spin_wit::HostStoreWithStore<T> for Capabilities {
         FutureReader<Result<(), spin_wit::Error>>,
     )> {
         let (stores, label) = opened(accessor, &store)?;
-        let (mut keys, mut outcome) = (Vec::<String>::new(), Ok(()));
-        loop {
-            let after = keys.last().cloned().unwrap_or_default();
-            match stores.keys_after(&label, &after).await {
-                Ok(page) if page.is_empty() => break,
-                Ok(page) => keys.extend(page),
-                Err(reason) => {
-                    outcome = Err(spin_wit::Error::Other(reason));
-                    break;
-                }
-            }
-        }
+        let (keys, outcome) = match stores.all_keys(&label).await {
+            Ok(keys) => (keys, Ok(())),
+            Err(reason) => (Vec::new(), Err(spin_wit::Error::Other(reason))),
+        };
         accessor.with(|mut access| {
             let stream = StreamReader::new(&mut access, keys)?;
             let end = FutureReader::new(&mut access, async { wasmtime::error::Ok(outcome) })?;
@@ -281,10 +297,8 @@ type Wasi<T> = wasmtime::Result<Result<T, wasi_wit::Error>>;
 
 impl wasi_wit::Host for HostState {
     async fn open(&mut self, identifier: String) -> Wasi<Resource<OpenStore>> {
-        if !self.granted(&identifier) {
-            return Ok(Err(wasi_wit::Error::AccessDenied));
-        }
-        Ok(Ok(self.table.push(OpenStore { label: identifier })?))
+        let opened = self.open_key_value(identifier)?;
+        Ok(opened.ok_or(wasi_wit::Error::AccessDenied))
     }
 }
 

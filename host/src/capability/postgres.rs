@@ -59,15 +59,16 @@ impl From<tokio_postgres::Error> for Stopped {
     }
 }
 
-struct Answer {
-    columns: Vec<wit::Column>,
-    rows: Vec<Vec<wit::DbValue>>,
-    changed: u64,
+/// What a statement answers.
+pub(super) struct Answer {
+    pub(super) columns: Vec<wit::Column>,
+    pub(super) rows: Vec<Vec<wit::DbValue>>,
+    pub(super) changed: u64,
 }
 
 impl Connection {
     /// Runs one statement. While it runs the connection is not here, so that dropping this future drops both.
-    async fn run(
+    pub(super) async fn run(
         &mut self,
         sql: &str,
         params: &[wit::ParameterValue],
@@ -342,7 +343,7 @@ async fn open(
 }
 
 impl HostState {
-    async fn open_postgres(
+    pub(super) async fn open_postgres(
         &mut self,
         address: String,
     ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {

@@ -111,7 +111,7 @@ impl Redis {
 }
 
 impl Connection {
-    async fn ask(&self, command: &Cmd) -> Result<Value, wit::Error> {
+    pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, wit::Error> {
         match self {
             Self::Server(redis, address) => redis.ask(address, command).await.map_err(failed),
             Self::Embedded(messages) => embedded(messages, command),
@@ -148,7 +148,7 @@ fn embedded(messages: &Messages, command: &Cmd) -> Result<Value, wit::Error> {
 }
 
 /// Why this command may not go over the shared connection, if it may not.
-fn refusal(name: &str, arguments: &[wit::RedisParameter]) -> Option<String> {
+pub(super) fn refusal(name: &str, arguments: &[wit::RedisParameter]) -> Option<String> {
     let name = name.to_ascii_uppercase();
     let blocks = matches!(name.as_str(), "XREAD" | "XREADGROUP")
         && arguments.iter().any(|argument| {
@@ -162,7 +162,10 @@ fn refusal(name: &str, arguments: &[wit::RedisParameter]) -> Option<String> {
 }
 
 fn failed(error: RedisError) -> wit::Error {
-    if error.kind() == redis::ErrorKind::UnexpectedReturnType || error.code() == Some("WRONGTYPE") {
+    // A value that is no number is of the wrong type, as the interface has it.
+    let no_number = error.to_string().contains("not an integer");
+    let kind = error.kind() == redis::ErrorKind::UnexpectedReturnType;
+    if kind || no_number || error.code() == Some("WRONGTYPE") {
         wit::Error::TypeError
     } else {
         wit::Error::Other(error.to_string())
@@ -199,6 +202,37 @@ fn flatten(value: Value, out: &mut Vec<wit::RedisResult>) -> Result<(), wit::Err
     Ok(())
 }
 
+/// The flat list of an answer.
+pub(super) fn flat(value: Value) -> Result<Vec<wit::RedisResult>, wit::Error> {
+    let mut out = Vec::new();
+    flatten(value, &mut out).map(|()| out)
+}
+
+/// The bytes of an answer, or none.
+pub(super) fn bytes(value: Value) -> Result<Option<Vec<u8>>, wit::Error> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::BulkString(bytes) => Ok(Some(bytes)),
+        _ => Err(wrong_type()),
+    }
+}
+
+/// The number that an answer is.
+pub(super) fn number(value: Value) -> Result<i64, wit::Error> {
+    match value {
+        Value::Int(number) => Ok(number),
+        _ => Err(wrong_type()),
+    }
+}
+
+/// The texts of a list.
+pub(super) fn texts(value: Value) -> Result<Vec<String>, wit::Error> {
+    match value {
+        Value::Array(items) | Value::Set(items) => items.into_iter().map(text).collect(),
+        _ => Err(wrong_type()),
+    }
+}
+
 fn text(value: Value) -> Result<String, wit::Error> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).map_err(|_| wrong_type()),
@@ -207,7 +241,7 @@ fn text(value: Value) -> Result<String, wit::Error> {
     }
 }
 
-fn count(value: &Value) -> Result<u32, wit::Error> {
+pub(super) fn count(value: &Value) -> Result<u32, wit::Error> {
     match value {
         Value::Int(number) => u32::try_from(*number).map_err(|_| wrong_type()),
         _ => Err(wrong_type()),
@@ -215,7 +249,7 @@ fn count(value: &Value) -> Result<u32, wit::Error> {
 }
 
 impl HostState {
-    fn open_redis(
+    pub(super) fn open_redis(
         &mut self,
         address: &str,
     ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
@@ -249,15 +283,19 @@ impl HostState {
         self.redis_handles += 1;
         Ok(Ok(self.table.push(connection)?))
     }
+
+    pub(super) fn close_redis(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        self.redis_handles = self.redis_handles.saturating_sub(1);
+        Ok(())
+    }
 }
 
 impl wit::Host for HostState {}
 
 impl wit::HostConnection for HostState {
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
-        self.table.delete(connection)?;
-        self.redis_handles = self.redis_handles.saturating_sub(1);
-        Ok(())
+        self.close_redis(connection)
     }
 }
 
@@ -298,12 +336,7 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<Option<Vec<u8>>, wit::Error>> {
         let mut command = redis::cmd("GET");
         command.arg(key);
-        let answer = ask(accessor, &connection, command).await?;
-        Ok(answer.and_then(|value| match value {
-            Value::Nil => Ok(None),
-            Value::BulkString(bytes) => Ok(Some(bytes)),
-            _ => Err(wrong_type()),
-        }))
+        Ok(ask(accessor, &connection, command).await?.and_then(bytes))
     }
 
     async fn set(
@@ -324,16 +357,7 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<i64, wit::Error>> {
         let mut command = redis::cmd("INCR");
         command.arg(key);
-        let answer = ask(accessor, &connection, command).await?;
-        Ok(match answer {
-            Ok(Value::Int(number)) => Ok(number),
-            Ok(_) => Err(wrong_type()),
-            // A value that is no number is of the wrong type, as the interface has it.
-            Err(wit::Error::Other(reason)) if reason.contains("not an integer") => {
-                Err(wrong_type())
-            }
-            Err(error) => Err(error),
-        })
+        Ok(ask(accessor, &connection, command).await?.and_then(number))
     }
 
     async fn del(
@@ -371,11 +395,7 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<Vec<String>, wit::Error>> {
         let mut command = redis::cmd("SMEMBERS");
         command.arg(key);
-        let answer = ask(accessor, &connection, command).await?;
-        Ok(answer.and_then(|value| match value {
-            Value::Array(items) | Value::Set(items) => items.into_iter().map(text).collect(),
-            _ => Err(wrong_type()),
-        }))
+        Ok(ask(accessor, &connection, command).await?.and_then(texts))
     }
 
     async fn srem(
@@ -407,11 +427,7 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
                 wit::RedisParameter::Binary(bytes) => command.arg(bytes),
             };
         }
-        let answer = ask(accessor, &connection, command).await?;
-        Ok(answer.and_then(|value| {
-            let mut flat = Vec::new();
-            flatten(value, &mut flat).map(|()| flat)
-        }))
+        Ok(ask(accessor, &connection, command).await?.and_then(flat))
     }
 }
 

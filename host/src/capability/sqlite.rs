@@ -270,7 +270,7 @@ type Outcome = (
 );
 
 impl HostState {
-    fn open_database(
+    pub(super) fn open_database(
         &mut self,
         label: &str,
     ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {

@@ -1,0 +1,59 @@
+//! The interfaces that Spin offered before: `fermyon:spin/*@2.0.0`, `spin:postgres@3.0.0` and `wasi:config@0.2.0-draft-2024-09-27`.
+//! They stand on the same capabilities as the newer ones and are refused by the same rules; here is only the translation.
+//! (`spin:postgres@4.0`, `spin:sqlite@3.0` and every other older minor version are met by the newer one itself.)
+
+mod key_value;
+mod postgres;
+mod redis;
+mod sqlite;
+mod variables;
+
+use super::Capabilities;
+use crate::state::HostState;
+use wasmtime::component::Linker;
+
+/// Bindings of the vendored WIT.
+#[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package localmart:older;
+            world capabilities {
+                import fermyon:spin/key-value@2.0.0;
+                import fermyon:spin/sqlite@2.0.0;
+                import fermyon:spin/variables@2.0.0;
+                import fermyon:spin/redis@2.0.0;
+                import fermyon:spin/postgres@2.0.0;
+                import spin:postgres/postgres@3.0.0;
+                import wasi:config/store@0.2.0-draft-2024-09-27;
+            }
+        ",
+        path: [
+            "../wit/deps/fermyon-spin@2.0.0",
+            "../wit/deps/spin-postgres@3.0.0",
+            "../wit/deps/wasi-config@0.2.0-draft-2024-09-27",
+        ],
+        imports: { default: async | trappable },
+        with: {
+            "fermyon:spin/key-value.store": crate::capability::key_value::OpenStore,
+            "fermyon:spin/sqlite.connection": crate::capability::sqlite::Connection,
+            "fermyon:spin/redis.connection": crate::capability::redis::Connection,
+            "fermyon:spin/postgres.connection": crate::capability::postgres::Connection,
+            "spin:postgres/postgres.connection": crate::capability::postgres::Connection,
+        },
+        require_store_data_send: true,
+    });
+}
+
+/// Adds them all.
+pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    use bindings::{fermyon, spin, wasi};
+    fermyon::spin::key_value::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    fermyon::spin::sqlite::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    fermyon::spin::variables::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    fermyon::spin::redis::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    fermyon::spin::rdbms_types::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    fermyon::spin::postgres::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    spin::postgres::postgres::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    wasi::config::store::add_to_linker::<_, Capabilities>(linker, |state| state)
+}

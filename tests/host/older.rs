@@ -1,0 +1,107 @@
+//! The interfaces that Spin offered before, as a guest of WASI 0.2 meets them: granted, and refused.
+
+use crate::guests::guests;
+use crate::harness::{Shop, root, scratch};
+use localmart_testkit::servers;
+
+#[test]
+fn what_is_granted_is_there() {
+    let shop = guests(&[]);
+    for (question, answer) in [
+        ("key-value", r#"Some([49]) false ["a"]"#),
+        (
+            "sqlite",
+            r#"QueryResult { columns: ["x"], rows: [RowResult { values: [Value::Integer(5)] }, RowResult { values: [Value::Text("two")] }, RowResult { values: [Value::Real(0.5)] }, RowResult { values: [Value::Null] }] }"#,
+        ),
+        (
+            "variable",
+            r#"Ok("hello") Err(Error::Undefined("no variable `none` for this component"))"#,
+        ),
+    ] {
+        let reply = shop.get(&format!("/preview2/{question}")).expect(200);
+        assert_eq!(reply.text, answer, "{question}");
+    }
+    let config = shop.get("/preview2/config").expect(200).text;
+    assert!(
+        config.starts_with(r#"Ok(Some("hello")) Ok(None) Ok(["#),
+        "{config}"
+    );
+    assert!(config.contains(r#"("greeting", "hello")"#), "{config}");
+}
+
+#[test]
+fn what_is_not_granted_is_refused() {
+    drop(guests(&[]));
+    let bare = root().join("tests/guests/bare.toml");
+    let shop = Shop::start_app(&bare, &scratch("bare"), &[]);
+    for (question, answer) in [
+        ("key-value", "Error::AccessDenied"),
+        ("sqlite", "Error::AccessDenied"),
+        ("variable", "Err(Error::Undefined("),
+        ("config", "Ok(None) Ok(None) Ok([])"),
+    ] {
+        let reply = shop.get(&format!("/preview2/{question}")).expect(200).text;
+        assert!(reply.starts_with(answer), "{question}: {reply}");
+    }
+    let shop = guests(&[
+        "--variable",
+        "pg_address=postgres://a@127.0.0.1:2/b",
+        "--variable",
+        "redis_address=redis://127.0.0.1:2/0",
+    ]);
+    for (question, address) in [("pg2", "postgres"), ("pg3", "postgres"), ("redis", "redis")] {
+        let reply = shop.get(&format!("/preview2/{question}")).expect(200).text;
+        let refused = format!("address {address}://127.0.0.1:2 is not permitted");
+        assert!(reply.contains(&refused), "{question}: {reply}");
+    }
+}
+
+#[test]
+fn servers_are_reached_by_the_older_names_too() {
+    let (Some(postgres), Some(redis)) = (servers::postgres_database(), servers::redis_database())
+    else {
+        return;
+    };
+    let port = |url: &str| {
+        url.rsplit(':')
+            .next()
+            .unwrap()
+            .split('/')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let variables = [
+        format!("pg_address={postgres}"),
+        format!("pg_port={}", port(&postgres)),
+        format!("redis_address={redis}"),
+        format!("redis_port={}", port(&redis)),
+    ];
+    let flags: Vec<&str> = variables
+        .iter()
+        .flat_map(|one| ["--variable", one.as_str()])
+        .collect();
+    let shop = guests(&flags);
+    let redis = shop.get("/preview2/redis").expect(200).text;
+    assert_eq!(
+        redis,
+        r#"42 Some([52, 50]) ["a"] [RedisResult::Int64(0)] 2 true"#
+    );
+    let two = shop.get("/preview2/pg2").expect(200).text;
+    for part in [
+        "2 Err(Error::BadParameter(",
+        r#"Column { name: "a", data-type: DbDataType::Int64 }"#,
+        r#"Column { name: "e", data-type: DbDataType::Other }"#,
+        r#"[[DbValue::Int64(5), DbValue::Str("x"), DbValue::DbNull, DbValue::Floating64(1.5), DbValue::Unsupported]]"#,
+    ] {
+        assert!(two.contains(part), "{part} is missing in {two}");
+    }
+    let three = shop.get("/preview2/pg3").expect(200).text;
+    for part in [
+        "Err(Error::QueryFailed(",
+        r#"Column { name: "e", data-type: DbDataType::Date }"#,
+        r#"[[DbValue::Int64(5), DbValue::Str("x"), DbValue::DbNull, DbValue::Floating64(1.5), DbValue::Date((2026, 1, 2))]]"#,
+    ] {
+        assert!(three.contains(part), "{part} is missing in {three}");
+    }
+}
