@@ -21,6 +21,8 @@ mod links;
 mod manifests;
 #[path = "host/older.rs"]
 mod older;
+#[path = "host/portable.rs"]
+mod portable;
 #[path = "host/running.rs"]
 mod running;
 #[path = "host/verbs.rs"]

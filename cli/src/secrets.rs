@@ -19,13 +19,21 @@ const SECRET_BYTES: usize = 32;
 pub(crate) struct Secrets {
     #[command(flatten)]
     app: AppOptions,
+    /// As shell commands that set the variables from which Spin takes its own: eval "$(localmart secrets --export)".
+    #[arg(long)]
+    export: bool,
 }
 
 impl Secrets {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let source = self.app.source()?;
         for (name, value) in load(&self.app.state_dir(&source))? {
-            println!("{name} = {value:?}");
+            if self.export {
+                // They are base64url: nothing in them means anything to a shell.
+                println!("export SPIN_VARIABLE_{}={value}", name.to_uppercase());
+            } else {
+                println!("{name} = {value:?}");
+            }
         }
         Ok(())
     }
