@@ -24,7 +24,7 @@ impl Routes {
 pub(crate) fn table(app: &App, base: &str) -> String {
     let mut table = String::new();
     let mut routes: Vec<_> = app.routes.iter().collect();
-    routes.sort_by(|a, b| (&a.component, &a.text).cmp(&(&b.component, &b.text)));
+    routes.sort_by(|a, b| (a.answerer(), &a.text).cmp(&(b.answerer(), &b.text)));
     for route in routes {
         let (path, kind) = match route
             .text
@@ -36,7 +36,7 @@ pub(crate) fn table(app: &App, base: &str) -> String {
             None => (route.text.as_str(), ""),
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(table, "  {}: {base}{path}{kind}", route.component);
+        let _ = writeln!(table, "  {}: {base}{path}{kind}", route.answerer());
     }
     table
 }

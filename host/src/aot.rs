@@ -56,7 +56,9 @@ impl AotCache {
                 }
             }
         }
-        let component = Component::new(engine, &bytes)
+        let made = crate::componentize::component(&bytes)
+            .with_context(|| format!("reading {}", wasm.display()))?;
+        let component = Component::new(engine, &made)
             .map_err(anyhow::Error::from)
             .with_context(|| format!("compiling {}", wasm.display()))?;
         if let Some(entry) = &entry

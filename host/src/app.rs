@@ -100,8 +100,32 @@ pub struct RouteSpec {
     pub text: String,
     /// The route as matched.
     pub pattern: Pattern,
-    /// The component.
-    pub component: String,
+    /// What answers.
+    pub target: Target,
+}
+
+/// What answers a route.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A component, by id.
+    Component(String),
+    /// The same answer every time.
+    Fixed(http::Response<String>),
+}
+
+impl RouteSpec {
+    /// The component that answers, if one does.
+    pub fn component(&self) -> Option<&str> {
+        match &self.target {
+            Target::Component(id) => Some(id),
+            Target::Fixed(_) => None,
+        }
+    }
+
+    /// Who answers, in a word, for logs and metrics.
+    pub fn answerer(&self) -> &str {
+        self.component().unwrap_or("static_response")
+    }
 }
 
 /// What the command line brings to the variables.

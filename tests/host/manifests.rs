@@ -311,7 +311,15 @@ fn what_is_not_there_yet_says_so() {
         );
     }
     let fixed = "[[trigger.http]]\nroute = \"/a\"\nstatic_response = { status_code = 204 }\n";
-    check(&body(fixed, ""), &["static_response is not supported"]);
+    let both = format!("{fixed}component = \"a\"\n");
+    check(
+        &body(&both, ""),
+        &["a component or a static_response, not both", "spin.toml:5"],
+    );
+    check(
+        &body(&fixed.replace("204", "99"), ""),
+        &["the static_response cannot be given", "spin.toml:5"],
+    );
     let plain = body(&http("\"/a\"", "a"), "sqlite_databases = [\"x\"]")
         .replace("[application.tool.localmart]\n", "");
     check(&plain, &["uses the database `x`, which is not configured"]);

@@ -1,7 +1,7 @@
 //! The interfaces that Spin offered before, as a guest of WASI 0.2 meets them: granted, and refused.
 
 use crate::guests::guests;
-use crate::harness::{Shop, root, scratch};
+use crate::harness::{Shop, raw, root, scratch};
 use localmart_testkit::servers;
 
 #[test]
@@ -27,6 +27,43 @@ fn what_is_granted_is_there() {
         "{config}"
     );
     assert!(config.contains(r#"("greeting", "hello")"#), "{config}");
+}
+
+#[test]
+fn a_core_module_is_served_as_the_component_that_it_would_be() {
+    let shop = guests(&[]);
+    let answer = shop.get("/module/somewhere").expect(200).text;
+    assert_eq!(answer, "/module/somewhere 1");
+    let (key_value, variable) = (shop.get("/module/key-value"), shop.get("/module/variable"));
+    assert_eq!(key_value.expect(200).text, r#"Some([49]) false ["a"]"#);
+    assert!(variable.expect(200).text.starts_with(r#"Ok("hello")"#));
+}
+
+#[test]
+fn an_answer_can_be_in_the_manifest() {
+    let shop = guests(&[]);
+    let moved = raw(
+        &shop.base,
+        b"GET /moved HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    );
+    assert!(moved.starts_with("HTTP/1.1 301 "), "{moved}");
+    for header in [
+        "location: /headers\r\n",
+        "x-a: b\r\n",
+        "content-length: 0\r\n",
+    ] {
+        assert!(moved.contains(header), "{moved}");
+    }
+    let said = shop.get("/said/anything").expect(200);
+    let names: Vec<&str> = said.headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        (said.text.as_str(), names),
+        ("said", vec!["content-length", "date"])
+    );
+    let health = shop.get("/.well-known/spin/health").expect(200);
+    assert_eq!(health.text, "OK");
+    let info = shop.get("/.well-known/spin/info").expect(200).json();
+    assert_eq!(info["name"], "guests");
 }
 
 #[test]

@@ -75,8 +75,11 @@ pub(super) fn retain(app: &mut App, given: &Given) -> Result<(), ManifestError> 
             ));
         }
     }
-    app.routes
-        .retain(|route| given.only.contains(&route.component));
+    app.routes.retain(|route| {
+        route
+            .component()
+            .is_none_or(|id| given.only.iter().any(|one| one == id))
+    });
     app.subscriptions
         .retain(|one| given.only.contains(&one.component));
     for spec in app.components.values_mut() {

@@ -1,9 +1,11 @@
 //! The triggers of a manifest: routes of HTTP, channels of Redis. Every refusal has its place in the file.
 
-use super::RouteSpec;
 use super::resolver::Resolver;
+use super::{RouteSpec, Target};
 use crate::manifest::ManifestError;
-use crate::manifest::schema::{HttpTrigger, Manifest, RedisSettings, RedisTrigger, Route};
+use crate::manifest::schema::{
+    HttpTrigger, Manifest, RedisSettings, RedisTrigger, Route, StaticResponse,
+};
 use crate::messages::Subscription;
 use crate::serve::routes::Pattern;
 use crate::variables::expand;
@@ -41,9 +43,11 @@ impl Resolver<'_> {
                             "see docs/reference/manifest.md",
                         )
                     })?;
-                let component = self.trigger_component(&trigger, entry.span(), manifest)?;
-                triggered.insert(component.clone());
-                if let Some(route) = self.route(&trigger, entry.span(), component)? {
+                let target = self.target(&trigger, entry.span(), manifest)?;
+                if let Target::Component(id) = &target {
+                    triggered.insert(id.clone());
+                }
+                if let Some(route) = self.route(&trigger, entry.span(), target)? {
                     if let Some((other, _)) = routes
                         .iter()
                         .find(|(known, _)| known.pattern.clashes(&route.pattern))
@@ -54,7 +58,7 @@ impl Resolver<'_> {
                                 "the routes `{}` and `{}` match the same paths",
                                 other.text, route.text
                             ),
-                            format!("`{}` already answers here", other.component),
+                            format!("`{}` already answers here", other.answerer()),
                             "change or remove one of the two",
                         ));
                     }
@@ -67,12 +71,12 @@ impl Resolver<'_> {
         Ok((routes, triggered))
     }
 
-    fn trigger_component(
+    fn target(
         &self,
         trigger: &HttpTrigger,
         span: Range<usize>,
         manifest: &Manifest,
-    ) -> Result<String, ManifestError> {
+    ) -> Result<Target, ManifestError> {
         let refuse = |what: &str| {
             self.source.error(
                 span.clone(),
@@ -81,9 +85,6 @@ impl Resolver<'_> {
                 "what is not there yet is listed in docs/reference/manifest.md",
             )
         };
-        if trigger.static_response.is_some() {
-            return Err(refuse("static_response"));
-        }
         if trigger.dependencies.is_some() {
             return Err(refuse("a trigger dependency (middleware)"));
         }
@@ -93,7 +94,25 @@ impl Resolver<'_> {
                 return Err(refuse("an executor other than http"));
             }
         }
-        self.named_component(trigger.component.as_ref(), span, manifest)
+        match (&trigger.static_response, &trigger.component) {
+            (Some(fixed), None) => {
+                let made = fixed_response(fixed).map_err(|reason| {
+                    let message = format!("the static_response cannot be given: {reason}");
+                    let help = "a status of 200 to 599, and headers that HTTP allows";
+                    self.source.error(span, message, "here", help)
+                })?;
+                Ok(Target::Fixed(made))
+            }
+            (Some(_), Some(_)) => Err(self.source.error(
+                span,
+                "a trigger has a component or a static_response, not both",
+                "here",
+                "remove one of the two",
+            )),
+            (None, component) => self
+                .named_component(component.as_ref(), span, manifest)
+                .map(Target::Component),
+        }
     }
 
     /// The component that a trigger of any type names.
@@ -140,7 +159,7 @@ impl Resolver<'_> {
         &self,
         trigger: &HttpTrigger,
         span: Range<usize>,
-        component: String,
+        target: Target,
     ) -> Result<Option<RouteSpec>, ManifestError> {
         match &trigger.route {
             Route::Private { private: true } => Ok(None),
@@ -162,7 +181,7 @@ impl Resolver<'_> {
                 Ok(Some(RouteSpec {
                     text: text.clone(),
                     pattern,
-                    component,
+                    target,
                 }))
             }
         }
@@ -234,4 +253,12 @@ impl Resolver<'_> {
         }
         Ok(subscriptions)
     }
+}
+
+fn fixed_response(fixed: &StaticResponse) -> Result<http::Response<String>, http::Error> {
+    let mut response = http::Response::builder().status(fixed.status_code);
+    for (name, value) in &fixed.headers {
+        response = response.header(name, value);
+    }
+    response.body(fixed.body.clone())
 }

@@ -167,10 +167,29 @@ pub struct HttpTrigger {
     pub route: Route,
     /// Only `http` (or `spin`) is supported.
     pub executor: Option<Table>,
-    /// Not supported yet.
-    pub static_response: Option<Value>,
+    /// The answer itself, in place of a component.
+    pub static_response: Option<StaticResponse>,
     /// Not supported yet.
     pub dependencies: Option<Value>,
+}
+
+/// An answer that is written in the manifest.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticResponse {
+    /// Its status.
+    #[serde(default = "ok")]
+    pub status_code: u16,
+    /// Its headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Its body; nothing if it is left out.
+    #[serde(default)]
+    pub body: String,
+}
+
+fn ok() -> u16 {
+    200
 }
 
 /// `[[trigger.redis]]`.

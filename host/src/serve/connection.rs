@@ -1,8 +1,9 @@
 //! HTTP in: a connection, its requests, the component that answers each.
 
-use super::answer::HostProblem;
+use super::answer::{HostProblem, full};
 use super::core::Core;
 use super::routes::Matched;
+use crate::app::Target;
 use crate::limits;
 use crate::serve::load::LoadedRoute;
 use crate::telemetry::Kind;
@@ -66,6 +67,16 @@ pub async fn serve(core: &Rc<Core>, stream: TcpStream) {
     }
 }
 
+/// What Spin reserves: whether the application is there, and what it is called.
+fn well_known(path: &str, name: &str) -> Option<Response<WasiBody>> {
+    let body = match path.strip_prefix("/.well-known/spin/")? {
+        "health" => "OK".to_owned(),
+        "info" => serde_json::json!({ "name": name }).to_string(),
+        _ => return None,
+    };
+    Some(Response::new(full(body)))
+}
+
 async fn answer(
     core: &Rc<Core>,
     request: Request<Incoming>,
@@ -77,6 +88,9 @@ async fn answer(
     let trace = Trace::of(request.headers().get("traceparent"));
     let loaded = &core.loaded;
     let path = request.uri().path();
+    if let Some(response) = well_known(path, &loaded.name) {
+        return response;
+    }
     let found = loaded
         .routes
         .iter()
@@ -84,7 +98,16 @@ async fn answer(
     let Some((route, matched)) = found else {
         return HostProblem::NotFound.response(loaded.ours, &trace);
     };
-    let Some(pool) = core.pools.get(&route.spec.component) else {
+    let component = match &route.spec.target {
+        Target::Component(id) => id,
+        Target::Fixed(response) => {
+            route
+                .metrics
+                .observe(response.status().as_u16(), start.elapsed());
+            return response.clone().map(full);
+        }
+    };
+    let Some(pool) = core.pools.get(component) else {
         return HostProblem::NotFound.response(loaded.ours, &trace);
     };
     let headers = added_headers(&request, route, &matched, loaded.ours, &trace, peer);
@@ -93,7 +116,7 @@ async fn answer(
         Ok(response) => response,
         Err(error) => {
             if let super::pool::CallError::Guest(error) = &error {
-                tracing::error!(component = %route.spec.component, error = format!("{error:#}"), "the guest answered with an error");
+                tracing::error!(component = %component, error = format!("{error:#}"), "the guest answered with an error");
             }
             HostProblem::from(&error).response(loaded.ours, &trace)
         }
@@ -108,12 +131,12 @@ async fn answer(
             attribute("http.request.method", method.to_string()),
             attribute("http.route", route.spec.text.clone()),
             attribute("http.response.status_code", status.to_string()),
-            attribute("localmart.component", route.spec.component.clone()),
+            attribute("localmart.component", component.clone()),
         ]
     });
     if status >= 500 {
         tracing::warn!(
-            component = %route.spec.component, route = %route.spec.text, status, trace_id = trace.id(),
+            component = %component, route = %route.spec.text, status, trace_id = trace.id(),
             ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX), "a request failed"
         );
     }

@@ -166,7 +166,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         .routes
         .into_iter()
         .map(|spec| LoadedRoute {
-            metrics: metrics.route(&spec.component, &spec.text),
+            metrics: metrics.route(spec.answerer(), &spec.text),
             spec,
         })
         .collect();

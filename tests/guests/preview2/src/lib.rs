@@ -22,7 +22,7 @@ impl Guest for Preview2 {
         let body = response.body();
         ResponseOutparam::set(out, Ok(response));
         if let Ok(body) = body {
-            let place = path.trim_start_matches("/preview2/");
+            let place = path.rsplit('/').next().unwrap_or_default();
             let text = older::ask(place).unwrap_or_else(|| format!("{path} {count}"));
             if let Ok(stream) = body.write() {
                 // A client that went away needs no body.
