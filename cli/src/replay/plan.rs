@@ -3,7 +3,7 @@
 use super::table::{Refusal, Row, Table};
 use localmart_guest::kernel::Money;
 use localmart_guest::kernel::money::MAX_AMOUNT;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most pieces of one line of a cart.
 const MAX_QUANTITY: u64 = 99;
@@ -49,6 +49,9 @@ pub(super) struct Plan {
     pub(super) orders: Vec<Order>,
     /// By SKU.
     places: BTreeMap<String, usize>,
+    known: BTreeSet<String>,
+    /// How many orders each invoice has become.
+    parts: BTreeMap<String, usize>,
     /// Orders and lines in which a customer bought a product, oldest first.
     bought: BTreeMap<(String, usize), Vec<(usize, usize)>>,
 }
@@ -123,7 +126,9 @@ impl Plan {
         let Some(first) = invoice.first() else {
             return;
         };
-        self.invoices += 1;
+        if self.known.insert(first.invoice.clone()) {
+            self.invoices += 1;
+        }
         if first.cancels {
             for row in invoice {
                 if !self.undo(&row) {
@@ -157,9 +162,11 @@ impl Plan {
             name = row.invoice;
             customer = customer.or(row.customer);
         }
-        let mut part = 0;
         while !wanted.is_empty() {
-            part += 1;
+            // The rows of an invoice need not stand together.
+            let part = self.parts.entry(name.clone()).or_default();
+            *part += 1;
+            let part = *part;
             let lines: Vec<Line> = wanted.iter_mut().take(MAX_LINES).map(take_some).collect();
             wanted.retain(|(_, left)| *left > 0);
             for (place, line) in lines.iter().enumerate() {
@@ -168,8 +175,10 @@ impl Plan {
                     bought.or_default().push((self.orders.len(), place));
                 }
             }
-            let name = format!("{name}-{part}");
-            self.orders.push(Order { name, lines });
+            self.orders.push(Order {
+                name: format!("{name}-{part}"),
+                lines,
+            });
         }
     }
 

@@ -3,6 +3,7 @@
 use super::plan::Plan;
 use super::table::{Columns, Refusal, Table};
 use localmart_guest::kernel::{Currency, Money};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const HEAD: &str = "no,code,what,count,price,who";
@@ -69,6 +70,21 @@ fn an_invoice_is_an_order_and_a_long_one_several() {
         .map(|product| product.sku.as_str())
         .collect();
     assert_eq!(skus, ["A-255", "B-339", "A-250"]);
+}
+
+#[test]
+fn an_invoice_whose_rows_stand_apart_has_orders_of_different_names() {
+    let plan = plan_of(&[
+        "1,A,Mug,1,2.55,ada",
+        "2,A,Mug,2,2.55,ada",
+        "1,B,Lamp,3,3.39,ada",
+    ]);
+    let names: Vec<&str> = plan
+        .orders
+        .iter()
+        .map(|order| order.name.as_str())
+        .collect();
+    assert_eq!((names, plan.invoices), (vec!["1-1", "2-1", "1-2"], 2));
 }
 
 #[test]
@@ -218,6 +234,16 @@ fn a_plan_of_real_invoices_loses_no_row() {
     assert_eq!(plan.rows, 541_909);
     let refused: u64 = plan.refused.values().map(|refused| refused.count).sum();
     assert_eq!(plan.refused[&Refusal::Digits].count, 4);
+    let names: BTreeSet<&str> = plan
+        .orders
+        .iter()
+        .map(|order| order.name.as_str())
+        .collect();
+    assert_eq!(
+        names.len(),
+        plan.orders.len(),
+        "an order has a name of its own"
+    );
     // Every row that was not refused is in an order, or undoes something; the sums say so.
     let mut table = real_table(&path, "GBP");
     let (mut bought, mut undone, mut read) = (0_u128, 0_u128, 0);
