@@ -252,6 +252,33 @@ fn variables_need_values_and_names() {
 }
 
 #[test]
+fn a_file_beside_the_start_has_variables_too() {
+    let folder = scratch("dotenv");
+    let manifest = format!(
+        "{HEAD}[variables]\nx = {{ required = true }}\n{}{}",
+        http("\"/a\"", "a"),
+        component("a", "catalog.wasm", "variables = { y = \"{{ x }}\" }")
+    );
+    std::fs::write(folder.join("spin.toml"), manifest).unwrap();
+    let routes = || {
+        let output = localmart()
+            .arg("routes")
+            .current_dir(&folder)
+            .output()
+            .unwrap();
+        (output.status.success(), printed(&output))
+    };
+    let (fine, said) = routes();
+    assert!(
+        !fine && said.contains("`x` is required and has no value"),
+        "{said}"
+    );
+    std::fs::write(folder.join(".env"), "# ours\nSPIN_VARIABLE_X='1'\n").unwrap();
+    let (fine, said) = routes();
+    assert!(fine && said.contains("a: /a"), "{said}");
+}
+
+#[test]
 fn hosts_must_be_destinations() {
     let with = |host: &str| {
         format!(

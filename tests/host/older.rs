@@ -40,6 +40,30 @@ fn a_core_module_is_served_as_the_component_that_it_would_be() {
 }
 
 #[test]
+fn an_application_of_somebody_else_has_its_default_stores() {
+    drop(guests(&[]));
+    let folder = scratch("default");
+    let wasm = root().join("target/wasm32-wasip2/component/preview2.wasm");
+    std::fs::copy(wasm, folder.join("guest.wasm")).unwrap();
+    let manifest = folder.join("spin.toml");
+    let text = "spin_manifest_version = 2\n[application]\nname = \"other\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"guest\"\n\
+                [component.guest]\nsource = \"guest.wasm\"\nsqlite_databases = [\"default\"]\nkey_value_stores = [\"default\"]\n";
+    std::fs::write(&manifest, text).unwrap();
+    let shop = Shop::start_app(&manifest, &folder.join("state"), &[]);
+    let rows = shop.get("/sqlite?default").expect(200).text;
+    assert!(
+        rows.starts_with(r#"QueryResult { columns: ["x"]"#),
+        "{rows}"
+    );
+    assert_eq!(
+        shop.get("/key-value").expect(200).text,
+        r#"Some([49]) false ["a"]"#
+    );
+    let denied = shop.get("/sqlite?other").expect(200).text;
+    assert!(denied.starts_with("Error::AccessDenied"), "{denied}");
+}
+
+#[test]
 fn an_answer_can_be_in_the_manifest() {
     let shop = guests(&[]);
     let moved = raw(

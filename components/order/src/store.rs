@@ -1,19 +1,20 @@
-//! Order's SQL. [`rows`] turns orders into columns and back, [`keys`] has those of idempotency keys, [`returns`] those of
-//! returns; here are the statements about orders.
+//! Order's SQL. [`rows`] turns orders into columns and back, [`turns`] has what goes with a change of status, [`lists`] pages,
+//! [`keys`] idempotency keys, [`returns`] returns; here are the statements about an order.
 
 mod keys;
+mod lists;
 mod returns;
 pub(crate) mod rows;
+mod turns;
 
 pub(crate) use keys::Claim;
+pub(crate) use lists::{Scope, list_statement};
 
 use crate::domain::needs::Payment;
-use crate::domain::returns::Return;
 use crate::domain::status::Status;
 use crate::domain::{Failure, Order};
-use localmart_guest::audit;
-use localmart_guest::events::{Event, inbox, outbox};
-use localmart_guest::kernel::{Cursor, Id, Limit, Timestamp};
+use localmart_guest::events::{Event, inbox};
+use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::params;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
@@ -32,22 +33,6 @@ pub(crate) struct Store<D> {
     ports: Ports,
 }
 
-/// A change of status, and what is told of it.
-struct Turn<'a> {
-    to: Status,
-    reason: Option<&'a str>,
-    /// The event's type, and the return it is about.
-    event: Option<(&'static str, Option<&'a Return>)>,
-}
-
-/// Whose orders a list shows, and which.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Scope {
-    /// One user's; otherwise all.
-    pub(crate) customer_id: Option<String>,
-    pub(crate) status: Option<Status>,
-}
-
 impl<D: Database> Store<D> {
     pub(crate) fn new(database: D, ports: Ports) -> Self {
         Self { database, ports }
@@ -55,19 +40,6 @@ impl<D: Database> Store<D> {
 
     pub(crate) async fn order(&self, id: &Id) -> Result<Option<Order>, SqlError> {
         read(&self.database.open().await?, id).await
-    }
-
-    /// A page of orders, newest first, and one more to see whether there is a next page.
-    pub(crate) async fn list(
-        &self,
-        scope: &Scope,
-        limit: Limit,
-        after: Option<&Cursor>,
-    ) -> Result<Vec<Order>, SqlError> {
-        let (sql, params) = list_statement(scope, limit, after);
-        let connection = self.database.open().await?;
-        let found = connection.query(&sql, &params).await?;
-        complete(&connection, &found).await
     }
 
     pub(crate) async fn insert(
@@ -88,7 +60,7 @@ impl<D: Database> Store<D> {
             for (position, item) in order.items.iter().enumerate() {
                 connection.execute(rows::INSERT_ITEM, &rows::item_columns(&order.id, position, item)).await?;
             }
-            step(connection, &order.id, Status::Pending, order.created_at, None).await?;
+            turns::step(connection, &order.id, Status::Pending, order.created_at, None).await?;
             Ok(Inserted::Done)
         })
         .await
@@ -319,99 +291,6 @@ impl<D: Database> Store<D> {
         rows.iter().map(|row| row.id(0)).collect()
     }
 
-    /// A conditional change of status together with its line in the history, in the audit, and its event.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one statement")]
-    async fn change(
-        &self,
-        context: &Context,
-        id: &Id,
-        to: Status,
-        now: Timestamp,
-        reason: Option<&str>,
-        sql: &str,
-        params: &[Value],
-    ) -> Result<bool, SqlError> {
-        transaction(&self.database, async |connection| {
-            if connection.execute(sql, params).await? == 0 {
-                return Ok(false);
-            }
-            let event = match to {
-                Status::Paid => Some(("order.paid", None)),
-                Status::Cancelled => Some(("order.cancelled", None)),
-                Status::Shipped => Some(("order.shipped", None)),
-                Status::Delivered => Some(("order.delivered", None)),
-                Status::Pending | Status::Failed | Status::ReturnRequested | Status::Returned => {
-                    None
-                }
-            };
-            let turn = Turn { to, reason, event };
-            self.turned(connection, context, id, &turn, now).await?;
-            Ok(true)
-        })
-        .await
-    }
-
-    /// What goes with a change of status that was just written: history, audit, event.
-    async fn turned(
-        &self,
-        connection: &impl Connection,
-        context: &Context,
-        id: &Id,
-        turn: &Turn<'_>,
-        now: Timestamp,
-    ) -> Result<(), SqlError> {
-        step(connection, id, turn.to, now, turn.reason).await?;
-        let order = must_read(connection, id).await?;
-        self.announce(connection, context, &order, now).await?;
-        let action = format!("order.{}", turn.to.name());
-        let (deed, detail) = (self.ports.new_id(), turn.reason.unwrap_or_default());
-        let subject = id.as_str();
-        audit::record(connection, &deed, context, subject, &action, detail, now).await?;
-        match turn.event {
-            Some(event) => self.tell(connection, context, &order, event, now).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Tells once that there is an order, when its cart is surely its own.
-    async fn announce(
-        &self,
-        connection: &impl Connection,
-        context: &Context,
-        order: &Order,
-        now: Timestamp,
-    ) -> Result<(), SqlError> {
-        let sql = "UPDATE orders SET announced = 1 WHERE id = CAST($1 AS TEXT) AND announced = 0";
-        if connection.execute(sql, params![&order.id]).await? == 0 {
-            return Ok(());
-        }
-        let made = Order {
-            status: Status::Pending,
-            version: 1,
-            updated_at: order.created_at,
-            ..order.clone()
-        };
-        let event = ("order.created", None);
-        self.tell(connection, context, &made, event, now).await
-    }
-
-    /// Writes the event of an order as it stands.
-    async fn tell(
-        &self,
-        connection: &impl Connection,
-        context: &Context,
-        order: &Order,
-        (kind, returned): (&str, Option<&Return>),
-        now: Timestamp,
-    ) -> Result<(), SqlError> {
-        let (id, at) = (self.ports.new_id(), order.updated_at);
-        let event = Event::new(&id, kind, "order", order.id.as_str(), order.version, at);
-        let event = event
-            .with(rows::event_data(order, returned))
-            .in_trace(&context.trace_parent);
-        outbox::record(connection, &event, now).await
-    }
-
     async fn run(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
         self.database.open().await?.execute(sql, params).await
     }
@@ -456,64 +335,4 @@ async fn complete(connection: &impl Connection, found: &[Row]) -> Result<Vec<Ord
     let mut orders = orders.collect::<Result<Vec<_>, _>>()?;
     returns::complete(connection, &mut orders).await?;
     Ok(orders)
-}
-
-/// The statement of a page: by key, so that page 1000 costs what page 1 costs.
-pub(crate) fn list_statement(
-    scope: &Scope,
-    limit: Limit,
-    after: Option<&Cursor>,
-) -> (String, Vec<Value>) {
-    let mut params: Vec<Value> = Vec::new();
-    let mut conditions = Vec::new();
-    let mut place = |value: Value| {
-        params.push(value);
-        params.len()
-    };
-    if let Some(customer) = &scope.customer_id {
-        conditions.push(format!(
-            "customer_id = CAST(${} AS TEXT)",
-            place(customer.into())
-        ));
-    }
-    if let Some(status) = scope.status {
-        conditions.push(format!(
-            "status = CAST(${} AS TEXT)",
-            place(status.name().into())
-        ));
-    }
-    if let Some(after) = after {
-        let key = place(after.key.parse::<i64>().unwrap_or_default().into());
-        let id = place(Value::from(&after.id));
-        conditions.push(format!(
-            "(created_at, id) < (CAST(${key} AS BIGINT), CAST(${id} AS TEXT))"
-        ));
-    }
-    let limit = place(limit.probe().into());
-    let filter = if conditions.is_empty() {
-        String::new()
-    } else {
-        format!(" WHERE {}", conditions.join(" AND "))
-    };
-    let sql = format!(
-        "SELECT {} FROM orders{filter} ORDER BY created_at DESC, id DESC LIMIT CAST(${limit} AS BIGINT)",
-        rows::COLUMNS
-    );
-    (sql, params)
-}
-
-async fn step(
-    connection: &impl Connection,
-    id: &Id,
-    status: Status,
-    at: Timestamp,
-    reason: Option<&str>,
-) -> Result<(), SqlError> {
-    let sql = "INSERT INTO order_history (order_id, position, status, at, reason) SELECT CAST($1 AS TEXT), \
-               CAST(COUNT(*) AS BIGINT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT) \
-               FROM order_history WHERE order_id = CAST($1 AS TEXT)";
-    connection
-        .execute(sql, params![id, status.name(), at, reason])
-        .await
-        .map(drop)
 }

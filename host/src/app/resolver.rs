@@ -5,6 +5,7 @@ use crate::allowed_hosts::AllowedHost;
 use crate::limits;
 use crate::manifest::schema::{ApplicationTool, Component, ComponentTool, Manifest};
 use crate::manifest::{ManifestError, Source};
+use crate::runtime_config::VariablesProvider;
 use crate::variables::{expand, is_name};
 use serde::Deserialize as _;
 use std::collections::BTreeMap;
@@ -53,15 +54,18 @@ impl Resolver<'_> {
                     "add `default = \"…\"` or `required = true`".into(),
                 ));
             }
-            let from_environment =
-                std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())).ok();
+            // As in Spin, a file `.env` in the working directory counts as environment.
+            let from_environment = VariablesProvider::Env {
+                prefix: "SPIN_VARIABLE".to_owned(),
+                dotenv: Some(".env".into()),
+            };
             let flag = self.given.flags.get(name).cloned();
             let made = self.given.made.get(name).cloned();
             let provided = self.given.providers.iter();
             let provided = || provided.clone().find_map(|provider| provider.get(name));
             let value = flag
                 .or_else(provided)
-                .or(from_environment)
+                .or_else(|| from_environment.get(name))
                 .or(made)
                 .or_else(|| said.default.clone());
             let value = value.ok_or_else(|| {

@@ -227,6 +227,9 @@ fn compile_all(
     })
 }
 
+/// The label of a database that every application may have.
+const DEFAULT_LABEL: &str = "default";
+
 fn databases(app: &App, options: &LoadOptions) -> anyhow::Result<Databases> {
     let mut databases = Databases::new();
     for spec in app.components.values().filter(|spec| spec.triggered) {
@@ -241,18 +244,22 @@ fn databases(app: &App, options: &LoadOptions) -> anyhow::Result<Databases> {
                     .or_insert_with(|| Arc::new(Database::new(path, options.synchronous)));
                 continue;
             }
-            if app.tool.is_none() {
+            // As in Spin, one label needs no configuration.
+            let path = match app.tool {
+                Some(_) => options.state_dir.join(format!("{label}.db")),
+                None => options.state_dir.join("sqlite_db.db"),
+            };
+            if app.tool.is_none() && label != DEFAULT_LABEL {
                 let message = format!(
                     "component `{}` uses the database `{label}`, which is not configured",
                     spec.id
                 );
-                let help = "without [application.tool.localmart] only configured databases exist";
+                let help = "without [application.tool.localmart] only `default` and configured databases exist";
                 return Err(app
                     .source
                     .error(span.clone(), message, "this label", help)
                     .into());
             }
-            let path = options.state_dir.join(format!("{label}.db"));
             databases
                 .entry(label.clone())
                 .or_insert_with(|| Arc::new(Database::new(&path, options.synchronous)));

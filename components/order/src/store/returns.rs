@@ -1,6 +1,7 @@
 //! Returns: each step is one transaction with the order's own status, so that both always tell the same story.
 
-use super::{Store, Turn, rows};
+use super::turns::Turn;
+use super::{Store, rows};
 use crate::domain::Order;
 use crate::domain::needs::Refund;
 use crate::domain::returns::{Return, ReturnStatus};

@@ -36,9 +36,10 @@ use bindings::wasi::config::store as config;
 
 /// The answer to a question, if it is one.
 pub(crate) fn ask(place: &str) -> Option<String> {
-    Some(match place {
+    let (question, label) = place.split_once('?').unwrap_or((place, "older"));
+    Some(match question {
         "key-value" => key_values().unwrap_or_else(|error| format!("{error:?}")),
-        "sqlite" => rows().unwrap_or_else(|error| format!("{error:?}")),
+        "sqlite" => rows(label).unwrap_or_else(|error| format!("{error:?}")),
         "variable" => format!(
             "{:?} {:?}",
             variables::get("greeting"),
@@ -70,8 +71,8 @@ fn key_values() -> Result<String, key_value::Error> {
     ))
 }
 
-fn rows() -> Result<String, sqlite::Error> {
-    let database = sqlite::Connection::open("older")?;
+fn rows(label: &str) -> Result<String, sqlite::Error> {
+    let database = sqlite::Connection::open(label)?;
     database.execute("CREATE TABLE IF NOT EXISTS t (x)", &[])?;
     database.execute("DELETE FROM t", &[])?;
     let some = [

@@ -1,0 +1,74 @@
+//! Lists of orders: one statement, by key, so that page 1000 costs what page 1 costs.
+
+use super::{Store, complete, rows};
+use crate::domain::Order;
+use crate::domain::status::Status;
+use localmart_guest::kernel::{Cursor, Limit};
+use localmart_guest::sql::{Connection as _, Database, SqlError, Value};
+
+/// Whose orders a list shows, and which.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Scope {
+    /// One user's; otherwise all.
+    pub(crate) customer_id: Option<String>,
+    pub(crate) status: Option<Status>,
+}
+
+impl<D: Database> Store<D> {
+    /// A page of orders, newest first, and one more to see whether there is a next page.
+    pub(crate) async fn list(
+        &self,
+        scope: &Scope,
+        limit: Limit,
+        after: Option<&Cursor>,
+    ) -> Result<Vec<Order>, SqlError> {
+        let (sql, params) = list_statement(scope, limit, after);
+        let connection = self.database.open().await?;
+        let found = connection.query(&sql, &params).await?;
+        complete(&connection, &found).await
+    }
+}
+
+/// The statement of a page.
+pub(crate) fn list_statement(
+    scope: &Scope,
+    limit: Limit,
+    after: Option<&Cursor>,
+) -> (String, Vec<Value>) {
+    let mut params: Vec<Value> = Vec::new();
+    let mut conditions = Vec::new();
+    let mut place = |value: Value| {
+        params.push(value);
+        params.len()
+    };
+    if let Some(customer) = &scope.customer_id {
+        conditions.push(format!(
+            "customer_id = CAST(${} AS TEXT)",
+            place(customer.into())
+        ));
+    }
+    if let Some(status) = scope.status {
+        conditions.push(format!(
+            "status = CAST(${} AS TEXT)",
+            place(status.name().into())
+        ));
+    }
+    if let Some(after) = after {
+        let key = place(after.key.parse::<i64>().unwrap_or_default().into());
+        let id = place(Value::from(&after.id));
+        conditions.push(format!(
+            "(created_at, id) < (CAST(${key} AS BIGINT), CAST(${id} AS TEXT))"
+        ));
+    }
+    let limit = place(limit.probe().into());
+    let filter = if conditions.is_empty() {
+        String::new()
+    } else {
+        format!(" WHERE {}", conditions.join(" AND "))
+    };
+    let sql = format!(
+        "SELECT {} FROM orders{filter} ORDER BY created_at DESC, id DESC LIMIT CAST(${limit} AS BIGINT)",
+        rows::COLUMNS
+    );
+    (sql, params)
+}

@@ -1,0 +1,131 @@
+//! Changes of status: each with its line in the history, in the audit, and its event, in one transaction.
+
+use super::{Store, must_read, rows};
+use crate::domain::Order;
+use crate::domain::returns::Return;
+use crate::domain::status::Status;
+use localmart_guest::audit;
+use localmart_guest::events::{Event, outbox};
+use localmart_guest::kernel::{Id, Timestamp};
+use localmart_guest::params;
+use localmart_guest::sql::{Connection, Database, SqlError, Value, transaction};
+use localmart_guest::wit::Context;
+
+/// A change of status, and what is told of it.
+pub(super) struct Turn<'a> {
+    pub(super) to: Status,
+    pub(super) reason: Option<&'a str>,
+    /// The event's type, and the return it is about.
+    pub(super) event: Option<(&'static str, Option<&'a Return>)>,
+}
+
+impl<D: Database> Store<D> {
+    /// A conditional change of status together with its line in the history, in the audit, and its event.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one statement")]
+    pub(super) async fn change(
+        &self,
+        context: &Context,
+        id: &Id,
+        to: Status,
+        now: Timestamp,
+        reason: Option<&str>,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<bool, SqlError> {
+        transaction(&self.database, async |connection| {
+            if connection.execute(sql, params).await? == 0 {
+                return Ok(false);
+            }
+            let event = match to {
+                Status::Paid => Some(("order.paid", None)),
+                Status::Cancelled => Some(("order.cancelled", None)),
+                Status::Shipped => Some(("order.shipped", None)),
+                Status::Delivered => Some(("order.delivered", None)),
+                Status::Pending | Status::Failed | Status::ReturnRequested | Status::Returned => {
+                    None
+                }
+            };
+            let turn = Turn { to, reason, event };
+            self.turned(connection, context, id, &turn, now).await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// What goes with a change of status that was just written: history, audit, event.
+    pub(super) async fn turned(
+        &self,
+        connection: &impl Connection,
+        context: &Context,
+        id: &Id,
+        turn: &Turn<'_>,
+        now: Timestamp,
+    ) -> Result<(), SqlError> {
+        step(connection, id, turn.to, now, turn.reason).await?;
+        let order = must_read(connection, id).await?;
+        self.announce(connection, context, &order, now).await?;
+        let action = format!("order.{}", turn.to.name());
+        let (deed, detail) = (self.ports.new_id(), turn.reason.unwrap_or_default());
+        let subject = id.as_str();
+        audit::record(connection, &deed, context, subject, &action, detail, now).await?;
+        match turn.event {
+            Some(event) => self.tell(connection, context, &order, event, now).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Tells once that there is an order, when its cart is surely its own.
+    pub(super) async fn announce(
+        &self,
+        connection: &impl Connection,
+        context: &Context,
+        order: &Order,
+        now: Timestamp,
+    ) -> Result<(), SqlError> {
+        let sql = "UPDATE orders SET announced = 1 WHERE id = CAST($1 AS TEXT) AND announced = 0";
+        if connection.execute(sql, params![&order.id]).await? == 0 {
+            return Ok(());
+        }
+        let made = Order {
+            status: Status::Pending,
+            version: 1,
+            updated_at: order.created_at,
+            ..order.clone()
+        };
+        let event = ("order.created", None);
+        self.tell(connection, context, &made, event, now).await
+    }
+
+    /// Writes the event of an order as it stands.
+    async fn tell(
+        &self,
+        connection: &impl Connection,
+        context: &Context,
+        order: &Order,
+        (kind, returned): (&str, Option<&Return>),
+        now: Timestamp,
+    ) -> Result<(), SqlError> {
+        let (id, at) = (self.ports.new_id(), order.updated_at);
+        let event = Event::new(&id, kind, "order", order.id.as_str(), order.version, at);
+        let event = event
+            .with(rows::event_data(order, returned))
+            .in_trace(&context.trace_parent);
+        outbox::record(connection, &event, now).await
+    }
+}
+
+pub(super) async fn step(
+    connection: &impl Connection,
+    id: &Id,
+    status: Status,
+    at: Timestamp,
+    reason: Option<&str>,
+) -> Result<(), SqlError> {
+    let sql = "INSERT INTO order_history (order_id, position, status, at, reason) SELECT CAST($1 AS TEXT), \
+               CAST(COUNT(*) AS BIGINT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT) \
+               FROM order_history WHERE order_id = CAST($1 AS TEXT)";
+    connection
+        .execute(sql, params![id, status.name(), at, reason])
+        .await
+        .map(drop)
+}
