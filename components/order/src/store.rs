@@ -8,7 +8,9 @@ pub(crate) mod rows;
 mod turns;
 
 pub(crate) use keys::Claim;
-pub(crate) use lists::{Scope, list_statement};
+pub(crate) use lists::Scope;
+#[cfg(test)]
+pub(crate) use lists::list_statement;
 
 use crate::domain::needs::Payment;
 use crate::domain::status::Status;
