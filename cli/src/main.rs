@@ -53,7 +53,26 @@ enum Verb {
     Token(token::Token),
 }
 
+/// The exit code of a program that SIGPIPE ended, as shells report it.
+const NOBODY_READS: i32 = 128 + 13;
+
+/// Ends quietly when whoever read the output has gone, as in `localmart events list | head`.
+fn end_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        let gone = |text: &String| {
+            text.starts_with("failed printing to stdout") && text.contains("Broken pipe")
+        };
+        if text.is_some_and(gone) {
+            std::process::exit(NOBODY_READS);
+        }
+        usual(panic);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_when_nobody_reads();
     let result = match Command::parse().verb {
         Verb::Up(verb) => verb.run(),
         Verb::Build(verb) => verb.run(),

@@ -156,3 +156,18 @@ fn two_builds_at_once_do_not_disturb_each_other() {
         assert!(output.status.success(), "{}", printed(&output));
     }
 }
+
+#[test]
+fn a_reader_who_goes_away_is_no_panic() {
+    built();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut routes = localmart();
+    routes.arg("routes").arg("-f").arg(root().join("spin.toml"));
+    routes.arg("--state-dir").arg(scratch("pipe"));
+    let output = routes.stdout(writer).output().unwrap();
+    assert_eq!(
+        (output.status.code(), printed(&output)),
+        (Some(141), String::new())
+    );
+}
