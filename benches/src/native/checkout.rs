@@ -155,7 +155,8 @@ fn order(key: &str, checkout: &Value) -> Outcome<Value> {
             sql,
             params![id, cart_id, text("email"), total, address, now],
         )?;
-        let sql = "INSERT INTO order_items VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let sql = "INSERT INTO order_items (order_id, position, product_id, sku, name, unit_price, quantity, line_total) \
+                   VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7)";
         let name = |name: &str| {
             priced
                 .get(name)
@@ -189,13 +190,14 @@ fn order(key: &str, checkout: &Value) -> Outcome<Value> {
         run(connection, sql, params![product, quantity])?;
         run(
             connection,
-            "INSERT INTO reservations VALUES (?1, ?2, ?3, 'held', ?4)",
+            "INSERT INTO reservations (order_id, product_id, quantity, status, expires_at) VALUES (?1, ?2, ?3, 'held', ?4)",
             params![id, product, quantity, now + 900_000],
         )
     })?;
     let payment = new_id().to_string();
     write("payment", |connection| {
-        let sql = "INSERT INTO payments VALUES (?1, ?2, 'pending', ?3, 'USD', 0, 0, NULL, 1, ?4, ?4, NULL)";
+        let sql = "INSERT INTO payments (id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, updated_at, \
+                   customer_id) VALUES (?1, ?2, 'pending', ?3, 'USD', 0, 0, NULL, 1, ?4, ?4, NULL)";
         run(connection, sql, params![payment, id, total, now])
     })?;
     write("payment", |connection| {
