@@ -14,6 +14,7 @@ mod seed;
 mod token;
 mod up;
 mod verify;
+mod workers;
 
 use clap::{Parser, Subcommand};
 use localmart_host::manifest::ManifestError;

@@ -2,7 +2,7 @@
 //! lapse.
 
 use crate::harness::{
-    Reply, Shop, at_once, built, built_with_points, checkout, fresh_key, localmart, root, scratch,
+    Reply, Shop, at_once, built, built_with_points, checkout, fresh_key, scratch,
 };
 use serde_json::{Value, json};
 
@@ -66,28 +66,11 @@ fn at(shop: &Shop, product: &str, status: &str) -> Value {
 }
 
 fn events_of(shop: &Shop, order: &Value) -> usize {
-    let mut command = localmart();
-    command.args([
-        "events",
-        "list",
-        "order.events",
-        "--limit",
-        "1000",
-        "--json",
-        "-f",
-    ]);
-    command
-        .arg(root().join("spin.toml"))
-        .arg("--state-dir")
-        .arg(&shop.state);
-    let output = command
-        .args(crate::STORES.flags(&shop.state))
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    said.lines()
-        .filter(|line| line.contains(order["id"].as_str().unwrap()))
-        .count()
+    let events = super::events::history(shop, "order.events");
+    let mine = events
+        .iter()
+        .filter(|event| event["subject"] == order["id"]);
+    mine.count()
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn tail_shows_what_comes_after_it_began() {
 }
 
 /// The events of a channel as they were published.
-fn history(shop: &Shop, channel: &str) -> Vec<Value> {
+pub(crate) fn history(shop: &Shop, channel: &str) -> Vec<Value> {
     let lines = events(shop, &["list", channel, "--limit", "1000", "--json"]);
     lines
         .lines()

@@ -3,12 +3,11 @@
 
 use super::plan::{Order, Plan, Product};
 use crate::client::Client;
+use crate::workers::at_once;
 use anyhow::{Context as _, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use localmart_guest::kernel::Currency;
 use serde_json::{Value, json};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The category of everything that a replay sells.
 const CATEGORY: &str = "replay";
@@ -38,10 +37,13 @@ impl Shop {
     pub(super) fn play(&self, plan: &Plan) -> anyhow::Result<Played> {
         let category = json!({ "slug": CATEGORY, "name": "Replay" });
         self.staff.make("/api/categories", &category)?;
-        let products =
-            self.at_once("products", &plan.products, |_, product| self.stock(product))?;
+        let products = at_once("products", plan.products.len(), self.clients, |place| {
+            let product = plan.products.get(place).context("a product is missing")?;
+            self.stock(product)
+        })?;
         let played = Mutex::new(Played::default());
-        self.at_once("orders", &plan.orders, |_, order| {
+        at_once("orders", plan.orders.len(), self.clients, |place| {
+            let order = plan.orders.get(place).context("an order is missing")?;
             let (sold, given_back, end) = self.order(plan, &products, order)?;
             let mut played = played
                 .lock()
@@ -145,49 +147,6 @@ impl Shop {
             &json!({}),
         )?;
         Ok(End::Returned)
-    }
-
-    /// Works through a list with several workers; the results in the list's order.
-    fn at_once<T: Sync, R: Send>(
-        &self,
-        what: &str,
-        list: &[T],
-        work: impl Fn(usize, &T) -> anyhow::Result<R> + Sync,
-    ) -> anyhow::Result<Vec<R>> {
-        let bar = ProgressBar::new(list.len() as u64);
-        let style = format!("{what:<8} {{bar:30}} {{pos}}/{{len}} {{eta}}");
-        bar.set_style(ProgressStyle::with_template(&style)?);
-        let next = AtomicUsize::new(0);
-        let mut done = std::thread::scope(|scope| {
-            let worker = || -> anyhow::Result<Vec<(usize, R)>> {
-                let mut done = Vec::new();
-                loop {
-                    let place = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(one) = list.get(place) else {
-                        return Ok(done);
-                    };
-                    let result = work(place, one);
-                    if result.is_err() {
-                        // The others stop at their next one.
-                        next.store(list.len(), Ordering::Relaxed);
-                    }
-                    done.push((place, result?));
-                    bar.inc(1);
-                }
-            };
-            let workers: Vec<_> = (0..self.clients).map(|_| scope.spawn(worker)).collect();
-            let mut all = Vec::with_capacity(list.len());
-            for worker in workers {
-                let done = worker
-                    .join()
-                    .map_err(|_| anyhow::anyhow!("a worker died"))?;
-                all.extend(done?);
-            }
-            Ok::<_, anyhow::Error>(all)
-        })?;
-        bar.finish_and_clear();
-        done.sort_by_key(|(place, _)| *place);
-        Ok(done.into_iter().map(|(_, result)| result).collect())
     }
 }
 

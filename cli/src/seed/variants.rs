@@ -3,10 +3,9 @@
 use super::goods::{CATEGORIES, Category, Goods};
 use super::stock;
 use crate::client::Client;
+use crate::workers::at_once;
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Requests that are under way at once.
 const WORKERS: usize = 8;
@@ -28,36 +27,16 @@ pub(super) fn fill(client: &Client, products: usize) -> anyhow::Result<()> {
         })
         .collect();
     let wanted = products.saturating_sub(shelves.len());
-    let bar = ProgressBar::new(wanted as u64);
-    bar.set_style(ProgressStyle::with_template(
-        "seeding {bar:30} {pos}/{len} variants",
-    )?);
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let work = || -> anyhow::Result<()> {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= wanted {
-                    return Ok(());
-                }
-                let at = number.checked_rem(shelves.len()).unwrap_or_default();
-                if let Some((shelf, category, round, goods)) = shelves.get(at) {
-                    let variant = number / shelves.len();
-                    put_on_shelf(client, category, goods, *shelf, *round, variant)?;
-                }
-                bar.inc(1);
+    at_once("variants", wanted, WORKERS, |number| {
+        let at = number.checked_rem(shelves.len()).unwrap_or_default();
+        match shelves.get(at) {
+            Some((shelf, category, round, goods)) => {
+                let variant = number / shelves.len();
+                put_on_shelf(client, category, goods, *shelf, *round, variant)
             }
-        };
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
-        for worker in workers {
-            let done = worker
-                .join()
-                .map_err(|_| anyhow::anyhow!("a worker died"))?;
-            done?;
+            None => Ok(()),
         }
-        Ok::<_, anyhow::Error>(())
     })?;
-    bar.finish_and_clear();
     println!("{products} products");
     Ok(())
 }

@@ -288,11 +288,7 @@ impl From<CartError> for Problem {
                 "amount_overflow",
                 "The sum is larger than any amount can be.",
             ),
-            CartError::VersionConflict => Self::new(
-                412,
-                "version_conflict",
-                "It was changed in the meantime; read it again.",
-            ),
+            CartError::VersionConflict => Self::version_conflict(),
             CartError::Contended | CartError::LinkDown(_) => Self::unavailable(),
             CartError::Store(Unstored::ShortLived(error)) => error.into(),
             CartError::Store(Unstored::Sql(error)) => error.into(),

@@ -371,11 +371,7 @@ impl From<CatalogError> for Problem {
                 "category_in_use",
                 "The category still has products or categories in it.",
             ),
-            CatalogError::VersionConflict => Self::new(
-                412,
-                "version_conflict",
-                "It was changed in the meantime; read it again.",
-            ),
+            CatalogError::VersionConflict => Self::version_conflict(),
             CatalogError::Sql(error) => error.into(),
         }
     }

@@ -4,14 +4,14 @@ use crate::domain::{Level, MAX_DELTA, Products};
 use crate::service::{Inventory, InventoryError};
 use localmart_guest::config::ConfigError;
 use localmart_guest::door::decode::{integer, text};
-use localmart_guest::door::idempotency::key_of;
+use localmart_guest::door::idempotency::effect_name;
 use localmart_guest::door::{
     Access, Answer, Fields, Invalid, Problem, Request, Response, Routes, Service,
 };
 use localmart_guest::events::sweep_events;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
-use localmart_guest::token::{Role, capability};
+use localmart_guest::token::Role;
 use serde_json::{Value, json};
 use std::rc::Rc;
 
@@ -63,9 +63,7 @@ async fn adjust<D: Database, P: Products>(door: Door<D, P>, request: Request) ->
     let reason = fields.required("reason", text(1, 200));
     let (delta, reason) = fields.finish(delta.zip(reason))?;
     // With a key it is known by that, so that a crash between its writing and the key's does not make it two.
-    let caller = request.claims.as_ref().map_or("", |claims| &claims.subject);
-    let name = key_of(&request.incoming)?;
-    let name = name.map(|key| capability("adjustment", &format!("{caller}\n{key}")));
+    let name = effect_name(&request, "adjustment")?;
     let (context, product) = (request.context(), request.param("product_id"));
     let inventory = &door.inventory;
     let adjusted = inventory.adjust(&context, product, delta, &reason, name.as_deref());

@@ -38,14 +38,17 @@ pub(crate) struct Store<D> {
     database: D,
 }
 
-/// Ends a reservation's transaction without keeping anything.
-enum Stop {
-    Short(Vec<Shortage>),
-    NotSold,
+/// Ends a transaction without keeping anything.
+enum Stop<W> {
+    /// For this reason.
+    Because(W),
     Sql(SqlError),
 }
 
-impl From<SqlError> for Stop {
+/// So much was not sold to the order.
+struct NotSold;
+
+impl<W> From<SqlError> for Stop<W> {
     fn from(error: SqlError) -> Self {
         Self::Sql(error)
     }
@@ -157,7 +160,7 @@ impl<D: Database> Store<D> {
                 }
             }
             if !shortages.is_empty() {
-                return Err(Stop::Short(shortages));
+                return Err(Stop::Because(shortages));
             }
             for line in lines {
                 alert(connection, &line.product_id, deed).await?;
@@ -166,8 +169,7 @@ impl<D: Database> Store<D> {
         });
         match outcome.await {
             Ok(()) => Ok(Reserved::Done),
-            Err(Stop::Short(shortages)) => Ok(Reserved::Short(shortages)),
-            Err(Stop::NotSold) => Err(SqlError::Failed("a reservation is no return".to_owned())),
+            Err(Stop::Because(shortages)) => Ok(Reserved::Short(shortages)),
             Err(Stop::Sql(error)) => Err(error),
         }
     }
@@ -256,7 +258,7 @@ impl<D: Database> Store<D> {
                 let sold = ReservationState::Sold.name();
                 let params = params![order, &line.product_id, line.quantity, sold];
                 if connection.execute(sql, params).await? == 0 {
-                    return Err(Stop::NotSold);
+                    return Err(Stop::Because(NotSold));
                 }
                 put_back(connection, &line.product_id, line.quantity.into(), deed).await?;
             }
@@ -275,7 +277,7 @@ impl<D: Database> Store<D> {
         });
         match outcome.await {
             Ok(()) => Ok(true),
-            Err(Stop::NotSold | Stop::Short(_)) => Ok(false),
+            Err(Stop::Because(NotSold)) => Ok(false),
             Err(Stop::Sql(error)) => Err(error),
         }
     }

@@ -193,11 +193,7 @@ fn or_empty(body: &[u8]) -> &[u8] {
 
 fn must_match(request: &Request, order: &Order) -> Result<(), Problem> {
     match request.if_match() {
-        Some(version) if version != order.version => Err(Problem::new(
-            412,
-            "version_conflict",
-            "It was changed in the meantime; read it again.",
-        )),
+        Some(version) if version != order.version => Err(Problem::version_conflict()),
         _ => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use crate::service::{PaymentError, Payments};
 use crate::webhook;
 use localmart_guest::config::{self, ConfigError};
 use localmart_guest::door::decode::{money, money_json};
-use localmart_guest::door::idempotency::required_key_of;
+use localmart_guest::door::idempotency::required_effect_name;
 use localmart_guest::door::{
     Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service,
 };
@@ -13,7 +13,7 @@ use localmart_guest::events::sweep_events;
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
-use localmart_guest::token::{Role, capability, is_capability};
+use localmart_guest::token::{Role, is_capability};
 use serde_json::{Value, json};
 use std::rc::Rc;
 
@@ -70,9 +70,7 @@ async fn refund<D: Database>(door: Door<D>, request: Request) -> Answer {
     let amount = fields.required("amount", money);
     let amount = fields.finish(amount)?;
     // The refund is known by its key, so that a crash between its writing and the key's does not make it two.
-    let caller = request.claims.as_ref().map_or("", |claims| &claims.subject);
-    let key = required_key_of(&request.incoming)?;
-    let name = capability("refund", &format!("{caller}\n{key}"));
+    let name = required_effect_name(&request, "refund")?;
     let payments = door.payments.on_behalf_of(&request.context());
     let id = id(&request)?;
     let refund = payments.refund(&id, &name, amount, Beyond::Refused);

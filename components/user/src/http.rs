@@ -367,11 +367,7 @@ impl From<UserError> for Problem {
                 "invalid_token",
                 "The refresh token is not valid any more; log in again.",
             ),
-            UserError::VersionConflict => Self::new(
-                412,
-                "version_conflict",
-                "It was changed in the meantime; read it again.",
-            ),
+            UserError::VersionConflict => Self::version_conflict(),
             UserError::Hash => Self::internal(),
             UserError::Store(error) => error.into(),
             UserError::Sql(error) => error.into(),

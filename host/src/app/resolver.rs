@@ -34,6 +34,11 @@ impl Resolver<'_> {
                 ));
             }
         }
+        // As in Spin, a file `.env` in the working directory counts as environment.
+        let from_environment = VariablesProvider::Env {
+            prefix: "SPIN_VARIABLE".to_owned(),
+            dotenv: Some(".env".into()),
+        };
         let mut values = BTreeMap::new();
         for (name, variable) in &manifest.variables {
             let place = |message: String, label: &str, help: String| {
@@ -54,11 +59,6 @@ impl Resolver<'_> {
                     "add `default = \"…\"` or `required = true`".into(),
                 ));
             }
-            // As in Spin, a file `.env` in the working directory counts as environment.
-            let from_environment = VariablesProvider::Env {
-                prefix: "SPIN_VARIABLE".to_owned(),
-                dotenv: Some(".env".into()),
-            };
             let flag = self.given.flags.get(name).cloned();
             let made = self.given.made.get(name).cloned();
             let provided = self.given.providers.iter();

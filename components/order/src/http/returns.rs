@@ -5,10 +5,9 @@ use crate::domain::Order;
 use crate::domain::needs::Needs;
 use crate::domain::returns::{Pieces, Return, Unreturnable};
 use localmart_guest::door::decode::{id, integer, text};
-use localmart_guest::door::idempotency::required_key_of;
+use localmart_guest::door::idempotency::required_effect_name;
 use localmart_guest::door::{Answer, FieldProblem, Fields, Problem, Request, Response};
 use localmart_guest::sql::Database;
-use localmart_guest::token::capability;
 use serde_json::json;
 
 /// Most lines that one return names.
@@ -42,9 +41,7 @@ pub(super) async fn ask<D: Database, N: Needs>(door: Door<D, N>, request: Reques
         .get(request.param("id"), |order| owns(&door, &request, order));
     let order = order.await?;
     // The return is known by its key, so that a crash between its writing and the key's does not make it two.
-    let caller = request.claims.as_ref().map_or("", |claims| &claims.subject);
-    let key = required_key_of(&request.incoming)?;
-    let name = capability("return", &format!("{caller}\n{key}"));
+    let name = required_effect_name(&request, "return")?;
     let context = request.context();
     let asked = door
         .orders

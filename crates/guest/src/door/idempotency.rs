@@ -68,14 +68,36 @@ pub fn key_of(incoming: &Incoming) -> Result<Option<String>, Problem> {
 
 /// The key of a request that must have one; `400 idempotency_key_missing` without.
 pub fn required_key_of(incoming: &Incoming) -> Result<String, Problem> {
-    let missing = || {
-        Problem::new(
-            400,
-            "idempotency_key_missing",
-            "This needs an Idempotency-Key header.",
-        )
-    };
     key_of(incoming)?.ok_or_else(missing)
+}
+
+/// Who sends a request: a user, or the guest who opens an order. A guest's cart is in the path.
+fn caller(request: &Request) -> &str {
+    let guest = request.header("x-order-token").unwrap_or_default();
+    let claims = request.claims.as_ref();
+    claims.map_or(guest, |claims| claims.subject.as_str())
+}
+
+/// What a verb calls the effect of a request with a key, in its own rows: written together with the effect, it makes a
+/// repetition the same effect although the process died before the key was remembered. `None` without a key.
+pub fn effect_name(request: &Request, effect: &str) -> Result<Option<String>, Problem> {
+    let caller = caller(request);
+    let key = key_of(&request.incoming)?;
+    Ok(key.map(|key| capability(effect, &format!("{caller}\n{key}"))))
+}
+
+/// The same for a verb that does nothing without a key.
+pub fn required_effect_name(request: &Request, effect: &str) -> Result<String, Problem> {
+    let name = effect_name(request, effect)?;
+    name.ok_or_else(missing)
+}
+
+fn missing() -> Problem {
+    Problem::new(
+        400,
+        "idempotency_key_missing",
+        "This needs an Idempotency-Key header.",
+    )
 }
 
 /// What makes two bodies the same: the hash of their canonical JSON (sorted members, no white space).
@@ -121,10 +143,7 @@ pub(super) async fn once<K: ShortLived>(
     request: Request,
     run: impl FnOnce(Request) -> LocalFuture<'static, Answer>,
 ) -> Answer {
-    // A guest is whoever opens the order; a guest's cart is in the path.
-    let guest = request.header("x-order-token").unwrap_or_default();
-    let claims = request.claims.as_ref();
-    let caller = claims.map_or(guest, |claims| claims.subject.as_str());
+    let caller = caller(&request);
     let path = request.incoming.path();
     let name = capability("key", &format!("{noun}\n{caller}\n{path}\n{key}"));
     let name = format!("{PREFIX}{name}");

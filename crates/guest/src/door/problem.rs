@@ -64,6 +64,15 @@ impl Problem {
         Self::business(404, "not_found", format!("There is no such {what}."))
     }
 
+    /// `412 version_conflict`: the `If-Match` is of another version. No key remembers it; the same request may be right later.
+    pub fn version_conflict() -> Self {
+        Self::new(
+            412,
+            "version_conflict",
+            "It was changed in the meantime; read it again.",
+        )
+    }
+
     /// 422 with one entry per bad field.
     pub fn invalid(errors: Vec<FieldProblem>) -> Self {
         Self {
