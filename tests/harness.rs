@@ -240,7 +240,7 @@ impl Shop {
         Self::start_with(manifest, state, flags, &[])
     }
 
-    fn start_with(
+    pub fn start_with(
         manifest: &Path,
         state: &Path,
         flags: &[&str],
@@ -266,7 +266,8 @@ impl Shop {
                 "--no-seed",
             ])
             .args(flags)
-            .envs(environment.iter().copied());
+            .envs(environment.iter().copied())
+            .current_dir(manifest.parent().unwrap());
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

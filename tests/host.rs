@@ -13,6 +13,8 @@ mod harness;
 /// Where the shops of this binary keep what they know.
 const STORES: harness::Stores = harness::Stores::EMBEDDED;
 
+#[path = "host/conformance.rs"]
+mod conformance;
 #[path = "host/guests.rs"]
 mod guests;
 #[path = "host/links.rs"]

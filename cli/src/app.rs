@@ -27,6 +27,9 @@ pub(crate) struct AppOptions {
     /// Where stores and variables come from, as Spin reads it. Without it none is read.
     #[arg(long, env = "RUNTIME_CONFIG_FILE")]
     pub(crate) runtime_config_file: Option<PathBuf>,
+    /// Read the components with this profile of theirs.
+    #[arg(long)]
+    pub(crate) profile: Option<String>,
     /// A value for an application variable, as name=value; may be repeated.
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) variables: Vec<(String, String)>,
@@ -35,7 +38,9 @@ pub(crate) struct AppOptions {
 impl AppOptions {
     /// Reads the manifest.
     pub(crate) fn source(&self) -> anyhow::Result<Source> {
-        Ok(Source::read(&self.from)?)
+        let mut source = Source::read(&self.from)?;
+        source.profile = self.profile.clone();
+        Ok(source)
     }
 
     /// The state folder, whether it exists or not.

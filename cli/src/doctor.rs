@@ -108,7 +108,7 @@ fn components(app: &App, state_dir: &std::path::Path) -> anyhow::Result<()> {
     })?;
     let cache = AotCache::new(Some(state_dir.join("aot")));
     for spec in app.components.values().filter(|spec| spec.wasm.is_file()) {
-        let compiled = cache.load(&engine, &spec.wasm)?;
+        let compiled = cache.load(&engine, &spec.wasm, &spec.composition)?;
         let (imports, exports) = surface(&engine, &compiled.component);
         println!(
             "ok    {}: {} imports, exports {}",

@@ -35,8 +35,10 @@ pub(crate) fn table(app: &App, base: &str) -> String {
             Some(path) => (path, " (wildcard)"),
             None => (route.text.as_str(), ""),
         };
+        let component = route.component().and_then(|id| app.components.get(id));
+        let name = component.map_or_else(|| route.answerer(), |spec| &spec.named);
         // Writing to a String cannot fail.
-        let _ = writeln!(table, "  {}: {base}{path}{kind}", route.answerer());
+        let _ = writeln!(table, "  {name}: {base}{path}{kind}");
     }
     table
 }

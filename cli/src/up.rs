@@ -17,10 +17,13 @@ use localmart_host::serve::{Running, bind, start};
 use localmart_host::telemetry;
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// Where the observe address of an application of ours is.
+const OBSERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
 
 /// How often the bus is looked at for `/metrics`.
 const BUS_LOOK: Duration = Duration::from_secs(2);
@@ -33,9 +36,10 @@ pub(crate) struct Up {
     /// Where shoppers connect; port 0 takes a free one.
     #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// Where /healthz, /readyz and /metrics are.
-    #[arg(long, default_value = "127.0.0.1:3001")]
-    observe_listen: SocketAddr,
+    /// Where /healthz, /readyz and /metrics are. Default: 127.0.0.1:3001 for an application with [application.tool.localmart], nowhere
+    /// for others.
+    #[arg(long)]
+    observe_listen: Option<SocketAddr>,
     /// An environment variable for every component, as NAME=value; may be repeated.
     #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = pair)]
     environment: Vec<(String, String)>,
@@ -45,6 +49,9 @@ pub(crate) struct Up {
     /// Print and log errors only.
     #[arg(long, short = 'q')]
     quiet: bool,
+    /// Run the build commands of the manifest first.
+    #[arg(long)]
+    build: bool,
     /// Serve what is built, even if the sources are newer.
     #[arg(long)]
     no_build: bool,
@@ -77,7 +84,7 @@ impl Up {
         let source = self.app.source()?;
         telemetry::start(&source.parse()?.application.name)?;
         let testing = !self.points.is_empty();
-        if !self.no_build && !testing && build::is_stale(&source)? {
+        if self.build || (!self.no_build && !testing && build::is_stale(&source)?) {
             build::build(&source, &[], false)?;
         }
         let first_start = !self.app.state_dir(&source).join("secrets.toml").exists();
@@ -90,8 +97,11 @@ impl Up {
         let state_dir = self.app.state_dir(&source);
         // Before anything is changed: whether the addresses are free.
         let listener = bind(self.listen, "--listen")?;
-        let observe = bind(self.observe_listen, "--observe-listen")?;
         let ours = app.tool.is_some();
+        let observe = self.observe_listen.or(ours.then_some(OBSERVE));
+        let observe = observe
+            .map(|address| bind(address, "--observe-listen"))
+            .transpose()?;
         if ours {
             Stores::of(&app).check_redis()?;
             migrate::migrate(&app, &state_dir)?;
@@ -105,7 +115,7 @@ impl Up {
         let threads = self
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let running = start(loaded.clone(), listener, Some(observe), threads)?;
+        let running = start(loaded.clone(), listener, observe, threads)?;
         let base = format!("http://{}", running.address);
         if ours && !self.no_seed && loaded.components.contains_key("catalog") {
             let secrets = secrets::load(&state_dir)?;

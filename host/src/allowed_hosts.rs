@@ -3,6 +3,11 @@
 use ipnet::IpNet;
 use std::net::IpAddr;
 
+/// How the names of components end as hosts, as in `http://greeter.spin.internal`.
+pub const NEIGHBOUR: &str = ".spin.internal";
+/// The application itself as a host, where a URL must have one.
+pub const SELF: &str = "self.alt";
+
 /// One allowed destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedHost {
@@ -81,6 +86,20 @@ impl AllowedHost {
             host: read_host(host)?,
             ports,
         })
+    }
+
+    /// The component of the same application that is meant, if it is one by name.
+    pub fn neighbour(&self) -> Option<&str> {
+        match &self.host {
+            Host::Literal(host) => host.strip_suffix(NEIGHBOUR),
+            _ => None,
+        }
+    }
+
+    /// Whether requests to the application itself are allowed.
+    pub fn allows_self(&self) -> bool {
+        let own = |host: &str| self.allows("http", host, 80) || self.allows("https", host, 443);
+        own("self") || own(SELF)
     }
 
     /// Whether a connection is allowed.

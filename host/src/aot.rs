@@ -1,6 +1,8 @@
 //! The cache of compiled components on disk, keyed by their content and by the engine that compiled them.
 
+use crate::compose::Composition;
 use anyhow::Context as _;
+use std::borrow::Cow;
 use std::hash::{Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -30,14 +32,21 @@ impl AotCache {
         Self { folder }
     }
 
-    /// Loads a component, compiling it if this engine has not seen this content.
-    pub fn load(&self, engine: &Engine, wasm: &Path) -> anyhow::Result<Compiled> {
+    /// Loads a component with what it brings along, compiling it if this engine has not seen this content.
+    pub fn load(
+        &self,
+        engine: &Engine,
+        wasm: &Path,
+        composition: &Composition,
+    ) -> anyhow::Result<Compiled> {
         let start = Instant::now();
-        let bytes = std::fs::read(wasm).with_context(|| format!("reading {}", wasm.display()))?;
+        let bytes = read(wasm)?;
+        let plugs = composition.plugs().map(|plug| read(&plug.wasm));
+        let plugs: Vec<Vec<u8>> = plugs.collect::<anyhow::Result<_>>()?;
         let entry = self
             .folder
             .as_ref()
-            .map(|folder| folder.join(name(engine, &bytes)));
+            .map(|folder| folder.join(name(engine, &bytes, composition, &plugs)));
         if let Some(entry) = &entry
             && entry.exists()
         {
@@ -56,8 +65,16 @@ impl AotCache {
                 }
             }
         }
-        let made = crate::componentize::component(&bytes)
+        let mut made = crate::componentize::component(&bytes)
             .with_context(|| format!("reading {}", wasm.display()))?;
+        if !composition.is_empty() {
+            let plugs = plugs
+                .iter()
+                .map(|bytes| crate::componentize::component(bytes));
+            let plugs = plugs.map(|plug| plug.map(Cow::into_owned));
+            let plugs: Vec<Vec<u8>> = plugs.collect::<anyhow::Result<_>>()?;
+            made = Cow::Owned(composition.compose(&made, &plugs)?);
+        }
         let component = Component::new(engine, &made)
             .map_err(anyhow::Error::from)
             .with_context(|| format!("compiling {}", wasm.display()))?;
@@ -74,14 +91,24 @@ impl AotCache {
     }
 }
 
-fn name(engine: &Engine, bytes: &[u8]) -> String {
+fn read(wasm: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(wasm).with_context(|| format!("reading {}", wasm.display()))
+}
+
+fn name(engine: &Engine, bytes: &[u8], composition: &Composition, plugs: &[Vec<u8>]) -> String {
     let mut hasher = std::collections::hash_map::DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!(
-        "{}-{:016x}.cwasm",
-        blake3::hash(bytes).to_hex(),
-        hasher.finish()
-    )
+    let mut content = blake3::hash(bytes);
+    if !composition.is_empty() {
+        let mut all = blake3::Hasher::new();
+        all.update(content.as_bytes());
+        for plug in plugs {
+            all.update(blake3::hash(plug).as_bytes());
+        }
+        all.update(composition.recipe().as_bytes());
+        content = all.finalize();
+    }
+    format!("{}-{:016x}.cwasm", content.to_hex(), hasher.finish())
 }
 
 fn store(component: &Component, entry: &Path) -> anyhow::Result<()> {

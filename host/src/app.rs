@@ -2,10 +2,12 @@
 //! wasm happen here, each with its place in the file.
 
 mod check;
+mod dependencies;
 mod resolver;
 mod triggers;
 
 use crate::allowed_hosts::AllowedHost;
+use crate::compose::Composition;
 use crate::manifest::schema::{ApplicationTool, FileMount, Own};
 use crate::manifest::{ManifestError, Source};
 use crate::messages::Subscription;
@@ -36,10 +38,12 @@ pub struct App {
 }
 
 /// A component of the application.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ComponentSpec {
-    /// The id.
+    /// The id; one that no other has, also where the same component stands behind middleware.
     pub id: String,
+    /// The id in the manifest.
+    pub named: String,
     /// The wasm file.
     pub wasm: PathBuf,
     /// Where `source` stands in the manifest.
@@ -60,6 +64,8 @@ pub struct ComponentSpec {
     pub key_value_stores: BTreeSet<String>,
     /// Labels of databases, with their place for errors.
     pub sqlite_databases: BTreeMap<String, Range<usize>>,
+    /// The components that it brings along.
+    pub composition: Composition,
     /// The components it links.
     pub links: Vec<String>,
     /// The grants of the component alone.
@@ -152,15 +158,33 @@ pub fn resolve(source: Source, given: &Given) -> Result<App, ManifestError> {
     };
     let values = resolver.values(&manifest)?;
     let tool = resolver.application_tool(&manifest, &values)?;
-    let (routes, mut over_http) = resolver.routes(&manifest)?;
+    let http = resolver.routes(&manifest)?;
+    let mut over_http = http.triggered;
     let subscriptions = resolver.subscriptions(&manifest, &values)?;
     let mut components = BTreeMap::new();
     for (id, component) in &manifest.component {
-        let spec = resolver.component(id, component.get_ref(), component.span(), &values)?;
+        let spec = resolver.component(
+            id,
+            component.get_ref(),
+            component.span(),
+            (&manifest, &values),
+        )?;
         if spec.every.is_some() {
             over_http.insert(id.clone());
         }
         components.insert(id.clone(), spec);
+    }
+    for behind in http.behind {
+        if let Some(spec) = components.get(&behind.component) {
+            let mut spec = ComponentSpec {
+                id: behind.id.clone(),
+                every: None,
+                ..spec.clone()
+            };
+            spec.composition.middleware = behind.middleware;
+            over_http.insert(behind.id.clone());
+            components.insert(behind.id, spec);
+        }
     }
     for spec in components.values_mut() {
         spec.called_by_http = over_http.contains(&spec.id);
@@ -171,7 +195,7 @@ pub fn resolve(source: Source, given: &Given) -> Result<App, ManifestError> {
         name: manifest.application.name.clone(),
         tool,
         components,
-        routes,
+        routes: http.routes,
         subscriptions,
         source: source.clone(),
     };

@@ -1,9 +1,12 @@
 //! What a guest may import beside WASI, one file per capability. A component reaches only what its manifest grants.
 //!
 //! [`sqlite`] (`spin:sqlite@3.1`), [`postgres`] (`spin:postgres@4.2`), [`redis`] (`spin:redis@3`), [`key_value`] (`spin:key-value@3` and `wasi:keyvalue@0.2.0-draft2`), [`variables`]
-//! (`spin:variables@3`), [`older`] (what Spin offered before), [`outgoing`] (`wasi:http` out), [`stdio`] (logs), [`points`] (tests only).
+//! (`spin:variables@3`), [`mqtt`] (`spin:mqtt@3`), [`older`] (what Spin offered before), [`outgoing`] (`wasi:http` out), [`stdio`] (logs), [`points`]
+//! (tests only); [`unsupported`] (what is answered by an error) and [`denied`] (all of it, for components that may do nothing).
 
+mod denied;
 pub mod key_value;
+pub mod mqtt;
 mod older;
 pub mod outgoing;
 pub mod points;
@@ -11,6 +14,7 @@ pub mod postgres;
 pub mod redis;
 pub mod sqlite;
 pub mod stdio;
+pub mod unsupported;
 pub mod variables;
 
 use crate::state::HostState;
@@ -28,6 +32,8 @@ pub(crate) mod bindings {
                 import spin:redis/redis@3.0.0;
                 import spin:key-value/key-value@3.0.0;
                 import spin:variables/variables@3.0.0;
+                import spin:mqtt/mqtt@3.0.0;
+                import spin:mysql/mysql@3.0.0;
                 import wasi:keyvalue/store@0.2.0-draft2;
                 import wasi:keyvalue/atomics@0.2.0-draft2;
                 import wasi:keyvalue/batch@0.2.0-draft2;
@@ -40,6 +46,8 @@ pub(crate) mod bindings {
             "../wit/deps/spin-redis@3.0.0",
             "../wit/deps/spin-key-value@3.0.0",
             "../wit/deps/spin-variables@3.0.0",
+            "../wit/deps/spin-mqtt@3.0.0",
+            "../wit/deps/spin-mysql@3.0.0",
             "../wit/deps/wasi-keyvalue@0.2.0-draft2",
             "../wit/testing",
         ],
@@ -50,6 +58,8 @@ pub(crate) mod bindings {
             "spin:postgres/postgres.connection-builder": super::postgres::ConnectionBuilder,
             "spin:redis/redis.connection": super::redis::Connection,
             "spin:key-value/key-value.store": super::key_value::OpenStore,
+            "spin:mqtt/mqtt.connection": super::mqtt::Connection,
+            "spin:mysql/mysql.connection": super::unsupported::NoConnection,
             "wasi:keyvalue/store.bucket": super::key_value::OpenStore,
             "wasi:keyvalue/atomics.cas": super::key_value::Cas,
         },
@@ -76,7 +86,10 @@ pub fn add_to_linker(linker: &mut Linker<HostState>, with_points: bool) -> wasmt
     spin::redis::redis::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     spin::key_value::key_value::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     spin::variables::variables::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    spin::mqtt::mqtt::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    spin::mysql::mysql::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     older::add_to_linker(linker)?;
+    denied::add_to_linker(linker)?;
     wasi::keyvalue::store::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     wasi::keyvalue::atomics::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     wasi::keyvalue::batch::add_to_linker::<_, Capabilities>(linker, |state| state)?;

@@ -78,6 +78,12 @@ pub const REDIS_HANDLES: usize = 1024;
 pub const REDIS_SUBSCRIBE_AGAIN: Duration = Duration::from_millis(200);
 /// The longest such pause.
 pub const REDIS_SUBSCRIBE_SLOWEST: Duration = Duration::from_secs(5);
+/// How long a message to an MQTT server may take until it is confirmed, connecting included.
+pub const MQTT_PUBLISH: Duration = Duration::from_secs(10);
+/// Open MQTT handles of one instance.
+pub const MQTT_HANDLES: usize = 64;
+/// The longest keep-alive interval that MQTT has, in seconds.
+pub const MQTT_KEEP_ALIVE_S: u64 = 65_535;
 /// Longest key of a key-value store in bytes.
 pub const KEY_BYTES: usize = 1024;
 /// Largest value of a key-value store in bytes.

@@ -1,7 +1,9 @@
 //! spin.toml, manifest version 2, as Spin 4.1 reads it. What this host does not support is refused by name, at its line.
 //!
-//! [`schema`] has the shapes, [`problem`] the errors that name file, line and remedy. Nothing is resolved here.
+//! [`schema`] has the shapes, [`problem`] the errors that name file, line and remedy, [`normal`] what shorter ways of writing mean.
+//! Nothing is resolved here.
 
+mod normal;
 pub mod problem;
 pub mod schema;
 
@@ -18,6 +20,8 @@ pub struct Source {
     pub path: PathBuf,
     /// What it says.
     pub text: Arc<String>,
+    /// The profile to read it with, if any.
+    pub profile: Option<String>,
 }
 
 impl Source {
@@ -32,6 +36,7 @@ impl Source {
             Ok(text) => Ok(Self {
                 path,
                 text: Arc::new(text),
+                profile: None,
             }),
             Err(error) => Err(ManifestError::file(
                 format!("cannot read {}: {error}", path.display()),
@@ -50,9 +55,9 @@ impl Source {
         }
     }
 
-    /// Reads the shapes.
+    /// Reads the shapes. What has several ways of writing comes out in one: see [`normal`].
     pub fn parse(&self) -> Result<Manifest, ManifestError> {
-        let manifest: Manifest = toml::from_str(&self.text).map_err(|error| {
+        let mut manifest: Manifest = toml::from_str(&self.text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             self.error(
                 span,
@@ -70,6 +75,10 @@ impl Source {
                 "write the manifest in version 2",
             ));
         }
+        if let Some(profile) = &self.profile {
+            normal::apply_profile(&mut manifest, self, profile)?;
+        }
+        normal::name_inline_components(&mut manifest, self)?;
         Ok(manifest)
     }
 

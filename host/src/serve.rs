@@ -2,9 +2,10 @@
 //!
 //! In reading order: [`load`] (from an application to components that can be instantiated), [`core`] (a thread),
 //! [`connection`] (HTTP in), [`routes`] (which component), [`pool`] and [`instance`] (which instance, and its life),
-//! [`answer`] (what the host says itself), [`timer`], [`ended`] (how an instance is ended from outside).
+//! [`answer`] (what the host says itself), [`chain`] (requests among components), [`timer`], [`ended`] (how an instance is ended from outside).
 
 pub mod answer;
+pub mod chain;
 pub mod connection;
 pub mod core;
 pub mod ended;

@@ -53,15 +53,59 @@ pub struct LoadedComponent {
     pub metrics: ComponentMetrics,
 }
 
+impl LoadedComponent {
+    /// The same without any grant.
+    fn bare(&self) -> Self {
+        let mut spec = self.spec.clone();
+        spec.variables.clear();
+        spec.key_value_stores.clear();
+        spec.sqlite_databases.clear();
+        let servers = Servers {
+            postgres: self.servers.postgres.clone(),
+            redis: self.servers.redis.clone(),
+            messages: self.servers.messages.clone(),
+            embedded_messages: false,
+        };
+        Self {
+            spec,
+            id: self.id.clone(),
+            engine: self.engine.clone(),
+            pre: self.pre.clone(),
+            entrances: self.entrances.clone(),
+            component: self.component.clone(),
+            databases: Databases::new(),
+            servers: Arc::new(servers),
+            key_value: self.key_value.clone(),
+            files: None,
+            points: self.points.clone(),
+            allowed_hosts: Arc::default(),
+            max_memory: self.max_memory,
+            postgres_share: self.postgres_share.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
 /// What the host can call of a component.
+#[derive(Clone)]
 pub struct Entrances {
     /// Its HTTP export.
     pub http: Option<HttpIndices>,
-    /// Its `spin:redis/inbound-redis@3.0.0`.
-    pub inbound_redis: Option<ComponentExportIndex>,
+    /// What takes its Redis messages.
+    pub inbound_redis: Option<InboundIndex>,
+}
+
+/// Where the `handle-message` of a component is.
+#[derive(Clone, Copy)]
+pub enum InboundIndex {
+    /// `fermyon:spin/inbound-redis`.
+    V1(ComponentExportIndex),
+    /// `spin:redis/inbound-redis@3.0.0`.
+    V3(ComponentExportIndex),
 }
 
 /// Where the HTTP export of a component is.
+#[derive(Clone)]
 pub enum HttpIndices {
     /// `wasi:http/incoming-handler@0.2`.
     P2(wasmtime_wasi_http::p2::bindings::ProxyIndices),
@@ -94,7 +138,11 @@ pub struct HostState {
     pub component: Arc<LoadedComponent>,
     /// Open Redis handles.
     pub redis_handles: usize,
+    /// Open MQTT handles.
+    pub mqtt_handles: usize,
     limiter: Limiter,
+    /// What the components inside this one see that have none of its grants; made when one asks.
+    bare: Option<Box<HostState>>,
 }
 
 /// Keeps linear memories and tables within bounds.
@@ -148,24 +196,7 @@ impl HostState {
             wasi.preopened_dir(files, "/", FsPerms::ReadOnly)?;
         }
         allow_sockets(&mut wasi, &component.allowed_hosts);
-        let state = Self {
-            wasi: wasi.build(),
-            table: ResourceTable::new(),
-            http: WasiHttpCtx::new(),
-            outgoing: Outgoing {
-                component: component.id.clone(),
-                allowed: component.allowed_hosts.clone(),
-                trace: None,
-            },
-            component: component.clone(),
-            redis_handles: 0,
-            limiter: Limiter {
-                max_memory: component.max_memory,
-                component: component.id.clone(),
-                limited: component.metrics.limited_memory.clone(),
-            },
-        };
-        let mut store = Store::new(&component.engine, state);
+        let mut store = Store::new(&component.engine, Self::new(component, wasi.build()));
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
         let doom = doom.clone();
@@ -177,6 +208,57 @@ impl HostState {
             }
         });
         Ok(store)
+    }
+
+    fn new(component: &Arc<LoadedComponent>, wasi: WasiCtx) -> Self {
+        Self {
+            wasi,
+            table: ResourceTable::new(),
+            http: WasiHttpCtx::new(),
+            outgoing: Outgoing {
+                component: component.id.clone(),
+                allowed: component.allowed_hosts.clone(),
+                trace: None,
+            },
+            component: component.clone(),
+            redis_handles: 0,
+            mqtt_handles: 0,
+            limiter: Limiter {
+                max_memory: component.max_memory,
+                component: component.id.clone(),
+                limited: component.metrics.limited_memory.clone(),
+            },
+            bare: None,
+        }
+    }
+
+    /// What this would be without any grant. What is opened there fails, so its table stays empty.
+    pub fn bare(&mut self) -> &mut Self {
+        let component = &self.component;
+        self.bare.get_or_insert_with(|| {
+            Box::new(Self::new(
+                &Arc::new(component.bare()),
+                WasiCtx::builder().build(),
+            ))
+        })
+    }
+
+    /// WASI without any grant, and the handles of this.
+    pub fn bare_wasi(&mut self) -> (&mut WasiCtx, &mut ResourceTable) {
+        self.bare();
+        let bare = self.bare.as_deref_mut().map(|bare| &mut bare.wasi);
+        (bare.unwrap_or(&mut self.wasi), &mut self.table)
+    }
+
+    /// HTTP without any grant, with the handles of this.
+    pub fn bare_http(&mut self) -> WasiHttpCtxView<'_> {
+        self.bare();
+        let bare = self.bare.as_deref_mut().map(|bare| &mut bare.outgoing);
+        WasiHttpCtxView {
+            hooks: bare.unwrap_or(&mut self.outgoing),
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
 }
 

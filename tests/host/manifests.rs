@@ -323,20 +323,6 @@ fn what_is_not_there_yet_says_so() {
         &body(&http("\"/a\"", "a"), "ai_models = [\"m\"]"),
         &["`ai_models` is not supported", "spin.toml:10"],
     );
-    check(
-        &body(
-            &http("\"/a\"", "a"),
-            "[component.a.dependencies]\nx = \"1\"",
-        ),
-        &["`dependencies` is not supported"],
-    );
-    for host in ["http://catalog.spin.internal", "http://self"] {
-        let more = format!("allowed_outbound_hosts = [\"{host}\"]");
-        check(
-            &body(&http("\"/a\"", "a"), &more),
-            &["not supported by this host yet", "spin.toml:10"],
-        );
-    }
     let fixed = "[[trigger.http]]\nroute = \"/a\"\nstatic_response = { status_code = 204 }\n";
     let both = format!("{fixed}component = \"a\"\n");
     check(

@@ -1,4 +1,4 @@
-//! Postgres and Redis as children of a test process, started when first asked for, ended with it. Where they are not
+//! Postgres, Redis and Mosquitto as children of a test process, started when first asked for, ended with it. Where they are not
 //! installed a test says that it goes without, but not with `CI=true`: there they must be.
 
 use std::io::{Read as _, Write as _};
@@ -44,7 +44,14 @@ pub fn redis_database() -> Option<String> {
     Some(format!("redis://127.0.0.1:{}/{number}", server.port))
 }
 
-/// Whether both servers are installed; says so if not.
+/// The port of the MQTT server.
+pub fn mqtt() -> Option<u16> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(Server::mqtt);
+    server.as_ref().map(|server| server.port)
+}
+
+/// Whether Postgres and Redis are installed; says so if not.
 pub fn is_installed() -> bool {
     let redis = Command::new("redis-server").arg("--version").output();
     match (postgres_programs(), redis) {
@@ -68,6 +75,7 @@ pub struct Server {
 enum Kind {
     Postgres,
     Redis,
+    Mqtt,
 }
 
 impl Server {
@@ -98,11 +106,20 @@ impl Server {
         Some(Self::spawn(Kind::Redis, folder("redis")))
     }
 
+    /// A Mosquitto of its own; `None` where it is not installed.
+    pub fn mqtt() -> Option<Self> {
+        if mosquitto().is_none() {
+            return without("Mosquitto");
+        }
+        Some(Self::spawn(Kind::Mqtt, folder("mqtt")))
+    }
+
     /// Its address, with the first database.
     pub fn url(&self) -> String {
         match self.kind {
             Kind::Postgres => format!("postgres://localmart@127.0.0.1:{}/postgres", self.port),
             Kind::Redis => format!("redis://127.0.0.1:{}/0", self.port),
+            Kind::Mqtt => format!("mqtt://127.0.0.1:{}", self.port),
         }
     }
 
@@ -165,7 +182,7 @@ fn watch(kind: Kind, server: &Child, folder: &Path) -> Child {
     let id = server.id();
     let signal = match kind {
         Kind::Postgres => "INT",
-        Kind::Redis => "TERM",
+        Kind::Redis | Kind::Mqtt => "TERM",
     };
     let script = format!(
         "read line; kill -{signal} {id}; for i in 1 2 3 4 5 6 7 8 9; do kill -0 {id} 2>/dev/null || break; sleep 0.1; done; \
@@ -210,6 +227,14 @@ impl Kind {
                 command.arg(folder).stdout(Stdio::null());
                 command
             }
+            Self::Mqtt => {
+                let mut command = Command::new(mosquitto().unwrap());
+                // Without a file of settings it listens to this machine alone and keeps nothing.
+                command
+                    .args(["-p", &port.to_string()])
+                    .stdout(Stdio::null());
+                command
+            }
         };
         command.stderr(Stdio::null()).spawn().unwrap()
     }
@@ -220,6 +245,7 @@ impl Kind {
         let answers = || match self {
             Self::Postgres => localmart_stores::Postgres::open(&url, "public").is_ok(),
             Self::Redis => is_up(port),
+            Self::Mqtt => TcpStream::connect(("127.0.0.1", port)).is_ok(),
         };
         let give_up = Instant::now() + START;
         while !answers() {
@@ -284,6 +310,18 @@ fn postgres_programs() -> Option<PathBuf> {
         debian
             .into_iter()
             .rfind(|folder| folder.join("initdb").is_file())
+    })
+}
+
+/// Debian has it where only root's path leads.
+fn mosquitto() -> Option<&'static str> {
+    let programs = ["mosquitto", "/usr/sbin/mosquitto"];
+    programs.into_iter().find(|program| {
+        let known = Command::new(program)
+            .arg("-h")
+            .stdout(Stdio::null())
+            .status();
+        known.is_ok()
     })
 }
 

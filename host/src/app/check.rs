@@ -1,6 +1,7 @@
 //! What holds between components: links name some and form no cycle; a selection names some.
 
 use super::{App, Given};
+use crate::allowed_hosts::AllowedHost;
 use crate::manifest::ManifestError;
 use std::collections::BTreeSet;
 
@@ -75,15 +76,27 @@ pub(super) fn retain(app: &mut App, given: &Given) -> Result<(), ManifestError> 
             ));
         }
     }
-    app.routes.retain(|route| {
-        route
-            .component()
-            .is_none_or(|id| given.only.iter().any(|one| one == id))
-    });
-    app.subscriptions
-        .retain(|one| given.only.contains(&one.component));
+    let is_kept = |id: &str| {
+        let named = app.components.get(id).map(|spec| &spec.named);
+        named.is_some_and(|named| given.only.contains(named))
+    };
+    app.routes
+        .retain(|route| route.component().is_none_or(is_kept));
+    app.subscriptions.retain(|one| is_kept(&one.component));
     for spec in app.components.values_mut() {
-        spec.triggered &= given.only.contains(&spec.id);
+        spec.triggered &= given.only.contains(&spec.named);
+    }
+    for spec in app.components.values().filter(|spec| spec.triggered) {
+        let mut neighbours = spec.allowed_hosts.iter().filter_map(AllowedHost::neighbour);
+        if let Some(away) = neighbours.find(|name| given.only.iter().all(|one| one != name)) {
+            return Err(ManifestError::file(
+                format!(
+                    "`{}` sends requests to `{away}`, which --component-id leaves out",
+                    spec.named
+                ),
+                format!("add --component-id {away}"),
+            ));
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::{ComponentSpec, EverySpec, Given};
 use crate::allowed_hosts::AllowedHost;
+use crate::compose::Composition;
 use crate::limits;
 use crate::manifest::schema::{ApplicationTool, Component, ComponentTool, Manifest};
 use crate::manifest::{ManifestError, Source};
@@ -112,7 +113,7 @@ impl Resolver<'_> {
         id: &str,
         component: &Component,
         span: Range<usize>,
-        values: &BTreeMap<String, String>,
+        (manifest, values): (&Manifest, &BTreeMap<String, String>),
     ) -> Result<ComponentSpec, ManifestError> {
         self.refuse_unsupported(component)?;
         let toml::Value::String(wasm) = component.source.get_ref() else {
@@ -124,21 +125,7 @@ impl Resolver<'_> {
             ));
         };
         let variables = self.component_variables(component, values)?;
-        let mut allowed_hosts = Vec::new();
-        for host in &component.allowed_outbound_hosts {
-            let at = |message: String| {
-                self.source
-                    .error(host.span(), message, "here", "write scheme://host:port")
-            };
-            let text = expand(host.get_ref(), values).map_err(|error| at(error.to_string()))?;
-            if text.contains(".spin.internal") || text.contains("://self") {
-                let message = format!(
-                    "`{text}`: requests to components of the same application are not supported by this host yet"
-                );
-                return Err(at(message));
-            }
-            allowed_hosts.push(AllowedHost::parse(&text).map_err(at)?);
-        }
+        let allowed_hosts = self.allowed_hosts(component, manifest, values)?;
         let tool = self.component_tool(component)?;
         let tool_span = component
             .tool
@@ -164,6 +151,7 @@ impl Resolver<'_> {
         environment.extend(self.given.environment.clone());
         Ok(ComponentSpec {
             id: id.to_owned(),
+            named: id.to_owned(),
             wasm: self.source.folder().join(wasm),
             source_span: component.source.span(),
             tool_span: tool_span.clone(),
@@ -186,6 +174,10 @@ impl Resolver<'_> {
                 .iter()
                 .map(|label| (label.get_ref().clone(), label.span()))
                 .collect(),
+            composition: Composition {
+                dependencies: self.dependencies(component, manifest)?,
+                middleware: Vec::new(),
+            },
             links: tool.links,
             own: tool.own,
             calls_per_instance: tool
@@ -203,40 +195,59 @@ impl Resolver<'_> {
     }
 
     fn refuse_unsupported(&self, component: &Component) -> Result<(), ManifestError> {
-        let mut unsupported: Vec<(Range<usize>, &str, &str)> = Vec::new();
-        if let Some(hosts) = &component.allowed_http_hosts {
-            unsupported.push((
-                hosts.span(),
-                "allowed_http_hosts",
-                "write allowed_outbound_hosts",
-            ));
-        }
-        if let Some(model) = component.ai_models.first() {
-            unsupported.push((
-                model.span(),
-                "ai_models",
-                "this host has no language models",
-            ));
-        }
-        let listed = "what is not there yet is listed in docs/reference/manifest.md";
-        if let Some(dependencies) = &component.dependencies {
-            unsupported.push((dependencies.span(), "dependencies", listed));
-        }
-        if let Some(inherit) = &component.dependencies_inherit_configuration {
-            unsupported.push((inherit.span(), "dependencies_inherit_configuration", listed));
-        }
-        if let Some(profile) = &component.profile {
-            unsupported.push((profile.span(), "profile", listed));
-        }
-        match unsupported.into_iter().next() {
+        match component.ai_models.first() {
             None => Ok(()),
-            Some((span, key, help)) => Err(self.source.error(
-                span,
-                format!("`{key}` is not supported by this host"),
+            Some(model) => Err(self.source.error(
+                model.span(),
+                "`ai_models` is not supported by this host",
                 "not supported",
-                help,
+                "this host has no language models",
             )),
         }
+    }
+
+    /// Where a component may connect to.
+    fn allowed_hosts(
+        &self,
+        component: &Component,
+        manifest: &Manifest,
+        values: &BTreeMap<String, String>,
+    ) -> Result<Vec<AllowedHost>, ManifestError> {
+        let mut allowed = Vec::new();
+        for host in &component.allowed_outbound_hosts {
+            let at = |message: String| {
+                self.source
+                    .error(host.span(), message, "here", "write scheme://host:port")
+            };
+            let text = expand(host.get_ref(), values).map_err(|error| at(error.to_string()))?;
+            let host = AllowedHost::parse(&text).map_err(at)?;
+            if let Some(neighbour) = host.neighbour()
+                && !manifest.component.contains_key(neighbour)
+            {
+                let known = super::check::joined(manifest.component.keys());
+                return Err(at(format!(
+                    "`{text}`: there is no component `{neighbour}`; there are {known}"
+                )));
+            }
+            allowed.push(host);
+        }
+        let older = component.allowed_http_hosts.as_deref().unwrap_or_default();
+        for host in older {
+            let at = |message: String| {
+                self.source
+                    .error(host.span(), message, "here", "write allowed_outbound_hosts")
+            };
+            if !component.allowed_outbound_hosts.is_empty() {
+                let message =
+                    "a component has allowed_outbound_hosts or allowed_http_hosts, not both";
+                return Err(at(message.to_owned()));
+            }
+            let text = expand(host.get_ref(), values).map_err(|error| at(error.to_string()))?;
+            for text in before_outbound(&text) {
+                allowed.push(AllowedHost::parse(&text).map_err(at)?);
+            }
+        }
+        Ok(allowed)
     }
 
     fn component_variables(
@@ -295,6 +306,15 @@ impl Resolver<'_> {
             path: every.path.clone(),
             headers,
         })
+    }
+}
+
+/// What an entry of `allowed_http_hosts` is in `allowed_outbound_hosts`: it has no scheme, and stands for HTTP alone.
+fn before_outbound(text: &str) -> Vec<String> {
+    match text {
+        "insecure:allow-all" => vec!["http://*:*".to_owned(), "https://*:*".to_owned()],
+        _ if text.contains("://") => vec![text.to_owned()],
+        _ => vec![format!("http://{text}"), format!("https://{text}")],
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::resolver::Resolver;
 use super::{RouteSpec, Target};
+use crate::compose::Plug;
 use crate::manifest::ManifestError;
 use crate::manifest::schema::{
-    HttpTrigger, Manifest, RedisSettings, RedisTrigger, Route, StaticResponse,
+    Component, HttpTrigger, Manifest, RedisSettings, RedisTrigger, Route, StaticResponse, TextOr,
+    Trigger,
 };
 use crate::messages::Subscription;
 use crate::serve::routes::Pattern;
@@ -13,13 +15,45 @@ use serde::Deserialize as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+/// What the HTTP triggers come to.
+pub(super) struct Routes {
+    /// Best match first.
+    pub(super) routes: Vec<RouteSpec>,
+    /// The components that a trigger names as they are.
+    pub(super) triggered: BTreeSet<String>,
+    /// Those that stand behind middleware.
+    pub(super) behind: Vec<Behind>,
+}
+
+/// A component behind middleware: to the host one more component.
+pub(super) struct Behind {
+    /// What the two are called together.
+    pub(super) id: String,
+    /// The component.
+    pub(super) component: String,
+    /// What stands before it.
+    pub(super) middleware: Vec<Plug>,
+}
+
+/// A name that no other component has.
+fn behind_name(component: &str, others: &[Behind], middleware: &[Plug]) -> String {
+    let names: Vec<&str> = middleware.iter().map(|plug| plug.name.as_str()).collect();
+    let name = format!("{component} behind {}", names.join(", "));
+    let same = others
+        .iter()
+        .filter(|other| other.id.starts_with(&name))
+        .count();
+    if same == 0 {
+        name
+    } else {
+        format!("{name} ({})", same + 1)
+    }
+}
+
 impl Resolver<'_> {
-    pub(super) fn routes(
-        &self,
-        manifest: &Manifest,
-    ) -> Result<(Vec<RouteSpec>, BTreeSet<String>), ManifestError> {
+    pub(super) fn routes(&self, manifest: &Manifest) -> Result<Routes, ManifestError> {
         let mut routes: Vec<(RouteSpec, Range<usize>)> = Vec::new();
-        let mut triggered = BTreeSet::new();
+        let (mut triggered, mut behind) = (BTreeSet::new(), Vec::new());
         for (kind, entries) in &manifest.trigger {
             for entry in entries {
                 match kind.as_str() {
@@ -34,18 +68,29 @@ impl Resolver<'_> {
                         ));
                     }
                 }
-                let trigger =
-                    HttpTrigger::deserialize(entry.get_ref().clone()).map_err(|error| {
-                        self.source.error(
-                            entry.span(),
-                            error.message().to_owned(),
-                            "in this trigger",
-                            "see docs/reference/manifest.md",
-                        )
-                    })?;
-                let target = self.target(&trigger, entry.span(), manifest)?;
-                if let Target::Component(id) = &target {
-                    triggered.insert(id.clone());
+                let said = entry.get_ref();
+                let trigger = HttpTrigger::deserialize(said.settings.clone()).map_err(|error| {
+                    self.source.error(
+                        entry.span(),
+                        error.message().to_owned(),
+                        "in this trigger",
+                        "see docs/reference/manifest.md",
+                    )
+                })?;
+                let mut target = self.target(said, &trigger, entry.span(), manifest)?;
+                let middleware = self.middleware(&said.dependencies, &entry.span(), manifest)?;
+                if let Target::Component(id) = &mut target {
+                    if middleware.is_empty() {
+                        triggered.insert(id.clone());
+                    } else {
+                        let one = Behind {
+                            component: id.clone(),
+                            id: behind_name(id, &behind, &middleware),
+                            middleware,
+                        };
+                        id.clone_from(&one.id);
+                        behind.push(one);
+                    }
                 }
                 if let Some(route) = self.route(&trigger, entry.span(), target)? {
                     if let Some((other, _)) = routes
@@ -68,11 +113,16 @@ impl Resolver<'_> {
         }
         let mut routes: Vec<RouteSpec> = routes.into_iter().map(|(route, _)| route).collect();
         routes.sort_by_key(|route| route.pattern.rank());
-        Ok((routes, triggered))
+        Ok(Routes {
+            routes,
+            triggered,
+            behind,
+        })
     }
 
     fn target(
         &self,
+        said: &Trigger,
         trigger: &HttpTrigger,
         span: Range<usize>,
         manifest: &Manifest,
@@ -85,16 +135,13 @@ impl Resolver<'_> {
                 "what is not there yet is listed in docs/reference/manifest.md",
             )
         };
-        if trigger.dependencies.is_some() {
-            return Err(refuse("a trigger dependency (middleware)"));
-        }
         if let Some(executor) = &trigger.executor {
             let kind = executor.get("type").and_then(toml::Value::as_str);
             if !matches!(kind, Some("http" | "spin")) {
                 return Err(refuse("an executor other than http"));
             }
         }
-        match (&trigger.static_response, &trigger.component) {
+        match (&trigger.static_response, &said.component) {
             (Some(fixed), None) => {
                 let made = fixed_response(fixed).map_err(|reason| {
                     let message = format!("the static_response cannot be given: {reason}");
@@ -118,21 +165,14 @@ impl Resolver<'_> {
     /// The component that a trigger of any type names.
     fn named_component(
         &self,
-        component: Option<&toml::Value>,
+        component: Option<&TextOr<Box<Component>>>,
         span: Range<usize>,
         manifest: &Manifest,
     ) -> Result<String, ManifestError> {
         let id = match component {
-            Some(toml::Value::String(id)) => id.clone(),
-            Some(_) => {
-                return Err(self.source.error(
-                    span,
-                    "a component written inside its trigger is not supported by this host yet",
-                    "not supported",
-                    "what is not there yet is listed in docs/reference/manifest.md",
-                ));
-            }
-            None => {
+            Some(TextOr::Text(id)) => id.clone(),
+            // One that was written inside its trigger has a name by now.
+            Some(TextOr::Table(_)) | None => {
                 return Err(self.source.error(
                     span,
                     "this trigger names no component",
@@ -211,9 +251,14 @@ impl Resolver<'_> {
                 self.source
                     .error(entry.span(), message, "in this trigger", help)
             };
-            let trigger = RedisTrigger::deserialize(entry.get_ref().clone()).map_err(|error| {
+            let said = entry.get_ref();
+            let trigger = RedisTrigger::deserialize(said.settings.clone()).map_err(|error| {
                 wrong(error.message().to_owned(), "see docs/reference/manifest.md")
             })?;
+            if let Some(role) = said.dependencies.keys().next() {
+                let message = format!("a Redis trigger has no use for `dependencies.{role}`");
+                return Err(wrong(message, "leave it away"));
+            }
             if trigger.executor.is_some() {
                 let message = "an executor of a Redis trigger is not supported by this host";
                 return Err(wrong(message.to_owned(), "leave it away"));
@@ -243,11 +288,7 @@ impl Resolver<'_> {
             }
             subscriptions.push(Subscription {
                 channel: expanded(&trigger.channel)?,
-                component: self.named_component(
-                    trigger.component.as_ref(),
-                    entry.span(),
-                    manifest,
-                )?,
+                component: self.named_component(said.component.as_ref(), entry.span(), manifest)?,
                 address,
             });
         }

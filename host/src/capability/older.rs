@@ -24,6 +24,9 @@ pub(crate) mod bindings {
                 import fermyon:spin/variables@2.0.0;
                 import fermyon:spin/redis@2.0.0;
                 import fermyon:spin/postgres@2.0.0;
+                import fermyon:spin/mqtt@2.0.0;
+                import fermyon:spin/mysql@2.0.0;
+                import fermyon:spin/llm@2.0.0;
                 import spin:postgres/postgres@3.0.0;
                 import wasi:config/store@0.2.0-draft-2024-09-27;
             }
@@ -39,6 +42,8 @@ pub(crate) mod bindings {
             "fermyon:spin/sqlite.connection": crate::capability::sqlite::Connection,
             "fermyon:spin/redis.connection": crate::capability::redis::Connection,
             "fermyon:spin/postgres.connection": crate::capability::postgres::Connection,
+            "fermyon:spin/mqtt.connection": crate::capability::mqtt::Connection,
+            "fermyon:spin/mysql.connection": crate::capability::unsupported::NoConnection,
             "spin:postgres/postgres.connection": crate::capability::postgres::Connection,
         },
         require_store_data_send: true,
@@ -54,6 +59,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     fermyon::spin::redis::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     fermyon::spin::rdbms_types::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     fermyon::spin::postgres::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    fermyon::spin::mqtt::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    fermyon::spin::mysql::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    fermyon::spin::llm::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     spin::postgres::postgres::add_to_linker::<_, Capabilities>(linker, |state| state)?;
     wasi::config::store::add_to_linker::<_, Capabilities>(linker, |state| state)
 }

@@ -1,7 +1,9 @@
-//! `wasi:http` out: only to allowed hosts, with deadlines, and in the trace of the request it serves.
+//! `wasi:http` out: only to allowed hosts, with deadlines, and in the trace of the request it serves. What is for a component of
+//! the same application, or for the application itself, stays inside.
 
-use crate::allowed_hosts::AllowedHost;
+use crate::allowed_hosts::{AllowedHost, NEIGHBOUR, SELF};
 use crate::limits;
+use crate::serve::chain::{self, To};
 use http::HeaderValue;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,11 +38,21 @@ impl WasiHttpHooks for Outgoing {
         let port = uri
             .port_u16()
             .unwrap_or(if scheme == "http" { 80 } else { 443 });
-        if !self
-            .allowed
-            .iter()
-            .any(|allowed| allowed.allows(&scheme, &host, port))
-        {
+        let inside = match host.as_str() {
+            "" | "self" | SELF => Some(To::Routes),
+            _ => host
+                .strip_suffix(NEIGHBOUR)
+                .map(|id| To::Component(id.to_owned())),
+        };
+        let granted = |allowed: &AllowedHost| match inside {
+            Some(To::Routes) => allowed.allows_self(),
+            // Whether it is written as http or https says nothing of a request that goes over no network.
+            Some(To::Component(_)) => {
+                allowed.allows("http", &host, 80) || allowed.allows("https", &host, 443)
+            }
+            None => allowed.allows(&scheme, &host, port),
+        };
+        if !self.allowed.iter().any(granted) {
             let component = self.component.clone();
             tracing::warn!(%component, "an outgoing request to {scheme}://{host}:{port} is not allowed; add it to allowed_outbound_hosts");
             return Box::new(async { Err(Error::HttpRequestDenied) });
@@ -50,6 +62,15 @@ impl WasiHttpHooks for Outgoing {
                 .headers_mut()
                 .entry("traceparent")
                 .or_insert_with(|| trace.clone());
+        }
+        if let Some(to) = inside {
+            let answered = chain::ask(to, request);
+            return Box::new(async move {
+                let response = answered.await.unwrap_or(Err(Error::ConnectionTerminated))?;
+                let io: Box<dyn Future<Output = Result<(), Error>> + Send> =
+                    Box::new(std::future::ready(Ok(())));
+                Ok((response, io))
+            });
         }
         let options = options.unwrap_or_default();
         let options = RequestOptions {

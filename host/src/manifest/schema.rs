@@ -1,7 +1,11 @@
 //! The shapes of spin.toml. Unknown keys are errors everywhere but under `tool`, as in Spin.
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use toml::{Spanned, Table, Value};
 
 /// The whole file.
@@ -15,8 +19,8 @@ pub struct Manifest {
     /// Application variables.
     #[serde(default)]
     pub variables: BTreeMap<String, Spanned<Variable>>,
-    /// Triggers by type; each is read by whoever serves that type.
-    pub trigger: BTreeMap<String, Vec<Spanned<Table>>>,
+    /// Triggers by type; the settings of each are read by whoever serves that type.
+    pub trigger: BTreeMap<String, Vec<Spanned<Trigger>>>,
     /// Components by id.
     #[serde(default)]
     pub component: BTreeMap<String, Spanned<Component>>,
@@ -65,6 +69,52 @@ pub struct Variable {
     pub secret: bool,
 }
 
+/// An entry of `[[trigger.<type>]]`: what all types have in common.
+#[derive(Debug, Deserialize)]
+pub struct Trigger {
+    /// A name; it becomes part of the id of a component that is written inside.
+    pub id: Option<String>,
+    /// The component, by id or written inside.
+    pub component: Option<TextOr<Box<Component>>>,
+    /// Components that the trigger brings along, by role.
+    #[serde(default)]
+    pub dependencies: BTreeMap<String, Vec<TextOr<Dependency>>>,
+    /// What this type has beside.
+    #[serde(flatten)]
+    pub settings: Table,
+}
+
+/// A text, or a table of some shape. Places of the file survive, which an untagged enum would lose.
+#[derive(Clone, Debug)]
+pub enum TextOr<T> {
+    /// A text.
+    Text(String),
+    /// A table.
+    Table(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = TextOr<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a table")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(TextOr::Text(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(TextOr::Table)
+            }
+        }
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
 /// `[component.<id>]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,8 +139,8 @@ pub struct Component {
     /// Where it may connect to.
     #[serde(default)]
     pub allowed_outbound_hosts: Vec<Spanned<String>>,
-    /// Deprecated by Spin.
-    pub allowed_http_hosts: Option<Spanned<Value>>,
+    /// What `allowed_outbound_hosts` was before: hosts without a scheme.
+    pub allowed_http_hosts: Option<Vec<Spanned<String>>>,
     /// Labels of key-value stores.
     #[serde(default)]
     pub key_value_stores: Vec<Spanned<String>>,
@@ -108,12 +158,72 @@ pub struct Component {
     /// Settings of tools; `localmart` is ours.
     #[serde(default)]
     pub tool: BTreeMap<String, Spanned<Value>>,
-    /// Not supported yet.
+    /// Whether every dependency may do what the component may.
     pub dependencies_inherit_configuration: Option<Spanned<bool>>,
+    /// Components that answer imports of this one, by what they answer.
+    #[serde(default)]
+    pub dependencies: BTreeMap<Spanned<String>, TextOr<Dependency>>,
+    /// What is different under `--profile <name>`.
+    #[serde(default)]
+    pub profile: BTreeMap<String, Profile>,
+}
+
+/// `[component.<id>.profile.<name>]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// In place of the component's.
+    pub source: Option<Spanned<Value>>,
+    /// Beside the component's; its own values win.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Beside the component's; its own win.
+    #[serde(default)]
+    pub dependencies: BTreeMap<Spanned<String>, TextOr<Dependency>>,
+    /// In place of the component's commands.
+    pub build: Option<ProfileBuild>,
+}
+
+/// `[component.<id>.profile.<name>.build]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileBuild {
+    /// One command line, or several in order.
+    pub command: Commands,
+}
+
+/// A component that another one brings along: where it is, and what it may do.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dependency {
+    /// A file, beside the manifest.
+    pub path: Option<String>,
+    /// The source of a component of this application.
+    pub component: Option<String>,
     /// Not supported yet.
-    pub dependencies: Option<Spanned<Table>>,
+    pub url: Option<String>,
     /// Not supported yet.
-    pub profile: Option<Spanned<Table>>,
+    pub digest: Option<String>,
+    /// Not supported yet.
+    pub version: Option<String>,
+    /// Not supported yet.
+    pub registry: Option<String>,
+    /// Not supported yet.
+    pub package: Option<String>,
+    /// Which export answers, if it is not called as the import is.
+    pub export: Option<String>,
+    /// Which grants of the component it has too; none if it is left out.
+    pub inherit_configuration: Option<Inherit>,
+}
+
+/// Which grants of a component its dependency has too.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Inherit {
+    /// All or none.
+    All(bool),
+    /// These, by the keys of the manifest.
+    Some(Vec<String>),
 }
 
 /// An entry of `files`.
@@ -155,22 +265,16 @@ pub enum Commands {
     Several(Vec<String>),
 }
 
-/// `[[trigger.http]]`.
+/// What `[[trigger.http]]` has beside.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpTrigger {
-    /// A name for logs.
-    pub id: Option<String>,
-    /// The component.
-    pub component: Option<Value>,
     /// Where it answers.
     pub route: Route,
     /// Only `http` (or `spin`) is supported.
     pub executor: Option<Table>,
     /// The answer itself, in place of a component.
     pub static_response: Option<StaticResponse>,
-    /// Not supported yet.
-    pub dependencies: Option<Value>,
 }
 
 /// An answer that is written in the manifest.
@@ -192,14 +296,10 @@ fn ok() -> u16 {
     200
 }
 
-/// `[[trigger.redis]]`.
+/// What `[[trigger.redis]]` has beside.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisTrigger {
-    /// A name for logs.
-    pub id: Option<String>,
-    /// The component.
-    pub component: Option<Value>,
     /// The channel; a template of application variables.
     pub channel: String,
     /// The server, if not the application's; a template of application variables.

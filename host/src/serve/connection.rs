@@ -3,6 +3,7 @@
 use super::answer::{HostProblem, full};
 use super::core::Core;
 use super::routes::Matched;
+use crate::allowed_hosts::NEIGHBOUR;
 use crate::app::Target;
 use crate::limits;
 use crate::serve::load::LoadedRoute;
@@ -44,7 +45,7 @@ pub async fn serve(core: &Rc<Core>, stream: TcpStream) {
     }
     let service = hyper::service::service_fn(|request| {
         let core = core.clone();
-        async move { Ok::<_, Infallible>(answer(&core, request, peer).await) }
+        async move { Ok::<_, Infallible>(answer(&core, from_outside(request), peer).await) }
     });
     let mut builder = hyper_util::server::conn::auto::Builder::new(OnThisCore);
     builder
@@ -77,9 +78,31 @@ fn well_known(path: &str, name: &str) -> Option<Response<WasiBody>> {
     Some(Response::new(full(body)))
 }
 
-async fn answer(
+/// A request as it came over the network. No name of a component is a host there.
+fn from_outside(mut request: Request<Incoming>) -> Request<WasiBody> {
+    let named = |host: &HeaderValue| {
+        let name = host.to_str().unwrap_or_default();
+        name.split(':')
+            .next()
+            .unwrap_or_default()
+            .ends_with(NEIGHBOUR)
+    };
+    if request.headers().get(http::header::HOST).is_some_and(named) {
+        request.headers_mut().remove(http::header::HOST);
+    }
+    request.map(|body| {
+        if body.is_end_stream() {
+            super::answer::empty()
+        } else {
+            Unread { body: Some(body) }.boxed_unsync()
+        }
+    })
+}
+
+/// Finds who answers a request, and lets them.
+pub(super) async fn answer(
     core: &Rc<Core>,
-    request: Request<Incoming>,
+    request: Request<WasiBody>,
     peer: SocketAddr,
 ) -> Response<WasiBody> {
     let (start, begun) = (Instant::now(), SystemTime::now());
@@ -145,7 +168,7 @@ async fn answer(
 
 /// What the guest learns from the host: the trace, and Spin's `spin-*` headers.
 fn added_headers(
-    request: &Request<Incoming>,
+    request: &Request<WasiBody>,
     route: &LoadedRoute,
     matched: &Matched<'_>,
     ours: bool,
@@ -186,8 +209,8 @@ fn added_headers(
 }
 
 /// The request as the guest gets it: absolute, without headers that only the host may set.
-fn to_guest(
-    request: Request<Incoming>,
+pub(super) fn to_guest(
+    request: Request<WasiBody>,
     added: Vec<(HeaderName, HeaderValue)>,
 ) -> Request<WasiBody> {
     let (mut parts, body) = request.into_parts();
@@ -215,11 +238,6 @@ fn to_guest(
             Some(authority.unwrap_or_else(|| http::uri::Authority::from_static("localhost")));
         parts.uri = http::Uri::from_parts(uri).unwrap_or_default();
     }
-    let body = if body.is_end_stream() {
-        super::answer::empty()
-    } else {
-        Unread { body: Some(body) }.boxed_unsync()
-    };
     Request::from_parts(parts, body)
 }
 

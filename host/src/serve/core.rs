@@ -1,5 +1,6 @@
 //! A core: a thread with a current-thread runtime, its connections and its instances. A request never leaves it.
 
+use super::chain;
 use super::connection;
 use super::load::Loaded;
 use super::pool::Pool;
@@ -109,6 +110,7 @@ impl Core {
                 return;
             }
         };
+        chain::stay_on(&self);
         let (inbox, mut messages) = mpsc::unbounded_channel();
         self.loaded.messages.join(inbox);
         if self.index == 0 {

@@ -4,7 +4,7 @@
 use super::ended::Doom;
 use crate::capability::bindings::spin::redis::redis::Error as RedisError;
 use crate::limits;
-use crate::state::{HostState, HttpIndices, LoadedComponent};
+use crate::state::{HostState, HttpIndices, InboundIndex, LoadedComponent};
 use crate::trace::Trace;
 use futures::channel::oneshot;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
-use wasmtime::component::{Accessor, Func, TypedFunc};
+use wasmtime::component::{Accessor, ComponentType, Func, Lift, TypedFunc};
 use wasmtime::{AsContextMut as _, Store};
 use wasmtime_wasi_http::handler::{Prepared, Proxy};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
@@ -67,8 +67,54 @@ struct Guest {
     inbound: Option<Inbound>,
 }
 
-/// `handle-message` of `spin:redis/inbound-redis`.
-type Inbound = TypedFunc<(Vec<u8>,), (Result<(), RedisError>,)>;
+/// `handle-message` of what takes Redis messages.
+enum Inbound {
+    V1(TypedFunc<(Vec<u8>,), (Result<(), OlderRedisError>,)>),
+    V3(TypedFunc<(Vec<u8>,), (Result<(), RedisError>,)>),
+}
+
+/// The error of `fermyon:spin/inbound-redis`, which says nothing.
+#[derive(Clone, Copy, Debug, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "wasmtime makes them")]
+enum OlderRedisError {
+    #[component(name = "success")]
+    Success,
+    #[component(name = "error")]
+    Error,
+}
+
+impl Inbound {
+    fn function(&self) -> Func {
+        match self {
+            Self::V1(function) => *function.func(),
+            Self::V3(function) => *function.func(),
+        }
+    }
+
+    /// Hands the guest a message; what it says of it.
+    async fn call(
+        &self,
+        accessor: &Accessor<HostState>,
+        payload: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), String>> {
+        match self {
+            Self::V1(function) => {
+                let (handled,) = function.call_concurrent(accessor, (payload,)).await?;
+                // Its error has a case that means success.
+                Ok(handled.or_else(|error| match error {
+                    OlderRedisError::Success => Ok(()),
+                    OlderRedisError::Error => Err("it failed".to_owned()),
+                }))
+            }
+            Self::V3(function) => {
+                let (handled,) = function.call_concurrent(accessor, (payload,)).await?;
+                Ok(handled.map_err(|error| error.to_string()))
+            }
+        }
+    }
+}
 
 impl Guest {
     async fn make(
@@ -86,7 +132,12 @@ impl Guest {
             None => None,
         };
         let inbound = match &component.entrances.inbound_redis {
-            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            Some(InboundIndex::V1(index)) => {
+                Some(Inbound::V1(instance.get_typed_func(&mut *store, index)?))
+            }
+            Some(InboundIndex::V3(index)) => {
+                Some(Inbound::V3(instance.get_typed_func(&mut *store, index)?))
+            }
             None => None,
         };
         Ok(Self { http, inbound })
@@ -99,7 +150,7 @@ impl Guest {
             (Some(Proxy::P2(guest)), _) => {
                 Ok(*guest.wasi_http_incoming_handler().func_handle().func())
             }
-            (None, Some(inbound)) => Ok(*inbound.func()),
+            (None, Some(inbound)) => Ok(inbound.function()),
             (None, None) => Err(wasmtime::Error::msg(
                 "the component exports nothing to call",
             )),
@@ -327,7 +378,7 @@ impl Started<'_> {
                 .await
                 .map(drop),
             Self::Message(inbound, payload, done) => {
-                let (handled,) = inbound.call_concurrent(accessor, (payload,)).await?;
+                let handled = inbound.call(accessor, payload).await?;
                 // Whoever no longer waits for it has no use for the outcome.
                 let _ = done.send(handled.map_err(|error| {
                     wasmtime::Error::msg(format!("the guest refused the message: {error}"))

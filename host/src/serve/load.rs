@@ -8,13 +8,14 @@ use crate::capability::points::Points;
 use crate::capability::postgres::pool::Postgres;
 use crate::capability::redis::Redis;
 use crate::capability::sqlite::{Database, Databases, Synchronous};
+use crate::compose::ComposeError;
 use crate::engine::{self, EngineOptions, Ticker};
 use crate::manifest::schema::FileMount;
 use crate::manifest::{ManifestError, Source};
 use crate::messages::{Messages, Subscription};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::runtime_config::RuntimeConfig;
-use crate::state::{Entrances, HostState, HttpIndices, LoadedComponent, Servers};
+use crate::state::{Entrances, HostState, HttpIndices, InboundIndex, LoadedComponent, Servers};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ use wasmtime::component::{InstancePre, Linker};
 
 /// What a component with a Redis trigger exports.
 const INBOUND_REDIS: &str = "spin:redis/inbound-redis@3.0.0";
+/// What it exported before.
+const INBOUND_REDIS_BEFORE: &str = "fermyon:spin/inbound-redis";
 
 /// Numbers that the host does not know itself.
 pub type MoreMetrics = Box<dyn Fn() -> String + Send + Sync>;
@@ -193,21 +196,23 @@ fn compile_all(
     specs: &[ComponentSpec],
 ) -> anyhow::Result<Vec<crate::aot::Compiled>> {
     for spec in specs {
-        if !spec.wasm.is_file() {
-            return Err(source
-                .error(
-                    spec.source_span.clone(),
-                    format!("`{}` has no file {}", spec.id, spec.wasm.display()),
-                    "not found",
-                    "build it: localmart build",
-                )
-                .into());
+        let own = (&spec.id, &spec.wasm, &spec.source_span);
+        let plugs = spec.composition.plugs();
+        let plugs = plugs.map(|plug| (&plug.name, &plug.wasm, &plug.span));
+        for (name, wasm, span) in std::iter::once(own).chain(plugs) {
+            if !wasm.is_file() {
+                let message = format!("`{name}` has no file {}", wasm.display());
+                let help = "build it: localmart build";
+                return Err(source
+                    .error(span.clone(), message, "not found", help)
+                    .into());
+            }
         }
     }
     std::thread::scope(|scope| {
         let threads: Vec<_> = specs
             .iter()
-            .map(|spec| scope.spawn(|| cache.load(engine, &spec.wasm)))
+            .map(|spec| scope.spawn(|| cache.load(engine, &spec.wasm, &spec.composition)))
             .collect();
         let mut compiled = Vec::new();
         for (thread, spec) in threads.into_iter().zip(specs) {
@@ -215,12 +220,14 @@ fn compile_all(
                 .join()
                 .map_err(|_| anyhow::anyhow!("compiling {} panicked", spec.id))?;
             compiled.push(result.map_err(|error| {
-                source.error(
-                    spec.source_span.clone(),
-                    format!("`{}` cannot be loaded: {error:#}", spec.id),
-                    "this file",
-                    "build it again: localmart build",
-                )
+                let plug = error.downcast_ref::<ComposeError>();
+                let plug = plug.and_then(|error| error.span.clone());
+                let (span, help) = match plug {
+                    Some(span) => (span, "see docs/reference/manifest.md"),
+                    None => (spec.source_span.clone(), "build it again: localmart build"),
+                };
+                let message = format!("`{}` cannot be loaded: {error:#}", spec.id);
+                source.error(span, message, "here", help)
             })?);
         }
         Ok(compiled)
@@ -283,9 +290,13 @@ fn link(
     let http = p3
         .or_else(|_| wasmtime_wasi_http::p2::bindings::ProxyIndices::new(&pre).map(HttpIndices::P2))
         .ok();
-    let inbound_redis = component
-        .get_export_index(None, INBOUND_REDIS)
-        .and_then(|interface| component.get_export_index(Some(&interface), "handle-message"));
+    let inbound = |interface: &str| {
+        let interface = component.get_export_index(None, interface)?;
+        component.get_export_index(Some(&interface), "handle-message")
+    };
+    let inbound_redis = inbound(INBOUND_REDIS).map(InboundIndex::V3);
+    let inbound_redis =
+        inbound_redis.or_else(|| inbound(INBOUND_REDIS_BEFORE).map(InboundIndex::V1));
     let missing = |trigger: &str, export: &str| {
         source.error(
             spec.source_span.clone(),
@@ -340,7 +351,7 @@ fn unanswered(
         || import.starts_with("spin:")
         || import.starts_with("fermyon:")
     {
-        "this host offers wasi 0.2 and 0.3, spin:sqlite@3.1, spin:postgres@4.2, spin:redis@3, spin:key-value@3, spin:variables@3 and wasi:keyvalue; the list is in docs/reference/manifest.md".to_owned()
+        "this host offers wasi 0.2 and 0.3, spin:sqlite@3.1, spin:postgres@4.2, spin:redis@3, spin:key-value@3, spin:variables@3, spin:mqtt@3, fermyon:spin@2 and wasi:keyvalue; the list is in docs/reference/manifest.md".to_owned()
     } else {
         let noun = import
             .split([':', '/'])

@@ -16,6 +16,9 @@ mod bindings {
                 import fermyon:spin/variables@2.0.0;
                 import fermyon:spin/redis@2.0.0;
                 import fermyon:spin/postgres@2.0.0;
+                import fermyon:spin/mqtt@2.0.0;
+                import fermyon:spin/mysql@2.0.0;
+                import fermyon:spin/llm@2.0.0;
                 import spin:postgres/postgres@3.0.0;
                 import wasi:config/store@0.2.0-draft-2024-09-27;
             }
@@ -30,7 +33,9 @@ mod bindings {
     });
 }
 
-use bindings::fermyon::spin::{key_value, postgres as two, rdbms_types, redis, sqlite, variables};
+use bindings::fermyon::spin::{
+    key_value, llm, mqtt, mysql, postgres as two, rdbms_types, redis, sqlite, variables,
+};
 use bindings::spin::postgres::postgres as three;
 use bindings::wasi::config::store as config;
 
@@ -54,6 +59,15 @@ pub(crate) fn ask(place: &str) -> Option<String> {
         "redis" => values().unwrap_or_else(|error| format!("{error:?}")),
         "pg2" => server_two().unwrap_or_else(|error| format!("{error:?}")),
         "pg3" => server_three().unwrap_or_else(|error| format!("{error:?}")),
+        "mqtt" => message().map_or_else(|error| format!("{error:?}"), |()| "sent".to_owned()),
+        "mysql" => format!(
+            "{:?}",
+            mysql::Connection::open("mysql://127.0.0.1:1/x").map(drop)
+        ),
+        "llm" => format!(
+            "{:?}",
+            llm::infer("llama2-chat", "hello", None).map(|answer| answer.text)
+        ),
         _ => return None,
     })
 }
@@ -112,6 +126,12 @@ fn values() -> Result<String, redis::Error> {
     Ok(format!(
         "{number} {found:?} {members:?} {heard:?} {gone} {refused}"
     ))
+}
+
+fn message() -> Result<(), mqtt::Error> {
+    let address = variables::get("mqtt_address").unwrap_or_default();
+    let server = mqtt::Connection::open(&address, "", "", 30)?;
+    server.publish("conformance", b"older", mqtt::Qos::AtLeastOnce)
 }
 
 const QUESTION: &str = "SELECT $1::int8 AS a, $2::text AS b, NULL::text AS c, 1.5::float8 AS d, '2026-01-02'::date AS e";

@@ -2,7 +2,7 @@
 
 use spin_sdk::http::{EmptyBody, IntoResponse, Request, body::IncomingBodyExt as _};
 use spin_sdk::http_service;
-use spin_sdk::{http, key_value, pg, redis, sqlite, variables};
+use spin_sdk::{http, key_value, mqtt, mysql, pg, redis, sqlite, variables};
 use std::time::Duration;
 
 #[http_service]
@@ -60,6 +60,17 @@ async fn probe(request: Request) -> impl IntoResponse {
         "redis" => command(&query)
             .await
             .unwrap_or_else(|error| format!("{error:?}")),
+        "mqtt" => message(&query)
+            .await
+            .map_or_else(|error| format!("{error:?}"), |()| "sent".to_owned()),
+        "mysql" => {
+            let opened = mysql::Connection::open(&query).await;
+            format!("{:?}", opened.map(drop))
+        }
+        "tcp" => match std::net::TcpStream::connect(&query) {
+            Ok(_) => "connected".to_owned(),
+            Err(error) => error.kind().to_string(),
+        },
         "headers" => format!("{:?}", request.headers()),
         _ => "probe".to_owned(),
     }
@@ -164,6 +175,20 @@ async fn command(words: &str) -> Result<String, redis::Error> {
         .collect();
     let answer = connection.execute(name, arguments).await?;
     Ok(format!("{answer:?}"))
+}
+
+/// Publishes to a topic, named behind the address and a `+`, with each quality of service.
+async fn message(place: &str) -> Result<(), mqtt::Error> {
+    let (address, topic) = place.split_once('+').unwrap_or((place, "topic"));
+    let server = mqtt::Connection::open(address, "", "", 30).await?;
+    for (qos, text) in [
+        (mqtt::Qos::AtMostOnce, "zero"),
+        (mqtt::Qos::AtLeastOnce, "one"),
+        (mqtt::Qos::ExactlyOnce, "two"),
+    ] {
+        server.publish(topic, text.as_bytes().to_vec(), qos).await?;
+    }
+    Ok(())
 }
 
 async fn fetch(url: &str) -> Result<String, http::Error> {

@@ -1,0 +1,187 @@
+//! What components bring along: dependencies and middleware, as the manifest names them. Every refusal has its place in the file.
+
+use super::resolver::Resolver;
+use crate::compose::Plug;
+use crate::compose::deny::Grant;
+use crate::manifest::ManifestError;
+use crate::manifest::schema::{Component, Dependency, Inherit, Manifest, TextOr};
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+/// What is said of sources that this host does not fetch.
+const NOT_FETCHED: &str = "fetch it first, and name the file: { path = \"…\" }";
+
+impl Resolver<'_> {
+    /// The components that answer imports of one.
+    pub(super) fn dependencies(
+        &self,
+        component: &Component,
+        manifest: &Manifest,
+    ) -> Result<Vec<Plug>, ManifestError> {
+        let for_all = component.dependencies_inherit_configuration.as_ref();
+        let mut plugs = Vec::new();
+        for (key, said) in &component.dependencies {
+            let (name, span) = (key.get_ref(), key.span());
+            let mut plug = self.plug(name, said, span.clone(), manifest)?;
+            if let (TextOr::Table(said), Some(for_all)) = (said, for_all) {
+                if said.inherit_configuration.is_some() {
+                    return Err(self.source.error(
+                        span,
+                        format!("`{name}` has inherit_configuration, and its component dependencies_inherit_configuration"),
+                        "here",
+                        "keep one of the two",
+                    ));
+                }
+                if *for_all.get_ref() {
+                    plug.inherits = Grant::ALL.into();
+                }
+            }
+            if plug.export.is_some() && name.contains(':') && !name.contains('/') {
+                return Err(self.source.error(
+                    span,
+                    format!("`{name}` is a package, so its `export` cannot say which interface it answers"),
+                    "here",
+                    "name the interface: \"package:name/interface\"",
+                ));
+            }
+            plugs.push(plug);
+        }
+        Ok(plugs)
+    }
+
+    /// The middleware of an HTTP trigger.
+    pub(super) fn middleware(
+        &self,
+        dependencies: &std::collections::BTreeMap<String, Vec<TextOr<Dependency>>>,
+        span: &Range<usize>,
+        manifest: &Manifest,
+    ) -> Result<Vec<Plug>, ManifestError> {
+        if let Some(role) = dependencies.keys().find(|role| *role != "middleware") {
+            return Err(self.source.error(
+                span.clone(),
+                format!("an HTTP trigger has no use for `dependencies.{role}`"),
+                "in this trigger",
+                "the one that it knows is `dependencies.middleware`",
+            ));
+        }
+        let middleware = dependencies.values().flatten().enumerate();
+        middleware
+            .map(|(index, said)| {
+                let name = match said {
+                    TextOr::Table(Dependency {
+                        component: Some(id),
+                        ..
+                    }) => id.clone(),
+                    _ => format!("middleware {}", index + 1),
+                };
+                self.plug(&name, said, span.clone(), manifest)
+            })
+            .collect()
+    }
+
+    fn plug(
+        &self,
+        name: &str,
+        said: &TextOr<Dependency>,
+        span: Range<usize>,
+        manifest: &Manifest,
+    ) -> Result<Plug, ManifestError> {
+        let wrong =
+            |message: String, help: &str| self.source.error(span.clone(), message, "here", help);
+        let said = match said {
+            TextOr::Table(said) => said,
+            TextOr::Text(version) => {
+                let message = format!(
+                    "`{name}` is version {version} of a registry, which this host does not read yet"
+                );
+                return Err(wrong(message, NOT_FETCHED));
+            }
+        };
+        let elsewhere = [
+            &said.url,
+            &said.digest,
+            &said.version,
+            &said.registry,
+            &said.package,
+        ];
+        if elsewhere.iter().any(|key| key.is_some()) {
+            let message = format!(
+                "`{name}` comes from a URL or a registry, which this host does not read yet"
+            );
+            return Err(wrong(message, NOT_FETCHED));
+        }
+        let wasm = match (&said.path, &said.component) {
+            (Some(path), None) => path.clone(),
+            (None, Some(id)) => self.source_of(id, manifest).map_err(|reason| {
+                wrong(
+                    reason,
+                    "a dependency has no grants of its own; it may inherit those of its component",
+                )
+            })?,
+            _ => {
+                let message =
+                    format!("`{name}` must say where it is: either `path` or `component`");
+                return Err(wrong(
+                    message,
+                    "write { path = \"file.wasm\" } or { component = \"id\" }",
+                ));
+            }
+        };
+        let inherits = inherited(said.inherit_configuration.as_ref())
+            .map_err(|reason| wrong(reason, "name keys of the component, or true or false"))?;
+        Ok(Plug {
+            name: name.to_owned(),
+            wasm: self.source.folder().join(wasm),
+            export: said.export.clone(),
+            inherits,
+            span,
+        })
+    }
+
+    /// The file of a component that another brings along; it must have nothing of its own.
+    fn source_of(&self, id: &str, manifest: &Manifest) -> Result<String, String> {
+        let Some(component) = manifest.component.get(id) else {
+            let known = super::check::joined(manifest.component.keys());
+            return Err(format!("there is no component `{id}`; there are {known}"));
+        };
+        let component = component.get_ref();
+        let own = [
+            ("ai_models", component.ai_models.is_empty()),
+            (
+                "allowed_outbound_hosts",
+                component.allowed_outbound_hosts.is_empty(),
+            ),
+            ("allowed_http_hosts", component.allowed_http_hosts.is_none()),
+            ("dependencies", component.dependencies.is_empty()),
+            ("environment", component.environment.is_empty()),
+            ("files", component.files.is_empty()),
+            ("key_value_stores", component.key_value_stores.is_empty()),
+            ("sqlite_databases", component.sqlite_databases.is_empty()),
+            ("variables", component.variables.is_empty()),
+        ];
+        if let Some((key, _)) = own.iter().find(|(_, empty)| !empty) {
+            return Err(format!("`{id}` has `{key}`, so it cannot be a dependency"));
+        }
+        let source = component.source.get_ref().as_str();
+        source
+            .map(str::to_owned)
+            .ok_or_else(|| format!("`{id}` is not a file"))
+    }
+}
+
+fn inherited(said: Option<&Inherit>) -> Result<BTreeSet<Grant>, String> {
+    match said {
+        None | Some(Inherit::All(false)) => Ok(BTreeSet::new()),
+        Some(Inherit::All(true)) => Ok(Grant::ALL.into()),
+        Some(Inherit::Some(keys)) => keys
+            .iter()
+            .map(|key| {
+                let grant = Grant::ALL.into_iter().find(|grant| grant.key() == key);
+                grant.ok_or_else(|| {
+                    let known = Grant::ALL.map(Grant::key).join(", ");
+                    format!("`{key}` cannot be inherited; what can be is {known}")
+                })
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,88 @@
+//! The interfaces that a grant stands behind, answered as a component without any grant would be: for components inside another
+//! that must not do what that one may. Their imports were renamed for it ([`crate::compose::deny`]).
+
+use super::Capabilities;
+use super::bindings::{spin, wasi};
+use super::older::bindings as older;
+use crate::compose::deny::denied_name;
+use crate::state::HostState;
+use wasmtime::component::Linker;
+use wasmtime_wasi::cli::{WasiCli, WasiCliCtxView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtxView};
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtxView};
+use wasmtime_wasi_http::{WasiHttp, WasiHttpCtxView};
+
+/// Adds them all.
+pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
+    macro_rules! deny {
+        ($($name:literal: $interface:path, $data:ty, $state:expr;)*) => {$({
+            use $interface as interface;
+            let mut instance = linker.instance(&denied_name($name))?;
+            interface::add_to_linker_instance::<HostState, $data>(&mut instance, $state)?;
+        })*};
+    }
+    deny! {
+        "spin:sqlite/sqlite@3.1.0": spin::sqlite::sqlite, Capabilities, HostState::bare;
+        "spin:postgres/postgres@4.2.0": spin::postgres::postgres, Capabilities, HostState::bare;
+        "spin:redis/redis@3.0.0": spin::redis::redis, Capabilities, HostState::bare;
+        "spin:key-value/key-value@3.0.0": spin::key_value::key_value, Capabilities, HostState::bare;
+        "spin:variables/variables@3.0.0": spin::variables::variables, Capabilities, HostState::bare;
+        "spin:mqtt/mqtt@3.0.0": spin::mqtt::mqtt, Capabilities, HostState::bare;
+        "wasi:keyvalue/store@0.2.0-draft2": wasi::keyvalue::store, Capabilities, HostState::bare;
+        "wasi:keyvalue/atomics@0.2.0-draft2": wasi::keyvalue::atomics, Capabilities, HostState::bare;
+        "wasi:keyvalue/batch@0.2.0-draft2": wasi::keyvalue::batch, Capabilities, HostState::bare;
+        "fermyon:spin/key-value@2.0.0": older::fermyon::spin::key_value, Capabilities, HostState::bare;
+        "fermyon:spin/sqlite@2.0.0": older::fermyon::spin::sqlite, Capabilities, HostState::bare;
+        "fermyon:spin/variables@2.0.0": older::fermyon::spin::variables, Capabilities, HostState::bare;
+        "fermyon:spin/redis@2.0.0": older::fermyon::spin::redis, Capabilities, HostState::bare;
+        "fermyon:spin/postgres@2.0.0": older::fermyon::spin::postgres, Capabilities, HostState::bare;
+        "fermyon:spin/mqtt@2.0.0": older::fermyon::spin::mqtt, Capabilities, HostState::bare;
+        "fermyon:spin/mysql@2.0.0": older::fermyon::spin::mysql, Capabilities, HostState::bare;
+        "fermyon:spin/llm@2.0.0": older::fermyon::spin::llm, Capabilities, HostState::bare;
+        "spin:mysql/mysql@3.0.0": spin::mysql::mysql, Capabilities, HostState::bare;
+        "spin:postgres/postgres@3.0.0": older::spin::postgres::postgres, Capabilities, HostState::bare;
+        "wasi:config/store@0.2.0-draft-2024-09-27": older::wasi::config::store, Capabilities, HostState::bare;
+        "wasi:cli/environment@0.2.0": wasmtime_wasi::p2::bindings::cli::environment, WasiCli, cli;
+        "wasi:cli/environment@0.3.0": wasmtime_wasi::p3::bindings::cli::environment, WasiCli, cli;
+        "wasi:filesystem/preopens@0.2.0": wasmtime_wasi::p2::bindings::filesystem::preopens, WasiFilesystem, filesystem;
+        "wasi:filesystem/preopens@0.3.0": wasmtime_wasi::p3::bindings::filesystem::preopens, WasiFilesystem, filesystem;
+        "wasi:sockets/tcp-create-socket@0.2.0": wasmtime_wasi::p2::bindings::sockets::tcp_create_socket, WasiSockets, sockets;
+        "wasi:sockets/udp-create-socket@0.2.0": wasmtime_wasi::p2::bindings::sockets::udp_create_socket, WasiSockets, sockets;
+        "wasi:sockets/ip-name-lookup@0.2.0": wasmtime_wasi::p2::bindings::sockets::ip_name_lookup, WasiSockets, sockets;
+        "wasi:sockets/ip-name-lookup@0.3.0": wasmtime_wasi::p3::bindings::sockets::ip_name_lookup, WasiSockets, sockets;
+        "wasi:sockets/types@0.3.0": wasmtime_wasi::p3::bindings::sockets::types, WasiSockets, sockets;
+        "wasi:http/outgoing-handler@0.2.0": wasmtime_wasi_http::p2::bindings::http::outgoing_handler, WasiHttp, http;
+        "wasi:http/client@0.3.0": wasmtime_wasi_http::p3::bindings::http::client, WasiHttp, http;
+    }
+    Ok(())
+}
+
+// What these make lives in the table of the instance; only what they may do is another.
+
+fn cli(state: &mut HostState) -> WasiCliCtxView<'_> {
+    let (wasi, table) = state.bare_wasi();
+    WasiCliCtxView {
+        ctx: wasi.cli(),
+        table,
+    }
+}
+
+fn filesystem(state: &mut HostState) -> WasiFilesystemCtxView<'_> {
+    let (wasi, table) = state.bare_wasi();
+    WasiFilesystemCtxView {
+        ctx: wasi.filesystem(),
+        table,
+    }
+}
+
+fn sockets(state: &mut HostState) -> WasiSocketsCtxView<'_> {
+    let (wasi, table) = state.bare_wasi();
+    WasiSocketsCtxView {
+        ctx: wasi.sockets(),
+        table,
+    }
+}
+
+fn http(state: &mut HostState) -> WasiHttpCtxView<'_> {
+    state.bare_http()
+}

@@ -1,0 +1,118 @@
+//! What Spin offers and this host does not: MySQL and language models. A component that imports them is loaded; what it asks
+//! of them is answered by an error that says so.
+
+use super::Capabilities;
+use super::bindings::spin::mysql::mysql as mysql_3;
+use super::older::bindings::fermyon::spin::{llm, mysql as mysql_2, rdbms_types};
+use crate::state::HostState;
+use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
+
+/// What is said of MySQL.
+const NO_MYSQL: &str = "this host does not speak to MySQL; it speaks to Postgres and SQLite";
+
+/// A connection that nobody gets.
+pub enum NoConnection {}
+
+impl mysql_2::Host for HostState {}
+
+impl mysql_2::HostConnection for HostState {
+    async fn open(
+        &mut self,
+        _address: String,
+    ) -> wasmtime::Result<Result<Resource<NoConnection>, rdbms_types::Error>> {
+        Ok(Err(rdbms_types::Error::ConnectionFailed(
+            NO_MYSQL.to_owned(),
+        )))
+    }
+
+    async fn query(
+        &mut self,
+        _connection: Resource<NoConnection>,
+        _statement: String,
+        _parameters: Vec<rdbms_types::ParameterValue>,
+    ) -> wasmtime::Result<Result<rdbms_types::RowSet, rdbms_types::Error>> {
+        Ok(Err(rdbms_types::Error::Other(NO_MYSQL.to_owned())))
+    }
+
+    async fn execute(
+        &mut self,
+        _connection: Resource<NoConnection>,
+        _statement: String,
+        _parameters: Vec<rdbms_types::ParameterValue>,
+    ) -> wasmtime::Result<Result<(), rdbms_types::Error>> {
+        Ok(Err(rdbms_types::Error::Other(NO_MYSQL.to_owned())))
+    }
+
+    async fn drop(&mut self, connection: Resource<NoConnection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        Ok(())
+    }
+}
+
+impl llm::Host for HostState {
+    async fn infer(
+        &mut self,
+        model: String,
+        _prompt: String,
+        _parameters: Option<llm::InferencingParams>,
+    ) -> wasmtime::Result<Result<llm::InferencingResult, llm::Error>> {
+        Ok(Err(no_model(&model)))
+    }
+
+    async fn generate_embeddings(
+        &mut self,
+        model: String,
+        _text: Vec<String>,
+    ) -> wasmtime::Result<Result<llm::EmbeddingsResult, llm::Error>> {
+        Ok(Err(no_model(&model)))
+    }
+}
+
+fn no_model(model: &str) -> llm::Error {
+    llm::Error::RuntimeError(format!(
+        "this host has no language models, so not `{model}` either"
+    ))
+}
+
+impl mysql_3::Host for HostState {}
+
+impl mysql_3::HostConnection for HostState {
+    async fn drop(&mut self, connection: Resource<NoConnection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        Ok(())
+    }
+}
+
+/// Columns, rows, and how it ended.
+type Rows = (
+    Vec<mysql_3::Column>,
+    StreamReader<Vec<mysql_3::DbValue>>,
+    FutureReader<Result<(), mysql_3::Error>>,
+);
+
+impl<T: Send + 'static> mysql_3::HostConnectionWithStore<T> for Capabilities {
+    async fn open(
+        _accessor: &Accessor<T, Self>,
+        _address: String,
+    ) -> wasmtime::Result<Result<Resource<NoConnection>, mysql_3::Error>> {
+        Ok(Err(mysql_3::Error::ConnectionFailed(NO_MYSQL.to_owned())))
+    }
+
+    async fn query(
+        _accessor: &Accessor<T, Self>,
+        _connection: Resource<NoConnection>,
+        _statement: String,
+        _parameters: Vec<mysql_3::ParameterValue>,
+    ) -> wasmtime::Result<Result<Rows, mysql_3::Error>> {
+        Ok(Err(mysql_3::Error::Other(NO_MYSQL.to_owned())))
+    }
+
+    async fn execute(
+        _accessor: &Accessor<T, Self>,
+        _connection: Resource<NoConnection>,
+        _statement: String,
+        _parameters: Vec<mysql_3::ParameterValue>,
+    ) -> wasmtime::Result<Result<(), mysql_3::Error>> {
+        Ok(Err(mysql_3::Error::Other(NO_MYSQL.to_owned())))
+    }
+}
