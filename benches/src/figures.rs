@@ -1,207 +1,441 @@
-//! The measurements, in turns, and their table.
+//! The measurements. Every figure is taken of several programs in turns, so that what else the machine does meets them all.
 
 use crate::load::{Client, Outcome, closed_loop};
+use crate::machine::Machine;
+use crate::report::{BARE, Figure, Measured, NATIVE, OTHER, OURS, Report, Settings, Unit, ms};
 use crate::server::Server;
 use anyhow::Context as _;
+use localmart_testkit::servers;
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// How long and how often.
-pub(crate) struct Settings {
-    pub(crate) seconds: u64,
-    pub(crate) rounds: usize,
-    pub(crate) connections: usize,
+/// How long each program is warmed up before a figure.
+const WARM_UP: Duration = Duration::from_secs(1);
+/// Starts that are measured of each program.
+const STARTS: usize = 7;
+/// Starts without a cache: each compiles everything.
+const COLD_STARTS: usize = 3;
+
+/// What is to be measured.
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+    /// A server beside ours.
+    pub(crate) against: Option<String>,
+    /// A part of the names of the figures that are wanted.
+    pub(crate) only: Option<String>,
+    /// Where the results go.
+    pub(crate) out: PathBuf,
 }
 
-/// Measures everything and prints it.
-pub(crate) fn measure(settings: &Settings) -> anyhow::Result<()> {
+/// Measures everything, prints it and writes it down.
+pub(crate) fn measure(plan: Plan) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .context("the bench has no repository")?;
-    let binary = root.join("target/release/localmart");
     let folder = std::env::temp_dir().join(format!("localmart-bench-{}", std::process::id()));
-    let result = Bench {
+    let mut bench = Bench {
+        binary: root.join("target/release/localmart"),
         root: root.to_owned(),
-        binary,
         folder: folder.clone(),
-        settings,
-    }
-    .run();
+        report: Report {
+            machine: Machine::this(root),
+            settings: plan.settings.clone(),
+            figures: Vec::new(),
+        },
+        plan,
+    };
+    let result = bench.run();
     // What is measured is not kept; what could not be removed is in the temporary folder.
     let _ = std::fs::remove_dir_all(folder);
-    result
+    result?;
+    println!("\n{}", bench.report.markdown());
+    let out = bench.plan.out.clone();
+    match bench.plan.only {
+        // A part would stand where the whole belongs.
+        Some(_) => Ok(()),
+        None => bench.report.write(&out),
+    }
 }
 
-struct Bench<'a> {
+struct Bench {
     root: PathBuf,
     binary: PathBuf,
     folder: PathBuf,
-    settings: &'a Settings,
+    plan: Plan,
+    report: Report,
 }
 
-impl Bench<'_> {
-    fn run(&self) -> anyhow::Result<()> {
-        let hello_manifest = self.root.join("benches/hello/spin.toml");
-        let status = Command::new(&self.binary)
-            .arg("build")
-            .arg("-f")
-            .arg(&hello_manifest)
+/// What one connection does, again and again.
+#[derive(Clone, Debug)]
+enum Work {
+    /// Reads something.
+    Get(String),
+    /// A new cart with an item.
+    Fill(String),
+    /// A cart, an item, an order.
+    Buy(String),
+}
+
+impl Work {
+    async fn once(&self, client: &mut Client, number: u64) -> anyhow::Result<()> {
+        match self {
+            Self::Get(path) => client.send("GET", path, None, None, 200).await.map(drop),
+            Self::Fill(product) => fill(client, product).await.map(drop),
+            Self::Buy(product) => buy(client, product, number).await,
+        }
+    }
+}
+
+/// A program under load: its name, where it is, what is asked of it.
+type Entrant = (&'static str, SocketAddr, Work);
+
+impl Bench {
+    fn run(&mut self) -> anyhow::Result<()> {
+        self.starts()?;
+        self.hello()?;
+        self.shop(None)?;
+        if self.wants("Postgres") {
+            match servers::Server::durable_postgres() {
+                Some(server) => self.shop(Some(&server.url()))?,
+                None => println!("Postgres is not installed: its figures are left out"),
+            }
+        }
+        Ok(())
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let only = self.plan.only.as_deref().unwrap_or_default();
+        name.contains(only) || only.contains(name)
+    }
+
+    fn hello_manifest(&self) -> PathBuf {
+        self.root.join("benches/hello/spin.toml")
+    }
+
+    /// From the start of the process to the first answer.
+    fn starts(&mut self) -> anyhow::Result<()> {
+        let (hello, shop) = (self.hello_manifest(), self.root.join("spin.toml"));
+        let built = Command::new(&self.binary)
+            .args(["build", "-f"])
+            .arg(&hello)
             .status();
         anyhow::ensure!(
-            status.context("first: cargo build --release")?.success(),
+            built.context("first: cargo build --release")?.success(),
             "hello does not build"
         );
-        let (hello_state, shop_state) = (self.folder.join("hello"), self.folder.join("shop"));
-        let manifest = self.root.join("spin.toml");
-        // The first start compiles and migrates; those after it are what is measured.
-        let shop = Server::host(&self.binary, &manifest, &shop_state, "/api/products", &[])?;
-        let mut seed = Command::new(&self.binary);
-        seed.arg("seed")
+        let warm_goals = [Some("≤ 15 ms"), Some("≤ 100 ms")];
+        let apps = [
+            ("hello", hello, "/reuse"),
+            ("the whole shop", shop, "/api/products?limit=1"),
+        ];
+        for ((name, manifest, path), goal) in apps.into_iter().zip(warm_goals) {
+            let state = self.folder.join(name);
+            let figure = format!("start to first answer, cache warm: {name}");
+            if self.wants(&figure) {
+                let (mut ours, mut native, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+                // The first start compiles and migrates.
+                drop(Server::host(&self.binary, &manifest, &state, path, &[])?);
+                for _ in 0..STARTS {
+                    ours.push(ms(Server::host(
+                        &self.binary,
+                        &manifest,
+                        &state,
+                        path,
+                        &[],
+                    )?
+                    .first_answer));
+                    native.push(ms(Server::native(&state, None, "/hello")?.first_answer));
+                    bare.push(ms(Server::bare(&manifest, &state, path)?.first_answer));
+                }
+                let of = vec![
+                    Measured::plain(OURS, ours),
+                    Measured::plain(NATIVE, native),
+                    Measured::plain(BARE, bare),
+                ];
+                self.add(Figure {
+                    name: figure,
+                    unit: Unit::Milliseconds,
+                    goal,
+                    of,
+                });
+            }
+            let figure = format!("start to first answer, nothing compiled: {name}");
+            if self.wants(&figure) {
+                let mut ours = Vec::new();
+                for _ in 0..COLD_STARTS {
+                    // Not there before the first start.
+                    let _ = std::fs::remove_dir_all(state.join("aot"));
+                    ours.push(ms(Server::host(
+                        &self.binary,
+                        &manifest,
+                        &state,
+                        path,
+                        &[],
+                    )?
+                    .first_answer));
+                }
+                let of = vec![Measured::plain(OURS, ours)];
+                self.add(Figure {
+                    name: figure,
+                    unit: Unit::Milliseconds,
+                    goal: None,
+                    of,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn hello(&mut self) -> anyhow::Result<()> {
+        if !self.wants("hello") && !self.wants("memory") {
+            return Ok(());
+        }
+        let (manifest, state) = (self.hello_manifest(), self.folder.join("hello"));
+        let ours = Server::host(&self.binary, &manifest, &state, "/reuse", &[])?;
+        let bare = Server::bare(&manifest, &state, "/reuse")?;
+        let native = Server::native(&state, None, "/hello")?;
+        let get = |path: &str| Work::Get(path.to_owned());
+        let other = match self.other()? {
+            Some((address, path)) if path != "/" => Some((OTHER, address, Work::Get(path))),
+            _ => None,
+        };
+        for (name, path, goal) in [
+            ("hello, instances reused", "/reuse", "≥ 2.5 × Spin"),
+            (
+                "hello, fresh instance per request",
+                "/fresh",
+                "≥ 1.5 × Spin",
+            ),
+        ] {
+            let mut entrants = vec![
+                (OURS, ours.address, get(path)),
+                (NATIVE, native.address, get("/hello")),
+                (BARE, bare.address, get(path)),
+            ];
+            entrants.extend(other.clone());
+            self.compare(name, Some(goal), &entrants)?;
+        }
+        let of = vec![
+            Measured::plain(OURS, vec![ours.memory_mib()?]),
+            Measured::plain(BARE, vec![bare.memory_mib()?]),
+        ];
+        self.add(Figure {
+            name: "memory of hello after load".to_owned(),
+            unit: Unit::Mebibytes,
+            goal: None,
+            of,
+        });
+        Ok(())
+    }
+
+    /// The shop on SQLite, or on a Postgres server.
+    fn shop(&mut self, database_url: Option<&str>) -> anyhow::Result<()> {
+        let stores = if database_url.is_some() {
+            "Postgres"
+        } else {
+            "SQLite"
+        };
+        let figures = [
+            "product read",
+            "product list",
+            "new cart with an item",
+            "cart, item and checkout",
+        ];
+        let named = |figure: &str| format!("{figure} ({stores})");
+        if !figures.iter().any(|figure| self.wants(&named(figure))) {
+            return Ok(());
+        }
+        let (manifest, state) = (
+            self.root.join("spin.toml"),
+            self.folder.join(format!("shop-{stores}")),
+        );
+        let flags: Vec<String> = database_url
+            .map(|url| ["--variable".to_owned(), format!("database_url={url}")])
+            .into_iter()
+            .flatten()
+            .collect();
+        let ours = Server::host(&self.binary, &manifest, &state, "/api/products", &flags)?;
+        self.seed(&manifest, &state, ours.address, &flags)?;
+        drop(ours);
+        give_stock(&state, database_url)?;
+        let ours = Server::host(&self.binary, &manifest, &state, "/api/products", &flags)?;
+        let idle = ours.memory_mib()?;
+        let native = Server::native(&state, database_url, "/hello")?;
+        // The bare host takes no flags: it shows the ceiling on SQLite.
+        let bare = match database_url {
+            None => Some(Server::bare(&manifest, &state, "/api/products")?),
+            Some(_) => None,
+        };
+        let other = self
+            .other()?
+            .filter(|(_, path)| path == "/")
+            .map(|(address, _)| address);
+        let product = self.block_on(first_product(ours.address))?;
+        let theirs = other
+            .map(|other| self.block_on(first_product(other)))
+            .transpose()?;
+        let goals = [
+            Some("≥ 60 % of native"),
+            None,
+            None,
+            Some("≥ 60 % of native"),
+        ];
+        for (figure, goal) in figures.into_iter().zip(goals) {
+            let name = named(figure);
+            if !self.wants(&name) {
+                continue;
+            }
+            // The goals name SQLite for reads and Postgres for checkouts.
+            let goal = goal.filter(|_| (figure == "product read") != database_url.is_some());
+            let work = |product: &str| match figure {
+                "product read" => Work::Get(format!("/api/products/{product}")),
+                "product list" => Work::Get("/api/products".to_owned()),
+                "new cart with an item" => Work::Fill(product.to_owned()),
+                _ => Work::Buy(product.to_owned()),
+            };
+            let mut entrants = vec![
+                (OURS, ours.address, work(&product)),
+                (NATIVE, native.address, work(&product)),
+            ];
+            entrants.extend(
+                bare.as_ref()
+                    .map(|bare| (BARE, bare.address, work(&product))),
+            );
+            if let (Some(address), Some(product)) = (other, &theirs) {
+                entrants.push((OTHER, address, work(product)));
+            }
+            self.compare(&name, goal, &entrants)?;
+        }
+        let mut memory = |name: &str, goal, ours: f64, native: Option<f64>| {
+            let native = native.map(|native| Measured::plain(NATIVE, vec![native]));
+            let of = std::iter::once(Measured::plain(OURS, vec![ours]))
+                .chain(native)
+                .collect();
+            self.add(Figure {
+                name: format!("memory of the shop on {stores}, {name}"),
+                unit: Unit::Mebibytes,
+                goal,
+                of,
+            });
+        };
+        memory("idle", None, idle, None);
+        memory(
+            "after load",
+            Some("≤ 200 MiB"),
+            ours.memory_mib()?,
+            Some(native.memory_mib()?),
+        );
+        let mut verify = Command::new(&self.binary);
+        verify
+            .arg("verify")
             .arg("-f")
             .arg(&manifest)
             .arg("--state-dir")
-            .arg(&shop_state);
+            .arg(&state)
+            .args(&flags);
+        // The native program wrote what the shop writes, so the invariants hold for both.
+        anyhow::ensure!(
+            verify.status()?.success(),
+            "the shop on {stores} is not whole"
+        );
+        Ok(())
+    }
+
+    fn seed(
+        &self,
+        manifest: &Path,
+        state: &Path,
+        address: SocketAddr,
+        flags: &[String],
+    ) -> anyhow::Result<()> {
+        let mut seed = Command::new(&self.binary);
+        seed.arg("seed")
+            .arg("-f")
+            .arg(manifest)
+            .arg("--state-dir")
+            .arg(state)
+            .args(flags);
         let seeded = seed
-            .args(["--url", &format!("http://{}", shop.address)])
+            .args(["--url", &format!("http://{address}")])
             .status()?;
         anyhow::ensure!(seeded.success(), "the shop cannot be seeded");
-        drop(shop);
-        drop(Server::host(
-            &self.binary,
-            &hello_manifest,
-            &hello_state,
-            "/reuse",
-            &[],
-        )?);
-        give_stock(&shop_state)?;
-        println!("| figure | localmart | native axum | ratio |\n|---|---|---|---|");
-        self.starts(&hello_manifest, &hello_state, &manifest, &shop_state)?;
-        let hello = Server::host(&self.binary, &hello_manifest, &hello_state, "/reuse", &[])?;
-        let shop = Server::host(&self.binary, &manifest, &shop_state, "/api/products", &[])?;
-        let native = Server::native(&shop_state, "/hello")?;
-        let idle = shop.memory_mib()?;
-        let get = |path: &'static str| {
-            async move |client: &mut Client, _: u64| {
-                client.send("GET", path, None, None, 200).await.map(drop)
-            }
+        Ok(())
+    }
+
+    /// The server that somebody named, and its path.
+    fn other(&self) -> anyhow::Result<Option<(SocketAddr, String)>> {
+        let Some(url) = &self.plan.against else {
+            return Ok(None);
         };
-        self.compare(
-            "hello, instances reused",
-            hello.address,
-            get("/reuse"),
-            native.address,
-            get("/hello"),
-        )?;
-        self.compare(
-            "hello, fresh instance per request",
-            hello.address,
-            get("/fresh"),
-            native.address,
-            get("/hello"),
-        )?;
-        let product = self.block_on(first_product(shop.address))?;
-        let path: &'static str = Box::leak(format!("/api/products/{product}").into_boxed_str());
-        self.compare(
-            "product read (SQLite)",
-            shop.address,
-            get(path),
-            native.address,
-            get(path),
-        )?;
-        let product: &'static str = product.leak();
-        let buy = async move |client: &mut Client, number: u64| buy(client, product, number).await;
-        self.compare(
-            "cart + item + checkout (SQLite), orders",
-            shop.address,
-            buy,
-            native.address,
-            buy,
-        )?;
-        println!(
-            "| memory of the shop, idle / after load | {idle} / {} MiB | {} MiB | |",
-            shop.memory_mib()?,
-            native.memory_mib()?
+        let uri: http::Uri = url.parse().with_context(|| format!("--against {url}"))?;
+        anyhow::ensure!(
+            uri.scheme_str() == Some("http"),
+            "--against takes an address like http://127.0.0.1:3000"
         );
-        println!(
-            "| memory of hello after load | {} MiB | | |",
-            hello.memory_mib()?
-        );
-        Ok(())
+        let host = uri.host().context("--against has no host")?;
+        let mut addresses = (host, uri.port_u16().unwrap_or(80)).to_socket_addrs()?;
+        let address = addresses.next().context("--against has no address")?;
+        Ok(Some((address, uri.path().to_owned())))
     }
 
-    fn starts(
-        &self,
-        hello: &Path,
-        hello_state: &Path,
-        shop: &Path,
-        shop_state: &Path,
-    ) -> anyhow::Result<()> {
-        let (mut hellos, mut shops, mut natives) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..self.settings.rounds.max(5) {
-            hellos
-                .push(Server::host(&self.binary, hello, hello_state, "/reuse", &[])?.first_answer);
-            natives.push(Server::native(shop_state, "/hello")?.first_answer);
-            shops.push(
-                Server::host(&self.binary, shop, shop_state, "/api/products?limit=1", &[])?
-                    .first_answer,
-            );
-        }
-        let native = middle(natives);
-        for (name, times) in [("hello", hellos), ("the whole shop", shops)] {
-            println!(
-                "| start to first answer, warm cache: {name} | {:.1} ms | {:.1} ms | |",
-                ms(middle(times)),
-                ms(native)
-            );
-        }
-        Ok(())
-    }
-
-    /// Both in turns; a line of the table from the median round of each.
-    fn compare<A, B>(
-        &self,
+    /// All in turns: one figure.
+    fn compare(
+        &mut self,
         name: &str,
-        ours: SocketAddr,
-        a: A,
-        theirs: SocketAddr,
-        b: B,
-    ) -> anyhow::Result<()>
-    where
-        A: AsyncFn(&mut Client, u64) -> anyhow::Result<()> + Clone + 'static,
-        B: AsyncFn(&mut Client, u64) -> anyhow::Result<()> + Clone + 'static,
-    {
-        let (connections, time) = (
-            self.settings.connections,
-            Duration::from_secs(self.settings.seconds),
-        );
-        let (mut mine, mut native) = (Vec::new(), Vec::new());
-        self.block_on(closed_loop(
-            ours,
-            connections,
-            Duration::from_secs(1),
-            a.clone(),
-        ))?;
-        self.block_on(closed_loop(
-            theirs,
-            connections,
-            Duration::from_secs(1),
-            b.clone(),
-        ))?;
-        for _ in 0..self.settings.rounds {
-            mine.push(self.block_on(closed_loop(ours, connections, time, a.clone()))?);
-            native.push(self.block_on(closed_loop(theirs, connections, time, b.clone()))?);
+        goal: Option<&'static str>,
+        entrants: &[Entrant],
+    ) -> anyhow::Result<()> {
+        if !self.wants(name) {
+            return Ok(());
         }
-        let (mine, native) = (median(mine)?, median(native)?);
-        println!(
-            "| {name} | {} | {} | {:.0} % |",
-            show(&mine),
-            show(&native),
-            100.0 * mine.per_second / native.per_second
-        );
+        let time = Duration::from_secs(self.report.settings.seconds);
+        for entrant in entrants {
+            self.turn(entrant, WARM_UP)?;
+        }
+        let mut turns: Vec<Vec<Outcome>> = entrants.iter().map(|_| Vec::new()).collect();
+        for _ in 0..self.report.settings.rounds {
+            for (entrant, turns) in entrants.iter().zip(&mut turns) {
+                turns.push(self.turn(entrant, time)?);
+            }
+        }
+        let of = entrants
+            .iter()
+            .zip(&turns)
+            .map(|((program, ..), turns)| Measured::load(program, turns));
+        let of = of.collect::<anyhow::Result<_>>()?;
+        self.add(Figure {
+            name: name.to_owned(),
+            unit: Unit::PerSecond,
+            goal,
+            of,
+        });
         Ok(())
+    }
+
+    fn turn(&self, (program, address, work): &Entrant, time: Duration) -> anyhow::Result<Outcome> {
+        let work = work.clone();
+        let asking = async move |client: &mut Client, number| work.once(client, number).await;
+        self.block_on(closed_loop(
+            *address,
+            self.report.settings.connections,
+            time,
+            asking,
+        ))
+        .with_context(|| program.to_string())
+    }
+
+    fn add(&mut self, figure: Figure) {
+        if self.wants(&figure.name) {
+            let shown = figure
+                .of
+                .iter()
+                .map(|one| format!("{}: {}", one.program, one.shown(figure.unit)));
+            println!("{} — {}", figure.name, shown.collect::<Vec<_>>().join("; "));
+            self.report.figures.push(figure);
+        }
     }
 
     fn block_on<T>(&self, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -212,16 +446,33 @@ impl Bench<'_> {
     }
 }
 
-/// So much that no run sells it out.
-fn give_stock(state: &Path) -> anyhow::Result<()> {
-    let inventory = rusqlite::Connection::open(state.join("inventory.db"))?;
-    inventory.execute("UPDATE stock SET on_hand = 1000000000", [])?;
+/// So much that no run sells it out, and the adjustments that say where it came from.
+fn give_stock(state: &Path, database_url: Option<&str>) -> anyhow::Result<()> {
+    let sql = "INSERT INTO adjustments (id, product_id, delta, reason, actor, created_at) \
+               SELECT 'bench-' || product_id, product_id, 1000000000, 'for the bench', 'bench', 0 FROM stock; \
+               UPDATE stock SET on_hand = on_hand + 1000000000";
+    match database_url {
+        None => rusqlite::Connection::open(state.join("inventory.db"))?.execute_batch(sql)?,
+        Some(url) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                let (client, connection) =
+                    tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+                tokio::spawn(connection);
+                client
+                    .batch_execute(&format!("SET search_path = inventory; {sql}"))
+                    .await
+            })?;
+        }
+    }
     Ok(())
 }
 
 async fn first_product(address: SocketAddr) -> anyhow::Result<String> {
-    let body = Client::connect(address)
-        .await?
+    let mut client = Client::connect(address).await?;
+    let body = client
         .send(
             "GET",
             "/api/products?limit=1&sort=price_asc",
@@ -235,25 +486,23 @@ async fn first_product(address: SocketAddr) -> anyhow::Result<String> {
     Ok(id.context("the shop has no products")?.to_owned())
 }
 
-/// A cart, an item, an order; one piece each.
-async fn buy(client: &mut Client, product: &str, number: u64) -> anyhow::Result<()> {
+/// A cart and an item, one piece; the cart's id.
+async fn fill(client: &mut Client, product: &str) -> anyhow::Result<String> {
     let cart: Value =
         serde_json::from_slice(&client.send("POST", "/api/carts", None, None, 201).await?)?;
-    let cart = cart
-        .pointer("/id")
-        .and_then(Value::as_str)
-        .context("a cart without an id")?
-        .to_owned();
+    let cart = cart.pointer("/id").and_then(Value::as_str);
+    let cart = cart.context("a cart without an id")?.to_owned();
     let item = serde_json::json!({ "product_id": product, "quantity": 1 });
+    let path = format!("/api/carts/{cart}/items");
     client
-        .send(
-            "POST",
-            &format!("/api/carts/{cart}/items"),
-            None,
-            Some(item.to_string()),
-            200,
-        )
+        .send("POST", &path, None, Some(item.to_string()), 200)
         .await?;
+    Ok(cart)
+}
+
+/// A cart, an item, an order; one piece each.
+async fn buy(client: &mut Client, product: &str, number: u64) -> anyhow::Result<()> {
+    let cart = fill(client, product).await?;
     let order = serde_json::json!({
         "cart_id": cart, "email": "ada@example.com", "payment": { "token": "tok_visa" },
         "shipping_address": { "name": "Ada", "line1": "1 Way", "city": "London", "postal_code": "N1", "country": "GB" },
@@ -269,28 +518,4 @@ async fn buy(client: &mut Client, product: &str, number: u64) -> anyhow::Result<
         )
         .await
         .map(drop)
-}
-
-fn show(outcome: &Outcome) -> String {
-    format!(
-        "{:.0}/s, p50 {:.2} ms, p99 {:.2} ms",
-        outcome.per_second,
-        ms(outcome.p50),
-        ms(outcome.p99)
-    )
-}
-
-fn ms(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-fn middle(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
-fn median(mut outcomes: Vec<Outcome>) -> anyhow::Result<Outcome> {
-    outcomes.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
-    let middle = outcomes.len() / 2;
-    outcomes.get(middle).cloned().context("no round was run")
 }

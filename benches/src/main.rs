@@ -1,14 +1,18 @@
-//! What the host and the shop cost, each figure beside a native axum program, measured in one run, in turns.
+//! What the host and the shop cost, each figure beside a native axum program and a bare host, measured in one run, in turns.
 //!
 //! `cargo run --release -p localmart-benches` builds nothing of the shop: run `cargo build --release` and `localmart build` before.
-//! [`load`] drives a server, [`server`] starts one, [`native`] is the native counterpart, [`figures`] are the measurements, [`mixed`] is a crowd, [`stress`]
-//! a crowd whose servers are killed.
-//! It prints a table in Markdown; there is no timed assertion anywhere.
+//! [`load`] drives a server, [`server`] starts one, [`native`] is the native counterpart, [`bare`] the ceiling, [`figures`] are the
+//! measurements, [`report`] and [`page`] what is made of them, [`machine`] where they were made; [`mixed`] is a crowd, [`stress`] a crowd
+//! whose servers are killed. There is no timed assertion anywhere.
 
+mod bare;
 mod figures;
 mod load;
+mod machine;
 mod mixed;
 mod native;
+mod page;
+mod report;
 mod server;
 mod stress;
 
@@ -30,6 +34,15 @@ struct Command {
     /// Connections that ask at once.
     #[arg(long, default_value_t = 16)]
     connections: usize,
+    /// Measure this server too, with the same load: a shop with the same routes, or an address of its own that answers like hello.
+    #[arg(long)]
+    against: Option<String>,
+    /// Only figures whose name contains this.
+    #[arg(long)]
+    only: Option<String>,
+    /// Where table, JSON and page go.
+    #[arg(long, default_value = "benches/results")]
+    out: PathBuf,
 }
 
 #[derive(Subcommand)]
@@ -46,19 +59,48 @@ enum Verb {
         /// A state folder of the shop, whose databases it uses.
         #[arg(long)]
         state: PathBuf,
+        /// A Postgres server with the shop's databases, in place of the files.
+        #[arg(long)]
+        database_url: Option<String>,
+    },
+    /// The ceiling: hyper and wasmtime with little between; started by the bench itself.
+    Bare {
+        /// Where it listens.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The application.
+        #[arg(long)]
+        manifest: PathBuf,
+        /// Its state folder.
+        #[arg(long)]
+        state: PathBuf,
     },
 }
 
 fn main() -> anyhow::Result<()> {
     let command = Command::parse();
     match command.verb {
-        Some(Verb::Native { listen, state }) => native::serve(listen, &state),
+        Some(Verb::Native {
+            listen,
+            state,
+            database_url,
+        }) => native::serve(listen, &state, database_url.as_deref()),
+        Some(Verb::Bare {
+            listen,
+            manifest,
+            state,
+        }) => bare::serve(listen, &manifest, &state),
         Some(Verb::Mixed(mixed)) => mixed.run(),
         Some(Verb::Stress(stress)) => stress.run(),
-        None => figures::measure(&figures::Settings {
-            seconds: command.seconds,
-            rounds: command.rounds.max(1),
-            connections: command.connections.max(1),
+        None => figures::measure(figures::Plan {
+            settings: report::Settings {
+                seconds: command.seconds,
+                rounds: command.rounds.max(1),
+                connections: command.connections.max(1),
+            },
+            against: command.against,
+            only: command.only,
+            out: command.out,
         }),
     }
 }

@@ -58,13 +58,29 @@ impl Server {
         Self::start(command, address, path)
     }
 
-    /// Starts the native counterpart on the databases of a state folder.
-    pub(crate) fn native(state: &Path, path: &str) -> anyhow::Result<Self> {
+    /// Starts the native counterpart on the databases of a state folder, or on a Postgres server.
+    pub(crate) fn native(
+        state: &Path,
+        database_url: Option<&str>,
+        path: &str,
+    ) -> anyhow::Result<Self> {
         let address = free_address()?;
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(["native", "--listen", &address.to_string(), "--state"])
             .arg(state);
+        if let Some(url) = database_url {
+            command.args(["--database-url", url]);
+        }
+        Self::start(command, address, path)
+    }
+
+    /// Starts the ceiling on an application.
+    pub(crate) fn bare(manifest: &Path, state: &Path, path: &str) -> anyhow::Result<Self> {
+        let address = free_address()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bare", "--listen", &address.to_string(), "--manifest"]);
+        command.arg(manifest).arg("--state").arg(state);
         Self::start(command, address, path)
     }
 
@@ -94,13 +110,13 @@ impl Server {
     }
 
     /// Resident memory in MiB, where the system tells.
-    pub(crate) fn memory_mib(&self) -> anyhow::Result<u64> {
+    pub(crate) fn memory_mib(&self) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
+        Ok((line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0).round())
     }
 }
 

@@ -1,261 +1,227 @@
-//! Cart, item and checkout natively: the same tables, the same writes in the same transactions, no contracts between.
+//! Cart, item and checkout natively: the statements that the shop sends for them (`checkout.json`), in its transactions and order,
+//! no contracts between. What the shop does later, when it publishes its events, is not done here.
 
-use super::{new_id, now_ms, reply, with};
+use super::database::Asked;
+use super::{STATEMENTS, Shop, failed, new_id, now_ms, reply};
+use anyhow::Context as _;
 use axum::body::Bytes;
-use axum::extract::Path as UrlPath;
+use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use rusqlite::{Connection, TransactionBehavior, params};
+use localmart_kernel::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Mutex;
+use std::sync::{Arc, LazyLock};
 
-/// Writers take turns, one queue per database.
-static TURNS: [Mutex<()>; 4] = [const { Mutex::new(()) }; 4];
-const DATABASES: [&str; 4] = ["key-value", "order", "inventory", "payment"];
-
-type Outcome<T> = Result<T, rusqlite::Error>;
-
-fn write<T>(database: &'static str, run: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
-    let turn = DATABASES
-        .iter()
-        .position(|name| *name == database)
-        .and_then(|place| TURNS.get(place));
-    let _turn = turn.and_then(|turn| turn.lock().ok());
-    with(database, |connection| {
-        let transaction =
-            rusqlite::Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
-        let value = run(&transaction)?;
-        transaction.commit()?;
-        Ok(value)
-    })
+/// What the shop asks of its databases for one checkout.
+#[derive(Deserialize)]
+struct Recorded {
+    answer: String,
+    groups: Vec<Group>,
 }
 
-fn run(connection: &Connection, sql: &str, params: impl rusqlite::Params) -> Outcome<usize> {
-    connection.prepare_cached(sql)?.execute(params)
+/// Statements on one database, in a transaction or not.
+#[derive(Deserialize)]
+struct Group {
+    on: String,
+    transaction: bool,
+    statements: Vec<Statement>,
 }
 
-fn read_cart(connection: &Connection, id: &str) -> Outcome<Value> {
-    let sql = "SELECT value FROM entries WHERE store = 'default' AND key = ?1";
-    let bytes: Vec<u8> = connection
-        .prepare_cached(sql)?
-        .query_row([format!("cart/{id}")], |row| row.get(0))?;
-    Ok(serde_json::from_slice(bytes.get(8..).unwrap_or_default()).unwrap_or_default())
+#[derive(Deserialize)]
+struct Statement {
+    sql: String,
+    with: Vec<Option<String>>,
 }
 
-fn write_cart(connection: &Connection, id: &str, cart: &Value) -> Outcome<usize> {
-    let value = [&i64::MAX.to_be_bytes()[..], cart.to_string().as_bytes()].concat();
-    let sql = "INSERT INTO entries (store, key, value) VALUES ('default', ?1, ?2) ON CONFLICT (store, key) DO UPDATE SET value = excluded.value";
-    run(connection, sql, params![format!("cart/{id}"), value])
+/// The recording; its texts live as long as the program, for the caches of prepared statements.
+static RECORDED: LazyLock<Option<&'static Recorded>> = LazyLock::new(|| {
+    let recorded: Recorded = serde_json::from_str(include_str!("checkout.json")).ok()?;
+    Some(Box::leak(Box::new(recorded)))
+});
+
+/// The place of the claim of the key, before the cart is read, and of the new order, after which the cart is marked.
+const CLAIM: usize = 0;
+const ORDER: usize = 3;
+
+async fn read_cart(shop: &Shop, id: &str) -> anyhow::Result<Value> {
+    let asked = [Asked {
+        sql: STATEMENTS.read_cart,
+        with: vec![Some(format!("cart/{id}"))],
+    }];
+    let rows = shop.carts.run("key-value", false, &asked).await?;
+    let text = rows
+        .first()
+        .and_then(|row| row.first())
+        .context("no such cart")?;
+    Ok(serde_json::from_str(text.text())?)
 }
 
-pub(super) async fn create_cart() -> Response {
+async fn write_cart(shop: &Shop, id: &str, cart: &Value) -> anyhow::Result<()> {
+    let with = vec![Some(format!("cart/{id}")), Some(cart.to_string())];
+    let asked = [Asked {
+        sql: STATEMENTS.write_cart,
+        with,
+    }];
+    shop.carts.run("key-value", true, &asked).await.map(drop)
+}
+
+pub(super) async fn create_cart(State(shop): State<Arc<Shop>>) -> Response {
     let id = new_id().to_string();
     let cart =
         json!({ "id": id, "currency": "USD", "items": [], "version": 1, "updated_at": now_ms() });
-    match write("key-value", |connection| write_cart(connection, &id, &cart)) {
-        Ok(_) => reply(StatusCode::CREATED, &cart),
+    match write_cart(&shop, &id, &cart).await {
+        Ok(()) => reply(StatusCode::CREATED, &cart),
         Err(error) => failed(&error),
     }
 }
 
-pub(super) async fn add_item(UrlPath(id): UrlPath<String>, body: Bytes) -> Response {
+pub(super) async fn add_item(
+    State(shop): State<Arc<Shop>>,
+    UrlPath(id): UrlPath<String>,
+    body: Bytes,
+) -> Response {
     let Ok(item) = serde_json::from_slice::<Value>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let priced = || -> Outcome<Value> {
-        let product = item
-            .get("product_id")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let line = price(product)?;
-        let cart = write("key-value", |connection| {
-            let mut cart = read_cart(connection, &id)?;
-            if let Some(items) = cart.get_mut("items").and_then(Value::as_array_mut) {
-                items.push(json!({ "product_id": product, "quantity": item.get("quantity") }));
-            }
-            write_cart(connection, &id, &cart)?;
-            Ok(cart)
-        })?;
-        let sql = "SELECT on_hand, reserved FROM stock WHERE product_id = ?1";
-        let available: i64 = with("inventory", |connection| {
-            connection.prepare_cached(sql)?.query_row([product], |row| {
-                Ok(row.get::<_, i64>(0)? - row.get::<_, i64>(1)?)
-            })
-        })?;
-        Ok(json!({ "cart": cart, "line": line, "available": available }))
-    };
-    match priced() {
+    match add(&shop, &id, &item).await {
         Ok(body) => reply(StatusCode::OK, &body),
         Err(error) => failed(&error),
     }
 }
 
-fn price(product: &str) -> Outcome<Value> {
-    let sql = "SELECT sku, name, price, currency FROM products WHERE id = ?1 AND published = 1";
-    with("catalog", |connection| {
-        connection.prepare_cached(sql)?.query_row([product], |row| {
-            Ok(json!({ "product_id": product, "sku": row.get::<_, String>(0)?, "name": row.get::<_, String>(1)?,
-                "amount": row.get::<_, i64>(2)?, "currency": row.get::<_, String>(3)? }))
-        })
-    })
+async fn add(shop: &Shop, id: &str, item: &Value) -> anyhow::Result<Value> {
+    let product = item
+        .get("product_id")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let with = || vec![Some(product.to_owned())];
+    let rows = shop
+        .database
+        .run(
+            "catalog",
+            false,
+            &[Asked {
+                sql: STATEMENTS.priced,
+                with: with(),
+            }],
+        )
+        .await?;
+    let row = rows.first().context("no such product")?;
+    let cell = |at: usize| row.get(at).context("a column is missing");
+    let line = json!({ "product_id": product, "sku": cell(1)?.text(), "name": cell(2)?.text(), "amount": cell(6)?.int(), "currency": cell(7)?.text() });
+    let mut cart = read_cart(shop, id).await?;
+    if let Some(items) = cart.get_mut("items").and_then(Value::as_array_mut) {
+        items.push(json!({ "product_id": product, "quantity": item.get("quantity") }));
+    }
+    write_cart(shop, id, &cart).await?;
+    let stock = shop
+        .database
+        .run(
+            "inventory",
+            false,
+            &[Asked {
+                sql: STATEMENTS.stock,
+                with: with(),
+            }],
+        )
+        .await?;
+    let available = stock
+        .first()
+        .and_then(|row| Some(row.get(1)?.int() - row.get(2)?.int()));
+    Ok(json!({ "cart": cart, "line": line, "available": available }))
 }
 
-pub(super) async fn place_order(headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn place_order(
+    State(shop): State<Arc<Shop>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let key = headers
         .get("idempotency-key")
-        .and_then(|key| key.to_str().ok())
-        .unwrap_or_default();
+        .and_then(|key| key.to_str().ok());
     let Ok(checkout) = serde_json::from_slice::<Value>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    match order(key, &checkout) {
-        Ok(order) => reply(StatusCode::CREATED, &order),
+    match order(&shop, key.unwrap_or_default(), &checkout).await {
+        Ok(order) => super::reply_text(StatusCode::CREATED, order),
         Err(error) => failed(&error),
     }
 }
 
-/// The writes of a checkout, in the order and the transactions of the shop's own.
-fn order(key: &str, checkout: &Value) -> Outcome<Value> {
-    let (id, now) = (new_id().to_string(), now_ms());
-    let text = |name: &str| {
-        checkout
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    let cart_id = text("cart_id");
-    let sql =
-        "INSERT INTO checkout_keys VALUES (?1, 'print', ?2, ?3, NULL, ?3) ON CONFLICT DO NOTHING";
-    write("order", |connection| {
-        run(connection, sql, params![key, id, now + 86_400_000])
-    })?;
-    let mut cart = with("key-value", |connection| read_cart(connection, cart_id))?;
-    let line = cart.pointer("/items/0").cloned().unwrap_or_default();
-    let product = line
-        .get("product_id")
+async fn order(shop: &Shop, key: &str, checkout: &Value) -> anyhow::Result<String> {
+    let recorded = (*RECORDED).context("checkout.json cannot be read")?;
+    let now = now_ms();
+    let cart_id = checkout
+        .get("cart_id")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let quantity = line.get("quantity").and_then(Value::as_i64).unwrap_or(1);
-    let priced = price(product)?;
-    let amount = priced
-        .get("amount")
-        .and_then(Value::as_i64)
-        .unwrap_or_default();
-    let total = amount * quantity;
-    let address = checkout
-        .get("shipping_address")
-        .cloned()
-        .unwrap_or_default()
-        .to_string();
-    write("order", |connection| {
-        let sql = "INSERT INTO orders VALUES (?1, ?1, ?2, 1, 'pending', ?3, 'USD', ?4, 0, 0, 0, ?4, ?5, ?5, NULL, NULL, 'tok_visa', \
-                   NULL, NULL, 0, NULL, ?6, ?6, 0, 1, ?6, ?6, NULL, 0, 0)";
-        run(
-            connection,
-            sql,
-            params![id, cart_id, text("email"), total, address, now],
-        )?;
-        let sql = "INSERT INTO order_items (order_id, position, product_id, sku, name, unit_price, quantity, line_total) \
-                   VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7)";
-        let name = |name: &str| {
-            priced
-                .get(name)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned()
-        };
-        run(
-            connection,
-            sql,
-            params![
-                id,
-                product,
-                name("sku"),
-                name("name"),
-                amount,
-                quantity,
-                total
-            ],
-        )?;
-        step(connection, &id, "pending", now)
-    })?;
-    if let Some(cart) = cart.as_object_mut() {
-        cart.insert("order_id".into(), json!(id));
+    let (order, payment) = (new_id().to_string(), new_id().to_string());
+    let digits = order.replace('-', "");
+    let mut values = vec![
+        ("{key}", key.to_owned()),
+        ("{print}", digits.clone()),
+        ("{number}", format!("LM-{digits}")),
+        ("{trace}", digits),
+        ("{cart}", cart_id.to_owned()),
+        ("{order}", order.clone()),
+        ("{payment}", payment),
+        ("{now}", now.to_string()),
+        ("{later}", (now + 900_000).to_string()),
+        ("{time}", Timestamp::from_ms(now).to_string()),
+    ];
+    let fill = |text: &str, values: &[(&str, String)]| {
+        let mut text = text.to_owned();
+        for (name, value) in values {
+            if text.contains(name) {
+                text = text.replace(name, value);
+            }
+        }
+        while text.contains("{id}") {
+            text = text.replacen("{id}", &new_id().to_string(), 1);
+        }
+        text
+    };
+    for (place, group) in recorded.groups.iter().enumerate() {
+        let asked: Vec<Asked> = group
+            .statements
+            .iter()
+            .map(|statement| Asked {
+                sql: &statement.sql,
+                with: statement
+                    .with
+                    .iter()
+                    .map(|text| Some(fill(text.as_ref()?, &values)))
+                    .collect(),
+            })
+            .collect();
+        let rows = shop
+            .database
+            .run(&group.on, group.transaction, &asked)
+            .await?;
+        match place {
+            CLAIM => {
+                let cart = read_cart(shop, cart_id).await?;
+                let product = cart.pointer("/items/0/product_id").and_then(Value::as_str);
+                values.push(("{product}", product.context("an empty cart")?.to_owned()));
+            }
+            // The product, as the catalog has it.
+            2 => {
+                let price = rows
+                    .first()
+                    .and_then(|row| row.get(6))
+                    .context("no such product")?;
+                values.push(("{amount}", price.int().to_string()));
+            }
+            ORDER => {
+                let mut cart = read_cart(shop, cart_id).await?;
+                if let Some(cart) = cart.as_object_mut() {
+                    cart.insert("order_id".into(), json!(order));
+                }
+                write_cart(shop, cart_id, &cart).await?;
+            }
+            _ => {}
+        }
     }
-    write("key-value", |connection| {
-        write_cart(connection, cart_id, &cart)
-    })?;
-    write("inventory", |connection| {
-        let sql = "UPDATE stock SET reserved = reserved + ?2 WHERE product_id = ?1 AND on_hand - reserved >= ?2";
-        run(connection, sql, params![product, quantity])?;
-        run(
-            connection,
-            "INSERT INTO reservations (order_id, product_id, quantity, status, expires_at) VALUES (?1, ?2, ?3, 'held', ?4)",
-            params![id, product, quantity, now + 900_000],
-        )
-    })?;
-    let payment = new_id().to_string();
-    write("payment", |connection| {
-        let sql = "INSERT INTO payments (id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, updated_at, \
-                   customer_id) VALUES (?1, ?2, 'pending', ?3, 'USD', 0, 0, NULL, 1, ?4, ?4, NULL)";
-        run(connection, sql, params![payment, id, total, now])
-    })?;
-    write("payment", |connection| {
-        run(
-            connection,
-            "INSERT INTO provider_charges VALUES (?1, 'tok_visa', 1, 'held', ?2, 0, 0)",
-            params![payment, total],
-        )
-    })?;
-    write("payment", |connection| {
-        run(
-            connection,
-            "UPDATE payments SET status = 'authorized', version = 2 WHERE id = ?1",
-            [&payment],
-        )
-    })?;
-    write("payment", |connection| {
-        run(
-            connection,
-            "UPDATE provider_charges SET status = 'captured', captured = amount WHERE payment_id = ?1",
-            [&payment],
-        )
-    })?;
-    write("payment", |connection| {
-        run(
-            connection,
-            "UPDATE payments SET status = 'captured', captured = amount, version = 3 WHERE id = ?1",
-            [&payment],
-        )
-    })?;
-    write("inventory", |connection| {
-        let sql = "UPDATE stock SET on_hand = on_hand - ?2, reserved = reserved - ?2 WHERE product_id = ?1";
-        run(connection, sql, params![product, quantity])?;
-        run(
-            connection,
-            "UPDATE reservations SET status = 'sold' WHERE order_id = ?1",
-            [&id],
-        )
-    })?;
-    write("order", |connection| {
-        let sql = "UPDATE orders SET status = 'paid', payment_id = ?2, payment_status = 'captured', payment_token = NULL, version = 2 WHERE id = ?1";
-        run(connection, sql, params![id, payment])?;
-        step(connection, &id, "paid", now)
-    })?;
-    let order = json!({ "id": id, "status": "paid", "items": [priced], "total": { "amount": total, "currency": "USD" },
-        "payment": { "id": payment, "status": "captured" }, "shipping_address": checkout.get("shipping_address") });
-    let sql = "UPDATE checkout_keys SET answer = ?2, lease_until = 0 WHERE name = ?1";
-    write("order", |connection| {
-        run(connection, sql, params![key, order.to_string()])
-    })?;
-    Ok(order)
-}
-
-fn step(connection: &Connection, id: &str, status: &str, at: i64) -> Outcome<usize> {
-    let sql = "INSERT INTO order_history SELECT ?1, COUNT(*), ?2, ?3, NULL FROM order_history WHERE order_id = ?1";
-    run(connection, sql, params![id, status, at])
-}
-
-fn failed(error: &rusqlite::Error) -> Response {
-    (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
+    Ok(fill(&recorded.answer, &values))
 }

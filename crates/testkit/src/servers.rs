@@ -73,7 +73,10 @@ pub struct Server {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    Postgres,
+    /// Whether a commit waits for the disk.
+    Postgres {
+        durable: bool,
+    },
     Redis,
     Mqtt,
 }
@@ -81,6 +84,15 @@ enum Kind {
 impl Server {
     /// A Postgres of its own; `None` where it is not installed.
     pub fn postgres() -> Option<Self> {
+        Self::new_postgres(false)
+    }
+
+    /// The same, whose commits wait for the disk.
+    pub fn durable_postgres() -> Option<Self> {
+        Self::new_postgres(true)
+    }
+
+    fn new_postgres(durable: bool) -> Option<Self> {
         let Some(programs) = postgres_programs() else {
             return without("Postgres");
         };
@@ -94,7 +106,7 @@ impl Server {
             "{}",
             String::from_utf8_lossy(&made.stderr)
         );
-        Some(Self::spawn(Kind::Postgres, folder))
+        Some(Self::spawn(Kind::Postgres { durable }, folder))
     }
 
     /// A Redis of its own, with an append-only file; `None` where it is not installed.
@@ -117,7 +129,9 @@ impl Server {
     /// Its address, with the first database.
     pub fn url(&self) -> String {
         match self.kind {
-            Kind::Postgres => format!("postgres://localmart@127.0.0.1:{}/postgres", self.port),
+            Kind::Postgres { .. } => {
+                format!("postgres://localmart@127.0.0.1:{}/postgres", self.port)
+            }
             Kind::Redis => format!("redis://127.0.0.1:{}/0", self.port),
             Kind::Mqtt => format!("mqtt://127.0.0.1:{}", self.port),
         }
@@ -181,7 +195,7 @@ impl Drop for Server {
 fn watch(kind: Kind, server: &Child, folder: &Path) -> Child {
     let id = server.id();
     let signal = match kind {
-        Kind::Postgres => "INT",
+        Kind::Postgres { .. } => "INT",
         Kind::Redis | Kind::Mqtt => "TERM",
     };
     let script = format!(
@@ -202,7 +216,7 @@ fn watch(kind: Kind, server: &Child, folder: &Path) -> Child {
 impl Kind {
     fn start(self, folder: &Path, port: u16) -> Child {
         let mut command = match self {
-            Self::Postgres => {
+            Self::Postgres { durable } => {
                 let programs = postgres_programs().unwrap();
                 let mut command = as_owner(&programs.join("postgres"), folder);
                 command.arg("-D").arg(folder.join("data"));
@@ -211,7 +225,7 @@ impl Kind {
                 for setting in [
                     "listen_addresses=127.0.0.1",
                     "unix_socket_directories=",
-                    "fsync=off",
+                    if durable { "fsync=on" } else { "fsync=off" },
                     "shared_buffers=64MB",
                     &connections,
                 ] {
@@ -243,7 +257,7 @@ impl Kind {
     fn answers(self, port: u16, child: &mut Child) -> bool {
         let url = format!("postgres://localmart@127.0.0.1:{port}/postgres");
         let answers = || match self {
-            Self::Postgres => localmart_stores::Postgres::open(&url, "public").is_ok(),
+            Self::Postgres { .. } => localmart_stores::Postgres::open(&url, "public").is_ok(),
             Self::Redis => is_up(port),
             Self::Mqtt => TcpStream::connect(("127.0.0.1", port)).is_ok(),
         };

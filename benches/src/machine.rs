@@ -1,0 +1,74 @@
+//! What a measurement was made on: nothing is worth much without it.
+
+use serde::Serialize;
+use std::path::Path;
+use std::process::Command;
+
+/// The machine and the programs.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Machine {
+    /// The model, as the system calls it.
+    pub(crate) processor: String,
+    /// Cores that may be used.
+    pub(crate) cores: usize,
+    /// Memory in MiB.
+    pub(crate) memory_mib: u64,
+    /// The operating system.
+    pub(crate) system: String,
+    /// The compiler.
+    pub(crate) rust: String,
+    /// The runtime's version.
+    pub(crate) wasmtime: String,
+    /// The commit, with `+` behind it if files were changed since.
+    pub(crate) commit: String,
+    /// When it began, in UTC, RFC 3339.
+    pub(crate) at: String,
+}
+
+impl Machine {
+    /// This one, now.
+    pub(crate) fn this(root: &Path) -> Self {
+        let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let value = |text: &str, key: &str, between: char| {
+            let line = text.lines().find(|line| line.starts_with(key))?;
+            let (_, value) = line.split_once(between)?;
+            Some(value.trim().trim_matches('"').to_owned())
+        };
+        let unknown = || "unknown".to_owned();
+        let memory = value(&file("/proc/meminfo"), "MemTotal", ':');
+        let memory = memory.and_then(|text| text.trim_end_matches(" kB").parse::<u64>().ok());
+        let lock = std::fs::read_to_string(root.join("Cargo.lock")).unwrap_or_default();
+        let wasmtime = lock
+            .split("[[package]]")
+            .find(|package| package.contains("\nname = \"wasmtime\"\n"));
+        let said = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program)
+                .args(arguments)
+                .current_dir(root)
+                .output()
+                .ok()?;
+            let text = String::from_utf8(output.stdout).ok()?;
+            output.status.success().then(|| text.trim().to_owned())
+        };
+        let changed = said("git", &["status", "--porcelain", "--untracked-files=no"]);
+        let changed = if changed.is_some_and(|text| !text.is_empty()) {
+            "+"
+        } else {
+            ""
+        };
+        let commit = said("git", &["rev-parse", "--short", "HEAD"]);
+        Self {
+            processor: value(&file("/proc/cpuinfo"), "model name", ':').unwrap_or_else(unknown),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_mib: memory.unwrap_or_default() / 1024,
+            system: value(&file("/etc/os-release"), "PRETTY_NAME", '=')
+                .unwrap_or_else(|| std::env::consts::OS.to_owned()),
+            rust: said("rustc", &["--version"]).unwrap_or_else(unknown),
+            wasmtime: wasmtime
+                .and_then(|package| value(package, "version", '='))
+                .unwrap_or_else(unknown),
+            commit: commit.map_or_else(unknown, |commit| commit + changed),
+            at: localmart_kernel::Timestamp::from_ms(crate::native::now_ms()).to_string(),
+        }
+    }
+}
