@@ -62,6 +62,8 @@ pub const POSTGRES_LEAST_SHARE: usize = 8;
 pub const SERVER_CONNECT: Duration = Duration::from_secs(5);
 /// How long a guest may wait for one of the connections that there may be.
 pub const POSTGRES_WAIT: Duration = Duration::from_secs(5);
+/// Open Postgres handles of one instance; a handle holds a connection only while it needs one.
+pub const POSTGRES_HANDLES: usize = 1024;
 /// How long one statement may run on a Postgres server.
 pub const POSTGRES_STATEMENT: Duration = Duration::from_secs(10);
 /// Prepared statements kept per connection.

@@ -138,6 +138,8 @@ pub struct HostState {
     pub component: Arc<LoadedComponent>,
     /// Open Redis handles.
     pub redis_handles: usize,
+    /// Open Postgres handles.
+    pub postgres_handles: usize,
     /// Open MQTT handles.
     pub mqtt_handles: usize,
     limiter: Limiter,
@@ -222,6 +224,7 @@ impl HostState {
             },
             component: component.clone(),
             redis_handles: 0,
+            postgres_handles: 0,
             mqtt_handles: 0,
             limiter: Limiter {
                 max_memory: component.max_memory,

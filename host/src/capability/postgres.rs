@@ -1,8 +1,9 @@
 //! `spin:postgres@4.2`: pooled connections with prepared statements, and transactions that cannot leak.
 //!
-//! In reading order: this file (the interface), [`pool`] (connections), `values` (types). A connection belongs to one
-//! guest handle at a time. When the handle goes while a transaction is open or a statement runs, the connection goes
-//! too, and the server rolls back.
+//! In reading order: this file (the interface), [`pool`] (connections), `values` (types). A guest's handle holds a connection while a
+//! statement runs, from the first statement of a transaction to its end, and for good once it told the connection something that the
+//! next guest must not inherit. When the handle goes while a transaction is open or a statement runs, the connection goes too, and the
+//! server rolls back.
 
 #![expect(clippy::result_large_err, reason = "the error is the interface's own")]
 
@@ -13,24 +14,41 @@ use super::Capabilities;
 use super::bindings::spin::postgres::postgres as wit;
 use crate::limits;
 use crate::state::{HostState, LoadedComponent};
-use pool::{Link, NoConnection, Postgres};
+use pool::{Link, NoConnection};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
-/// A connection of a guest.
+/// A guest's handle.
 pub struct Connection {
-    pool: Arc<Postgres>,
+    component: Arc<LoadedComponent>,
     address: Arc<str>,
-    /// `None` while a statement runs, and after the connection broke.
-    link: Option<Link>,
-    in_transaction: bool,
-    /// Its place among those that its component may hold.
-    _share: Option<OwnedSemaphorePermit>,
-    /// Whether it was told something that the next guest must not inherit, as `SET` or a temporary table.
+    config: Arc<Config>,
+    state: State,
+    /// Whether the connection was told something that the next guest must not inherit, as `SET` or a temporary table.
     altered: bool,
+}
+
+/// What a handle holds.
+enum State {
+    /// Nothing: the next statement takes a connection.
+    Free,
+    /// Nothing yet: the next statement begins a transaction, in the same flight.
+    Begun,
+    /// A connection outside of a transaction, for the sake of what it was told.
+    Kept(Lease),
+    /// A connection in a transaction.
+    InTransaction(Lease),
+    /// Its connection was lost with a transaction in it; or a statement runs.
+    Lost,
+}
+
+/// A connection, and its place among those that its component may hold.
+struct Lease {
+    link: Link,
+    share: OwnedSemaphorePermit,
 }
 
 /// A connection that is being described.
@@ -73,18 +91,49 @@ impl Connection {
         sql: &str,
         params: &[wit::ParameterValue],
     ) -> Result<Answer, wit::Error> {
+        let effect = effect(sql);
+        match (&self.state, effect) {
+            (State::Free, Effect::Begins) if is_plain_begin(sql) => {
+                self.state = State::Begun;
+                return Ok(Answer::none());
+            }
+            (State::Begun, Effect::Ends) => {
+                self.state = State::Free;
+                return Ok(Answer::none());
+            }
+            _ => {}
+        }
         let params = params.iter().map(values::parameter);
         let params = params
             .collect::<Result<Vec<_>, _>>()
             .map_err(wit::Error::BadParameter)?;
-        let link = self.link.take().ok_or_else(lost)?;
+        let begins = matches!(self.state, State::Begun);
+        let before = std::mem::replace(&mut self.state, State::Lost);
+        let was_in_transaction = begins || matches!(before, State::InTransaction(_));
+        let Lease { link, share } = match before {
+            State::Kept(lease) | State::InTransaction(lease) => lease,
+            State::Lost => return Err(lost()),
+            State::Free | State::Begun => match self.lease().await {
+                Ok(lease) => lease,
+                Err(error) => {
+                    self.state = State::Free;
+                    return Err(error);
+                }
+            },
+        };
         let mut running = Running { link: Some(link) };
         let result = tokio::time::timeout(
             limits::POSTGRES_STATEMENT,
-            execute(running.link.as_mut().ok_or_else(lost)?, sql, &params),
-        );
+            execute(
+                running.link.as_mut().ok_or_else(lost)?,
+                begins,
+                sql,
+                &params,
+            ),
+        )
+        .await;
         let given_up = |text: String| Err(wit::Error::QueryFailed(wit::QueryError::Text(text)));
-        let result = match result.await {
+        let result = match result {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Stopped::Driver(error))) => Err(error),
             Ok(Err(Stopped::TooLarge)) => {
@@ -104,30 +153,66 @@ impl Connection {
             }
             failed(&error, link.client.is_closed())
         });
-        if !link.client.is_closed() {
-            self.link = Some(link);
-        }
-        if result.is_ok() {
-            match effect(sql) {
-                Effect::None => {}
-                Effect::Begins => self.in_transaction = true,
-                Effect::Ends => self.in_transaction = false,
-                Effect::Alters => self.altered = true,
-            }
-        }
+        let is_in_transaction = match (&result, effect) {
+            (Ok(_), Effect::Begins) => true,
+            (Ok(_), Effect::Ends) => false,
+            _ => was_in_transaction,
+        };
+        self.altered |= result.is_ok() && effect == Effect::Alters;
+        self.keep(Lease { link, share }, is_in_transaction);
         result
+    }
+
+    /// What becomes of a connection after a statement.
+    fn keep(&mut self, lease: Lease, in_transaction: bool) {
+        self.state = if lease.link.client.is_closed() {
+            // Nothing is lost with it but what a transaction did, or what the session was told.
+            if in_transaction || self.altered {
+                State::Lost
+            } else {
+                State::Free
+            }
+        } else if in_transaction {
+            State::InTransaction(lease)
+        } else if self.altered {
+            State::Kept(lease)
+        } else {
+            let pool = &self.component.servers.postgres;
+            pool.give_back(self.address.clone(), lease.link);
+            State::Free
+        };
+    }
+
+    /// Takes a connection, as soon as there may be one.
+    async fn lease(&self) -> Result<Lease, wit::Error> {
+        let component = &self.component;
+        let taken = async {
+            let limited = &component.metrics.limited_connections;
+            let share = component.postgres_share.take(limited).await?;
+            let pool = &component.servers.postgres;
+            let link = pool.take(&self.address, &self.config).await?;
+            Ok(Lease { link, share })
+        };
+        taken.await.map_err(|error| {
+            if matches!(error, NoConnection::ShareInUse(_)) {
+                tracing::warn!(component = %component.id, "a component holds as many Postgres connections as it may");
+            }
+            let cause = match &error {
+                NoConnection::Unreachable(cause) => std::error::Error::source(cause),
+                _ => None,
+            };
+            let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+            wit::Error::ConnectionFailed(format!("{error}{cause}"))
+        })
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // A connection in a transaction is closed, and with it the transaction; one that was altered likewise.
-        if let Some(link) = self
-            .link
-            .take()
-            .filter(|_| !self.in_transaction && !self.altered)
-        {
-            self.pool.give_back(self.address.clone(), link);
+impl Answer {
+    fn none() -> Self {
+        Self {
+            columns: Vec::new(),
+            rows: Vec::new(),
+            changed: 0,
         }
     }
 }
@@ -156,6 +241,7 @@ impl Drop for Running {
 
 async fn execute(
     link: &mut Link,
+    begins: bool,
     sql: &str,
     params: &[Box<dyn tokio_postgres::types::ToSql + Sync + Send>],
 ) -> Result<Answer, Stopped> {
@@ -165,7 +251,15 @@ async fn execute(
         .iter()
         .map(|param| param.as_ref() as &(dyn tokio_postgres::types::ToSql + Sync))
         .collect();
-    let rows = link.client.query_raw(&statement, params).await?;
+    let rows = link.client.query_raw(&statement, params);
+    let rows = if begins {
+        // In one flight: what is asked first is sent first.
+        futures::future::try_join(link.client.batch_execute("BEGIN"), rows)
+            .await?
+            .1
+    } else {
+        rows.await?
+    };
     let mut rows = std::pin::pin!(rows);
     let (mut found, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.try_next().await? {
@@ -184,6 +278,13 @@ async fn execute(
         rows: found,
         changed: rows.rows_affected().unwrap_or_default(),
     })
+}
+
+/// A beginning that can wait for the first statement, as nothing can be wrong with it.
+fn is_plain_begin(sql: &str) -> bool {
+    sql.trim()
+        .trim_end_matches(';')
+        .eq_ignore_ascii_case("BEGIN")
 }
 
 /// What the first words of a statement say. A prepared statement is always one command, so nothing hides behind them.
@@ -310,36 +411,23 @@ fn permitted(state: &HostState, address: &str) -> Result<Config, wit::Error> {
     Ok(config)
 }
 
+/// A handle; the server is asked for a connection, which the next statement finds.
 async fn open(
     component: Arc<LoadedComponent>,
     address: String,
     config: Config,
 ) -> Result<Connection, wit::Error> {
-    let (address, pool): (Arc<str>, _) = (address.into(), component.servers.postgres.clone());
-    let opened = async {
-        let limited = &component.metrics.limited_connections;
-        let share = component.postgres_share.take(limited).await?;
-        Ok((share, pool.take(&address, &config).await?))
-    };
-    let (share, link) = opened.await.map_err(|error| {
-        if matches!(error, NoConnection::ShareInUse(_)) {
-            tracing::warn!(component = %component.id, "a component holds as many Postgres connections as it may");
-        }
-        let cause = match &error {
-            NoConnection::Unreachable(cause) => std::error::Error::source(cause),
-            _ => None,
-        };
-        let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-        wit::Error::ConnectionFailed(format!("{error}{cause}"))
-    })?;
-    Ok(Connection {
-        pool,
+    let (address, config) = (address.into(), Arc::new(config));
+    let mut connection = Connection {
+        component,
         address,
-        link: Some(link),
-        in_transaction: false,
-        _share: Some(share),
+        config,
+        state: State::Free,
         altered: false,
-    })
+    };
+    let lease = connection.lease().await?;
+    connection.keep(lease, false);
+    Ok(connection)
 }
 
 impl HostState {
@@ -352,9 +440,30 @@ impl HostState {
             Err(error) => return Ok(Err(error)),
         };
         match open(self.component.clone(), address, config).await {
-            Ok(connection) => Ok(Ok(self.table.push(connection)?)),
+            Ok(connection) => self.keep_postgres(connection),
             Err(error) => Ok(Err(error)),
         }
+    }
+
+    fn keep_postgres(
+        &mut self,
+        connection: Connection,
+    ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
+        if self.postgres_handles >= limits::POSTGRES_HANDLES {
+            let refused = "this instance has too many open connections".to_owned();
+            return Ok(Err(wit::Error::ConnectionFailed(refused)));
+        }
+        self.postgres_handles += 1;
+        Ok(Ok(self.table.push(connection)?))
+    }
+
+    pub(super) fn close_postgres(
+        &mut self,
+        connection: Resource<Connection>,
+    ) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        self.postgres_handles = self.postgres_handles.saturating_sub(1);
+        Ok(())
     }
 }
 
@@ -371,9 +480,7 @@ async fn open_async<T: Send + 'static>(
         Err(error) => return Ok(Err(error)),
     };
     match open(component, address, config).await {
-        Ok(connection) => {
-            accessor.with(|mut access| Ok(Ok(access.get().table.push(connection)?)))
-        }
+        Ok(connection) => accessor.with(|mut access| access.get().keep_postgres(connection)),
         Err(error) => Ok(Err(error)),
     }
 }
@@ -388,11 +495,10 @@ async fn run_async<T: Send + 'static>(
     let mut held = accessor.with(|mut access| {
         let held = access.get().table.get_mut(connection)?;
         let gone = Connection {
-            pool: held.pool.clone(),
+            component: held.component.clone(),
             address: held.address.clone(),
-            link: None,
-            in_transaction: false,
-            _share: None,
+            config: held.config.clone(),
+            state: State::Lost,
             altered: false,
         };
         wasmtime::error::Ok(std::mem::replace(held, gone))
@@ -487,8 +593,7 @@ impl wit::HostConnection for HostState {
     }
 
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
-        self.table.delete(connection)?;
-        Ok(())
+        self.close_postgres(connection)
     }
 }
 

@@ -74,8 +74,7 @@ impl two::HostConnection for HostState {
     }
 
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
-        self.table.delete(connection)?;
-        Ok(())
+        self.close_postgres(connection)
     }
 }
 
@@ -190,8 +189,7 @@ impl three::HostConnection for HostState {
     }
 
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
-        self.table.delete(connection)?;
-        Ok(())
+        self.close_postgres(connection)
     }
 }
 

@@ -52,7 +52,7 @@ async fn probe(request: Request) -> impl IntoResponse {
         "pg-hoard" => {
             let mut hoard = Vec::new();
             // Until somebody stops it.
-            while let Ok(connection) = open().await {
+            while let Ok(connection) = open_and_begin().await {
                 hoard.push(connection);
             }
             format!("{} hoarded", hoard.len())
@@ -120,6 +120,14 @@ async fn open() -> Result<pg::Connection, pg::Error> {
     pg::Connection::open(address).await
 }
 
+/// A connection that is not given back before its transaction ends.
+async fn open_and_begin() -> Result<pg::Connection, pg::Error> {
+    let connection = open().await?;
+    connection.execute("BEGIN", []).await?;
+    connection.execute("SELECT 1", []).await?;
+    Ok(connection)
+}
+
 /// Runs a statement, its blanks written as `+`, and shows columns and rows.
 async fn postgres(sql: &str) -> Result<String, pg::Error> {
     let result = open().await?.query(sql.replace('+', " "), []).await?;
@@ -156,7 +164,7 @@ async fn leave_a_server_transaction_open() -> String {
 async fn hold_connections(count: &str) -> String {
     let mut held = Vec::new();
     for _ in 0..count.parse().unwrap_or(0) {
-        match open().await {
+        match open_and_begin().await {
             Ok(connection) => held.push(connection),
             Err(error) => return format!("{} held, then {error:?}", held.len()),
         }
