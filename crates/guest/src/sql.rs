@@ -109,6 +109,31 @@ pub fn numbered_for_sqlite(sql: &str) -> String {
     out
 }
 
+/// Cuts into pieces of 64, 32, 16, 8, 4, 2 and 1, so that statements over many rows have few texts and stay prepared.
+pub fn few_sizes<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+    /// The longest piece.
+    const LONGEST: u32 = 6;
+    let mut rest = items;
+    std::iter::from_fn(move || {
+        let size = 1_usize << rest.len().checked_ilog2()?.min(LONGEST);
+        let (piece, behind) = rest.split_at_checked(size)?;
+        rest = behind;
+        Some(piece)
+    })
+}
+
+/// So many rows of parameters with their types, as `(CAST($1 AS TEXT)), (CAST($2 AS TEXT))`.
+pub fn rows_of(count: usize, types: &[&str]) -> String {
+    let row = |row: usize| {
+        let cell = |(column, kind): (usize, &&str)| {
+            format!("CAST(${} AS {kind})", row * types.len() + column + 1)
+        };
+        let cells: Vec<String> = types.iter().enumerate().map(cell).collect();
+        format!("({})", cells.join(", "))
+    };
+    (0..count).map(row).collect::<Vec<_>>().join(", ")
+}
+
 /// A row of an answer; columns are read by position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row(pub Vec<Value>);
@@ -243,7 +268,21 @@ macro_rules! params {
 
 #[cfg(test)]
 mod tests {
-    use super::numbered_for_sqlite;
+    use super::{few_sizes, numbered_for_sqlite, rows_of};
+
+    #[test]
+    fn many_rows_go_in_few_sizes() {
+        let items: Vec<u32> = (0..203).collect();
+        let sizes: Vec<usize> = few_sizes(&items).map(<[u32]>::len).collect();
+        assert_eq!(sizes, [64, 64, 64, 8, 2, 1]);
+        assert_eq!(
+            few_sizes(&items).flatten().copied().collect::<Vec<_>>(),
+            items
+        );
+        assert_eq!(few_sizes::<u32>(&[]).count(), 0);
+        let rows = "(CAST($1 AS TEXT), CAST($2 AS BIGINT)), (CAST($3 AS TEXT), CAST($4 AS BIGINT))";
+        assert_eq!(rows_of(2, &["TEXT", "BIGINT"]), rows);
+    }
 
     #[test]
     fn parameters_are_renumbered_outside_of_quotes() {

@@ -4,12 +4,15 @@
 use super::Event;
 use super::bus::{Bus, BusError, Outgoing};
 use crate::params;
+use crate::ports::Ports;
 use crate::span::Span;
-use crate::sql::{Connection, Database, SqlError};
+use crate::sql::{Connection, Database, Row, SqlError, Value, few_sizes, transaction};
 use localmart_kernel::Timestamp;
 
 /// How many events one step of a relay carries.
 const BATCH: u32 = 100;
+/// How long a relay may be silent before another may begin, in milliseconds.
+const LOCK_MS: i64 = 5_000;
 /// How many steps one relay takes; the rest is for the next.
 const STEPS: u32 = 100;
 
@@ -34,6 +37,57 @@ pub async fn record(
     #[cfg(target_arch = "wasm32")]
     super::wasi::written();
     Ok(())
+}
+
+/// Carries what is in the outbox of a service to the bus, if nobody does; returns the channels that got something. When the one who
+/// does it is done, nothing is left of what was committed before anybody found it busy.
+pub async fn relay_alone<D: Database, B: Bus>(
+    noun: &str,
+    database: &D,
+    bus: &B,
+    ports: &Ports,
+) -> Result<Vec<String>, BusError> {
+    let (group, owner) = (format!("relay/{noun}"), ports.new_id());
+    let mut channels = Vec::new();
+    loop {
+        let now = ports.now();
+        let until = now.plus_ms(LOCK_MS);
+        if !bus.lock(&group, owner.as_str(), now, until).await? {
+            return Ok(channels);
+        }
+        let relayed = relay(database, bus, now).await;
+        bus.unlock(&group, owner.as_str()).await?;
+        channels.extend(relayed?);
+        // Whoever committed in between and found this one busy counts on it.
+        let sql = "SELECT version FROM outbox LIMIT 1";
+        let left = database.open().await?.query(sql, params![]).await?;
+        if left.is_empty() {
+            return Ok(channels);
+        }
+    }
+}
+
+async fn forget<D: Database>(database: &D, rows: &[Row]) -> Result<(), SqlError> {
+    transaction(database, async |connection| {
+        for rows in few_sizes(rows) {
+            let one = |place: usize| {
+                let (subject, version) = (2 * place + 1, 2 * place + 2);
+                format!(
+                    "subject = CAST(${subject} AS TEXT) AND version = CAST(${version} AS BIGINT)"
+                )
+            };
+            let all: Vec<String> = (0..rows.len()).map(one).collect();
+            let sql = format!("DELETE FROM outbox WHERE {}", all.join(" OR "));
+            let mut values = Vec::with_capacity(2 * rows.len());
+            for row in rows {
+                values.push(Value::from(row.text(0)?));
+                values.push(Value::from(row.integer(1)?));
+            }
+            connection.execute(&sql, &values).await?;
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Carries what is in the outbox to the bus; returns the channels that got something. Safe to run twice at once: an event
@@ -71,13 +125,7 @@ pub async fn relay<D: Database, B: Bus>(
         bus.publish(&events, now).await?;
         drop(spans);
         crate::point("outbox.published").await;
-        let connection = database.open().await?;
-        for row in &rows {
-            let sql = "DELETE FROM outbox WHERE subject = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT)";
-            connection
-                .execute(sql, params![row.text(0)?, row.integer(1)?])
-                .await?;
-        }
+        forget(database, &rows).await?;
         for event in events {
             if !channels.contains(&event.channel) {
                 channels.push(event.channel);

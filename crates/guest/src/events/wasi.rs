@@ -59,9 +59,9 @@ pub async fn relay(noun: &'static str, ports: &Ports) -> Result<(), BusError> {
     let channels = match server().await? {
         Some(server) => {
             let bus = RedisBus(server);
-            outbox::relay(&database, &bus, ports.now()).await?
+            outbox::relay_alone(noun, &database, &bus, ports).await?
         }
-        None => outbox::relay(&database, &sql_bus(), ports.now()).await?,
+        None => outbox::relay_alone(noun, &database, &sql_bus(), ports).await?,
     };
     for channel in channels {
         wake(&channel).await;

@@ -3,7 +3,7 @@
 
 use super::{Bus, BusError, DeadLetter, Delivery, Lag, Outgoing};
 use crate::params;
-use crate::sql::{Connection, Database, Row, SqlError, transaction};
+use crate::sql::{Connection, Database, Row, SqlError, Value, few_sizes, rows_of, transaction};
 use localmart_kernel::Timestamp;
 
 /// The bus in this database.
@@ -15,10 +15,7 @@ const PLACE: &str = "consumers = CAST($1 AS TEXT) AND seq = CAST($2 AS BIGINT)";
 impl<D: Database> Bus for SqlBus<D> {
     async fn publish(&self, events: &[Outgoing], now: Timestamp) -> Result<(), BusError> {
         let published: Result<(), SqlError> = transaction(&self.0, async |connection| {
-            for event in events {
-                append(connection, event, now).await?;
-            }
-            Ok(())
+            append(connection, events, now).await
         })
         .await;
         Ok(published?)
@@ -35,10 +32,15 @@ impl<D: Database> Bus for SqlBus<D> {
                    ON CONFLICT (consumers) DO UPDATE SET owner = excluded.owner, until = excluded.until \
                    WHERE leases.owner = excluded.owner OR leases.until <= CAST($4 AS BIGINT)";
         let connection = self.0.open().await?;
-        Ok(connection
-            .execute(sql, params![group, owner, until, now])
-            .await?
-            == 1)
+        // A look first: who finds it taken need not write.
+        let taken = "SELECT CAST(1 AS BIGINT) FROM leases WHERE consumers = CAST($1 AS TEXT) AND owner <> CAST($2 AS TEXT) \
+                     AND until > CAST($3 AS BIGINT)";
+        let taken = connection.query(taken, params![group, owner, now]).await?;
+        if !taken.is_empty() {
+            return Ok(false);
+        }
+        let params = params![group, owner, until, now];
+        Ok(connection.execute(sql, params).await? == 1)
     }
 
     async fn unlock(&self, group: &str, owner: &str) -> Result<(), BusError> {
@@ -181,7 +183,7 @@ impl<D: Database> Bus for SqlBus<D> {
             let seq = match find(connection, &letter.id).await? {
                 Some(seq) => seq,
                 None => {
-                    append(connection, &event, now).await?;
+                    append(connection, std::slice::from_ref(&event), now).await?;
                     find(connection, &letter.id).await?.unwrap_or_default()
                 }
             };
@@ -247,27 +249,34 @@ impl<D: Database> Bus for SqlBus<D> {
     }
 }
 
-/// Appends an event that is not there yet.
+/// Appends those events that are not there yet, in this order.
 async fn append(
     connection: &impl Connection,
-    event: &Outgoing,
+    events: &[Outgoing],
     now: Timestamp,
 ) -> Result<(), SqlError> {
-    let sql = "UPDATE counters SET value = value + 1 WHERE name = 'events' RETURNING value";
-    let rows = connection.query(sql, params![]).await?;
+    let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+    let sql = "UPDATE counters SET value = value + CAST($1 AS BIGINT) WHERE name = 'events' RETURNING value";
+    let rows = connection.query(sql, params![count]).await?;
     let missing = || SqlError::Failed("the bus has no counter".to_owned());
-    let seq = rows.first().ok_or_else(missing)?.integer(0)?;
-    let sql = "INSERT INTO events (seq, id, channel, subject, body, published_at) VALUES (CAST($1 AS BIGINT), CAST($2 AS TEXT), \
-               CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT)) ON CONFLICT DO NOTHING";
-    let params = params![
-        seq,
-        event.id.as_str(),
-        event.channel.as_str(),
-        event.subject.as_str(),
-        event.body.as_str(),
-        now
-    ];
-    connection.execute(sql, params).await.map(drop)
+    let mut seq = rows.first().ok_or_else(missing)?.integer(0)? - count;
+    for events in few_sizes(events) {
+        let casts = ["BIGINT", "TEXT", "TEXT", "TEXT", "TEXT", "BIGINT"];
+        let sql = format!(
+            "INSERT INTO events (seq, id, channel, subject, body, published_at) VALUES {} ON CONFLICT DO NOTHING",
+            rows_of(events.len(), &casts)
+        );
+        let mut values = Vec::with_capacity(events.len() * casts.len());
+        for event in events {
+            seq += 1;
+            let texts = [&event.id, &event.channel, &event.subject, &event.body];
+            values.push(Value::from(seq));
+            values.extend(texts.map(Value::from));
+            values.push(Value::from(now));
+        }
+        connection.execute(&sql, &values).await?;
+    }
+    Ok(())
 }
 
 /// Moves a group on in a channel: what it passes becomes its deliveries.
