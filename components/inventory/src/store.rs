@@ -130,7 +130,7 @@ impl<D: Database> Store<D> {
     ) -> Result<Reserved, SqlError> {
         let outcome = transaction(&self.database, async |connection| {
             let sql = "DELETE FROM reservations WHERE order_id = CAST($1 AS TEXT) AND status IN ('released', 'restocked')";
-            connection.execute(sql, params![order]).await?;
+            connection.later(sql, params![order]).await?;
             for line in lines {
                 // Written before the stock is touched: whoever reserves for the same order at the same moment waits here.
                 let sql = "INSERT INTO reservations (order_id, product_id, quantity, status, expires_at) VALUES \
@@ -149,7 +149,7 @@ impl<D: Database> Store<D> {
             }
             let mut shortages = Vec::new();
             for line in lines {
-                if !hold(connection, line).await? {
+                if !hold(connection, line, deed).await? {
                     let level = read_level(connection, &line.product_id).await?;
                     let available = level.map_or(0, |level| level.available());
                     shortages.push(Shortage {
@@ -161,9 +161,6 @@ impl<D: Database> Store<D> {
             }
             if !shortages.is_empty() {
                 return Err(Stop::Because(shortages));
-            }
-            for line in lines {
-                alert(connection, &line.product_id, deed).await?;
             }
             Ok(())
         });
@@ -181,7 +178,7 @@ impl<D: Database> Store<D> {
             for (product, quantity) in &taken {
                 let sql = "UPDATE stock SET on_hand = on_hand - CAST($2 AS BIGINT), reserved = reserved - CAST($2 AS BIGINT), \
                            version = version + 1 WHERE product_id = CAST($1 AS TEXT)";
-                connection.execute(sql, params![product, *quantity]).await?;
+                connection.later(sql, params![product, *quantity]).await?;
             }
             if !taken.is_empty() {
                 audit::record(connection, &deed.id, deed.context, order.as_str(), "stock.sold", "", deed.at).await?;
@@ -201,7 +198,7 @@ impl<D: Database> Store<D> {
             for (product, quantity) in freed {
                 let sql = "UPDATE stock SET reserved = reserved - CAST($2 AS BIGINT), version = version + 1 \
                            WHERE product_id = CAST($1 AS TEXT)";
-                connection.execute(sql, params![&product, quantity]).await?;
+                connection.later(sql, params![&product, quantity]).await?;
             }
             Ok(())
         })
@@ -305,14 +302,26 @@ async fn read_level(connection: &impl Connection, id: &Id) -> Result<Option<Leve
         .transpose()
 }
 
-/// Reserves one line if so much is there.
-async fn hold(connection: &impl Connection, line: &Line) -> Result<bool, SqlError> {
-    let sql = "UPDATE stock SET reserved = reserved + CAST($2 AS BIGINT), version = version + 1 WHERE product_id = CAST($1 AS TEXT) \
-               AND on_hand - reserved >= CAST($2 AS BIGINT)";
-    Ok(connection
-        .execute(sql, params![&line.product_id, line.quantity])
-        .await?
-        == 1)
+/// Reserves one line if so much is there; tells once that a product became low by it. One statement, because whoever wants the same
+/// product waits from here to the commit.
+async fn hold(
+    connection: &impl Connection,
+    line: &Line,
+    deed: &Deed<'_>,
+) -> Result<bool, SqlError> {
+    let sql = "UPDATE stock SET reserved = reserved + CAST($2 AS BIGINT), version = version + 1, \
+               alerted = CASE WHEN alerted = 0 AND on_hand - reserved - CAST($2 AS BIGINT) <= CAST($3 AS BIGINT) THEN version + 1 ELSE alerted END \
+               WHERE product_id = CAST($1 AS TEXT) AND on_hand - reserved >= CAST($2 AS BIGINT) \
+               RETURNING on_hand, reserved, version, alerted";
+    let params = params![&line.product_id, line.quantity, LOW_STOCK];
+    let rows = connection.query(sql, params).await?;
+    let Some(row) = rows.first() else {
+        return Ok(false);
+    };
+    if row.integer(3)? == row.integer(2)? {
+        tell_low(connection, &line.product_id, row, deed).await?;
+    }
+    Ok(true)
 }
 
 /// Pieces are in the warehouse again.
@@ -323,7 +332,7 @@ async fn put_back(
     deed: &Deed<'_>,
 ) -> Result<(), SqlError> {
     let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT), version = version + 1 WHERE product_id = CAST($1 AS TEXT)";
-    connection.execute(sql, params![product, quantity]).await?;
+    connection.later(sql, params![product, quantity]).await?;
     filled_up(connection, product).await?;
     // Of two pieces that are still too few is told as well.
     alert(connection, product, deed).await
@@ -350,7 +359,7 @@ async fn move_on(
 
 /// Forgets that a product was low once pieces came in; a reservation that is given back brings none.
 async fn filled_up(connection: &impl Connection, product: &Id) -> Result<(), SqlError> {
-    let sql = "UPDATE stock SET alerted = 0 WHERE product_id = CAST($1 AS TEXT) AND alerted = 1 AND on_hand - reserved > CAST($2 AS BIGINT)";
+    let sql = "UPDATE stock SET alerted = 0 WHERE product_id = CAST($1 AS TEXT) AND alerted <> 0 AND on_hand - reserved > CAST($2 AS BIGINT)";
     let done = connection.execute(sql, params![product, LOW_STOCK]).await;
     done.map(drop)
 }
@@ -361,12 +370,22 @@ async fn alert(
     product: &Id,
     deed: &Deed<'_>,
 ) -> Result<(), SqlError> {
-    let sql = "UPDATE stock SET alerted = 1 WHERE product_id = CAST($1 AS TEXT) AND alerted = 0 AND on_hand - reserved <= CAST($2 AS BIGINT) \
+    let sql = "UPDATE stock SET alerted = version WHERE product_id = CAST($1 AS TEXT) AND alerted = 0 AND on_hand - reserved <= CAST($2 AS BIGINT) \
                RETURNING on_hand, reserved, version";
     let rows = connection.query(sql, params![product, LOW_STOCK]).await?;
-    let Some(row) = rows.first() else {
-        return Ok(());
-    };
+    match rows.first() {
+        Some(row) => tell_low(connection, product, row, deed).await,
+        None => Ok(()),
+    }
+}
+
+/// Writes the event of a product that became low; the row has what is on hand, what is reserved, and the version.
+async fn tell_low(
+    connection: &impl Connection,
+    product: &Id,
+    row: &Row,
+    deed: &Deed<'_>,
+) -> Result<(), SqlError> {
     let (on_hand, reserved) = (row.integer(0)?, row.integer(1)?);
     let event = Event::new(
         &deed.ports.new_id(),

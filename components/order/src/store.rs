@@ -60,7 +60,7 @@ impl<D: Database> Store<D> {
                 };
             }
             for (position, item) in order.items.iter().enumerate() {
-                connection.execute(rows::INSERT_ITEM, &rows::item_columns(&order.id, position, item)).await?;
+                connection.later(rows::INSERT_ITEM, &rows::item_columns(&order.id, position, item)).await?;
             }
             turns::step(connection, &order.id, Status::Pending, order.created_at, None).await?;
             Ok(Inserted::Done)
@@ -303,8 +303,32 @@ async fn read(connection: &impl Connection, id: &Id) -> Result<Option<Order>, Sq
         "SELECT {} FROM orders WHERE id = CAST($1 AS TEXT)",
         rows::COLUMNS
     );
-    let found = connection.query(&sql, params![id]).await?;
-    Ok(complete(connection, &found).await?.into_iter().next())
+    let one: &[Value] = params![id];
+    let (items, history) = (items_of("CAST($1 AS TEXT)"), history_of("CAST($1 AS TEXT)"));
+    let asked = [
+        (sql.as_str(), one),
+        (items.as_str(), one),
+        (history.as_str(), one),
+    ];
+    let answers = connection.query_all(&asked).await?;
+    let [found, items, history] = answers.as_slice() else {
+        return Err(SqlError::Failed("an answer is missing".to_owned()));
+    };
+    let orders = assemble(connection, found, items, history).await?;
+    Ok(orders.into_iter().next())
+}
+
+fn items_of(places: &str) -> String {
+    format!(
+        "SELECT order_id, product_id, sku, name, unit_price, quantity, line_total, discount, tax FROM order_items \
+         WHERE order_id IN ({places}) ORDER BY order_id, position"
+    )
+}
+
+fn history_of(places: &str) -> String {
+    format!(
+        "SELECT order_id, status, at, reason FROM order_history WHERE order_id IN ({places}) ORDER BY order_id, position"
+    )
 }
 
 /// An order that was just written.
@@ -324,16 +348,22 @@ async fn complete(connection: &impl Connection, found: &[Row]) -> Result<Vec<Ord
         .map(|n| format!("CAST(${n} AS TEXT)"))
         .collect();
     let places = places.join(", ");
-    let sql = format!(
-        "SELECT order_id, product_id, sku, name, unit_price, quantity, line_total, discount, tax FROM order_items \
-         WHERE order_id IN ({places}) ORDER BY order_id, position"
-    );
-    let items = connection.query(&sql, &ids).await?;
-    let sql = format!(
-        "SELECT order_id, status, at, reason FROM order_history WHERE order_id IN ({places}) ORDER BY order_id, position"
-    );
-    let history = connection.query(&sql, &ids).await?;
-    let orders = found.iter().map(|row| rows::order(row, &items, &history));
+    let (items, history) = (items_of(&places), history_of(&places));
+    let asked = [(items.as_str(), ids.as_slice()), (history.as_str(), &ids)];
+    let answers = connection.query_all(&asked).await?;
+    let [items, history] = answers.as_slice() else {
+        return Err(SqlError::Failed("an answer is missing".to_owned()));
+    };
+    assemble(connection, found, items, history).await
+}
+
+async fn assemble(
+    connection: &impl Connection,
+    found: &[Row],
+    items: &[Row],
+    history: &[Row],
+) -> Result<Vec<Order>, SqlError> {
+    let orders = found.iter().map(|row| rows::order(row, items, history));
     let mut orders = orders.collect::<Result<Vec<_>, _>>()?;
     returns::complete(connection, &mut orders).await?;
     Ok(orders)

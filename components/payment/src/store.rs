@@ -118,7 +118,7 @@ impl<D: Database> Store<D> {
             if let Some((name, amount)) = refund {
                 let sql = "INSERT INTO refunds (payment_id, name, amount, created_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), \
                            CAST($3 AS BIGINT), CAST($4 AS BIGINT))";
-                connection.execute(sql, params![&payment.id, name, amount, now]).await?;
+                connection.later(sql, params![&payment.id, name, amount, now]).await?;
             }
             let (subject, action) = (
                 payment.id.as_str(),

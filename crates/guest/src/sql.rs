@@ -49,6 +49,19 @@ pub trait Connection {
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError>;
     /// Runs a statement that changes rows; returns how many.
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError>;
+    /// Runs a statement of a transaction that changes rows, when nobody needs its outcome: to a server it travels with the next
+    /// one, or with the commit, which fails in its stead.
+    async fn later(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+        self.execute(sql, params).await.map(drop)
+    }
+    /// Runs statements that return rows and that do not wait for each other.
+    async fn query_all(&self, asked: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
+        let mut answers = Vec::with_capacity(asked.len());
+        for (sql, params) in asked {
+            answers.push(self.query(sql, params).await?);
+        }
+        Ok(answers)
+    }
     /// Begins a transaction that will write.
     async fn begin(&self) -> Result<(), SqlError>;
     /// Ends it and keeps its changes.

@@ -16,17 +16,30 @@ use crate::limits;
 use crate::state::{HostState, LoadedComponent};
 use pool::{Link, NoConnection};
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio_postgres::Config;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::{Client, Config, Statement};
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
-/// A guest's handle.
+/// A guest's handle. Statements that are asked at once are sent at once, in the order in which they were asked.
+#[derive(Clone)]
 pub struct Connection {
     component: Arc<LoadedComponent>,
     address: Arc<str>,
     config: Arc<Config>,
+    /// Held while a statement is sent, not while it runs.
+    session: Arc<Mutex<Session>>,
+    /// Set when a statement was given up: what the server made of it nobody knows.
+    given_up: Arc<AtomicBool>,
+}
+
+/// What a handle holds, and what was sent over it.
+struct Session {
     state: State,
+    /// Statements that were sent and not answered.
+    running: usize,
     /// Whether the connection was told something that the next guest must not inherit, as `SET` or a temporary table.
     altered: bool,
 }
@@ -37,11 +50,11 @@ enum State {
     Free,
     /// Nothing yet: the next statement begins a transaction, in the same flight.
     Begun,
-    /// A connection outside of a transaction, for the sake of what it was told.
+    /// A connection outside of a transaction: statements run, or it was told something.
     Kept(Lease),
     /// A connection in a transaction.
     InTransaction(Lease),
-    /// Its connection was lost with a transaction in it; or a statement runs.
+    /// Its connection was lost with something on it.
     Lost,
 }
 
@@ -85,100 +98,152 @@ pub(super) struct Answer {
 }
 
 impl Connection {
-    /// Runs one statement. While it runs the connection is not here, so that dropping this future drops both.
+    /// Runs one statement.
     pub(super) async fn run(
-        &mut self,
+        &self,
         sql: &str,
         params: &[wit::ParameterValue],
     ) -> Result<Answer, wit::Error> {
         let effect = effect(sql);
-        match (&self.state, effect) {
-            (State::Free, Effect::Begins) if is_plain_begin(sql) => {
-                self.state = State::Begun;
-                return Ok(Answer::none());
-            }
-            (State::Begun, Effect::Ends) => {
-                self.state = State::Free;
-                return Ok(Answer::none());
-            }
-            _ => {}
-        }
         let params = params.iter().map(values::parameter);
         let params = params
             .collect::<Result<Vec<_>, _>>()
             .map_err(wit::Error::BadParameter)?;
-        let begins = matches!(self.state, State::Begun);
-        let before = std::mem::replace(&mut self.state, State::Lost);
-        let was_in_transaction = begins || matches!(before, State::InTransaction(_));
-        let Lease { link, share } = match before {
-            State::Kept(lease) | State::InTransaction(lease) => lease,
-            State::Lost => return Err(lost()),
-            State::Free | State::Begun => match self.lease().await {
-                Ok(lease) => lease,
-                Err(error) => {
-                    self.state = State::Free;
-                    return Err(error);
-                }
-            },
+        let mut session = self.session.lock().await;
+        match (&session.state, effect) {
+            (State::Free, Effect::Begins) if is_plain_begin(sql) => {
+                session.state = State::Begun;
+                return Ok(Answer::none());
+            }
+            (State::Begun, Effect::Ends) => {
+                session.state = State::Free;
+                return Ok(Answer::none());
+            }
+            _ => {}
+        }
+        let begins = matches!(session.state, State::Begun);
+        self.have_lease(&mut session).await?;
+        let Some(lease) = session.lease() else {
+            return Err(lost());
         };
-        let mut running = Running { link: Some(link) };
-        let result = tokio::time::timeout(
-            limits::POSTGRES_STATEMENT,
-            execute(
-                running.link.as_mut().ok_or_else(lost)?,
-                begins,
-                sql,
-                &params,
-            ),
-        )
-        .await;
-        let given_up = |text: String| Err(wit::Error::QueryFailed(wit::QueryError::Text(text)));
+        let client = lease.link.client.clone();
+        let mut running = Running {
+            client: Some(client.clone()),
+            given_up: self.given_up.clone(),
+        };
+        let give_up = tokio::time::Instant::now() + limits::POSTGRES_STATEMENT;
+        // What cannot be prepared fails in the transaction that it was to begin.
+        let begins_before = begins && !lease.link.knows(sql);
+        let prepared = async {
+            if begins_before {
+                client.batch_execute("BEGIN").await?;
+            }
+            lease.link.prepared(sql).await
+        };
+        let prepared = tokio::time::timeout_at(give_up, prepared).await;
+        let sent = match prepared {
+            Ok(Ok(statement)) => {
+                let with_begin = begins && !begins_before;
+                let mut sent = Box::pin(execute(client.clone(), with_begin, statement, params));
+                // What is polled once is on its way.
+                let at_once = futures::poll!(sent.as_mut());
+                Ok((sent, at_once))
+            }
+            Ok(Err(error)) => Err(Some(error)),
+            Err(_) => Err(None),
+        };
+        if effect == Effect::Begins || begins {
+            session.state = match std::mem::replace(&mut session.state, State::Lost) {
+                State::Kept(lease) => State::InTransaction(lease),
+                other => other,
+            };
+        }
+        session.running += 1;
+        drop(session);
+        let result = match sent {
+            Ok((_, Poll::Ready(result))) => Ok(result),
+            Ok((sent, Poll::Pending)) => tokio::time::timeout_at(give_up, sent).await.map_err(drop),
+            Err(Some(error)) => Ok(Err(Stopped::Driver(error))),
+            Err(None) => Err(()),
+        };
+        let stopped = |text: String| wit::Error::QueryFailed(wit::QueryError::Text(text));
         let result = match result {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Stopped::Driver(error))) => Err(error),
             Ok(Err(Stopped::TooLarge)) => {
-                return given_up("the result is larger than 128 MiB".to_owned());
+                return Err(stopped("the result is larger than 128 MiB".to_owned()));
             }
-            Err(_) => {
+            Err(()) => {
                 let limit = limits::POSTGRES_STATEMENT;
-                return given_up(format!(
+                return Err(stopped(format!(
                     "the statement did not end within {limit:?} and was cancelled"
-                ));
+                )));
             }
         };
-        let mut link = running.link.take().ok_or_else(lost)?;
+        running.client = None;
+        let mut session = self.session.lock().await;
+        session.running -= 1;
         let result = result.map_err(|error| {
-            if matches!(code_of(&error), Some("0A000" | "26000")) {
-                link.forget(sql);
+            if matches!(code_of(&error), Some("0A000" | "26000"))
+                && let Some(lease) = session.lease()
+            {
+                lease.link.forget(sql);
             }
-            failed(&error, link.client.is_closed())
+            failed(&error, client.is_closed())
         });
-        let is_in_transaction = match (&result, effect) {
-            (Ok(_), Effect::Begins) => true,
-            (Ok(_), Effect::Ends) => false,
-            _ => was_in_transaction,
+        let in_transaction = match (&session.state, &result, effect) {
+            (State::InTransaction(_), Ok(_), Effect::Ends) => false,
+            (state, ..) => matches!(state, State::InTransaction(_)),
         };
-        self.altered |= result.is_ok() && effect == Effect::Alters;
-        self.keep(Lease { link, share }, is_in_transaction);
+        session.altered |= result.is_ok() && effect == Effect::Alters;
+        self.settle(&mut session, in_transaction);
         result
     }
 
-    /// What becomes of a connection after a statement.
-    fn keep(&mut self, lease: Lease, in_transaction: bool) {
-        self.state = if lease.link.client.is_closed() {
+    /// Takes a connection if the handle has none.
+    async fn have_lease(&self, session: &mut Session) -> Result<(), wit::Error> {
+        if self.given_up.load(Ordering::Relaxed) {
+            session.state = State::Lost;
+        }
+        if let State::Free | State::Begun = session.state {
+            // A transaction that cannot begin must not go on without one.
+            let begun = matches!(session.state, State::Begun);
+            let leased = self.lease().await;
+            session.state = match &leased {
+                Err(_) if begun => State::Lost,
+                _ => State::Free,
+            };
+            session.state = State::Kept(leased?);
+        }
+        Ok(())
+    }
+
+    /// What becomes of the connection after a statement.
+    fn settle(&self, session: &mut Session, in_transaction: bool) {
+        let lease = match std::mem::replace(&mut session.state, State::Lost) {
+            State::Kept(lease) | State::InTransaction(lease) => lease,
+            other => {
+                session.state = other;
+                return;
+            }
+        };
+        session.state = if self.given_up.load(Ordering::Relaxed) {
+            State::Lost
+        } else if lease.link.client.is_closed() {
             // Nothing is lost with it but what a transaction did, or what the session was told.
-            if in_transaction || self.altered {
+            if in_transaction || session.altered {
                 State::Lost
             } else {
                 State::Free
             }
         } else if in_transaction {
             State::InTransaction(lease)
-        } else if self.altered {
+        } else if session.altered || session.running > 0 {
             State::Kept(lease)
         } else {
             let pool = &self.component.servers.postgres;
             pool.give_back(self.address.clone(), lease.link);
+            drop(lease.share);
             State::Free
         };
     }
@@ -207,6 +272,15 @@ impl Connection {
     }
 }
 
+impl Session {
+    fn lease(&mut self) -> Option<&mut Lease> {
+        match &mut self.state {
+            State::Kept(lease) | State::InTransaction(lease) => Some(lease),
+            _ => None,
+        }
+    }
+}
+
 impl Answer {
     fn none() -> Self {
         Self {
@@ -217,20 +291,22 @@ impl Answer {
     }
 }
 
-/// A statement that runs. If it is given up, the server is told to stop.
+/// A statement that runs. If it is given up, the server is told to stop, and the connection is no good any more.
 struct Running {
-    link: Option<Link>,
+    client: Option<Arc<Client>>,
+    given_up: Arc<AtomicBool>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(link) = self.link.take() {
-            let cancel = link.client.cancel_token();
+        if let Some(client) = self.client.take() {
+            self.given_up.store(true, Ordering::Relaxed);
+            let cancel = client.cancel_token();
             let cancelling = async move {
                 let told = cancel.cancel_query(tokio_postgres::NoTls);
                 // A server that is gone runs nothing.
                 let _ = tokio::time::timeout(limits::SERVER_CONNECT, told).await;
-                drop(link);
+                drop(client);
             };
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
                 runtime.spawn(cancelling);
@@ -239,22 +315,23 @@ impl Drop for Running {
     }
 }
 
+type Parameter = Box<dyn tokio_postgres::types::ToSql + Sync + Send>;
+
 async fn execute(
-    link: &mut Link,
+    client: Arc<Client>,
     begins: bool,
-    sql: &str,
-    params: &[Box<dyn tokio_postgres::types::ToSql + Sync + Send>],
+    statement: Statement,
+    params: Vec<Parameter>,
 ) -> Result<Answer, Stopped> {
     use futures::TryStreamExt as _;
-    let statement = link.prepared(sql).await?;
     let params: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = params
         .iter()
         .map(|param| param.as_ref() as &(dyn tokio_postgres::types::ToSql + Sync))
         .collect();
-    let rows = link.client.query_raw(&statement, params);
+    let rows = client.query_raw(&statement, params);
     let rows = if begins {
         // In one flight: what is asked first is sent first.
-        futures::future::try_join(link.client.batch_execute("BEGIN"), rows)
+        futures::future::try_join(client.batch_execute("BEGIN"), rows)
             .await?
             .1
     } else {
@@ -417,16 +494,22 @@ async fn open(
     address: String,
     config: Config,
 ) -> Result<Connection, wit::Error> {
-    let (address, config) = (address.into(), Arc::new(config));
-    let mut connection = Connection {
-        component,
-        address,
-        config,
+    let session = Session {
         state: State::Free,
+        running: 0,
         altered: false,
     };
-    let lease = connection.lease().await?;
-    connection.keep(lease, false);
+    let connection = Connection {
+        component,
+        address: address.into(),
+        config: Arc::new(config),
+        session: Arc::new(Mutex::new(session)),
+        given_up: Arc::default(),
+    };
+    let mut session = connection.session.lock().await;
+    connection.have_lease(&mut session).await?;
+    connection.settle(&mut session, false);
+    drop(session);
     Ok(connection)
 }
 
@@ -485,29 +568,16 @@ async fn open_async<T: Send + 'static>(
     }
 }
 
-/// Runs a statement while the instance's other calls go on: the connection leaves the table for as long.
+/// Runs a statement while the instance's other calls go on.
 async fn run_async<T: Send + 'static>(
     accessor: &Accessor<T, Capabilities>,
     connection: &Resource<Connection>,
     sql: &str,
     params: &[wit::ParameterValue],
 ) -> wasmtime::Result<Result<Answer, wit::Error>> {
-    let mut held = accessor.with(|mut access| {
-        let held = access.get().table.get_mut(connection)?;
-        let gone = Connection {
-            component: held.component.clone(),
-            address: held.address.clone(),
-            config: held.config.clone(),
-            state: State::Lost,
-            altered: false,
-        };
-        wasmtime::error::Ok(std::mem::replace(held, gone))
-    })?;
-    let answer = held.run(sql, params).await;
-    accessor.with(|mut access| {
-        *access.get().table.get_mut(connection)? = held;
-        Ok(answer)
-    })
+    let connection = accessor
+        .with(|mut access| wasmtime::error::Ok(access.get().table.get(connection)?.clone()))?;
+    Ok(connection.run(sql, params).await)
 }
 
 impl wit::Host for HostState {}
@@ -569,7 +639,8 @@ impl wit::HostConnection for HostState {
     ) -> wasmtime::Result<Result<wit::RowSet, wit::Error>> {
         let answer = self
             .table
-            .get_mut(&connection)?
+            .get(&connection)?
+            .clone()
             .run(&statement, &params)
             .await;
         Ok(answer.map(|answer| wit::RowSet {
@@ -586,7 +657,8 @@ impl wit::HostConnection for HostState {
     ) -> wasmtime::Result<Result<u64, wit::Error>> {
         let answer = self
             .table
-            .get_mut(&connection)?
+            .get(&connection)?
+            .clone()
             .run(&statement, &params)
             .await;
         Ok(answer.map(|answer| answer.changed))

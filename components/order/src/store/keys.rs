@@ -31,7 +31,7 @@ impl<D: Database> Store<D> {
     ) -> Result<Claim, SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "DELETE FROM checkout_keys WHERE name = CAST($1 AS TEXT) AND expires_at <= CAST($2 AS BIGINT)";
-            connection.execute(sql, params![name, now]).await?;
+            connection.later(sql, params![name, now]).await?;
             let sql = "INSERT INTO checkout_keys (name, print, order_id, lease_until, answer, expires_at) VALUES (CAST($1 AS TEXT), \
                        CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), NULL, CAST($5 AS BIGINT)) ON CONFLICT DO NOTHING";
             if connection.execute(sql, params![name, print, fresh, lease, end]).await? == 1 {

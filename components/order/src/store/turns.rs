@@ -124,8 +124,6 @@ pub(super) async fn step(
     let sql = "INSERT INTO order_history (order_id, position, status, at, reason) SELECT CAST($1 AS TEXT), \
                CAST(COUNT(*) AS BIGINT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT) \
                FROM order_history WHERE order_id = CAST($1 AS TEXT)";
-    connection
-        .execute(sql, params![id, status.name(), at, reason])
-        .await
-        .map(drop)
+    let params = params![id, status.name(), at, reason];
+    connection.later(sql, params).await
 }

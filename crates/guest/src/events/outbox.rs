@@ -33,7 +33,7 @@ pub async fn record(
         body,
         now
     ];
-    connection.execute(sql, params).await?;
+    connection.later(sql, params).await?;
     #[cfg(target_arch = "wasm32")]
     super::wasi::written();
     Ok(())

@@ -66,6 +66,20 @@ impl Connection for ServiceConnection {
         }
     }
 
+    async fn later(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+        match self {
+            Self::Sqlite(connection) => connection.later(sql, params).await,
+            Self::Postgres(connection) => connection.later(sql, params).await,
+        }
+    }
+
+    async fn query_all(&self, asked: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
+        match self {
+            Self::Sqlite(connection) => connection.query_all(asked).await,
+            Self::Postgres(connection) => connection.query_all(asked).await,
+        }
+    }
+
     async fn begin(&self) -> Result<(), SqlError> {
         match self {
             Self::Sqlite(connection) => connection.begin().await,

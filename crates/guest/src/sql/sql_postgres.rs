@@ -2,6 +2,8 @@
 
 use super::{Connection, Database, Row, SqlError, Value};
 use crate::wit::postgres as wit;
+use futures::future::{join, join_all};
+use std::cell::RefCell;
 
 /// A service's schema on a server.
 #[derive(Clone)]
@@ -20,35 +22,87 @@ impl PostgresDatabase {
 }
 
 /// An open connection; the host rolls back what it leaves open when it is dropped.
-pub struct PostgresConnection(wit::Connection);
+pub struct PostgresConnection {
+    server: wit::Connection,
+    /// What travels with the next statement.
+    later: RefCell<Vec<Waiting>>,
+}
+
+/// A statement that waits for the next.
+type Waiting = (String, Vec<wit::ParameterValue>);
 
 impl Database for PostgresDatabase {
     type Connection = PostgresConnection;
 
     async fn open(&self) -> Result<PostgresConnection, SqlError> {
         let opening = wit::Connection::open_async(self.address.clone());
-        opening.await.map(PostgresConnection).map_err(failed)
+        let server = opening.await.map_err(failed)?;
+        Ok(PostgresConnection {
+            server,
+            later: RefCell::default(),
+        })
     }
 }
 
-impl Connection for PostgresConnection {
-    async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
+impl PostgresConnection {
+    /// Sends what waits, and at once `last`: the server answers in the order of asking.
+    async fn after_the_others<T>(
+        &self,
+        last: impl Future<Output = Result<T, SqlError>>,
+    ) -> Result<T, SqlError> {
+        let waiting = self.later.take();
+        if waiting.is_empty() {
+            return last.await;
+        }
+        let before = waiting.into_iter().map(|(sql, params)| async {
+            let changed = self.server.execute_async(sql, params).await;
+            changed.map(drop).map_err(failed)
+        });
+        let (before, last) = join(join_all(before), last).await;
+        // The first failure is the cause of those behind it.
+        before.into_iter().collect::<Result<(), _>>()?;
+        last
+    }
+
+    async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
         let params = params.iter().map(lower).collect();
-        let running = self.0.query_async(sql.to_owned(), params);
+        let running = self.server.query_async(sql.to_owned(), params);
         let (_, stream, end) = running.await.map_err(failed)?;
         let rows = stream.collect().await;
         end.await.map_err(failed)?;
         rows.into_iter().map(lift).collect()
     }
 
-    async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
+    async fn write(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
         let params = params.iter().map(lower).collect();
-        let running = self.0.execute_async(sql.to_owned(), params);
+        let running = self.server.execute_async(sql.to_owned(), params);
         running.await.map_err(failed)
+    }
+}
+
+impl Connection for PostgresConnection {
+    async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
+        self.after_the_others(self.read(sql, params)).await
+    }
+
+    async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
+        self.after_the_others(self.write(sql, params)).await
+    }
+
+    async fn later(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+        let params = params.iter().map(lower).collect();
+        self.later.borrow_mut().push((sql.to_owned(), params));
+        Ok(())
+    }
+
+    async fn query_all(&self, asked: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
+        let all = join_all(asked.iter().map(|(sql, params)| self.read(sql, params)));
+        let answers = self.after_the_others(async { Ok(all.await) }).await?;
+        answers.into_iter().collect()
     }
 
     async fn begin(&self) -> Result<(), SqlError> {
-        self.execute("BEGIN", &[]).await.map(drop)
+        self.later("BEGIN", &[]).await
     }
 
     async fn commit(&self) -> Result<(), SqlError> {
@@ -56,7 +110,8 @@ impl Connection for PostgresConnection {
     }
 
     async fn rollback(&self) -> Result<(), SqlError> {
-        self.execute("ROLLBACK", &[]).await.map(drop)
+        self.later.take();
+        self.write("ROLLBACK", &[]).await.map(drop)
     }
 }
 

@@ -28,7 +28,7 @@ struct Idle {
 
 /// A connection that somebody uses, or will use again.
 pub(super) struct Link {
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     statements: HashMap<String, Statement>,
 }
 
@@ -133,7 +133,7 @@ impl Postgres {
             freed.notify_one();
         });
         Ok(Link {
-            client,
+            client: Arc::new(client),
             statements: HashMap::new(),
         })
     }
@@ -177,6 +177,11 @@ impl Share {
 }
 
 impl Link {
+    /// Whether the statement is prepared on this connection.
+    pub(super) fn knows(&self, sql: &str) -> bool {
+        self.statements.contains_key(sql)
+    }
+
     /// The statement, prepared on this connection once.
     pub(super) async fn prepared(&mut self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
         if let Some(statement) = self.statements.get(sql) {
