@@ -7,7 +7,7 @@ pub(crate) mod saga;
 use crate::domain::needs::{NeedError, Needs};
 use crate::domain::returns::Unreturnable;
 use crate::domain::status::Status;
-use crate::domain::{Checkout, Failure, Order, Unpriceable, itemise, number};
+use crate::domain::{Checkout, Failure, Order, Step, Unpriceable, itemise, number};
 use crate::store::{Claim, Inserted, Scope, Store};
 use localmart_guest::events::Event;
 use localmart_guest::kernel::page::page;
@@ -206,7 +206,12 @@ impl<D: Database, N: Needs> Orders<D, N> {
         checkout: &Checkout,
     ) -> Result<Order> {
         for _ in 0..CART_ATTEMPTS {
-            let written = match self.store.order(id).await? {
+            // Most orders are new, so the whole of it is not asked for.
+            let known = match self.store.exists(id).await? {
+                true => self.store.order(id).await?,
+                false => None,
+            };
+            let written = match known {
                 Some(order) => self.leased(order).await,
                 None => self.write_order(context, id, checkout).await,
             };
@@ -273,7 +278,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
             (None, None) => return Err(OrderError::NoEmail),
         };
         let now = self.ports.now();
-        let order = Order {
+        let mut order = Order {
             id: id.clone(),
             number: number(id),
             cart_id: cart.id,
@@ -302,7 +307,12 @@ impl<D: Database, N: Needs> Orders<D, N> {
             Inserted::CartTaken(other) => return Err(OrderError::CartCompleted(other)),
         }
         point("order.created").await;
-        self.store.order(id).await?.ok_or(OrderError::Busy)
+        order.history.push(Step {
+            status: Status::Pending,
+            at: now,
+            reason: None,
+        });
+        Ok(order)
     }
 
     /// Calls an order off: the money goes back, the stock too.

@@ -44,6 +44,12 @@ impl<D: Database> Store<D> {
         read(&self.database.open().await?, id).await
     }
 
+    pub(crate) async fn exists(&self, id: &Id) -> Result<bool, SqlError> {
+        let sql = "SELECT CAST(1 AS BIGINT) FROM orders WHERE id = CAST($1 AS TEXT)";
+        let connection = self.database.open().await?;
+        Ok(!connection.query(sql, params![id]).await?.is_empty())
+    }
+
     pub(crate) async fn insert(
         &self,
         order: &Order,
@@ -140,16 +146,16 @@ impl<D: Database> Store<D> {
         Ok(!connection.query(sql, params![id]).await?.is_empty())
     }
 
-    /// `false` if the order is no longer waiting for it.
+    /// The order, paid, and nobody's any more; `None` if it is no longer waiting for it.
     pub(crate) async fn paid(
         &self,
         context: &Context,
         id: &Id,
         payment: &Payment,
         now: Timestamp,
-    ) -> Result<bool, SqlError> {
+    ) -> Result<Option<Order>, SqlError> {
         let sql = "UPDATE orders SET status = 'paid', payment_id = CAST($2 AS TEXT), payment_status = CAST($3 AS TEXT), \
-                   payment_token = NULL, version = version + 1, updated_at = CAST($4 AS BIGINT) \
+                   payment_token = NULL, lease_until = 0, version = version + 1, updated_at = CAST($4 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND status = 'pending' AND cancelling = 0";
         self.change(
             context,
@@ -186,8 +192,8 @@ impl<D: Database> Store<D> {
             payment.map(|payment| payment.status),
             now
         ];
-        self.change(context, id, Status::Failed, now, Some(code), sql, params)
-            .await
+        let changed = self.change(context, id, Status::Failed, now, Some(code), sql, params);
+        Ok(changed.await?.is_some())
     }
 
     pub(crate) async fn ask_cancel(
@@ -214,7 +220,8 @@ impl<D: Database> Store<D> {
         let sql = "UPDATE orders SET status = CAST($3 AS TEXT), version = version + 1, updated_at = CAST($4 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT) AND cancelling = 0";
         let params = params![id, from.name(), to.name(), now];
-        self.change(context, id, to, now, None, sql, params).await
+        let changed = self.change(context, id, to, now, None, sql, params);
+        Ok(changed.await?.is_some())
     }
 
     /// A payment gave money back; nothing happens if a later state of it is known.
@@ -265,16 +272,9 @@ impl<D: Database> Store<D> {
             payment.map(|payment| payment.status),
             now
         ];
-        self.change(
-            context,
-            id,
-            Status::Cancelled,
-            now,
-            reason.as_deref(),
-            sql,
-            params,
-        )
-        .await
+        let (to, reason) = (Status::Cancelled, reason.as_deref());
+        let changed = self.change(context, id, to, now, reason, sql, params);
+        Ok(changed.await?.is_some())
     }
 
     /// Orders that nobody works on and that should be further: pending, half called off, or half given back.

@@ -82,15 +82,14 @@ impl<D: Database> Provider<D> {
 
     /// Takes what is held; returns what was taken. Nothing happens the second time.
     pub(crate) async fn capture(&self, payment: &Id) -> Result<u64, SqlError> {
-        transaction(&self.database, async |connection| {
-            let sql = "UPDATE provider_charges SET status = 'captured', captured = amount \
-                       WHERE payment_id = CAST($1 AS TEXT) AND status = 'held'";
-            connection.later(sql, params![payment]).await?;
-            Ok(read(connection, payment)
-                .await?
-                .map_or(0, |charge| charge.captured))
-        })
-        .await
+        let sql = "UPDATE provider_charges SET status = 'captured', captured = amount \
+                   WHERE payment_id = CAST($1 AS TEXT) AND status = 'held' RETURNING captured";
+        let connection = self.database.open().await?;
+        if let Some(row) = connection.query(sql, params![payment]).await?.first() {
+            return row.unsigned(0);
+        }
+        let charge = read(&connection, payment).await?;
+        Ok(charge.map_or(0, |charge| charge.captured))
     }
 
     /// Drops a hold, whether it was answered or not; what was captured stays.

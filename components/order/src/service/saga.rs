@@ -21,7 +21,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
     pub(crate) async fn advance(&self, context: &Context, order: Order) -> Result<Order> {
         // What checkout does to stock, money and cart it does as the shop, not as the shopper.
         let context = context.as_system();
-        let id = order.id.clone();
+        let (id, was_pending) = (order.id.clone(), order.status == Status::Pending);
         let result = match (&order.failure, order.status, order.cancelling) {
             (_, Status::Pending | Status::Paid, true) => self.undo(&context, order).await,
             (None, Status::Pending, false) => self.check_out(&context, order).await,
@@ -31,7 +31,11 @@ impl<D: Database, N: Needs> Orders<D, N> {
             }
             _ => Ok(order),
         };
-        self.store.unlease(&id).await?;
+        // An order that was paid just now gave its lease back with that.
+        let just_paid = matches!(&result, Ok(order) if was_pending && order.status == Status::Paid);
+        if !just_paid {
+            self.store.unlease(&id).await?;
+        }
         result
     }
 
@@ -107,16 +111,16 @@ impl<D: Database, N: Needs> Orders<D, N> {
             .paid(context, id, &payment, self.ports.now())
             .await?;
         point("order.paid").await;
-        let now_stored = self.store.order(id).await?.ok_or(OrderError::NotFound)?;
-        if paid {
+        if let Some(paid) = paid {
             log::write(
                 Level::Info,
                 &context.trace_parent,
                 "order paid",
                 &[("order_id", id.as_str())],
             );
-            return Ok(now_stored);
+            return Ok(paid);
         }
+        let now_stored = self.store.order(id).await?.ok_or(OrderError::NotFound)?;
         // Somebody called it off while this ran: what was taken goes back.
         if now_stored.cancelling || now_stored.status == Status::Cancelled {
             return self.undo(context, now_stored).await;

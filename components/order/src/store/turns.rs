@@ -20,7 +20,8 @@ pub(super) struct Turn<'a> {
 }
 
 impl<D: Database> Store<D> {
-    /// A conditional change of status together with its line in the history, in the audit, and its event.
+    /// A conditional change of status together with its line in the history, in the audit, and its event. The order as it is then;
+    /// `None` if the condition does not hold.
     #[expect(clippy::too_many_arguments, reason = "the parts of one statement")]
     pub(super) async fn change(
         &self,
@@ -31,10 +32,10 @@ impl<D: Database> Store<D> {
         reason: Option<&str>,
         sql: &str,
         params: &[Value],
-    ) -> Result<bool, SqlError> {
+    ) -> Result<Option<Order>, SqlError> {
         transaction(&self.database, async |connection| {
             if connection.execute(sql, params).await? == 0 {
-                return Ok(false);
+                return Ok(None);
             }
             let event = match to {
                 Status::Paid => Some(("order.paid", None)),
@@ -46,13 +47,13 @@ impl<D: Database> Store<D> {
                 }
             };
             let turn = Turn { to, reason, event };
-            self.turned(connection, context, id, &turn, now).await?;
-            Ok(true)
+            let order = self.turned(connection, context, id, &turn, now).await?;
+            Ok(Some(order))
         })
         .await
     }
 
-    /// What goes with a change of status that was just written: history, audit, event.
+    /// What goes with a change of status that was just written: history, audit, event. The order as it is now.
     pub(super) async fn turned(
         &self,
         connection: &impl Connection,
@@ -60,7 +61,7 @@ impl<D: Database> Store<D> {
         id: &Id,
         turn: &Turn<'_>,
         now: Timestamp,
-    ) -> Result<(), SqlError> {
+    ) -> Result<Order, SqlError> {
         step(connection, id, turn.to, now, turn.reason).await?;
         let order = must_read(connection, id).await?;
         self.announce(connection, context, &order, now).await?;
@@ -68,10 +69,10 @@ impl<D: Database> Store<D> {
         let (deed, detail) = (self.ports.new_id(), turn.reason.unwrap_or_default());
         let subject = id.as_str();
         audit::record(connection, &deed, context, subject, &action, detail, now).await?;
-        match turn.event {
-            Some(event) => self.tell(connection, context, &order, event, now).await,
-            None => Ok(()),
+        if let Some(event) = turn.event {
+            self.tell(connection, context, &order, event, now).await?;
         }
+        Ok(order)
     }
 
     /// Tells once that there is an order, when its cart is surely its own.
