@@ -112,6 +112,9 @@ impl Up {
             .enable_all()
             .build()?;
         let loaded = Arc::new(runtime.block_on(load(app, options))?);
+        if loaded.report.iter().any(|one| !one.cached) {
+            crate::give_memory_back();
+        }
         let threads = self
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));

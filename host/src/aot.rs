@@ -78,10 +78,21 @@ impl AotCache {
         let component = Component::new(engine, &made)
             .map_err(anyhow::Error::from)
             .with_context(|| format!("compiling {}", wasm.display()))?;
-        if let Some(entry) = &entry
-            && let Err(error) = store(&component, entry)
-        {
-            tracing::warn!(%error, entry = %entry.display(), "a compiled component could not be kept");
+        let mut component = component;
+        if let Some(entry) = &entry {
+            match store(&component, entry) {
+                // Mapped from its file it takes memory for what runs of it, and shares that with other processes.
+                // SAFETY: as above; the file was written just now.
+                Ok(()) => match unsafe { Component::deserialize_file(engine, entry) } {
+                    Ok(mapped) => component = mapped,
+                    Err(error) => {
+                        tracing::warn!(%error, entry = %entry.display(), "a compiled component cannot be read back")
+                    }
+                },
+                Err(error) => {
+                    tracing::warn!(%error, entry = %entry.display(), "a compiled component could not be kept")
+                }
+            }
         }
         Ok(Compiled {
             component,

@@ -17,6 +17,7 @@ use crate::metrics::{Metrics, RouteMetrics};
 use crate::runtime_config::RuntimeConfig;
 use crate::state::{Entrances, HostState, HttpIndices, InboundIndex, LoadedComponent, Servers};
 use anyhow::Context as _;
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -209,29 +210,23 @@ fn compile_all(
             }
         }
     }
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = specs
-            .iter()
-            .map(|spec| scope.spawn(|| cache.load(engine, &spec.wasm, &spec.composition)))
-            .collect();
-        let mut compiled = Vec::new();
-        for (thread, spec) in threads.into_iter().zip(specs) {
-            let result = thread
-                .join()
-                .map_err(|_| anyhow::anyhow!("compiling {} panicked", spec.id))?;
-            compiled.push(result.map_err(|error| {
-                let plug = error.downcast_ref::<ComposeError>();
-                let plug = plug.and_then(|error| error.span.clone());
-                let (span, help) = match plug {
-                    Some(span) => (span, "see docs/reference/manifest.md"),
-                    None => (spec.source_span.clone(), "build it again: localmart build"),
-                };
-                let message = format!("`{}` cannot be loaded: {error:#}", spec.id);
-                source.error(span, message, "here", help)
-            })?);
-        }
-        Ok(compiled)
-    })
+    // Threads of their own: what compiling leaves in them goes when they end.
+    let compilers = rayon::ThreadPoolBuilder::new().build();
+    let compilers = compilers.context("starting threads that compile")?;
+    let load = |spec: &ComponentSpec| {
+        let loaded = cache.load(engine, &spec.wasm, &spec.composition);
+        Ok(loaded.map_err(|error| {
+            let plug = error.downcast_ref::<ComposeError>();
+            let plug = plug.and_then(|error| error.span.clone());
+            let (span, help) = match plug {
+                Some(span) => (span, "see docs/reference/manifest.md"),
+                None => (spec.source_span.clone(), "build it again: localmart build"),
+            };
+            let message = format!("`{}` cannot be loaded: {error:#}", spec.id);
+            source.error(span, message, "here", help)
+        })?)
+    };
+    compilers.install(|| specs.par_iter().map(load).collect())
 }
 
 /// The label of a database that every application may have.

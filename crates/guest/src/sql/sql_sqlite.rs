@@ -56,20 +56,31 @@ impl SqliteConnection {
 
     /// The asynchronous call, for what may have to wait for its turn to write: a synchronous one would hold up every
     /// other call in this instance, among them perhaps the one that has the turn.
-    async fn run_in_turn(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+    async fn run_in_turn(
+        &self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<wit::RowResult>, SqlError> {
         let params: Vec<wit::Value> = params.iter().map(lower).collect();
         let running = self
             .connection
             .execute_async(numbered_for_sqlite(sql), params);
-        let (_, _, end) = running.await.map_err(failed)?;
-        end.await.map_err(failed)
+        let (_, stream, end) = running.await.map_err(failed)?;
+        let rows = stream.collect().await;
+        end.await.map_err(failed)?;
+        Ok(rows)
     }
 }
 
 impl Connection for SqliteConnection {
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
-        let result = self.run(sql, params)?;
-        result.rows.into_iter().map(lift).collect()
+        // Only what reads is sure not to wait.
+        let rows = if self.in_transaction.get() || sql.starts_with("SELECT") {
+            self.run(sql, params)?.rows
+        } else {
+            self.run_in_turn(sql, params).await?
+        };
+        rows.into_iter().map(lift).collect()
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {

@@ -88,13 +88,19 @@ impl Postgres {
     fn idle_of(&self, address: &Arc<str>) -> Option<Link> {
         let core = std::thread::current().id();
         let mut idle = self.idle.lock().ok()?;
-        idle.retain(|one| {
-            !one.link.client.is_closed() && one.since.elapsed() < limits::POSTGRES_IDLE
-        });
-        let place = idle
-            .iter()
-            .rposition(|one| one.core == core && one.address == *address)?;
-        Some(idle.remove(place).link)
+        // Those that were given back first are the first to be too old.
+        let is_old = |one: &Idle| one.since.elapsed() >= limits::POSTGRES_IDLE;
+        let old = idle.iter().take_while(|one| is_old(one)).count();
+        idle.drain(..old);
+        loop {
+            let place = idle
+                .iter()
+                .rposition(|one| one.core == core && one.address == *address)?;
+            let link = idle.remove(place).link;
+            if !link.client.is_closed() {
+                return Some(link);
+            }
+        }
     }
 
     /// Makes room: a connection that nobody uses goes, for whoever waits for one to another address or on another core.
