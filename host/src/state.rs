@@ -4,6 +4,7 @@ use crate::app::ComponentSpec;
 use crate::capability::key_value::KeyValue;
 use crate::capability::outgoing::Outgoing;
 use crate::capability::points::Points;
+use crate::capability::postgres;
 use crate::capability::postgres::pool::{Postgres, Share};
 use crate::capability::redis::Redis;
 use crate::capability::sqlite::Databases;
@@ -191,6 +192,7 @@ impl HostState {
         for (name, value) in &component.spec.environment {
             wasi.env(name, value);
         }
+        wasi.env(postgres::PIPELINES_FLAG, "1");
         if crate::telemetry::is_on() {
             wasi.env(crate::telemetry::GUEST_FLAG, "1");
         }

@@ -112,6 +112,22 @@ fn a_busy_shop_verifies_clean() {
     assert!(content && said.contains("clean"), "{said}");
 }
 
+/// Relays hold turns to write too, and a checkout that waited for one without letting its instance go on waited for itself.
+#[test]
+fn nobody_waits_for_a_turn_that_never_comes() {
+    built();
+    let shop = Shop::start_in(&scratch("turns"), &["--threads", "1"]);
+    let product = shop.product(500, 1_000);
+    at_once(16, |_| {
+        for _ in 0..6 {
+            let cart = shop.cart_with(&product, 1);
+            shop.order(&fresh_key(), &checkout(&cart, "tok_visa"))
+                .expect(201);
+        }
+    });
+    assert_eq!(shop.stock(&product), (904, 0));
+}
+
 #[test]
 fn verify_names_what_does_not_hold() {
     if crate::STORES.postgres {

@@ -23,6 +23,9 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{Client, Config, Statement};
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
+/// Tells a guest, in its environment, that statements which it asks of one handle at once are sent at once and in order.
+pub const PIPELINES_FLAG: &str = "LOCALMART_PIPELINES";
+
 /// A guest's handle. Statements that are asked at once are sent at once, in the order in which they were asked.
 #[derive(Clone)]
 pub struct Connection {
