@@ -8,6 +8,7 @@ mod triggers;
 
 use crate::allowed_hosts::AllowedHost;
 use crate::compose::Composition;
+use crate::fetch::Remote;
 use crate::manifest::schema::{ApplicationTool, FileMount, Own};
 use crate::manifest::{ManifestError, Source};
 use crate::messages::Subscription;
@@ -44,8 +45,10 @@ pub struct ComponentSpec {
     pub id: String,
     /// The id in the manifest.
     pub named: String,
-    /// The wasm file.
+    /// The wasm file; of one from elsewhere, where it will be once it is fetched.
     pub wasm: PathBuf,
+    /// Where it comes from, if it is not beside the manifest.
+    pub remote: Option<Remote>,
     /// Where `source` stands in the manifest.
     pub source_span: Range<usize>,
     /// Where the tool table stands in the manifest.

@@ -3,6 +3,7 @@
 
 pub mod deny;
 
+use crate::fetch::Remote;
 use deny::Grant;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -27,8 +28,10 @@ pub struct Composition {
 pub struct Plug {
     /// What it is called in the manifest.
     pub name: String,
-    /// The wasm file.
+    /// The wasm file; of one from elsewhere, where it will be once it is fetched.
     pub wasm: PathBuf,
+    /// Where it comes from, if it is not beside the manifest.
+    pub remote: Option<Remote>,
     /// Which export answers, if it is not called as the import is.
     pub export: Option<String>,
     /// Which grants of the component it has too.

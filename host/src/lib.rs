@@ -1,7 +1,7 @@
 //! The component host. It reads a Spin manifest, links components, and serves them; it knows no shop.
 //!
 //! In reading order: [`manifest`] (spin.toml, with places for errors), [`app`] (what it comes to, variables resolved),
-//! [`variables`], [`allowed_hosts`], [`link`] (fusing components along their links), [`engine`], [`componentize`] (core modules), [`compose`] (what a component brings along) and [`aot`]
+//! [`variables`], [`allowed_hosts`], [`link`] (fusing components along their links), [`engine`], [`fetch`] (components from elsewhere), [`componentize`] (core modules), [`compose`] (what a component brings along) and [`aot`]
 //! (compiling once), [`capability`] (what a guest may import), [`state`] (what an instance owns), [`messages`] (for
 //! triggers), [`serve`] (threads,
 //! connections, instances, timers), [`observe`], [`metrics`] and [`telemetry`], [`runtime_config`] (where stores and
@@ -14,6 +14,7 @@ pub mod capability;
 pub mod componentize;
 pub mod compose;
 pub mod engine;
+pub mod fetch;
 pub mod limits;
 pub mod link;
 pub mod manifest;

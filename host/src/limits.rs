@@ -93,6 +93,11 @@ pub const VALUE_BYTES: usize = 16 * 1024 * 1024;
 /// Keys that one page of a listing holds.
 pub const KEYS_PER_PAGE: usize = 1000;
 
+/// How long a component may take to be fetched.
+pub const FETCH: Duration = Duration::from_secs(60);
+/// Bytes of a component that is fetched.
+pub const FETCH_BYTES: u64 = 256 * 1024 * 1024;
+
 /// Bytes of an unread request body that are read and dropped, so that the client sees its early answer.
 pub const DISCARD_BYTES: u64 = 8 * 1024 * 1024;
 /// How long that may take.

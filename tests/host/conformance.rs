@@ -5,7 +5,9 @@ use crate::guests::guests;
 use crate::harness::{Shop, localmart, printed, root, scratch};
 use localmart_testkit::servers;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -217,4 +219,52 @@ fn other_peoples_applications_run_as_they_expect() {
         cases.len(),
         wrong.join("\n")
     );
+}
+
+/// Serves a file to whoever asks for anything; gives its port.
+fn serve(bytes: Vec<u8>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut asked = [0; 4096];
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                bytes.len()
+            );
+            // Whoever went away needs no answer.
+            let _ = stream.read(&mut asked);
+            let _ = stream
+                .write_all(head.as_bytes())
+                .and_then(|()| stream.write_all(&bytes));
+        }
+    });
+    port
+}
+
+#[test]
+fn a_component_can_come_from_a_url_if_it_is_the_right_one() {
+    drop(guests(&[]));
+    let wasm = std::fs::read(root().join("target/wasm32-wasip2/component/probe.wasm")).unwrap();
+    let digest: String = Sha256::digest(&wasm)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let port = serve(wasm);
+    let manifest = |digest: &str| {
+        format!(
+            "spin_manifest_version = 2\n[application]\nname = \"far\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"guest\"\n\
+             [component.guest]\nsource = {{ url = \"http://127.0.0.1:{port}/guest.wasm\", digest = \"sha256:{digest}\" }}\n"
+        )
+    };
+    let folder = scratch("far");
+    std::fs::write(folder.join("spin.toml"), manifest(&digest)).unwrap();
+    let state = scratch("far-state");
+    for _ in 0..2 {
+        let app = Shop::start_app(&folder.join("spin.toml"), &state, &[]);
+        assert_eq!(app.get("/x").expect(200).text, "probe");
+    }
+    std::fs::write(folder.join("spin.toml"), manifest(&"0".repeat(64))).unwrap();
+    let words = ["not that of the manifest", "spin.toml:8"].map(str::to_owned);
+    check_refusal(&folder, &[], &words);
 }

@@ -3,6 +3,7 @@
 use super::resolver::Resolver;
 use crate::compose::Plug;
 use crate::compose::deny::Grant;
+use crate::fetch::Remote;
 use crate::manifest::ManifestError;
 use crate::manifest::schema::{Component, Dependency, Inherit, Manifest, TextOr};
 use std::collections::BTreeSet;
@@ -97,30 +98,39 @@ impl Resolver<'_> {
                 return Err(wrong(message, NOT_FETCHED));
             }
         };
-        let elsewhere = [
-            &said.url,
-            &said.digest,
-            &said.version,
-            &said.registry,
-            &said.package,
-        ];
-        if elsewhere.iter().any(|key| key.is_some()) {
-            let message = format!(
-                "`{name}` comes from a URL or a registry, which this host does not read yet"
-            );
+        let registry = [&said.version, &said.registry, &said.package];
+        if registry.iter().any(|key| key.is_some()) {
+            let message =
+                format!("`{name}` comes from a registry, which this host does not read yet");
             return Err(wrong(message, NOT_FETCHED));
         }
-        let wasm = match (&said.path, &said.component) {
-            (Some(path), None) => path.clone(),
-            (None, Some(id)) => self.source_of(id, manifest).map_err(|reason| {
+        let remote = match (&said.url, &said.digest) {
+            (None, None) => None,
+            (url, digest) => {
+                let (url, digest) = (
+                    url.as_deref().unwrap_or_default(),
+                    digest.as_deref().unwrap_or_default(),
+                );
+                let remote = Remote::parse(url, digest);
+                Some(
+                    remote
+                        .map_err(|reason| wrong(reason, "write url and digest = \"sha256:…\""))?,
+                )
+            }
+        };
+        let wasm = match (&said.path, &said.component, &remote) {
+            (Some(path), None, None) => path.clone(),
+            (None, None, Some(_)) => String::new(),
+            (None, Some(id), None) => self.source_of(id, manifest).map_err(|reason| {
                 wrong(
                     reason,
                     "a dependency has no grants of its own; it may inherit those of its component",
                 )
             })?,
             _ => {
-                let message =
-                    format!("`{name}` must say where it is: either `path` or `component`");
+                let message = format!(
+                    "`{name}` must say where it is: either `path`, `component`, or `url` and `digest`"
+                );
                 return Err(wrong(
                     message,
                     "write { path = \"file.wasm\" } or { component = \"id\" }",
@@ -132,6 +142,7 @@ impl Resolver<'_> {
         Ok(Plug {
             name: name.to_owned(),
             wasm: self.source.folder().join(wasm),
+            remote,
             export: said.export.clone(),
             inherits,
             span,
@@ -165,7 +176,7 @@ impl Resolver<'_> {
         let source = component.source.get_ref().as_str();
         source
             .map(str::to_owned)
-            .ok_or_else(|| format!("`{id}` is not a file"))
+            .ok_or_else(|| format!("`{id}` is no file beside the manifest"))
     }
 }
 

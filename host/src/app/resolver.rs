@@ -3,6 +3,7 @@
 use super::{ComponentSpec, EverySpec, Given};
 use crate::allowed_hosts::AllowedHost;
 use crate::compose::Composition;
+use crate::fetch::Remote;
 use crate::limits;
 use crate::manifest::schema::{ApplicationTool, Component, ComponentTool, Manifest};
 use crate::manifest::{ManifestError, Source};
@@ -116,13 +117,12 @@ impl Resolver<'_> {
         (manifest, values): (&Manifest, &BTreeMap<String, String>),
     ) -> Result<ComponentSpec, ManifestError> {
         self.refuse_unsupported(component)?;
-        let toml::Value::String(wasm) = component.source.get_ref() else {
-            return Err(self.source.error(
-                component.source.span(),
-                "a component from a URL or a registry is not supported by this host yet",
-                "only a path",
-                "fetch it first and name the file",
-            ));
+        let (wasm, remote) = match component.source.get_ref() {
+            toml::Value::String(wasm) => (self.source.folder().join(wasm), None),
+            elsewhere => (
+                std::path::PathBuf::new(),
+                Some(self.remote(elsewhere, component.source.span())?),
+            ),
         };
         let variables = self.component_variables(component, values)?;
         let allowed_hosts = self.allowed_hosts(component, manifest, values)?;
@@ -152,7 +152,8 @@ impl Resolver<'_> {
         Ok(ComponentSpec {
             id: id.to_owned(),
             named: id.to_owned(),
-            wasm: self.source.folder().join(wasm),
+            wasm,
+            remote,
             source_span: component.source.span(),
             tool_span: tool_span.clone(),
             variables,
@@ -191,6 +192,27 @@ impl Resolver<'_> {
             called_by_http: false,
             called_by_redis: false,
             build: component.build.clone(),
+        })
+    }
+
+    /// `{ url, digest }`.
+    fn remote(&self, said: &toml::Value, span: Range<usize>) -> Result<Remote, ManifestError> {
+        let text = |key: &str| said.get(key).and_then(toml::Value::as_str);
+        let (Some(url), Some(digest)) = (text("url"), text("digest")) else {
+            return Err(self.source.error(
+                span,
+                "a component from a registry is not supported by this host yet",
+                "a path, or { url, digest }",
+                "fetch it first and name the file",
+            ));
+        };
+        Remote::parse(url, digest).map_err(|reason| {
+            self.source.error(
+                span,
+                reason,
+                "here",
+                "write { url = \"https://…\", digest = \"sha256:…\" }",
+            )
         })
     }
 

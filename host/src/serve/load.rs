@@ -125,6 +125,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         .into_values()
         .filter(|spec| spec.triggered)
         .collect();
+    let triggered = fetch_all(triggered, &source, &options.state_dir.join("fetched"))?;
     let compiled = compile_all(&engine, &AotCache::new(options.aot), &source, &triggered)?;
     let messages = Arc::new(Messages::new(&app.subscriptions));
     let servers = Arc::new(Servers {
@@ -187,6 +188,32 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         report,
         _ticker: ticker,
     })
+}
+
+/// Fetches what the manifest names by URL, into a folder.
+fn fetch_all(
+    mut specs: Vec<ComponentSpec>,
+    source: &Source,
+    folder: &Path,
+) -> anyhow::Result<Vec<ComponentSpec>> {
+    for spec in &mut specs {
+        let own = (&spec.remote, &mut spec.wasm, &spec.source_span);
+        let composition = &mut spec.composition;
+        let plugs = composition
+            .dependencies
+            .iter_mut()
+            .chain(&mut composition.middleware);
+        let plugs = plugs.map(|plug| (&plug.remote, &mut plug.wasm, &plug.span));
+        for (remote, wasm, span) in std::iter::once(own).chain(plugs) {
+            if let Some(remote) = remote {
+                *wasm = remote.fetch(folder).map_err(|error| {
+                    let help = "is the address right, and this machine connected?";
+                    source.error(span.clone(), format!("{error:#}"), "named here", help)
+                })?;
+            }
+        }
+    }
+    Ok(specs)
 }
 
 /// Compiles or loads all components, on as many threads as there are cores.
