@@ -219,11 +219,9 @@ impl Shop {
     /// A shop on other stores than this binary's.
     pub fn start_on(stores: Stores, state: &Path, flags: &[&str]) -> Self {
         let stores = stores.flags(state);
-        let flags: Vec<&str> = stores
-            .iter()
-            .map(String::as_str)
-            .chain(flags.iter().copied())
-            .collect();
+        let stores = stores.iter().map(String::as_str);
+        let binding = ["--binding", crate::BINDING];
+        let flags: Vec<&str> = stores.chain(binding).chain(flags.iter().copied()).collect();
         Self::start_app(&root().join("spin.toml"), state, &flags)
     }
 
@@ -231,7 +229,8 @@ impl Shop {
     pub fn start_observed(stores: Stores, state: &Path, environment: &[(&str, &str)]) -> Self {
         built();
         let stores = stores.flags(state);
-        let flags: Vec<&str> = stores.iter().map(String::as_str).collect();
+        let mut flags: Vec<&str> = stores.iter().map(String::as_str).collect();
+        flags.extend(["--binding", crate::BINDING]);
         Self::start_with(&root().join("spin.toml"), state, &flags, environment)
     }
 
@@ -636,6 +635,12 @@ pub fn at_once<T: Send>(count: usize, act: impl Fn(usize) -> T + Sync) -> Vec<T>
 }
 
 /// Everything a command printed, for commands that end.
+/// An error without the frame that it is drawn in, which may break lines anywhere.
+pub fn unframed(said: &str) -> String {
+    let flat = said.replace(['│', '╰', '╭', '─', '·', '▶', '\n'], " ");
+    flat.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 pub fn printed(output: &Output) -> String {
     format!(
         "{}{}",

@@ -13,8 +13,17 @@ mod harness;
 /// Where the shops of this binary keep what they know.
 const STORES: harness::Stores = harness::Stores::EMBEDDED;
 
+/// How their links are bound.
+const BINDING: &str = "isolated";
+
 #[path = "host/conformance.rs"]
 mod conformance;
+#[path = "host/contracts.rs"]
+mod contracts;
+#[path = "host/examples.rs"]
+mod examples;
+#[path = "host/faults.rs"]
+mod faults;
 #[path = "host/guests.rs"]
 mod guests;
 #[path = "host/links.rs"]
@@ -23,9 +32,17 @@ mod links;
 mod manifests;
 #[path = "host/older.rs"]
 mod older;
+#[path = "host/policies.rs"]
+mod policies;
 #[path = "host/portable.rs"]
 mod portable;
+#[path = "host/remotes.rs"]
+mod remotes;
 #[path = "host/running.rs"]
 mod running;
+#[path = "host/swaps.rs"]
+mod swaps;
+#[path = "host/traffic.rs"]
+mod traffic;
 #[path = "host/verbs.rs"]
 mod verbs;

@@ -1,5 +1,6 @@
 //! The shop from outside: journeys, wrong inputs, races and crashes, through HTTP against the real binary, on the embedded
-//! stores. `shop_on_servers.rs` runs the same bodies on Postgres and Redis.
+//! stores, with isolated links. `shop_on_servers.rs` runs the same bodies on Postgres and Redis, `shop_fused.rs` and
+//! `shop_fused_on_servers.rs` with fused links.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +14,9 @@ mod harness;
 
 /// Where the shops of this binary keep what they know.
 const STORES: harness::Stores = harness::Stores::EMBEDDED;
+
+/// How their links are bound.
+const BINDING: &str = "isolated";
 
 #[path = "shop/all.rs"]
 mod all;

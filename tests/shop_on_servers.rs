@@ -13,5 +13,8 @@ mod harness;
 /// Where the shops of this binary keep what they know.
 const STORES: harness::Stores = harness::Stores::SERVERS;
 
+/// How their links are bound.
+const BINDING: &str = "isolated";
+
 #[path = "shop/all.rs"]
 mod all;

@@ -12,7 +12,9 @@ use hyper_util::rt::TokioIo;
 use localmart_host::app::{Given, Target, resolve};
 use localmart_host::capability::sqlite::Synchronous;
 use localmart_host::engine::EngineOptions;
+use localmart_host::link::binding::{Binding, Bindings};
 use localmart_host::manifest::Source;
+use localmart_host::remote::client::Remotes;
 use localmart_host::runtime_config::RuntimeConfig;
 use localmart_host::serve::ended::Doom;
 use localmart_host::serve::load::{LoadOptions, Loaded, load};
@@ -75,6 +77,8 @@ fn loaded(manifest: &Path, state: &Path) -> anyhow::Result<Loaded> {
         aot: Some(state.join("aot")),
         synchronous: Synchronous::Normal,
         runtime_config: RuntimeConfig::default(),
+        bindings: Bindings::all(Binding::Fused),
+        remotes: Remotes::default(),
         more_metrics: None,
         points: None,
     };
@@ -91,9 +95,12 @@ fn core(loaded: Arc<Loaded>, mut handed: mpsc::UnboundedReceiver<TcpStream>) -> 
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async move {
         let instances: BTreeMap<String, Rc<Instances>> = loaded
-            .components
+            .units
             .iter()
-            .map(|(id, component)| (id.clone(), Rc::new(Instances::new(component.clone()))))
+            .map(|(id, unit)| {
+                let component = unit.stable().component.clone();
+                (id.clone(), Rc::new(Instances::new(component)))
+            })
             .collect();
         let instances = Rc::new(instances);
         while let Some(stream) = handed.recv().await {
@@ -204,7 +211,11 @@ impl Instances {
 
 async fn run(component: &Arc<LoadedComponent>, instance: &Instance) -> anyhow::Result<()> {
     let mut store = HostState::store(component, &Arc::new(Doom::default()))?;
-    let made = component.pre.instantiate_async(&mut store).await?;
+    let made = component
+        .code
+        .component()?
+        .instantiate_async(&mut store)
+        .await?;
     let Some(HttpIndices::P3(indices)) = &component.entrances.http else {
         anyhow::bail!("only WASI 0.3 is served here");
     };

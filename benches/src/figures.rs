@@ -133,20 +133,15 @@ impl Bench {
         ];
         for ((name, manifest, path), goal) in apps.into_iter().zip(warm_goals) {
             let state = self.folder.join(name);
+            let (binary, place) = (self.binary.clone(), state.clone());
+            let start = || Server::host(&binary, &manifest, &place, path, &[]);
             let figure = format!("start to first answer, cache warm: {name}");
             if self.wants(&figure) {
                 let (mut ours, mut native, mut bare) = (Vec::new(), Vec::new(), Vec::new());
                 // The first start compiles and migrates.
-                drop(Server::host(&self.binary, &manifest, &state, path, &[])?);
+                drop(start()?);
                 for _ in 0..STARTS {
-                    ours.push(ms(Server::host(
-                        &self.binary,
-                        &manifest,
-                        &state,
-                        path,
-                        &[],
-                    )?
-                    .first_answer));
+                    ours.push(ms(start()?.first_answer));
                     native.push(ms(Server::native(&state, None, "/hello")?.first_answer));
                     bare.push(ms(Server::bare(&manifest, &state, path)?.first_answer));
                 }
@@ -168,14 +163,7 @@ impl Bench {
                 for _ in 0..COLD_STARTS {
                     // Not there before the first start.
                     let _ = std::fs::remove_dir_all(state.join("aot"));
-                    ours.push(ms(Server::host(
-                        &self.binary,
-                        &manifest,
-                        &state,
-                        path,
-                        &[],
-                    )?
-                    .first_answer));
+                    ours.push(ms(start()?.first_answer));
                 }
                 let of = vec![Measured::plain(OURS, ours)];
                 self.add(Figure {

@@ -1,6 +1,7 @@
 //! What a measurement was made on: nothing is worth much without it.
 
 use serde::Serialize;
+use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
@@ -23,6 +24,23 @@ pub(crate) struct Machine {
     pub(crate) commit: String,
     /// When it began, in UTC, RFC 3339.
     pub(crate) at: String,
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}, {} cores, {} MiB; {}; {}; wasmtime {}; commit {}; {}",
+            self.processor,
+            self.cores,
+            self.memory_mib,
+            self.system,
+            self.rust,
+            self.wasmtime,
+            self.commit,
+            self.at
+        )
+    }
 }
 
 impl Machine {

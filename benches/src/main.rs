@@ -7,6 +7,7 @@
 
 mod bare;
 mod figures;
+mod links;
 mod load;
 mod machine;
 mod mixed;
@@ -15,6 +16,7 @@ mod page;
 mod report;
 mod server;
 mod stress;
+mod swaps;
 
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
@@ -49,6 +51,10 @@ struct Command {
 enum Verb {
     /// A crowd of shoppers on one shop: browsing, filling carts, ordering. Says what was answered, and what verify says.
     Mixed(mixed::Mixed),
+    /// What one call over a link costs, by binding.
+    Links(links::Links),
+    /// Swaps of components while a crowd shops: good ones, then bad ones.
+    Swaps(swaps::Swaps),
     /// Shoppers while the host, Postgres and Redis are killed; says what was answered, and what verify says.
     Stress(stress::Stress),
     /// The native counterpart; started by the bench itself.
@@ -92,6 +98,8 @@ fn main() -> anyhow::Result<()> {
         }) => bare::serve(listen, &manifest, &state),
         Some(Verb::Mixed(mixed)) => mixed.run(),
         Some(Verb::Stress(stress)) => stress.run(),
+        Some(Verb::Links(links)) => links.run(),
+        Some(Verb::Swaps(swaps)) => swaps.run(),
         None => figures::measure(figures::Plan {
             settings: report::Settings {
                 seconds: command.seconds,

@@ -28,7 +28,7 @@ pub(crate) struct Mixed {
 }
 
 /// How often each answer was given, by action and status.
-type Answers = BTreeMap<(&'static str, u16), u64>;
+pub(crate) type Answers = BTreeMap<(&'static str, u16), u64>;
 
 impl Mixed {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
@@ -106,7 +106,7 @@ impl Mixed {
     }
 }
 
-async fn products(client: &mut Client) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn products(client: &mut Client) -> anyhow::Result<Vec<String>> {
     let page: Value = serde_json::from_slice(
         &client
             .send("GET", "/api/products?limit=100", None, None, 200)
@@ -123,7 +123,7 @@ async fn products(client: &mut Client) -> anyhow::Result<Vec<String>> {
         .collect())
 }
 
-async fn act(
+pub(crate) async fn act(
     client: &mut Client,
     number: u64,
     products: &[String],

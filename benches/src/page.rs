@@ -21,18 +21,7 @@ svg text { font: 12px system-ui, sans-serif; fill: var(--ink) } svg .dim { fill:
 
 /// The page.
 pub(crate) fn page(report: &Report) -> String {
-    let machine = &report.machine;
-    let head = format!(
-        "{}, {} cores, {} MiB; {}; {}; wasmtime {}; commit {}; {}.",
-        machine.processor,
-        machine.cores,
-        machine.memory_mib,
-        machine.system,
-        machine.rust,
-        machine.wasmtime,
-        machine.commit,
-        machine.at,
-    );
+    let head = format!("{}.", report.machine);
     let how = format!(
         "Each program {} times {} s in turns, {} connections in a closed loop on the same cores. The bar is the median turn, the dots are all of them. \
          Ratios are what to look at: absolute rates share the machine with the load.",

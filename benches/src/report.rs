@@ -134,20 +134,14 @@ pub(crate) const OTHER: &str = "other server";
 impl Report {
     /// The table.
     pub(crate) fn markdown(&self) -> String {
-        let machine = &self.machine;
+        let Settings {
+            seconds,
+            rounds,
+            connections,
+        } = self.settings;
         let mut text = format!(
-            "{}, {} cores, {} MiB, {}, {}, wasmtime {}, commit `{}`, {}; {} s × {} turns, {} connections.\n\n",
-            machine.processor,
-            machine.cores,
-            machine.memory_mib,
-            machine.system,
-            machine.rust,
-            machine.wasmtime,
-            machine.commit,
-            machine.at,
-            self.settings.seconds,
-            self.settings.rounds,
-            self.settings.connections,
+            "{}; {seconds} s × {rounds} turns, {connections} connections.\n\n",
+            self.machine
         );
         let others = self
             .figures

@@ -3,7 +3,8 @@
 use crate::app::AppOptions;
 use anyhow::{Context as _, bail};
 use clap::Args;
-use localmart_host::link::{Part, fuse};
+use localmart_host::link::fuse::{Part, fuse};
+use localmart_host::link::promise::{self, Promise, Promises};
 use localmart_host::manifest::schema::{Commands, Component, ComponentTool};
 use localmart_host::manifest::{Manifest, Source};
 use localmart_host::sections;
@@ -12,11 +13,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
+use wit_parser::UnresolvedPackageGroup;
 
 /// The target of every component.
 const TARGET: &str = "wasm32-wasip2";
 /// The cargo profile of every component.
 const PROFILE: &str = "component";
+/// Where the sources of components are, in this repository's layout.
+const SOURCES: &[&str] = &[
+    "components",
+    "crates/kernel",
+    "crates/guest",
+    "wit",
+    "Cargo.lock",
+    "Cargo.toml",
+];
 /// The custom section that carries a service's migrations.
 pub(crate) const MIGRATIONS: &str = "localmart:migrations";
 
@@ -77,14 +88,7 @@ pub(crate) fn is_stale(source: &Source) -> anyhow::Result<bool> {
         return Ok(false);
     }
     let mut newest = modified(&source.path);
-    for place in [
-        "components",
-        "crates/kernel",
-        "crates/guest",
-        "wit",
-        "Cargo.lock",
-        "Cargo.toml",
-    ] {
+    for place in SOURCES {
         newest = newest.max(newest_in(&folder.join(place)));
     }
     let mut oldest = None;
@@ -97,6 +101,41 @@ pub(crate) fn is_stale(source: &Source) -> anyhow::Result<bool> {
         }
     }
     Ok(oldest < newest)
+}
+
+/// The files that components are built from: those of this repository's layout, and what other manifests say under `build.watch`.
+pub(crate) fn sources(source: &Source) -> anyhow::Result<Vec<PathBuf>> {
+    let (manifest, folder) = (source.parse()?, source.folder());
+    let mut files = Vec::new();
+    if manifest.component.keys().any(|id| is_ours(&folder, id)) {
+        for place in SOURCES {
+            files_in(&folder.join(place), &mut files);
+        }
+    }
+    for (id, component) in &manifest.component {
+        let build = component.get_ref().build.as_ref();
+        let Some(build) = build.filter(|_| !is_ours(&folder, id)) else {
+            continue;
+        };
+        for pattern in &build.watch {
+            let pattern = folder.join(&build.workdir).join(pattern);
+            let found = glob::glob(&pattern.to_string_lossy());
+            let found = found.with_context(|| format!("`{id}` watches {}", pattern.display()))?;
+            files.extend(found.filter_map(Result::ok).filter(|path| path.is_file()));
+        }
+    }
+    Ok(files)
+}
+
+fn files_in(path: &Path, files: &mut Vec<PathBuf>) {
+    match std::fs::read_dir(path) {
+        Err(_) => files.push(path.to_owned()),
+        Ok(entries) => {
+            for entry in entries.filter_map(Result::ok) {
+                files_in(&entry.path(), files);
+            }
+        }
+    }
 }
 
 fn is_ours(folder: &Path, id: &str) -> bool {
@@ -193,9 +232,38 @@ fn assemble(folder: &Path, components: &[&String], points: bool) -> anyhow::Resu
                 wasm = sections::append(&wasm, MIGRATIONS, section.to_string().as_bytes());
             }
         }
+        let promises = promises(&folder.join("wit").join(id))?;
+        if !promises.is_empty() {
+            let section = serde_json::to_vec(&promises)?;
+            wasm = sections::append(&wasm, promise::SECTION, &section);
+        }
         write(&dist(folder, points).join(format!("{id}.wasm")), &wasm)?;
     }
     Ok(())
+}
+
+/// What the interfaces of a WIT package say of asking their functions again.
+fn promises(package: &Path) -> anyhow::Result<Promises> {
+    let mut promises = Promises::new();
+    if !package.is_dir() {
+        return Ok(promises);
+    }
+    let group = UnresolvedPackageGroup::parse_dir(package)?;
+    let package = &group.main;
+    for (_, interface) in &package.interfaces {
+        let Some(name) = &interface.name else {
+            continue;
+        };
+        let functions = interface.functions.values().filter_map(|function| {
+            let docs = function.docs.contents.as_deref()?;
+            Some((function.name.clone(), Promise::of(docs)?))
+        });
+        let functions: BTreeMap<String, Promise> = functions.collect();
+        if !functions.is_empty() {
+            promises.insert(package.name.interface_id(name), functions);
+        }
+    }
+    Ok(promises)
 }
 
 /// The migrations in a folder, in order; `prefix` tells those of the kit from those of the service.
@@ -240,6 +308,7 @@ fn fuse_all(source: &Source, manifest: &Manifest, points: bool) -> anyhow::Resul
                 id: next,
                 wasm,
                 links,
+                across: Vec::new(),
             });
         }
         let span = manifest

@@ -7,6 +7,7 @@ use clap::Args;
 use localmart_host::aot::AotCache;
 use localmart_host::app::App;
 use localmart_host::engine::{EngineOptions, engine};
+use localmart_host::recipe::Recipe;
 use localmart_host::serve::load::surface;
 use std::collections::BTreeSet;
 
@@ -108,7 +109,10 @@ fn components(app: &App, state_dir: &std::path::Path) -> anyhow::Result<()> {
     })?;
     let cache = AotCache::new(Some(state_dir.join("aot")));
     for spec in app.components.values().filter(|spec| spec.wasm.is_file()) {
-        let compiled = cache.load(&engine, &spec.wasm, &spec.composition)?;
+        let compiled = cache.load(
+            &engine,
+            &Recipe::alone(&spec.id, &spec.wasm, spec.composition.clone())?,
+        )?;
         let (imports, exports) = surface(&engine, &compiled.component);
         println!(
             "ok    {}: {} imports, exports {}",

@@ -3,15 +3,27 @@
 mod app;
 mod build;
 mod bus;
+mod check;
 mod client;
+mod contract;
+mod control;
 mod doctor;
 mod events;
+mod explain;
+mod fault;
+mod graph;
 mod migrate;
+mod promote;
 mod replay;
+mod rollback;
 mod routes;
 mod secrets;
 mod seed;
+mod status;
+mod swap;
 mod token;
+mod top;
+mod traffic;
 mod up;
 mod verify;
 mod workers;
@@ -54,6 +66,28 @@ enum Verb {
     Routes(routes::Routes),
     /// Check the manifest, the components and this machine.
     Doctor(doctor::Doctor),
+    /// Draw the application: who links whom, and how.
+    Graph(graph::Graph),
+    /// Say who answers each import of a component, and who nearly did.
+    Explain(explain::Explain),
+    /// Check whether a file can take a component's place.
+    Check(check::Check),
+    /// Put another file in a component's place while requests come in.
+    Swap(swap::Swap),
+    /// Give what is on trial all calls.
+    Promote(promote::Promote),
+    /// Go back to the generation before the last swap.
+    Rollback(rollback::Rollback),
+    /// Run the contract suite of a component's interface against a file.
+    Test(contract::Test),
+    /// Put errors, delays and traps on links and capabilities of the running shop.
+    Fault(fault::FaultVerb),
+    /// Record the calls of a link into a file, and make them again.
+    Traffic(traffic::Traffic),
+    /// Watch the running shop in the terminal.
+    Top(top::Top),
+    /// Show the components of the running shop, their generations and links.
+    Status(status::Status),
     /// Show the secrets of this shop, making them if there are none.
     Secrets(secrets::Secrets),
     /// Look into the bus: what happened, who is behind, what was given up.
@@ -92,6 +126,17 @@ fn main() -> ExitCode {
         Verb::Replay(verb) => verb.run(),
         Verb::Routes(verb) => verb.run(),
         Verb::Doctor(verb) => verb.run(),
+        Verb::Graph(verb) => verb.run(),
+        Verb::Explain(verb) => verb.run(),
+        Verb::Check(verb) => verb.run(),
+        Verb::Swap(verb) => verb.run(),
+        Verb::Promote(verb) => verb.run(),
+        Verb::Rollback(verb) => verb.run(),
+        Verb::Test(verb) => verb.run(),
+        Verb::Fault(verb) => verb.run(),
+        Verb::Traffic(verb) => verb.run(),
+        Verb::Top(verb) => verb.run(),
+        Verb::Status(verb) => verb.run(),
         Verb::Secrets(verb) => verb.run(),
         Verb::Events(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),

@@ -46,47 +46,69 @@ struct Migration {
     sql: String,
 }
 
+/// Migrations by service.
+type Services = BTreeMap<String, Vec<Migration>>;
+
 /// Applies what is missing; returns how many.
 pub(crate) fn migrate(app: &App, state_dir: &Path) -> anyhow::Result<usize> {
-    let mut services: BTreeMap<String, Vec<Migration>> = BTreeMap::new();
+    let mut services = Services::new();
     for spec in app.components.values() {
+        let wrong = |message: String, label: &str, help: &str| {
+            let span = spec.source_span.clone();
+            app.source.error(span, message, label, help)
+        };
         let wasm = std::fs::read(&spec.wasm).map_err(|error| {
             let message = format!("`{}` has no file {}: {error}", spec.id, spec.wasm.display());
-            app.source.error(
-                spec.source_span.clone(),
-                message,
-                "not found",
-                "build it: localmart build",
-            )
+            wrong(message, "not found", "build it: localmart build")
         })?;
         let carried = sections::read(&wasm, MIGRATIONS).map_err(|error| {
             let message = format!("{} is no component: {error}", spec.wasm.display());
-            app.source.error(
-                spec.source_span.clone(),
-                message,
-                "this file",
-                "build it again: localmart build",
-            )
+            wrong(message, "this file", "build it again: localmart build")
         })?;
-        for section in carried {
-            let carried: Carried = serde_json::from_slice(&section)
-                .with_context(|| format!("the migrations in {}", spec.wasm.display()))?;
-            match services.get(&carried.service) {
-                Some(known) if *known != carried.migrations => {
-                    bail!(
-                        "two files carry different migrations of `{}`; build again: localmart build",
-                        carried.service
-                    )
-                }
-                _ => services.insert(carried.service, carried.migrations),
-            };
-        }
+        collect(&mut services, &carried, &spec.wasm)?;
     }
+    apply_all(&Stores::of(app), state_dir, &services)
+}
+
+/// Applies what is missing of what one component carries; returns how many.
+pub(crate) fn migrate_one(
+    stores: &Stores,
+    state_dir: &Path,
+    wasm: &[u8],
+    path: &Path,
+) -> anyhow::Result<usize> {
+    let mut services = Services::new();
+    let carried = sections::read(wasm, MIGRATIONS).map_err(anyhow::Error::msg)?;
+    collect(&mut services, &carried, path)?;
+    apply_all(stores, state_dir, &services)
+}
+
+fn collect(
+    services: &mut Services,
+    carried: &[sections::Section],
+    path: &Path,
+) -> anyhow::Result<()> {
+    for section in carried {
+        let carried: Carried = serde_json::from_slice(section)
+            .with_context(|| format!("the migrations in {}", path.display()))?;
+        match services.get(&carried.service) {
+            Some(known) if *known != carried.migrations => {
+                bail!(
+                    "two files carry different migrations of `{}`; build again: localmart build",
+                    carried.service
+                )
+            }
+            _ => services.insert(carried.service, carried.migrations),
+        };
+    }
+    Ok(())
+}
+
+fn apply_all(stores: &Stores, state_dir: &Path, services: &Services) -> anyhow::Result<usize> {
     private_folder(state_dir)?;
     let mut applied = 0;
-    let database_url = Stores::of(app).database_url;
-    for (service, migrations) in &services {
-        let database = opened(&database_url, state_dir, service)?;
+    for (service, migrations) in services {
+        let database = opened(&stores.database_url, state_dir, service)?;
         let run = localmart_stores::now(apply(&database, migrations))?;
         applied += run.with_context(|| format!("migrating {service}"))?;
     }

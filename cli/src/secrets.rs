@@ -64,6 +64,7 @@ pub(crate) fn load(state_dir: &Path) -> anyhow::Result<BTreeMap<String, String>>
         "order_token_key",
         "payment_webhook_secret",
         "admin_password",
+        "link_key",
     ] {
         if !secrets.contains_key(name) {
             secrets.insert(name.to_owned(), URL_SAFE_NO_PAD.encode(random()?));

@@ -1,5 +1,7 @@
 //! `localmart up`: builds what is stale, makes secrets, migrates, serves, seeds an empty store, prints where.
 
+mod watch;
+
 use crate::app::{AppOptions, Stores, pair};
 use crate::bus::OpenBus;
 use crate::client::Client;
@@ -12,18 +14,25 @@ use localmart_host::capability::points;
 use localmart_host::capability::sqlite::Synchronous;
 use localmart_host::engine::EngineOptions;
 use localmart_host::limits;
+use localmart_host::link::binding::{Bindings, Wish};
+use localmart_host::remote::client::Remotes;
+use localmart_host::remote::sign::Key;
 use localmart_host::serve::load::{LoadOptions, MoreMetrics, load};
+use localmart_host::serve::swap::{Before, Swapper};
 use localmart_host::serve::{Running, bind, start};
 use localmart_host::telemetry;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Where the observe address of an application of ours is.
 const OBSERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
+
+/// The environment variable with the key of links between shops.
+const LINK_KEY: &str = "LOCALMART_LINK_KEY";
 
 /// How often the bus is looked at for `/metrics`.
 const BUS_LOOK: Duration = Duration::from_secs(2);
@@ -49,9 +58,21 @@ pub(crate) struct Up {
     /// Print and log errors only.
     #[arg(long, short = 'q')]
     quiet: bool,
+    /// How links are bound: fused or isolated, for all of them, or caller->callee=fused for one; may be repeated. Default: isolated.
+    #[arg(long = "binding", value_name = "BINDING")]
+    bindings: Vec<Wish>,
+    /// A component that another shop runs, and the address of that shop's links, as catalog=http://10.0.0.2:4000; may be repeated.
+    #[arg(long = "remote", value_name = "COMPONENT=URL", value_parser = pair)]
+    remotes: Vec<(String, String)>,
+    /// Where components of other shops may call those of this one. Both need the same LOCALMART_LINK_KEY, or the same state folder.
+    #[arg(long)]
+    link_listen: Option<SocketAddr>,
     /// Run the build commands of the manifest first.
     #[arg(long)]
     build: bool,
+    /// Build what changes in the sources, and swap it while the shop runs.
+    #[arg(long, conflicts_with = "no_build")]
+    watch: bool,
     /// Serve what is built, even if the sources are newer.
     #[arg(long)]
     no_build: bool,
@@ -102,12 +123,18 @@ impl Up {
         let observe = observe
             .map(|address| bind(address, "--observe-listen"))
             .transpose()?;
+        let links = self.link_listen.map(|address| {
+            let listener = bind(address, "--link-listen")?;
+            anyhow::Ok((listener, link_key(&state_dir)?))
+        });
+        let links = links.transpose()?;
         if ours {
             Stores::of(&app).check_redis()?;
             migrate::migrate(&app, &state_dir)?;
         }
         let lines = routes::table(&app, "{base}");
         let options = self.load_options(&app, &state_dir)?;
+        let before = before_swaps(&app, &state_dir);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -118,16 +145,21 @@ impl Up {
         let threads = self
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-        let running = start(loaded.clone(), listener, observe, threads)?;
+        let running = start(loaded.clone(), listener, observe, links, threads)?;
+        let swapper = Swapper::new(loaded.clone(), before);
+        if self.watch {
+            watch::begin(swapper.clone(), source.clone())?;
+        }
+        let _control = control(&swapper, running.address.port());
         let base = format!("http://{}", running.address);
-        if ours && !self.no_seed && loaded.components.contains_key("catalog") {
+        if ours && !self.no_seed && loaded.units.contains_key("catalog") {
             let secrets = secrets::load(&state_dir)?;
             let client = Client::new(&base, token::make(&secrets, Role::Staff, 900)?);
             seed::if_empty(&client, &state_dir, self.quiet).context("seeding the empty store")?;
         }
         if !self.quiet {
             announce(&base, &running, &lines)?;
-            if first_start && loaded.components.contains_key("user") {
+            if first_start && loaded.units.contains_key("user") {
                 let secrets = secrets::load(&state_dir)?;
                 let password = secrets.get("admin_password").map(String::as_str);
                 println!(
@@ -148,7 +180,12 @@ impl Up {
         Ok(())
     }
 
-    fn load_options(&self, app: &App, state_dir: &std::path::Path) -> anyhow::Result<LoadOptions> {
+    /// Components that run elsewhere.
+    fn away(&self) -> impl Iterator<Item = String> {
+        self.remotes.iter().map(|(component, _)| component.clone())
+    }
+
+    fn load_options(&self, app: &App, state_dir: &Path) -> anyhow::Result<LoadOptions> {
         let runtime_config = self.app.runtime_config()?;
         let mut named = BTreeMap::new();
         for NamedPoint(point) in &self.points {
@@ -170,6 +207,14 @@ impl Up {
             }),
             synchronous: synchronous(app)?,
             runtime_config,
+            bindings: Bindings::of(&self.bindings).away(self.away()),
+            remotes: Remotes {
+                addresses: self.remotes.iter().cloned().collect(),
+                key: match self.remotes.is_empty() {
+                    true => None,
+                    false => Some(link_key(state_dir)?),
+                },
+            },
             more_metrics: app
                 .tool
                 .is_some()
@@ -178,6 +223,49 @@ impl Up {
         })
     }
 }
+
+/// The key of links between shops: the environment's, or that of the state folder.
+fn link_key(state_dir: &Path) -> anyhow::Result<Key> {
+    if let Ok(key) = std::env::var(LINK_KEY)
+        && !key.is_empty()
+    {
+        return Ok(Key::new(&key));
+    }
+    let secrets = secrets::load(state_dir)?;
+    let key = secrets
+        .get("link_key")
+        .context("there is no link_key among the secrets")?;
+    Ok(Key::new(key))
+}
+
+/// What happens before another generation of a component serves: its migrations are applied.
+fn before_swaps(app: &App, state_dir: &Path) -> Before {
+    if app.tool.is_none() {
+        return Box::new(|_, _| Ok(()));
+    }
+    let (stores, state_dir) = (Stores::of(app), state_dir.to_owned());
+    Box::new(move |_, file| {
+        migrate::migrate_one(&stores, &state_dir, &file.bytes, &file.path).map(drop)
+    })
+}
+
+/// The control socket. A host serves without one too; it cannot be asked to swap then.
+#[cfg(unix)]
+fn control(swapper: &Arc<Swapper>, port: u16) -> Option<localmart_host::control::Control> {
+    match localmart_host::control::start(swapper.clone(), port) {
+        Ok(control) => Some(control),
+        Err(error) => {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "there is no control socket; components cannot be swapped"
+            );
+            None
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn control(_: &Arc<Swapper>, _: u16) {}
 
 /// Looks at the bus from time to time; what is shown at `/metrics` is what was seen last.
 fn bus_metrics(stores: Stores, state_dir: PathBuf) -> MoreMetrics {
@@ -233,6 +321,9 @@ fn announce(base: &str, running: &Running, routes: &str) -> anyhow::Result<()> {
     writeln!(out, "Serving {base}")?;
     writeln!(out, "Available Routes:")?;
     write!(out, "{}", routes.replace("{base}", base))?;
+    if let Some(links) = running.links {
+        writeln!(out, "Links: http://{links}")?;
+    }
     if let Some(observe) = running.observe {
         writeln!(out, "Observe: http://{observe}/metrics")?;
     }

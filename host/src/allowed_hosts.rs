@@ -98,8 +98,13 @@ impl AllowedHost {
 
     /// Whether requests to the application itself are allowed.
     pub fn allows_self(&self) -> bool {
-        let own = |host: &str| self.allows("http", host, 80) || self.allows("https", host, 443);
-        own("self") || own(SELF)
+        self.allows_inside("self") || self.allows_inside(SELF)
+    }
+
+    /// Whether requests that go over no network are allowed, to a host that has a meaning within the application; whether they are
+    /// written as http or https says nothing of them.
+    pub fn allows_inside(&self, host: &str) -> bool {
+        self.allows("http", host, 80) || self.allows("https", host, 443)
     }
 
     /// Whether a connection is allowed.

@@ -1,8 +1,7 @@
 //! The cache of compiled components on disk, keyed by their content and by the engine that compiled them.
 
-use crate::compose::Composition;
+use crate::recipe::Recipe;
 use anyhow::Context as _;
-use std::borrow::Cow;
 use std::hash::{Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -32,21 +31,11 @@ impl AotCache {
         Self { folder }
     }
 
-    /// Loads a component with what it brings along, compiling it if this engine has not seen this content.
-    pub fn load(
-        &self,
-        engine: &Engine,
-        wasm: &Path,
-        composition: &Composition,
-    ) -> anyhow::Result<Compiled> {
+    /// Loads what a recipe makes, compiling it if this engine has not seen this content.
+    pub fn load(&self, engine: &Engine, recipe: &Recipe) -> anyhow::Result<Compiled> {
         let start = Instant::now();
-        let bytes = read(wasm)?;
-        let plugs = composition.plugs().map(|plug| read(&plug.wasm));
-        let plugs: Vec<Vec<u8>> = plugs.collect::<anyhow::Result<_>>()?;
-        let entry = self
-            .folder
-            .as_ref()
-            .map(|folder| folder.join(name(engine, &bytes, composition, &plugs)));
+        let folder = self.folder.as_ref();
+        let entry = folder.map(|folder| folder.join(name(engine, &recipe.key())));
         if let Some(entry) = &entry
             && entry.exists()
         {
@@ -65,19 +54,9 @@ impl AotCache {
                 }
             }
         }
-        let mut made = crate::componentize::component(&bytes)
-            .with_context(|| format!("reading {}", wasm.display()))?;
-        if !composition.is_empty() {
-            let plugs = plugs
-                .iter()
-                .map(|bytes| crate::componentize::component(bytes));
-            let plugs = plugs.map(|plug| plug.map(Cow::into_owned));
-            let plugs: Vec<Vec<u8>> = plugs.collect::<anyhow::Result<_>>()?;
-            made = Cow::Owned(composition.compose(&made, &plugs)?);
-        }
-        let component = Component::new(engine, &made)
-            .map_err(anyhow::Error::from)
-            .with_context(|| format!("compiling {}", wasm.display()))?;
+        let component = Component::new(engine, recipe.make()?).map_err(anyhow::Error::from);
+        let component =
+            component.with_context(|| format!("compiling {}", recipe.root.file.path.display()))?;
         let mut component = component;
         if let Some(entry) = &entry {
             match store(&component, entry) {
@@ -102,24 +81,10 @@ impl AotCache {
     }
 }
 
-fn read(wasm: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(wasm).with_context(|| format!("reading {}", wasm.display()))
-}
-
-fn name(engine: &Engine, bytes: &[u8], composition: &Composition, plugs: &[Vec<u8>]) -> String {
+fn name(engine: &Engine, key: &str) -> String {
     let mut hasher = std::collections::hash_map::DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    let mut content = blake3::hash(bytes);
-    if !composition.is_empty() {
-        let mut all = blake3::Hasher::new();
-        all.update(content.as_bytes());
-        for plug in plugs {
-            all.update(blake3::hash(plug).as_bytes());
-        }
-        all.update(composition.recipe().as_bytes());
-        content = all.finalize();
-    }
-    format!("{}-{:016x}.cwasm", content.to_hex(), hasher.finish())
+    format!("{key}-{:016x}.cwasm", hasher.finish())
 }
 
 fn store(component: &Component, entry: &Path) -> anyhow::Result<()> {

@@ -9,13 +9,16 @@ mod triggers;
 use crate::allowed_hosts::AllowedHost;
 use crate::compose::Composition;
 use crate::fetch::Remote;
-use crate::manifest::schema::{ApplicationTool, FileMount, Own};
+use crate::link::binding::Binding;
+use crate::manifest::schema::{ApplicationTool, FileMount};
 use crate::manifest::{ManifestError, Source};
 use crate::messages::Subscription;
+use crate::policy::PolicyLimits;
 use crate::runtime_config::VariablesProvider;
 use crate::serve::routes::Pattern;
 use check::{check_links, retain};
 use resolver::Resolver;
+pub use resolver::duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -71,8 +74,12 @@ pub struct ComponentSpec {
     pub composition: Composition,
     /// The components it links.
     pub links: Vec<String>,
+    /// How some of them are bound, where the manifest says so.
+    pub bindings: BTreeMap<String, Binding>,
     /// The grants of the component alone.
-    pub own: Option<Own>,
+    pub own: Option<OwnGrants>,
+    /// What it may take if it is a policy.
+    pub policy: Option<PolicyLimits>,
     /// Calls that one instance may serve at once.
     pub calls_per_instance: usize,
     /// Calls that one instance serves in its life.
@@ -89,6 +96,19 @@ pub struct ComponentSpec {
     pub called_by_redis: bool,
     /// How to build it, if the manifest says.
     pub build: Option<crate::manifest::schema::Build>,
+}
+
+/// What a component may do when none of its links runs inside it.
+#[derive(Clone, Debug, Default)]
+pub struct OwnGrants {
+    /// Labels of databases.
+    pub sqlite_databases: BTreeSet<String>,
+    /// Labels of key-value stores.
+    pub key_value_stores: BTreeSet<String>,
+    /// Where it may connect to.
+    pub allowed_hosts: Vec<AllowedHost>,
+    /// Names of variables.
+    pub variables: BTreeSet<String>,
 }
 
 /// A request that the host makes to a component in turn.

@@ -90,6 +90,15 @@ pub fn tick(engine: &Engine) -> anyhow::Result<Ticker> {
     Ok(Ticker { _alive: alive })
 }
 
+/// Lets the other threads of this process go first, as long as they want something.
+pub fn lower_priority() {
+    // Elsewhere it would be said of the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, limits::BACKGROUND_NICE) {
+        tracing::debug!(%error, "compiling has the priority of serving");
+    }
+}
+
 /// Keeps the epoch going.
 pub struct Ticker {
     _alive: Arc<()>,

@@ -1,11 +1,11 @@
 //! The component host. It reads a Spin manifest, links components, and serves them; it knows no shop.
 //!
 //! In reading order: [`manifest`] (spin.toml, with places for errors), [`app`] (what it comes to, variables resolved),
-//! [`variables`], [`allowed_hosts`], [`link`] (fusing components along their links), [`engine`], [`fetch`] (components from elsewhere), [`componentize`] (core modules), [`compose`] (what a component brings along) and [`aot`]
+//! [`variables`], [`allowed_hosts`], [`link`] (how components meet), [`engine`], [`fetch`] (components from elsewhere), [`componentize`] (core modules), [`compose`] (what a component brings along), [`recipe`] (what it is made of) and [`aot`]
 //! (compiling once), [`capability`] (what a guest may import), [`state`] (what an instance owns), [`messages`] (for
 //! triggers), [`serve`] (threads,
 //! connections, instances, timers), [`observe`], [`metrics`] and [`telemetry`], [`runtime_config`] (where stores and
-//! variables come from), [`sections`] (what a component carries), [`limits`].
+//! variables come from), [`sections`] (what a component carries), [`policy`] (components that only decide), [`remote`] (components of other hosts), [`record`] (what goes over a link), [`fault`] (trouble on purpose), [`limits`].
 
 pub mod allowed_hosts;
 pub mod aot;
@@ -13,7 +13,10 @@ pub mod app;
 pub mod capability;
 pub mod componentize;
 pub mod compose;
+#[cfg(unix)]
+pub mod control;
 pub mod engine;
+pub mod fault;
 pub mod fetch;
 pub mod limits;
 pub mod link;
@@ -21,6 +24,10 @@ pub mod manifest;
 pub mod messages;
 pub mod metrics;
 pub mod observe;
+pub mod policy;
+pub mod recipe;
+pub mod record;
+pub mod remote;
 pub mod runtime_config;
 pub mod sections;
 pub mod serve;

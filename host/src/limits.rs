@@ -72,6 +72,54 @@ pub const POSTGRES_STATEMENTS: usize = 256;
 pub const POSTGRES_IDLE: Duration = Duration::from_secs(300);
 /// Bytes of one result of a Postgres server.
 pub const POSTGRES_RESULT_BYTES: usize = 128 * 1024 * 1024;
+/// How long a call over a link may take, unless its context says less.
+pub const LINK_CALL: Duration = Duration::from_secs(10);
+/// Bytes of one `list<u8>` that crosses a link.
+pub const LINK_LIST_BYTES: usize = 256 * 1024;
+/// Failures in a row after which a callee is left alone.
+pub const BREAKER_FAILURES: u32 = 8;
+/// For how long, until one call tries it again.
+pub const BREAKER_PAUSE: Duration = Duration::from_secs(1);
+/// Percentiles of a generation are of the calls of this while and of the one before.
+pub const HEALTH_WHILE: Duration = Duration::from_secs(15);
+
+/// How far compiling stands back behind serving, on the system's scale from -20 to 19.
+pub const BACKGROUND_NICE: i32 = 5;
+/// Instructions of one decision of a policy, unless the manifest says otherwise: some tens of milliseconds.
+pub const POLICY_INSTRUCTIONS: u64 = 50_000_000;
+/// Linear memory of a policy in bytes, unless the manifest says otherwise.
+pub const POLICY_MEMORY_BYTES: usize = 64 * 1024 * 1024;
+/// Random bytes that the runtime of a policy gets at once; they are all zero.
+pub const POLICY_RANDOM_BYTES: usize = 4096;
+/// Instances of one policy that a core keeps.
+pub const POLICY_IDLE: usize = 4;
+/// How long a core may take until it can be told something.
+pub const CORE_START: Duration = Duration::from_secs(5);
+/// Bytes of a call to another host, or of its answer.
+pub const REMOTE_BYTES: usize = 16 * 1024 * 1024;
+/// How long another host may take to say what a component of it offers.
+pub const REMOTE_FIND: Duration = Duration::from_secs(5);
+/// How often a call to another host is tried.
+pub const REMOTE_ATTEMPTS: u32 = 6;
+/// The pause before it is tried again; it doubles.
+pub const REMOTE_PAUSE: Duration = Duration::from_millis(50);
+/// How long making an instance of a new generation on every core may take.
+pub const WARM: Duration = Duration::from_secs(30);
+/// How long a new generation is watched, unless its swap says otherwise.
+pub const WATCH: Duration = Duration::from_secs(30);
+/// How often it is looked at.
+pub const WATCH_EVERY: Duration = Duration::from_millis(50);
+/// The part of its calls that may fail, unless its swap says otherwise.
+pub const WATCH_ERROR_RATE: f64 = 0.01;
+/// How many times as long as before its slowest hundredth may take, unless its swap says otherwise.
+pub const WATCH_P99_RATIO: f64 = 2.0;
+/// So many failures are no bad luck.
+pub const WATCH_ERRORS: u64 = 3;
+/// So many calls make a percentile.
+pub const WATCH_TIMED: u64 = 100;
+/// By so much more than before, at least: less is noise.
+pub const WATCH_SLOWER: Duration = Duration::from_millis(5);
+
 /// How long one Redis command may take.
 pub const REDIS_COMMAND: Duration = Duration::from_secs(5);
 /// Open Redis handles of one instance.

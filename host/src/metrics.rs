@@ -1,5 +1,7 @@
-//! The numbers at `/metrics`: requests, errors, durations, instances and cold starts, per component and route.
+//! The numbers at `/metrics`: requests, errors, durations, instances and cold starts, per component, generation and route; calls
+//! over links.
 
+use crate::link::binding::Binding;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
@@ -23,6 +25,10 @@ pub struct Metrics {
     rejected: IntCounterVec,
     failed: IntCounterVec,
     limited: IntCounterVec,
+    memory: IntGaugeVec,
+    link_calls: IntCounterVec,
+    link_durations: HistogramVec,
+    bindings: IntGaugeVec,
 }
 
 /// The metrics of one route, looked up once.
@@ -32,11 +38,35 @@ pub struct RouteMetrics {
     duration: Histogram,
 }
 
-/// The metrics of one component, looked up once.
+/// The metrics of calls over one link to one generation, looked up once.
+#[derive(Clone)]
+pub struct LinkMetrics {
+    /// Answered, also with an error of the interface.
+    pub answered: IntCounter,
+    /// Answered with `unavailable`, by the callee itself.
+    pub unavailable: IntCounter,
+    /// Not answered in time.
+    pub timed_out: IntCounter,
+    /// The instance broke.
+    pub broken: IntCounter,
+    /// There was no room.
+    pub full: IntCounter,
+    /// Kept away by the circuit breaker.
+    pub kept_away: IntCounter,
+    /// Seconds until the answer.
+    pub duration: Histogram,
+}
+
+/// The metrics of one generation of a component, looked up once.
 #[derive(Clone)]
 pub struct ComponentMetrics {
+    all: Metrics,
+    component: String,
+    generation: String,
     /// Live instances.
     pub instances: IntGauge,
+    /// Bytes of linear memory that its instances have.
+    pub memory: IntGauge,
     /// Seconds that making an instance took.
     pub cold_starts: Histogram,
     /// Requests refused before a guest saw them.
@@ -71,36 +101,59 @@ impl Metrics {
         let requests = counter(
             "localmart_http_requests_total",
             "Requests answered, by class of status.",
-            &["component", "route", "status"],
+            &["component", "generation", "route", "status"],
         )?;
         let durations = histogram(
             "localmart_http_request_duration_seconds",
             "Time until the response headers.",
-            &["component", "route"],
+            &["component", "generation", "route"],
         )?;
         let cold_starts = histogram(
             "localmart_cold_start_seconds",
             "Time to make an instance.",
-            &["component"],
+            &["component", "generation"],
         )?;
         let rejected = counter(
             "localmart_rejected_total",
             "Requests refused because the component was full.",
-            &["component"],
+            &["component", "generation"],
         )?;
         let failed = counter(
             "localmart_failed_calls_total",
             "Calls that the guest did not answer: trap or timeout.",
-            &["component", "reason"],
+            &["component", "generation", "reason"],
         )?;
         let limited = counter(
             "localmart_limited_total",
             "Times that a guest wanted more than it may have.",
-            &["component", "resource"],
+            &["component", "generation", "resource"],
         )?;
+        let link_calls = counter(
+            "localmart_link_calls_total",
+            "Calls over links, by what became of them.",
+            &["binding", "callee", "caller", "generation", "outcome"],
+        )?;
+        let link_durations = histogram(
+            "localmart_link_call_duration_seconds",
+            "Time until a call over a link was answered.",
+            &["binding", "callee", "caller", "generation"],
+        )?;
+        let memory = IntGaugeVec::new(
+            Opts::new("localmart_memory_bytes", "Linear memory of live instances."),
+            &["component", "generation"],
+        )?;
+        registry.register(Box::new(memory.clone()))?;
+        let bindings = IntGaugeVec::new(
+            Opts::new(
+                "localmart_link_binding",
+                "How each link is bound; always 1.",
+            ),
+            &["binding", "callee", "caller"],
+        )?;
+        registry.register(Box::new(bindings.clone()))?;
         let instances = IntGaugeVec::new(
             Opts::new("localmart_instances", "Live instances."),
-            &["component"],
+            &["component", "generation"],
         )?;
         registry.register(Box::new(instances.clone()))?;
         Ok(Self {
@@ -112,12 +165,26 @@ impl Metrics {
             rejected,
             failed,
             limited,
+            memory,
+            link_calls,
+            link_durations,
+            bindings,
         })
     }
 
-    /// The metrics of a route.
-    pub fn route(&self, component: &str, route: &str) -> RouteMetrics {
-        let class = |class: &str| self.requests.with_label_values(&[component, route, class]);
+    /// Says how a link is bound.
+    pub fn bound(&self, caller: &str, callee: &str, binding: Binding) {
+        let labels = [binding.name(), callee, caller];
+        self.bindings.with_label_values(&labels).set(1);
+    }
+
+    /// The metrics of a route, as one generation of a component answers it.
+    pub fn route(&self, component: &str, generation: u64, route: &str) -> RouteMetrics {
+        let generation = generation.to_string();
+        let class = |class: &str| {
+            let labels = [component, generation.as_str(), route, class];
+            self.requests.with_label_values(&labels)
+        };
         RouteMetrics {
             classes: [
                 class("1xx"),
@@ -126,20 +193,29 @@ impl Metrics {
                 class("4xx"),
                 class("5xx"),
             ],
-            duration: self.durations.with_label_values(&[component, route]),
+            duration: self
+                .durations
+                .with_label_values(&[component, generation.as_str(), route]),
         }
     }
 
-    /// The metrics of a component.
-    pub fn component(&self, component: &str) -> ComponentMetrics {
+    /// The metrics of a generation of a component.
+    pub fn component(&self, component: &str, number: u64) -> ComponentMetrics {
+        let generation = number.to_string();
+        let own = [component, generation.as_str()];
+        let failed = |reason| [component, generation.as_str(), reason];
         ComponentMetrics {
-            instances: self.instances.with_label_values(&[component]),
-            cold_starts: self.cold_starts.with_label_values(&[component]),
-            rejected: self.rejected.with_label_values(&[component]),
-            trapped: self.failed.with_label_values(&[component, "trap"]),
-            timed_out: self.failed.with_label_values(&[component, "timeout"]),
-            limited_memory: self.limited.with_label_values(&[component, "memory"]),
-            limited_connections: self.limited.with_label_values(&[component, "postgres"]),
+            instances: self.instances.with_label_values(&own),
+            memory: self.memory.with_label_values(&own),
+            cold_starts: self.cold_starts.with_label_values(&own),
+            rejected: self.rejected.with_label_values(&own),
+            trapped: self.failed.with_label_values(&failed("trap")),
+            timed_out: self.failed.with_label_values(&failed("timeout")),
+            limited_memory: self.limited.with_label_values(&failed("memory")),
+            limited_connections: self.limited.with_label_values(&failed("postgres")),
+            all: self.clone(),
+            component: component.to_owned(),
+            generation,
         }
     }
 
@@ -150,6 +226,35 @@ impl Metrics {
             tracing::error!(%error, "metrics cannot be written");
         }
         String::from_utf8_lossy(&out).into_owned()
+    }
+}
+
+impl ComponentMetrics {
+    /// The metrics of calls that come from another component.
+    pub fn link(&self, caller: &str, binding: Binding) -> LinkMetrics {
+        let labels = [binding.name(), &self.component, caller, &self.generation];
+        let outcome = |outcome| {
+            let [binding, callee, caller, generation] = labels;
+            let labels = [binding, callee, caller, generation, outcome];
+            self.all.link_calls.with_label_values(&labels)
+        };
+        LinkMetrics {
+            answered: outcome("answered"),
+            unavailable: outcome("unavailable"),
+            timed_out: outcome("timeout"),
+            broken: outcome("broken"),
+            full: outcome("full"),
+            kept_away: outcome("kept away"),
+            duration: self.all.link_durations.with_label_values(&labels),
+        }
+    }
+
+    /// Live instances of a generation that will not come back are not shown any more.
+    pub fn forget(&self) {
+        let labels = [self.component.as_str(), self.generation.as_str()];
+        // It may be forgotten already.
+        let _ = self.all.instances.remove_label_values(&labels);
+        let _ = self.all.memory.remove_label_values(&labels);
     }
 }
 

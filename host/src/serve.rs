@@ -1,22 +1,30 @@
 //! Serving: one current-thread runtime per core, with its own connections and its own instances of every component.
 //!
 //! In reading order: [`load`] (from an application to components that can be instantiated), [`core`] (a thread),
-//! [`connection`] (HTTP in), [`routes`] (which component), [`pool`] and [`instance`] (which instance, and its life),
-//! [`answer`] (what the host says itself), [`chain`] (requests among components), [`timer`], [`ended`] (how an instance is ended from outside).
+//! [`connection`] (HTTP in), [`routes`] (which component), [`unit`] and [`here`] (which of its generations, on which core), [`pool`] and [`instance`] (which
+//! instance, and its life), [`health`] (how a generation fares), [`swap`] (another generation in its place),
+//! [`answer`] (what the host says itself), [`ask`] (calls from outside of the cores), [`chain`] (requests among components), [`timer`], [`ended`] (how an instance is ended from outside).
 
 pub mod answer;
+pub mod ask;
 pub mod chain;
 pub mod connection;
 pub mod core;
 pub mod ended;
+pub mod health;
+pub mod here;
 pub mod instance;
 pub mod load;
 pub mod pool;
 pub mod routes;
+
+pub mod swap;
 pub mod timer;
+pub mod unit;
 
 use crate::limits;
 use crate::observe;
+use crate::remote::{self, sign::Key};
 use anyhow::Context as _;
 use load::Loaded;
 use std::net::{SocketAddr, TcpListener};
@@ -31,6 +39,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// The observe address, with its real port.
     pub observe: Option<SocketAddr>,
+    /// The address of links of other hosts, with its real port.
+    pub links: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     in_flight: Arc<AtomicUsize>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -61,6 +71,7 @@ pub fn start(
     loaded: Arc<Loaded>,
     listener: TcpListener,
     observe: Option<TcpListener>,
+    links: Option<(TcpListener, Key)>,
     threads: usize,
 ) -> anyhow::Result<Running> {
     let address = listener.local_addr()?;
@@ -69,12 +80,21 @@ pub fn start(
     let in_flight = Arc::new(AtomicUsize::new(0));
     let cores = core::Core::start_all(&loaded, &listener, threads.max(1), &stopped, &in_flight)?;
     let mut handles = cores;
+    let links_address = links
+        .as_ref()
+        .map(|(listener, _)| listener.local_addr())
+        .transpose()?;
+    if let Some((listener, key)) = links {
+        let answering = remote::server::start(loaded.clone(), key, listener, stopped.clone());
+        handles.push(answering?);
+    }
     if let Some(listener) = observe {
         handles.push(observe::start(loaded, listener, stopped)?);
     }
     Ok(Running {
         address,
         observe: observe_address,
+        links: links_address,
         stop,
         in_flight,
         threads: handles,

@@ -9,12 +9,18 @@ use crate::capability::postgres::pool::{Postgres, Share};
 use crate::capability::redis::Redis;
 use crate::capability::sqlite::Databases;
 use crate::capability::stdio::GuestLog;
+use crate::fault::{Faults, Strikes};
+use crate::link::fit;
+use crate::link::promise::{self, Promise, Promises};
 use crate::messages::Messages;
-use crate::metrics::ComponentMetrics;
+use crate::metrics::{ComponentMetrics, RouteMetrics};
+use crate::policy::{PolicyLimits, PolicyState};
+use crate::recipe::Recipe;
 use crate::serve::ended::Doom;
-use prometheus::IntCounter;
+use prometheus::{IntCounter, IntGauge};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -26,10 +32,12 @@ pub struct LoadedComponent {
     pub spec: ComponentSpec,
     /// Its id, shared by logs.
     pub id: Arc<str>,
+    /// Which generation of it this is, counted from 1.
+    pub generation: u64,
     /// The engine it was compiled for.
     pub engine: Engine,
-    /// Linked.
-    pub pre: InstancePre<HostState>,
+    /// Linked; a policy is linked to another engine.
+    pub code: Code,
     /// What the host can call of it.
     pub entrances: Entrances,
     /// Kept so that its code stays mapped.
@@ -42,6 +50,8 @@ pub struct LoadedComponent {
     pub key_value: KeyValue,
     /// Where its files lie, if it has any.
     pub files: Option<PathBuf>,
+    /// Trouble on purpose.
+    pub faults: Arc<Faults>,
     /// Named points that do something.
     pub points: Arc<Points>,
     /// Where it may connect to.
@@ -52,9 +62,27 @@ pub struct LoadedComponent {
     pub postgres_share: Share,
     /// Its numbers.
     pub metrics: ComponentMetrics,
+    /// Its numbers per route, by the place of the route.
+    pub routes: BTreeMap<usize, RouteMetrics>,
+    /// What it was made of.
+    pub recipe: Recipe,
+    /// What its interfaces promise of asking again.
+    pub promises: OnceLock<Promises>,
 }
 
 impl LoadedComponent {
+    /// What an interface that it exports promises of asking a function again; see [`crate::link::cross::key`].
+    pub fn promise(&self, key: &str) -> Option<Promise> {
+        let promises = self
+            .promises
+            .get_or_init(|| promise::read(&self.recipe.root.file.bytes));
+        let (interface, function) = key.split_once('#')?;
+        let mut same = promises
+            .iter()
+            .filter(|(name, _)| fit::track(name) == interface);
+        same.find_map(|(_, functions)| functions.get(function).copied())
+    }
+
     /// The same without any grant.
     fn bare(&self) -> Self {
         let mut spec = self.spec.clone();
@@ -70,19 +98,43 @@ impl LoadedComponent {
         Self {
             spec,
             id: self.id.clone(),
+            generation: self.generation,
             engine: self.engine.clone(),
-            pre: self.pre.clone(),
+            code: self.code.clone(),
             entrances: self.entrances.clone(),
             component: self.component.clone(),
             databases: Databases::new(),
             servers: Arc::new(servers),
             key_value: self.key_value.clone(),
             files: None,
+            faults: self.faults.clone(),
             points: self.points.clone(),
             allowed_hosts: Arc::default(),
             max_memory: self.max_memory,
             postgres_share: self.postgres_share.clone(),
             metrics: self.metrics.clone(),
+            routes: BTreeMap::new(),
+            recipe: self.recipe.clone(),
+            promises: OnceLock::new(),
+        }
+    }
+}
+
+/// A component, linked.
+#[derive(Clone)]
+pub enum Code {
+    /// To what it may ask of the host.
+    Component(InstancePre<HostState>),
+    /// To nothing, in the engine of policies.
+    Policy(InstancePre<PolicyState>, PolicyLimits),
+}
+
+impl Code {
+    /// Of what is instantiated with a [`HostState`].
+    pub fn component(&self) -> wasmtime::Result<&InstancePre<HostState>> {
+        match self {
+            Self::Component(pre) => Ok(pre),
+            Self::Policy(..) => Err(wasmtime::Error::msg("a policy only decides")),
         }
     }
 }
@@ -94,6 +146,17 @@ pub struct Entrances {
     pub http: Option<HttpIndices>,
     /// What takes its Redis messages.
     pub inbound_redis: Option<InboundIndex>,
+    /// The functions of the interfaces that it exports, by [`crate::link::cross::key`].
+    pub functions: Arc<BTreeMap<String, LinkedIndex>>,
+}
+
+/// Where a function of an interface is.
+#[derive(Clone, Copy)]
+pub struct LinkedIndex {
+    /// Where it is.
+    pub index: ComponentExportIndex,
+    /// How many values it returns: one or none.
+    pub results: usize,
 }
 
 /// Where the `handle-message` of a component is.
@@ -137,6 +200,8 @@ pub struct HostState {
     pub outgoing: Outgoing,
     /// Which component this is.
     pub component: Arc<LoadedComponent>,
+    /// Trouble on purpose that this instance meets.
+    pub strikes: Strikes,
     /// Open Redis handles.
     pub redis_handles: usize,
     /// Open Postgres handles.
@@ -153,16 +218,30 @@ struct Limiter {
     max_memory: usize,
     component: Arc<str>,
     limited: IntCounter,
+    /// What all instances of the component have, and what this one has of it, in bytes.
+    memory: IntGauge,
+    held: i64,
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.memory.sub(self.held);
+    }
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let granted = desired <= self.max_memory;
+        if granted {
+            let more = i64::try_from(desired.saturating_sub(current)).unwrap_or_default();
+            self.memory.add(more);
+            self.held += more;
+        }
         if !granted {
             self.limited.inc();
             tracing::warn!(component = %self.component, desired, limit = self.max_memory, "a guest wants more memory than it may have");
@@ -186,7 +265,7 @@ impl HostState {
         component: &Arc<LoadedComponent>,
         doom: &Arc<Doom>,
     ) -> wasmtime::Result<Store<Self>> {
-        let log = GuestLog::new(component.id.clone());
+        let log = GuestLog::new(component.id.clone(), component.generation);
         let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(log.clone()).stderr(log);
         for (name, value) in &component.spec.environment {
@@ -200,7 +279,9 @@ impl HostState {
             wasi.preopened_dir(files, "/", FsPerms::ReadOnly)?;
         }
         allow_sockets(&mut wasi, &component.allowed_hosts);
-        let mut store = Store::new(&component.engine, Self::new(component, wasi.build()));
+        let strikes = Strikes::new(component.faults.clone(), component.id.clone(), doom.clone());
+        let state = Self::new(component, wasi.build(), strikes);
+        let mut store = Store::new(&component.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
         let doom = doom.clone();
@@ -214,7 +295,7 @@ impl HostState {
         Ok(store)
     }
 
-    fn new(component: &Arc<LoadedComponent>, wasi: WasiCtx) -> Self {
+    fn new(component: &Arc<LoadedComponent>, wasi: WasiCtx, strikes: Strikes) -> Self {
         Self {
             wasi,
             table: ResourceTable::new(),
@@ -223,8 +304,10 @@ impl HostState {
                 component: component.id.clone(),
                 allowed: component.allowed_hosts.clone(),
                 trace: None,
+                strikes: strikes.clone(),
             },
             component: component.clone(),
+            strikes,
             redis_handles: 0,
             postgres_handles: 0,
             mqtt_handles: 0,
@@ -232,6 +315,8 @@ impl HostState {
                 max_memory: component.max_memory,
                 component: component.id.clone(),
                 limited: component.metrics.limited_memory.clone(),
+                memory: component.metrics.memory.clone(),
+                held: 0,
             },
             bare: None,
         }
@@ -239,11 +324,13 @@ impl HostState {
 
     /// What this would be without any grant. What is opened there fails, so its table stays empty.
     pub fn bare(&mut self) -> &mut Self {
-        let component = &self.component;
+        let (component, strikes) = (&self.component, &self.strikes);
         self.bare.get_or_insert_with(|| {
+            let bare = Arc::new(component.bare());
             Box::new(Self::new(
-                &Arc::new(component.bare()),
+                &bare,
                 WasiCtx::builder().build(),
+                strikes.clone(),
             ))
         })
     }

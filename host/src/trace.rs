@@ -44,6 +44,11 @@ impl Trace {
         self.text.get(36..52).unwrap_or_default()
     }
 
+    /// The whole `traceparent` that a callee gets.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The span above it, 16 hexadecimal digits, or empty.
     pub fn parent_id(&self) -> &str {
         &self.parent

@@ -2,7 +2,7 @@
 //! in its README.
 
 use crate::guests::guests;
-use crate::harness::{Shop, localmart, printed, root, scratch};
+use crate::harness::{Shop, localmart, printed, root, scratch, unframed};
 use localmart_testkit::servers;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -69,6 +69,12 @@ fn ok() -> u16 {
     200
 }
 
+fn pairs(map: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
+    map.iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
+}
+
 /// The port of a server that a case asks for.
 fn port_of(server: &str) -> Option<u16> {
     let port = |url: String| {
@@ -109,11 +115,7 @@ fn check(folder: &Path) {
         return check_refusal(folder, &flags, &case.refused);
     }
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let environment: Vec<(&str, &str)> = case
-        .environment
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
+    let environment = pairs(&case.environment);
     let app = Shop::start_with(
         &folder.join("spin.toml"),
         &scratch("case"),
@@ -121,11 +123,7 @@ fn check(folder: &Path) {
         &environment,
     );
     for asked in &case.request {
-        let headers: Vec<(&str, &str)> = asked
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let headers = pairs(&asked.headers);
         let path = filled(&asked.path);
         let reply = app.send(&asked.method, &path, &headers, asked.body.as_bytes());
         let place = format!("{}: {} {path}", folder.display(), asked.method);
@@ -176,9 +174,7 @@ fn check_refusal(folder: &Path, flags: &[String], words: &[String]) {
         "{}: it serves: {said}",
         folder.display()
     );
-    // The error is drawn in a frame that may break lines anywhere.
-    let flat = said.replace(['│', '╰', '╭', '─', '·', '▶', '\n'], " ");
-    let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
+    let flat = unframed(&said);
     for words in words {
         assert!(
             flat.contains(words),

@@ -1,6 +1,6 @@
 //! Every wrong manifest gets one readable error that names file, line and remedy, and an exit code that is not 0.
 
-use crate::harness::{built, localmart, printed, root, scratch};
+use crate::harness::{built, localmart, printed, root, scratch, unframed};
 use std::path::Path;
 
 const HEAD: &str =
@@ -39,9 +39,7 @@ fn refused_in(folder: &Path, flags: &[&str]) -> String {
 #[track_caller]
 fn check(manifest: &str, expected: &[&str]) {
     let said = refused(manifest, &[]);
-    // The error is drawn in a frame that may break lines anywhere.
-    let flat: String = said.replace(['│', '╰', '╭', '─', '·', '▶', '\n'], " ");
-    let flat = flat.split_whitespace().collect::<Vec<_>>().join(" ");
+    let flat = unframed(&said);
     for words in expected {
         assert!(flat.contains(words), "`{words}` is missing in:\n{said}");
     }

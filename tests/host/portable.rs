@@ -235,10 +235,15 @@ fn every_key_of_the_manifest_is_one_that_spin_has() {
             table(&component["build"], id),
             &["command", "workdir", "watch"],
         );
-        for host in component["allowed_outbound_hosts"].as_array().unwrap() {
+        let hosts = component.get("allowed_outbound_hosts");
+        for host in hosts
+            .into_iter()
+            .flat_map(|hosts| hosts.as_array().unwrap())
+        {
             check_host(id, host.as_str().unwrap(), variables);
         }
-        for (name, value) in table(&component["variables"], id) {
+        let own = component.get("variables").map(|own| table(own, id));
+        for (name, value) in own.into_iter().flatten() {
             check_templates(
                 &format!("{id}.variables.{name}"),
                 value.as_str().unwrap(),
@@ -303,7 +308,8 @@ fn the_runtime_configuration_defines_every_store_that_the_manifest_grants() {
             ("sqlite_databases", "sqlite_database"),
             ("key_value_stores", "key_value_store"),
         ] {
-            for label in component[key].as_array().unwrap() {
+            let labels = component.get(key).into_iter();
+            for label in labels.flat_map(|labels| labels.as_array().unwrap()) {
                 let label = label.as_str().unwrap();
                 let defined = config[section].get(label).is_some();
                 assert!(

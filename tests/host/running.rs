@@ -16,12 +16,12 @@ fn the_observe_address_tells_health_and_numbers() {
     observe("/nothing").expect(404);
     let metrics = observe("/metrics").expect(200).text;
     for line in [
-        "localmart_http_requests_total{component=\"catalog\",route=\"/api/products/...\",status=\"2xx\"}",
-        "localmart_http_requests_total{component=\"catalog\",route=\"/api/products/...\",status=\"4xx\"}",
-        "localmart_http_request_duration_seconds_bucket{component=\"catalog\",route=\"/api/products/...\",le=\"0.001\"}",
-        "localmart_instances{component=\"catalog\"}",
-        "localmart_cold_start_seconds_count{component=\"catalog\"}",
-        "localmart_failed_calls_total{component=\"order\",reason=\"trap\"} 0",
+        "localmart_http_requests_total{component=\"catalog\",generation=\"1\",route=\"/api/products/...\",status=\"2xx\"}",
+        "localmart_http_requests_total{component=\"catalog\",generation=\"1\",route=\"/api/products/...\",status=\"4xx\"}",
+        "localmart_http_request_duration_seconds_bucket{component=\"catalog\",generation=\"1\",route=\"/api/products/...\",le=\"0.001\"}",
+        "localmart_instances{component=\"catalog\",generation=\"1\"}",
+        "localmart_cold_start_seconds_count{component=\"catalog\",generation=\"1\"}",
+        "localmart_failed_calls_total{component=\"order\",generation=\"1\",reason=\"trap\"} 0",
     ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }

@@ -1,12 +1,14 @@
-//! An order. [`status`] has its graph, [`returns`] what can be given back, [`needs`] what checkout needs of others. No
-//! clock, no I/O.
+//! An order. [`pricing`] says what it comes to, [`status`] has its graph, [`returns`] what can be given back, [`needs`] what
+//! checkout needs of others. No clock, no I/O.
 
 pub(crate) mod needs;
+pub(crate) mod pricing;
 pub(crate) mod returns;
 pub(crate) mod status;
 
-use localmart_guest::kernel::{Address, Currency, Id, Money, MoneyError, Timestamp};
+use localmart_guest::kernel::{Address, Id, Money, MoneyError, Timestamp};
 use needs::{CartSnapshot, Product};
+use pricing::Flag;
 use returns::Return;
 use status::Status;
 
@@ -88,6 +90,8 @@ pub(crate) struct Order {
     pub(crate) email: String,
     pub(crate) items: Vec<Item>,
     pub(crate) totals: Totals,
+    /// Decisions of its price that were not made.
+    pub(crate) flags: Vec<Flag>,
     pub(crate) shipping_address: Address,
     pub(crate) billing_address: Address,
     pub(crate) payment: Option<(Id, String)>,
@@ -125,15 +129,15 @@ impl From<MoneyError> for Unpriceable {
     }
 }
 
-/// Turns the lines of a cart into items at current prices.
+/// Turns the lines of a cart into items at current prices, and says what category each is of.
 pub(crate) fn itemise(
     cart: &CartSnapshot,
     products: &[Product],
-) -> Result<(Vec<Item>, Totals), Unpriceable> {
+) -> Result<(Vec<Item>, Vec<String>), Unpriceable> {
     if cart.lines.is_empty() {
         return Err(Unpriceable::Empty);
     }
-    let mut items = Vec::with_capacity(cart.lines.len());
+    let (mut items, mut categories) = (Vec::new(), Vec::new());
     for (place, line) in cart.lines.iter().enumerate() {
         let product = products
             .iter()
@@ -142,6 +146,7 @@ pub(crate) fn itemise(
         if product.price.currency() != cart.currency {
             return Err(Unpriceable::OtherCurrency(place));
         }
+        categories.push(product.category.clone());
         items.push(Item {
             product_id: product.id.clone(),
             sku: product.sku.clone(),
@@ -153,28 +158,7 @@ pub(crate) fn itemise(
             tax: Money::zero(cart.currency),
         });
     }
-    let totals = total(&items, cart.currency)?;
-    Ok((items, totals))
-}
-
-/// I5: total = Σ line totals − discount + tax + shipping. Discounts, tax and shipping are policies; without them, zero.
-fn total(items: &[Item], currency: Currency) -> Result<Totals, MoneyError> {
-    let zero = Money::zero(currency);
-    let sum = |of: fn(&Item) -> Money| {
-        let mut amounts = items.iter().map(of);
-        amounts.try_fold(zero, Money::plus)
-    };
-    let subtotal = sum(|item| item.line_total)?;
-    let (discount, tax) = (sum(|item| item.discount)?, sum(|item| item.tax)?);
-    let shipping = zero;
-    let total = subtotal.minus(discount)?.plus(tax)?.plus(shipping)?;
-    Ok(Totals {
-        subtotal,
-        discount,
-        shipping,
-        tax,
-        total,
-    })
+    Ok((items, categories))
 }
 
 /// The number people read out: `LM-` and ten characters of Crockford's base 32, from the random end of the id.

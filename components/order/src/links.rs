@@ -1,10 +1,12 @@
 //! The other services over their links, in order's own words.
 
 use crate::contract::bindings::localmart::{
-    cart::cart, catalog::catalog, inventory::inventory, payment::payment, user::user,
+    cart::cart, catalog::catalog, discount::discount, inventory::inventory, payment::payment,
+    shipping_rate::shipping_rate, tax::tax, user::user,
 };
-use crate::domain::ShortLine;
 use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product, Refund};
+use crate::domain::pricing::{Policies, Tax, Unpriced};
+use crate::domain::{Item, ShortLine};
 use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
 use localmart_guest::wit::Context;
 
@@ -136,6 +138,76 @@ impl Needs for Linked {
     }
 }
 
+impl Policies for Linked {
+    fn discount(&self, order: &Unpriced<'_>) -> Result<Vec<u64>, String> {
+        let lines = order.items.iter().zip(order.categories);
+        let lines = lines.map(|(item, category)| discount::Line {
+            product_id: item.product_id.to_string(),
+            category: category.clone(),
+            quantity: item.quantity,
+            unit_price: item.unit_price.amount(),
+            amount: item.line_total.amount(),
+        });
+        let question = discount::Question {
+            currency: order.currency.code().to_owned(),
+            customer_id: order.customer.map(str::to_owned),
+            lines: lines.collect(),
+        };
+        discount::reduce(&question).map_err(|error| match error {
+            discount::Error::Unavailable(reason) | discount::Error::Other(reason) => reason,
+        })
+    }
+
+    fn shipping(&self, order: &Unpriced<'_>) -> Result<u64, String> {
+        let question = shipping_rate::Question {
+            country: order.destination.country.clone(),
+            region: order.destination.region.clone(),
+            postal_code: order.destination.postal_code.clone(),
+            currency: order.currency.code().to_owned(),
+            pieces: order.items.iter().map(|item| item.quantity).sum(),
+            amount: order.items.iter().map(paid_for).sum(),
+        };
+        let methods = shipping_rate::methods(&question).map_err(|error| match error {
+            shipping_rate::Error::Unavailable(reason) | shipping_rate::Error::Other(reason) => {
+                reason
+            }
+        })?;
+        let first = methods.first().map(|method| method.amount);
+        first.ok_or_else(|| "it knows no way to send this".to_owned())
+    }
+
+    fn tax(&self, order: &Unpriced<'_>) -> Result<Tax, String> {
+        let lines = order.items.iter().zip(order.categories);
+        let lines = lines.map(|(item, category)| tax::Line {
+            product_id: item.product_id.to_string(),
+            category: category.clone(),
+            quantity: item.quantity,
+            amount: paid_for(item),
+        });
+        let question = tax::Question {
+            country: order.destination.country.clone(),
+            region: order.destination.region.clone(),
+            postal_code: order.destination.postal_code.clone(),
+            currency: order.currency.code().to_owned(),
+            lines: lines.collect(),
+            shipping: order.shipping,
+        };
+        let assessed = tax::assess(&question).map_err(|error| match error {
+            tax::Error::Unavailable(reason) | tax::Error::Other(reason) => reason,
+        })?;
+        Ok(Tax {
+            items: assessed.lines,
+            shipping: assessed.shipping,
+        })
+    }
+}
+
+/// What is paid for an item, its discount taken off.
+fn paid_for(item: &Item) -> u64 {
+    let (whole, off) = (item.line_total.amount(), item.discount.amount());
+    whole.saturating_sub(off)
+}
+
 fn lower(lines: &[Line]) -> Vec<inventory::Line> {
     let line = |line: &Line| inventory::Line {
         product_id: line.product_id.to_string(),
@@ -157,6 +229,7 @@ fn product(product: catalog::Product) -> Need<Product> {
         id: id(&product.id)?,
         sku: product.sku,
         name: product.name,
+        category: product.category,
         price: Money::try_from(product.price).map_err(|_| broken())?,
         published: product.published,
     })

@@ -5,6 +5,7 @@ mod returns;
 pub(crate) mod saga;
 
 use crate::domain::needs::{NeedError, Needs};
+use crate::domain::pricing::price;
 use crate::domain::returns::Unreturnable;
 use crate::domain::status::Status;
 use crate::domain::{Checkout, Failure, Order, Step, Unpriceable, itemise, number};
@@ -12,6 +13,7 @@ use crate::store::{Claim, Inserted, Scope, Store};
 use localmart_guest::events::Event;
 use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit, Money};
+use localmart_guest::log::{self, Level};
 use localmart_guest::point;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
@@ -262,14 +264,27 @@ impl<D: Database, N: Needs> Orders<D, N> {
             .map(|line| line.product_id.clone())
             .collect();
         let products = self.needs.products(context, &ids).await?;
-        let (items, totals) = itemise(&cart, &products).map_err(OrderError::Unpriceable)?;
+        let (items, categories) = itemise(&cart, &products).map_err(OrderError::Unpriceable)?;
+        let customer = checkout.customer_id.as_deref();
+        let order = (cart.currency, customer, &checkout.shipping_address);
+        let priced = price(items, &categories, order, &self.needs);
+        let priced = priced.map_err(OrderError::Unpriceable)?;
+        for (flag, reason) in priced.flags.iter().zip(&priced.reasons) {
+            let fields = [("flag", flag.name()), ("reason", reason.as_str())];
+            log::write(
+                Level::Warn,
+                &context.trace_parent,
+                "a policy decided nothing",
+                &fields,
+            );
+        }
         if let Some(expected) = checkout
             .expected_total
-            .filter(|expected| *expected != totals.total)
+            .filter(|expected| *expected != priced.totals.total)
         {
             return Err(OrderError::PriceChanged {
                 expected,
-                total: totals.total,
+                total: priced.totals.total,
             });
         }
         let email = match (&checkout.email, &checkout.customer_id) {
@@ -286,8 +301,9 @@ impl<D: Database, N: Needs> Orders<D, N> {
             customer_id: checkout.customer_id.clone(),
             status: Status::Pending,
             email,
-            items,
-            totals,
+            items: priced.items,
+            totals: priced.totals,
+            flags: priced.flags,
             shipping_address: checkout.shipping_address.clone(),
             billing_address: checkout.billing_address.clone(),
             payment: None,

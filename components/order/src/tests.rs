@@ -419,6 +419,7 @@ fn lists_are_read_by_index() {
         include_str!("../migrations/0002_customers.sql"),
         include_str!("../migrations/0003_returns.sql"),
         include_str!("../migrations/0004_leases.sql"),
+        include_str!("../migrations/0005_flags.sql"),
     ]);
     let cursor = Cursor {
         order: "newest".into(),

@@ -1,7 +1,7 @@
 //! The WIT door, and how recommendation asks catalog and inventory.
 
-use crate::domain::{LinkDown, Links, Product};
-use bindings::localmart::{catalog::catalog, inventory::inventory};
+use crate::domain::{LinkDown, Links, Product, Recommended};
+use bindings::localmart::{catalog::catalog, inventory::inventory, ranking::ranking};
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::wit::Context;
 
@@ -15,7 +15,7 @@ mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
         world: "localmart:recommendation/component@0.1.0",
-        path: ["../../wit/kernel", "../../wit/catalog", "../../wit/inventory", "../../wit/recommendation"],
+        path: ["../../wit/kernel", "../../wit/catalog", "../../wit/inventory", "../../wit/ranking", "../../wit/recommendation"],
         runtime_path: "::localmart_guest::wit_bindgen::rt",
         with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
         generate_all,
@@ -33,6 +33,18 @@ impl Links for Linked {
         let products = catalog::get_products(linked, ids).await;
         let products = products.map_err(|error| LinkDown(error.to_string()))?;
         products.into_iter().map(product).collect()
+    }
+
+    fn rank(&self, found: &[Recommended]) -> Result<Vec<u32>, LinkDown> {
+        let candidate = |one: &Recommended| ranking::Candidate {
+            product_id: one.product.id.to_string(),
+            category: one.product.category.clone(),
+            price: one.product.price.amount(),
+            score: one.score,
+            reason: one.reason.name().to_owned(),
+        };
+        let candidates: Vec<_> = found.iter().map(candidate).collect();
+        ranking::rank(&candidates).map_err(|error| LinkDown(error.to_string()))
     }
 
     async fn in_stock(&self, context: &Context, ids: &[Id]) -> Result<Vec<Id>, LinkDown> {

@@ -2,6 +2,7 @@
 
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::wit::Context;
+use std::collections::BTreeSet;
 
 /// What a sold piece counts, in views.
 pub(crate) const SOLD_WEIGHT: i64 = 10;
@@ -85,11 +86,25 @@ pub(crate) enum Turn {
 #[error("a linked service does not answer: {0}")]
 pub(crate) struct LinkDown(pub(crate) String);
 
+/// What was found in the order of a ranking; `None` if that names a place twice, or one that is not.
+pub(crate) fn ranked(found: &[Recommended], places: &[u32]) -> Option<Vec<Recommended>> {
+    let mut seen = BTreeSet::new();
+    let place = |place: &u32| {
+        let place = usize::try_from(*place)
+            .ok()
+            .filter(|place| seen.insert(*place))?;
+        found.get(place).cloned()
+    };
+    places.iter().map(place).collect()
+}
+
 /// What recommendation needs of others.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub(crate) trait Links {
     /// The products with these ids, published or not.
     async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown>;
+    /// The places of what was found, best first; what is left out is not shown.
+    fn rank(&self, found: &[Recommended]) -> Result<Vec<u32>, LinkDown>;
     /// Those of these products that can be bought.
     async fn in_stock(&self, context: &Context, ids: &[Id]) -> Result<Vec<Id>, LinkDown>;
 }

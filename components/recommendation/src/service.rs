@@ -1,8 +1,9 @@
 //! What can be asked of recommendation: products, for a product, for a customer, for anybody.
 
-use crate::domain::{Candidate, LinkDown, Links, Question, Recommended};
+use crate::domain::{Candidate, LinkDown, Links, Question, Recommended, ranked};
 use crate::store::Store;
 use localmart_guest::kernel::{Id, Limit};
+use localmart_guest::log::{self, Level};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::wit::{Actor, Context};
@@ -66,8 +67,31 @@ impl<D: Database, L: Links> Recommendations<D, L> {
                 break;
             }
         }
+        let mut found = self.rank(context, found);
         found.truncate(limit.get());
         Ok(found)
+    }
+
+    /// In the order that the ranking policy decides; as they come if it decides nothing that can be.
+    fn rank(&self, context: &Context, found: Vec<Recommended>) -> Vec<Recommended> {
+        if found.is_empty() {
+            return found;
+        }
+        let reason = match self.links.rank(&found) {
+            Ok(places) => match ranked(&found, &places) {
+                Some(ranked) => return ranked,
+                None => "it named a place twice, or one that is not".to_owned(),
+            },
+            Err(LinkDown(reason)) => reason,
+        };
+        let fields = [("reason", reason.as_str())];
+        log::write(
+            Level::Warn,
+            &context.trace_parent,
+            "the ranking policy decided nothing",
+            &fields,
+        );
+        found
     }
 
     /// What goes with a product, or suits a customer. A taste is shown to its owner, to staff and to the shop alone.

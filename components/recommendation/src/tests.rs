@@ -1,6 +1,6 @@
 //! Recommendation's rules and statements: what counts, in whatever order it is heard, and what is never shown.
 
-use crate::domain::{LinkDown, Links, Product, Question, Reason};
+use crate::domain::{LinkDown, Links, Product, Question, Reason, Recommended, ranked};
 use crate::http::RecommendationDoor;
 use crate::service::Recommendations;
 use crate::store::{FOR_CUSTOMER, LOOKED_AT, TOGETHER, popular_statement};
@@ -14,9 +14,16 @@ use serde_json::{Value, json};
 struct Shelf {
     unpublished: Option<Id>,
     sold_out: Option<Id>,
+    ranking: Option<Result<Vec<u32>, LinkDown>>,
 }
 
 impl Links for Shelf {
+    fn rank(&self, found: &[Recommended]) -> Result<Vec<u32>, LinkDown> {
+        self.ranking
+            .clone()
+            .unwrap_or_else(|| Ok((0..).take(found.len()).collect()))
+    }
+
     async fn products(&self, _: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown> {
         let product = |id: &Id| Product {
             id: id.clone(),
@@ -58,6 +65,7 @@ fn stage_without(unpublished: Option<usize>, sold_out: Option<usize>) -> Stage {
     let shelf = Shelf {
         unpublished: unpublished.map(|place| products[place].clone()),
         sold_out: sold_out.map(|place| products[place].clone()),
+        ranking: None,
     };
     let recommendations = Recommendations::new(database.clone(), shelf, world.ports());
     Stage {
@@ -297,4 +305,32 @@ fn every_question_is_answered_by_index() {
             "{sql}\n{plan}"
         );
     }
+}
+
+#[test]
+fn a_ranking_that_cannot_be_is_none() {
+    let product = |number: u32| Recommended {
+        product: Product {
+            id: Id::parse(&format!("01920000-0000-7000-8000-00000000000{number}")).unwrap(),
+            sku: "S".into(),
+            name: "N".into(),
+            slug: "n".into(),
+            category: "c".into(),
+            price: Money::new(1, Currency::USD).unwrap(),
+            published: true,
+            version: 1,
+        },
+        score: 1,
+        reason: Reason::Popular,
+    };
+    let found = [product(0), product(1), product(2)];
+    let order = |places: &[u32]| {
+        let ranked = ranked(&found, places)?;
+        let place = |one: &Recommended| found.iter().position(|other| other == one).unwrap();
+        Some(ranked.iter().map(place).collect::<Vec<_>>())
+    };
+    assert_eq!(order(&[2, 0, 1]), Some(vec![2, 0, 1]));
+    assert_eq!(order(&[1]), Some(vec![1]));
+    assert_eq!(order(&[0, 0]), None);
+    assert_eq!(order(&[0, 3]), None);
 }

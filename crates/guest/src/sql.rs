@@ -56,11 +56,7 @@ pub trait Connection {
     }
     /// Runs statements that return rows and that do not wait for each other.
     async fn query_all(&self, asked: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
-        let mut answers = Vec::with_capacity(asked.len());
-        for (sql, params) in asked {
-            answers.push(self.query(sql, params).await?);
-        }
-        Ok(answers)
+        one_by_one(self, asked).await
     }
     /// Begins a transaction that will write.
     async fn begin(&self) -> Result<(), SqlError>;
@@ -68,6 +64,18 @@ pub trait Connection {
     async fn commit(&self) -> Result<(), SqlError>;
     /// Ends it and drops its changes.
     async fn rollback(&self) -> Result<(), SqlError>;
+}
+
+/// Runs statements that return rows, each when the one before it was answered.
+pub(crate) async fn one_by_one<C: Connection + ?Sized>(
+    connection: &C,
+    asked: &[(&str, &[Value])],
+) -> Result<Vec<Vec<Row>>, SqlError> {
+    let mut answers = Vec::with_capacity(asked.len());
+    for (sql, params) in asked {
+        answers.push(connection.query(sql, params).await?);
+    }
+    Ok(answers)
 }
 
 /// A service's own database.

@@ -1,16 +1,18 @@
 //! From the shapes of a manifest to what they mean: values, grants, routes. Every refusal has its place in the file.
 
-use super::{ComponentSpec, EverySpec, Given};
+use super::{ComponentSpec, EverySpec, Given, OwnGrants};
 use crate::allowed_hosts::AllowedHost;
 use crate::compose::Composition;
 use crate::fetch::Remote;
 use crate::limits;
-use crate::manifest::schema::{ApplicationTool, Component, ComponentTool, Manifest};
+use crate::link::binding::Binding;
+use crate::manifest::schema::{ApplicationTool, Component, ComponentTool, Manifest, Own};
 use crate::manifest::{ManifestError, Source};
+use crate::policy::PolicyLimits;
 use crate::runtime_config::VariablesProvider;
 use crate::variables::{expand, is_name};
 use serde::Deserialize as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -147,6 +149,17 @@ impl Resolver<'_> {
         let timeout = tool.timeout.as_deref().map(|text| {
             duration(text).ok_or_else(|| bad(format!("`{text}` is not a duration like 30s")))
         });
+        let own = tool.own.as_ref();
+        let own = own.map(|own| self.own(own, component, values).map_err(bad));
+        let mut bindings = BTreeMap::new();
+        for (link, binding) in &tool.bindings {
+            if !tool.links.contains(link) {
+                return Err(bad(format!(
+                    "bindings names `{link}`, which is not among the links"
+                )));
+            }
+            bindings.insert(link.clone(), binding.parse::<Binding>().map_err(bad)?);
+        }
         let mut environment = component.environment.clone();
         environment.extend(self.given.environment.clone());
         Ok(ComponentSpec {
@@ -180,7 +193,12 @@ impl Resolver<'_> {
                 middleware: Vec::new(),
             },
             links: tool.links,
-            own: tool.own,
+            bindings,
+            policy: tool.policy.map(|policy| PolicyLimits {
+                instructions: policy.instructions.unwrap_or(limits::POLICY_INSTRUCTIONS),
+                memory: policy.memory.unwrap_or(limits::POLICY_MEMORY_BYTES),
+            }),
+            own: own.transpose()?,
             calls_per_instance: tool
                 .calls_per_instance
                 .unwrap_or(limits::CALLS_PER_INSTANCE)
@@ -192,6 +210,50 @@ impl Resolver<'_> {
             called_by_http: false,
             called_by_redis: false,
             build: component.build.clone(),
+        })
+    }
+
+    /// The grants of a component without its links: each of them is among those that it has with them.
+    fn own(
+        &self,
+        own: &Own,
+        component: &Component,
+        values: &BTreeMap<String, String>,
+    ) -> Result<OwnGrants, String> {
+        let among = |key: &str,
+                     labels: &[String],
+                     granted: Vec<&String>|
+         -> Result<BTreeSet<String>, String> {
+            match labels.iter().find(|label| !granted.contains(label)) {
+                None => Ok(labels.iter().cloned().collect()),
+                Some(label) => Err(format!("own.{key} has `{label}`, which {key} has not")),
+            }
+        };
+        let databases = component
+            .sqlite_databases
+            .iter()
+            .map(toml::Spanned::get_ref);
+        let stores = component
+            .key_value_stores
+            .iter()
+            .map(toml::Spanned::get_ref);
+        let hosts = component.allowed_outbound_hosts.iter();
+        let hosts = hosts.map(toml::Spanned::get_ref).collect();
+        let variables = component.variables.keys().collect();
+        among("allowed_outbound_hosts", &own.allowed_outbound_hosts, hosts)?;
+        let allowed = own.allowed_outbound_hosts.iter().map(|host| {
+            let host = expand(host, values).map_err(|error| error.to_string())?;
+            AllowedHost::parse(&host)
+        });
+        Ok(OwnGrants {
+            sqlite_databases: among(
+                "sqlite_databases",
+                &own.sqlite_databases,
+                databases.collect(),
+            )?,
+            key_value_stores: among("key_value_stores", &own.key_value_stores, stores.collect())?,
+            allowed_hosts: allowed.collect::<Result<_, _>>()?,
+            variables: among("variables", &own.variables, variables)?,
         })
     }
 
@@ -341,7 +403,7 @@ fn before_outbound(text: &str) -> Vec<String> {
 }
 
 /// A whole number and `ms`, `s`, `m` or `h`.
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
     let number: u64 = number.parse().ok()?;

@@ -2,6 +2,7 @@
 //! the same application, or for the application itself, stays inside.
 
 use crate::allowed_hosts::{AllowedHost, NEIGHBOUR, SELF};
+use crate::fault::{Capability, Strikes};
 use crate::limits;
 use crate::serve::chain::{self, To};
 use http::HeaderValue;
@@ -15,6 +16,8 @@ pub struct Outgoing {
     pub component: Arc<str>,
     /// Where it may connect to.
     pub allowed: Arc<[AllowedHost]>,
+    /// Trouble on purpose.
+    pub strikes: Strikes,
     /// The trace of the request being served, while there is exactly one.
     pub trace: Option<HeaderValue>,
 }
@@ -46,10 +49,7 @@ impl WasiHttpHooks for Outgoing {
         };
         let granted = |allowed: &AllowedHost| match inside {
             Some(To::Routes) => allowed.allows_self(),
-            // Whether it is written as http or https says nothing of a request that goes over no network.
-            Some(To::Component(_)) => {
-                allowed.allows("http", &host, 80) || allowed.allows("https", &host, 443)
-            }
+            Some(To::Component(_)) => allowed.allows_inside(&host),
             None => allowed.allows(&scheme, &host, port),
         };
         if !self.allowed.iter().any(granted) {
@@ -63,9 +63,11 @@ impl WasiHttpHooks for Outgoing {
                 .entry("traceparent")
                 .or_insert_with(|| trace.clone());
         }
+        let strikes = self.strikes.clone();
         if let Some(to) = inside {
-            let answered = chain::ask(to, request);
             return Box::new(async move {
+                strikes.strike(Capability::Http).await.map_err(on_purpose)?;
+                let answered = chain::ask(to, request);
                 let response = answered.await.unwrap_or(Err(Error::ConnectionTerminated))?;
                 let io: Box<dyn Future<Output = Result<(), Error>> + Send> =
                     Box::new(std::future::ready(Ok(())));
@@ -80,11 +82,16 @@ impl WasiHttpHooks for Outgoing {
         };
         Box::new(async move {
             use http_body_util::BodyExt as _;
+            strikes.strike(Capability::Http).await.map_err(on_purpose)?;
             let (response, io) = default_send_request(request, Some(options)).await?;
             let io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(io);
             Ok((response.map(|body| body.boxed_unsync()), io))
         })
     }
+}
+
+fn on_purpose(reason: String) -> Error {
+    Error::InternalError(Some(reason))
 }
 
 fn at_most(asked: Option<Duration>, limit: Duration) -> Option<Duration> {

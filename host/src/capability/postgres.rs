@@ -1,446 +1,33 @@
 //! `spin:postgres@4.2`: pooled connections with prepared statements, and transactions that cannot leak.
 //!
-//! In reading order: this file (the interface), [`pool`] (connections), `values` (types). A guest's handle holds a connection while a
+//! In reading order: this file (the interface), `handle` (a guest's connection), [`pool`] (connections), `values` (types). A guest's handle holds a connection while a
 //! statement runs, from the first statement of a transaction to its end, and for good once it told the connection something that the
 //! next guest must not inherit. When the handle goes while a transaction is open or a statement runs, the connection goes too, and the
 //! server rolls back.
 
 #![expect(clippy::result_large_err, reason = "the error is the interface's own")]
 
+mod handle;
 pub mod pool;
 mod values;
+
+pub use handle::Connection;
 
 use super::Capabilities;
 use super::bindings::spin::postgres::postgres as wit;
 use crate::limits;
-use crate::state::{HostState, LoadedComponent};
-use pool::{Link, NoConnection};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use crate::state::HostState;
+pub(super) use handle::Answer;
+use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::{Client, Config, Statement};
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 /// Tells a guest, in its environment, that statements which it asks of one handle at once are sent at once and in order.
 pub const PIPELINES_FLAG: &str = "LOCALMART_PIPELINES";
 
-/// A guest's handle. Statements that are asked at once are sent at once, in the order in which they were asked.
-#[derive(Clone)]
-pub struct Connection {
-    component: Arc<LoadedComponent>,
-    address: Arc<str>,
-    config: Arc<Config>,
-    /// Held while a statement is sent, not while it runs.
-    session: Arc<Mutex<Session>>,
-    /// Set when a statement was given up: what the server made of it nobody knows.
-    given_up: Arc<AtomicBool>,
-}
-
-/// What a handle holds, and what was sent over it.
-struct Session {
-    state: State,
-    /// Statements that were sent and not answered.
-    running: usize,
-    /// Whether the connection was told something that the next guest must not inherit, as `SET` or a temporary table.
-    altered: bool,
-}
-
-/// What a handle holds.
-enum State {
-    /// Nothing: the next statement takes a connection.
-    Free,
-    /// Nothing yet: the next statement begins a transaction, in the same flight.
-    Begun,
-    /// A connection outside of a transaction: statements run, or it was told something.
-    Kept(Lease),
-    /// A connection in a transaction.
-    InTransaction(Lease),
-    /// Its connection was lost with something on it.
-    Lost,
-}
-
-/// A connection, and its place among those that its component may hold.
-struct Lease {
-    link: Link,
-    share: OwnedSemaphorePermit,
-}
-
 /// A connection that is being described.
 pub struct ConnectionBuilder {
     address: String,
-}
-
-/// What a statement does to its connection, as far as that outlives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effect {
-    None,
-    Begins,
-    Ends,
-    Alters,
-}
-
-/// Why a statement came to nothing.
-enum Stopped {
-    Driver(tokio_postgres::Error),
-    TooLarge,
-}
-
-impl From<tokio_postgres::Error> for Stopped {
-    fn from(error: tokio_postgres::Error) -> Self {
-        Self::Driver(error)
-    }
-}
-
-/// What a statement answers.
-pub(super) struct Answer {
-    pub(super) columns: Vec<wit::Column>,
-    pub(super) rows: Vec<Vec<wit::DbValue>>,
-    pub(super) changed: u64,
-}
-
-impl Connection {
-    /// Runs one statement.
-    pub(super) async fn run(
-        &self,
-        sql: &str,
-        params: &[wit::ParameterValue],
-    ) -> Result<Answer, wit::Error> {
-        let effect = effect(sql);
-        let params = params.iter().map(values::parameter);
-        let params = params
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(wit::Error::BadParameter)?;
-        let mut session = self.session.lock().await;
-        match (&session.state, effect) {
-            (State::Free, Effect::Begins) if is_plain_begin(sql) => {
-                session.state = State::Begun;
-                return Ok(Answer::none());
-            }
-            (State::Begun, Effect::Ends) => {
-                session.state = State::Free;
-                return Ok(Answer::none());
-            }
-            _ => {}
-        }
-        let begins = matches!(session.state, State::Begun);
-        self.have_lease(&mut session).await?;
-        let Some(lease) = session.lease() else {
-            return Err(lost());
-        };
-        let client = lease.link.client.clone();
-        let mut running = Running {
-            client: Some(client.clone()),
-            given_up: self.given_up.clone(),
-        };
-        let give_up = tokio::time::Instant::now() + limits::POSTGRES_STATEMENT;
-        // What cannot be prepared fails in the transaction that it was to begin.
-        let begins_before = begins && !lease.link.knows(sql);
-        let prepared = async {
-            if begins_before {
-                client.batch_execute("BEGIN").await?;
-            }
-            lease.link.prepared(sql).await
-        };
-        let prepared = tokio::time::timeout_at(give_up, prepared).await;
-        let sent = match prepared {
-            Ok(Ok(statement)) => {
-                let with_begin = begins && !begins_before;
-                let mut sent = Box::pin(execute(client.clone(), with_begin, statement, params));
-                // What is polled once is on its way.
-                let at_once = futures::poll!(sent.as_mut());
-                Ok((sent, at_once))
-            }
-            Ok(Err(error)) => Err(Some(error)),
-            Err(_) => Err(None),
-        };
-        if effect == Effect::Begins || begins {
-            session.state = match std::mem::replace(&mut session.state, State::Lost) {
-                State::Kept(lease) => State::InTransaction(lease),
-                other => other,
-            };
-        }
-        session.running += 1;
-        drop(session);
-        let result = match sent {
-            Ok((_, Poll::Ready(result))) => Ok(result),
-            Ok((sent, Poll::Pending)) => tokio::time::timeout_at(give_up, sent).await.map_err(drop),
-            Err(Some(error)) => Ok(Err(Stopped::Driver(error))),
-            Err(None) => Err(()),
-        };
-        let stopped = |text: String| wit::Error::QueryFailed(wit::QueryError::Text(text));
-        let result = match result {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Stopped::Driver(error))) => Err(error),
-            Ok(Err(Stopped::TooLarge)) => {
-                return Err(stopped("the result is larger than 128 MiB".to_owned()));
-            }
-            Err(()) => {
-                let limit = limits::POSTGRES_STATEMENT;
-                return Err(stopped(format!(
-                    "the statement did not end within {limit:?} and was cancelled"
-                )));
-            }
-        };
-        running.client = None;
-        let mut session = self.session.lock().await;
-        session.running -= 1;
-        let result = result.map_err(|error| {
-            if matches!(code_of(&error), Some("0A000" | "26000"))
-                && let Some(lease) = session.lease()
-            {
-                lease.link.forget(sql);
-            }
-            failed(&error, client.is_closed())
-        });
-        let in_transaction = match (&session.state, &result, effect) {
-            (State::InTransaction(_), Ok(_), Effect::Ends) => false,
-            (state, ..) => matches!(state, State::InTransaction(_)),
-        };
-        session.altered |= result.is_ok() && effect == Effect::Alters;
-        self.settle(&mut session, in_transaction);
-        result
-    }
-
-    /// Takes a connection if the handle has none.
-    async fn have_lease(&self, session: &mut Session) -> Result<(), wit::Error> {
-        if self.given_up.load(Ordering::Relaxed) {
-            session.state = State::Lost;
-        }
-        if let State::Free | State::Begun = session.state {
-            // A transaction that cannot begin must not go on without one.
-            let begun = matches!(session.state, State::Begun);
-            let leased = self.lease().await;
-            session.state = match &leased {
-                Err(_) if begun => State::Lost,
-                _ => State::Free,
-            };
-            session.state = State::Kept(leased?);
-        }
-        Ok(())
-    }
-
-    /// What becomes of the connection after a statement.
-    fn settle(&self, session: &mut Session, in_transaction: bool) {
-        let lease = match std::mem::replace(&mut session.state, State::Lost) {
-            State::Kept(lease) | State::InTransaction(lease) => lease,
-            other => {
-                session.state = other;
-                return;
-            }
-        };
-        session.state = if self.given_up.load(Ordering::Relaxed) {
-            State::Lost
-        } else if lease.link.client.is_closed() {
-            // Nothing is lost with it but what a transaction did, or what the session was told.
-            if in_transaction || session.altered {
-                State::Lost
-            } else {
-                State::Free
-            }
-        } else if in_transaction {
-            State::InTransaction(lease)
-        } else if session.altered || session.running > 0 {
-            State::Kept(lease)
-        } else {
-            let pool = &self.component.servers.postgres;
-            pool.give_back(self.address.clone(), lease.link);
-            drop(lease.share);
-            State::Free
-        };
-    }
-
-    /// Takes a connection, as soon as there may be one.
-    async fn lease(&self) -> Result<Lease, wit::Error> {
-        let component = &self.component;
-        let taken = async {
-            let limited = &component.metrics.limited_connections;
-            let share = component.postgres_share.take(limited).await?;
-            let pool = &component.servers.postgres;
-            let link = pool.take(&self.address, &self.config).await?;
-            Ok(Lease { link, share })
-        };
-        taken.await.map_err(|error| {
-            if matches!(error, NoConnection::ShareInUse(_)) {
-                tracing::warn!(component = %component.id, "a component holds as many Postgres connections as it may");
-            }
-            let cause = match &error {
-                NoConnection::Unreachable(cause) => std::error::Error::source(cause),
-                _ => None,
-            };
-            let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-            wit::Error::ConnectionFailed(format!("{error}{cause}"))
-        })
-    }
-}
-
-impl Session {
-    fn lease(&mut self) -> Option<&mut Lease> {
-        match &mut self.state {
-            State::Kept(lease) | State::InTransaction(lease) => Some(lease),
-            _ => None,
-        }
-    }
-}
-
-impl Answer {
-    fn none() -> Self {
-        Self {
-            columns: Vec::new(),
-            rows: Vec::new(),
-            changed: 0,
-        }
-    }
-}
-
-/// A statement that runs. If it is given up, the server is told to stop, and the connection is no good any more.
-struct Running {
-    client: Option<Arc<Client>>,
-    given_up: Arc<AtomicBool>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            self.given_up.store(true, Ordering::Relaxed);
-            let cancel = client.cancel_token();
-            let cancelling = async move {
-                let told = cancel.cancel_query(tokio_postgres::NoTls);
-                // A server that is gone runs nothing.
-                let _ = tokio::time::timeout(limits::SERVER_CONNECT, told).await;
-                drop(client);
-            };
-            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                runtime.spawn(cancelling);
-            }
-        }
-    }
-}
-
-type Parameter = Box<dyn tokio_postgres::types::ToSql + Sync + Send>;
-
-async fn execute(
-    client: Arc<Client>,
-    begins: bool,
-    statement: Statement,
-    params: Vec<Parameter>,
-) -> Result<Answer, Stopped> {
-    use futures::TryStreamExt as _;
-    let params: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = params
-        .iter()
-        .map(|param| param.as_ref() as &(dyn tokio_postgres::types::ToSql + Sync))
-        .collect();
-    let rows = client.query_raw(&statement, params);
-    let rows = if begins {
-        // In one flight: what is asked first is sent first.
-        futures::future::try_join(client.batch_execute("BEGIN"), rows)
-            .await?
-            .1
-    } else {
-        rows.await?
-    };
-    let mut rows = std::pin::pin!(rows);
-    let (mut found, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.try_next().await? {
-        bytes += row.raw_size_bytes();
-        if bytes > limits::POSTGRES_RESULT_BYTES {
-            return Err(Stopped::TooLarge);
-        }
-        let values = (0..row.len()).map(|column| {
-            row.try_get::<_, values::Lifted>(column)
-                .map(|value| value.0)
-        });
-        found.push(values.collect::<Result<Vec<_>, _>>()?);
-    }
-    Ok(Answer {
-        columns: statement.columns().iter().map(values::column).collect(),
-        rows: found,
-        changed: rows.rows_affected().unwrap_or_default(),
-    })
-}
-
-/// A beginning that can wait for the first statement, as nothing can be wrong with it.
-fn is_plain_begin(sql: &str) -> bool {
-    sql.trim()
-        .trim_end_matches(';')
-        .eq_ignore_ascii_case("BEGIN")
-}
-
-/// What the first words of a statement say. A prepared statement is always one command, so nothing hides behind them.
-fn effect(sql: &str) -> Effect {
-    let upper = sql.trim_start().to_ascii_uppercase();
-    let mut words = upper.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let first = words.next().unwrap_or_default();
-    let rest: Vec<&str> = words.filter(|word| !word.is_empty()).take(3).collect();
-    match first {
-        "BEGIN" | "START" => Effect::Begins,
-        "ROLLBACK" if rest.contains(&"TO") => Effect::None,
-        "COMMIT" | "END" | "ROLLBACK" | "ABORT"
-            if rest.contains(&"CHAIN") && !rest.contains(&"NO") =>
-        {
-            Effect::Begins
-        }
-        "COMMIT" | "END" | "ROLLBACK" | "ABORT" => Effect::Ends,
-        "SAVEPOINT" | "RELEASE" => Effect::None,
-        "SELECT" | "WITH" | "VALUES" | "TABLE" => {
-            // The functions that change a session, whatever calls them.
-            let session = ["SET_CONFIG", "ADVISORY", "SETSEED", "DBLINK"];
-            if session.iter().any(|name| upper.contains(name)) {
-                Effect::Alters
-            } else {
-                Effect::None
-            }
-        }
-        "INSERT" | "UPDATE" | "DELETE" | "MERGE" => Effect::None,
-        _ => Effect::Alters,
-    }
-}
-
-fn code_of(error: &tokio_postgres::Error) -> Option<&str> {
-    error.code().map(|code| code.code())
-}
-
-fn lost() -> wit::Error {
-    wit::Error::ConnectionFailed("the connection to the server was lost".to_owned())
-}
-
-/// The error as guests see it. Whoever caused it is told apart: the connection, the values, or the statement.
-fn failed(error: &tokio_postgres::Error, closed: bool) -> wit::Error {
-    if let Some(db) = error.as_db_error() {
-        let extra = |name: &str, value: Option<&str>| Some((name.to_owned(), value?.to_owned()));
-        let extras = [
-            extra("hint", db.hint()),
-            extra("schema", db.schema()),
-            extra("table", db.table()),
-            extra("column", db.column()),
-            extra("datatype", db.datatype()),
-            extra("constraint", db.constraint()),
-        ];
-        return wit::Error::QueryFailed(wit::QueryError::DbError(wit::DbError {
-            as_text: db.to_string(),
-            severity: db.severity().to_owned(),
-            code: db.code().code().to_owned(),
-            message: db.message().to_owned(),
-            detail: db.detail().map(str::to_owned),
-            extras: extras.into_iter().flatten().collect(),
-        }));
-    }
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    let text = match cause {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    };
-    let kind = error.to_string();
-    if closed || error.is_closed() || kind.starts_with("error communicating") {
-        wit::Error::ConnectionFailed(text)
-    } else if kind.starts_with("error serializing") {
-        wit::Error::BadParameter(text)
-    } else if kind.starts_with("error deserializing") {
-        wit::Error::ValueConversionFailed(text)
-    } else {
-        wit::Error::QueryFailed(wit::QueryError::Text(text))
-    }
 }
 
 /// Reads an address and checks every server that it may lead to, by name and by number.
@@ -491,31 +78,6 @@ fn permitted(state: &HostState, address: &str) -> Result<Config, wit::Error> {
     Ok(config)
 }
 
-/// A handle; the server is asked for a connection, which the next statement finds.
-async fn open(
-    component: Arc<LoadedComponent>,
-    address: String,
-    config: Config,
-) -> Result<Connection, wit::Error> {
-    let session = Session {
-        state: State::Free,
-        running: 0,
-        altered: false,
-    };
-    let connection = Connection {
-        component,
-        address: address.into(),
-        config: Arc::new(config),
-        session: Arc::new(Mutex::new(session)),
-        given_up: Arc::default(),
-    };
-    let mut session = connection.session.lock().await;
-    connection.have_lease(&mut session).await?;
-    connection.settle(&mut session, false);
-    drop(session);
-    Ok(connection)
-}
-
 impl HostState {
     pub(super) async fn open_postgres(
         &mut self,
@@ -525,7 +87,8 @@ impl HostState {
             Ok(config) => config,
             Err(error) => return Ok(Err(error)),
         };
-        match open(self.component.clone(), address, config).await {
+        let (component, strikes) = (self.component.clone(), self.strikes.clone());
+        match Connection::open(component, strikes, address, config).await {
             Ok(connection) => self.keep_postgres(connection),
             Err(error) => Ok(Err(error)),
         }
@@ -559,13 +122,14 @@ async fn open_async<T: Send + 'static>(
 ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
     let permitted = accessor.with(|mut access| {
         let state = access.get();
-        permitted(state, &address).map(|config| (state.component.clone(), config))
+        permitted(state, &address)
+            .map(|config| (state.component.clone(), state.strikes.clone(), config))
     });
-    let (component, config) = match permitted {
+    let (component, strikes, config) = match permitted {
         Ok(permitted) => permitted,
         Err(error) => return Ok(Err(error)),
     };
-    match open(component, address, config).await {
+    match Connection::open(component, strikes, address, config).await {
         Ok(connection) => accessor.with(|mut access| access.get().keep_postgres(connection)),
         Err(error) => Ok(Err(error)),
     }
@@ -712,34 +276,5 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
     ) -> wasmtime::Result<Result<u64, wit::Error>> {
         let answer = run_async(accessor, &connection, &statement, &params).await?;
         Ok(answer.map(|answer| answer.changed))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_outlives_a_statement_is_seen_in_its_first_words() {
-        for (sql, expected) in [
-            ("SELECT 1", Effect::None),
-            ("  begin isolation level serializable", Effect::Begins),
-            ("START TRANSACTION", Effect::Begins),
-            ("COMMIT", Effect::Ends),
-            ("COMMIT AND CHAIN", Effect::Begins),
-            ("COMMIT AND NO CHAIN", Effect::Ends),
-            ("ROLLBACK TO SAVEPOINT a", Effect::None),
-            ("ROLLBACK WORK TO a", Effect::None),
-            ("rollback;", Effect::Ends),
-            ("INSERT INTO a VALUES (1)", Effect::None),
-            ("SET search_path = a", Effect::Alters),
-            ("SELECT set_config('a.b', 'c', false)", Effect::Alters),
-            ("SELECT pg_advisory_lock(1)", Effect::Alters),
-            ("CREATE TEMP TABLE a (b INT)", Effect::Alters),
-            ("/* a */ SELECT 1", Effect::Alters),
-            ("", Effect::Alters),
-        ] {
-            assert_eq!(effect(sql), expected, "{sql}");
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::Capabilities;
 use super::bindings::spin::redis::redis as wit;
+use crate::fault::{Capability, Strikes};
 use crate::limits;
 use crate::messages::{Message, Messages};
 use crate::state::HostState;
@@ -62,7 +63,15 @@ pub struct Redis {
 
 /// A guest's handle on a server.
 #[derive(Clone)]
-pub enum Connection {
+pub struct Connection {
+    to: To,
+    /// Trouble on purpose.
+    strikes: Strikes,
+}
+
+/// What a handle leads to.
+#[derive(Clone)]
+enum To {
     /// No server: messages stay in this process.
     Embedded(Arc<Messages>),
     /// The address of a server.
@@ -112,9 +121,11 @@ impl Redis {
 
 impl Connection {
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, wit::Error> {
-        match self {
-            Self::Server(redis, address) => redis.ask(address, command).await.map_err(failed),
-            Self::Embedded(messages) => embedded(messages, command),
+        let struck = self.strikes.strike(Capability::Redis).await;
+        struck.map_err(wit::Error::Other)?;
+        match &self.to {
+            To::Server(redis, address) => redis.ask(address, command).await.map_err(failed),
+            To::Embedded(messages) => embedded(messages, command),
         }
     }
 }
@@ -258,8 +269,8 @@ impl HostState {
             let hosts = &self.component.allowed_hosts;
             hosts.iter().any(|one| one.allows("redis", host, port))
         };
-        let connection = if address == EMBEDDED && servers.embedded_messages {
-            Connection::Embedded(servers.messages.clone())
+        let to = if address == EMBEDDED && servers.embedded_messages {
+            To::Embedded(servers.messages.clone())
         } else {
             let Ok(info) = address.into_connection_info() else {
                 return Ok(Err(wit::Error::InvalidAddress));
@@ -275,13 +286,14 @@ impl HostState {
                     return Ok(Err(wit::Error::Other(refused)));
                 }
             }
-            Connection::Server(servers.redis.clone(), address.to_owned())
+            To::Server(servers.redis.clone(), address.to_owned())
         };
         if self.redis_handles >= limits::REDIS_HANDLES {
             return Ok(Err(wit::Error::TooManyConnections));
         }
         self.redis_handles += 1;
-        Ok(Ok(self.table.push(connection)?))
+        let strikes = self.strikes.clone();
+        Ok(Ok(self.table.push(Connection { to, strikes })?))
     }
 
     pub(super) fn close_redis(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {

@@ -5,6 +5,7 @@
 
 use super::Capabilities;
 use super::bindings::spin::sqlite::sqlite as wit;
+use crate::fault::{Capability, Strikes};
 use crate::limits;
 use crate::state::HostState;
 use rusqlite::limits::Limit;
@@ -48,6 +49,8 @@ pub struct Connection {
     raw: Option<Raw>,
     database: Arc<Database>,
     turn: Option<OwnedMutexGuard<()>>,
+    /// Trouble on purpose, where an instance asks.
+    strikes: Option<Strikes>,
 }
 
 /// The rows of a result.
@@ -82,6 +85,7 @@ impl Database {
             raw: Some(raw),
             database: self.clone(),
             turn: None,
+            strikes: None,
         })
     }
 
@@ -120,6 +124,10 @@ impl Connection {
         sql: &str,
         params: &[wit::Value],
     ) -> Result<Rows, wit::Error> {
+        if let Some(strikes) = &self.strikes {
+            let struck = strikes.strike(Capability::Sqlite).await;
+            struck.map_err(wit::Error::Io)?;
+        }
         if self.needs_turn(sql)? {
             let turn = self.database.writer.clone().lock_owned();
             let turn = tokio::time::timeout(limits::SQLITE_WRITE_WAIT, turn).await;
@@ -281,7 +289,10 @@ impl HostState {
             return Ok(Err(wit::Error::NoSuchDatabase));
         };
         match database.open() {
-            Ok(connection) => Ok(Ok(self.table.push(connection)?)),
+            Ok(mut connection) => {
+                connection.strikes = Some(self.strikes.clone());
+                Ok(Ok(self.table.push(connection)?))
+            }
             Err(error) => Ok(Err(wit::Error::Io(error.to_string()))),
         }
     }
@@ -355,6 +366,7 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
                 raw: None,
                 database: held.database.clone(),
                 turn: None,
+                strikes: None,
             };
             wasmtime::error::Ok(std::mem::replace(held, gone))
         })?;

@@ -18,14 +18,16 @@ const WRITE_BYTES: usize = 64 * 1024;
 #[derive(Clone)]
 pub struct GuestLog {
     component: Arc<str>,
+    generation: u64,
     line: Arc<Mutex<Vec<u8>>>,
 }
 
 impl GuestLog {
-    /// The log of a component.
-    pub fn new(component: Arc<str>) -> Self {
+    /// The log of a generation of a component.
+    pub fn new(component: Arc<str>, generation: u64) -> Self {
         Self {
             component,
+            generation,
             line: Arc::default(),
         }
     }
@@ -56,11 +58,15 @@ impl GuestLog {
             }
             return;
         }
-        if text.starts_with('{') {
+        if let Some(fields) = text.strip_prefix('{').filter(|rest| rest.starts_with('"')) {
+            let generation = self.generation;
             // A log that cannot be written must not stop the guest.
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            let _ = writeln!(
+                std::io::stderr().lock(),
+                "{{\"generation\":{generation},{fields}"
+            );
         } else if !text.is_empty() {
-            tracing::info!(component = %self.component, "{text}");
+            tracing::info!(component = %self.component, generation = self.generation, "{text}");
         }
     }
 }

@@ -336,8 +336,13 @@ pub struct ComponentTool {
     /// The components whose exports answer this one's imports.
     #[serde(default)]
     pub links: Vec<String>,
+    /// How some of them are bound, by component: `fused` or `isolated`.
+    #[serde(default)]
+    pub bindings: BTreeMap<String, String>,
     /// What this component itself needs of the grants above, without its links.
     pub own: Option<Own>,
+    /// Makes it a policy: pure, metered, without capabilities.
+    pub policy: Option<Policy>,
     /// Calls that one instance may serve at once.
     pub calls_per_instance: Option<usize>,
     /// Calls that one instance serves in its life; 1 makes a fresh instance for each.
@@ -364,6 +369,16 @@ pub struct Own {
     /// Names of variables.
     #[serde(default)]
     pub variables: Vec<String>,
+}
+
+/// `tool.localmart.policy`: how much it may take for one decision.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Instructions.
+    pub instructions: Option<u64>,
+    /// Bytes of linear memory.
+    pub memory: Option<usize>,
 }
 
 /// `tool.localmart.every`: a POST that the host makes to the component, again and again.

@@ -2,26 +2,18 @@
 //! on no network.
 
 use super::connection;
-use super::core::Core;
+use super::core::{self, Core};
+use super::routes::Matched;
+use super::unit::Signs;
 use crate::trace::Trace;
 use futures::channel::oneshot;
-use http::{HeaderName, HeaderValue, Request, Response};
-use std::cell::RefCell;
+use http::{Request, Response};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 /// The client that such a request comes from, as Spin shows it.
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
-thread_local! {
-    static HERE: RefCell<Weak<Core>> = const { RefCell::new(Weak::new()) };
-}
-
-/// Makes a core the one that requests of this thread stay on.
-pub(super) fn stay_on(core: &Rc<Core>) {
-    HERE.with(|here| here.replace(Rc::downgrade(core)));
-}
 
 /// Whom a request is for.
 pub enum To {
@@ -37,7 +29,7 @@ pub fn ask(
     request: Request<WasiBody>,
 ) -> oneshot::Receiver<Result<Response<WasiBody>, Error>> {
     let (answer, answered) = oneshot::channel();
-    let core = HERE.with(|here| here.borrow().upgrade());
+    let core = core::here();
     tokio::task::spawn_local(async move {
         let result = match (core, to) {
             // The host is ending.
@@ -57,34 +49,30 @@ async fn neighbour(
     request: Request<WasiBody>,
 ) -> Result<Response<WasiBody>, Error> {
     let by_name = || {
-        let mut components = core.loaded.components.values();
-        components.find(|component| component.spec.named == id && component.spec.called_by_http)
+        let mut units = core.units.values();
+        units.find(|here| {
+            let spec = &here.unit.stable().component.spec;
+            spec.named == id && spec.called_by_http
+        })
     };
-    let known = core.loaded.components.get(id).or_else(by_name);
-    let pool = known.and_then(|component| core.pools.get(&component.spec.id));
-    let Some(pool) = pool else {
+    let Some(here) = core.units.get(id).or_else(by_name) else {
         tracing::warn!(
             "a request to {id}.spin.internal: there is no component of this name that answers HTTP"
         );
         return Err(Error::DestinationNotFound);
     };
     let trace = Trace::of(request.headers().get("traceparent"));
-    let mut headers = vec![(HeaderName::from_static("traceparent"), trace.header())];
-    let spin = [
-        ("spin-client-addr", NOBODY.to_string()),
-        ("spin-path-info", request.uri().path().to_owned()),
-        ("spin-full-url", request.uri().to_string()),
-        ("spin-matched-route", "/...".to_owned()),
-        ("spin-base-path", "/".to_owned()),
-        ("spin-raw-component-route", "/...".to_owned()),
-        ("spin-component-route", String::new()),
-    ];
-    for (name, value) in spin {
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.push((HeaderName::from_static(name), value));
-        }
-    }
+    let everything = Matched {
+        named: Vec::new(),
+        rest: request.uri().path().to_owned(),
+    };
+    let headers = connection::added_headers(&request, Some("/..."), &everything, &trace, NOBODY);
     let request = connection::to_guest(request, headers);
+    let pool = here.choose(&Signs {
+        trace_id: trace.id(),
+        headers: Some(request.headers()),
+        marked: core.is_marked(trace.id(), &here.unit.id),
+    });
     pool.call(request, trace).await.map_err(|error| {
         tracing::error!(
             component = id,

@@ -2,15 +2,16 @@
 
 use super::answer::{HostProblem, full};
 use super::core::Core;
+use super::pool::{CallError, Pool};
 use super::routes::Matched;
+use super::unit::Signs;
 use crate::allowed_hosts::NEIGHBOUR;
 use crate::app::Target;
 use crate::limits;
-use crate::serve::load::LoadedRoute;
 use crate::telemetry::Kind;
 use crate::trace::Trace;
 use bytes::{Buf as _, Bytes};
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -114,39 +115,57 @@ pub(super) async fn answer(
     if let Some(response) = well_known(path, &loaded.name) {
         return response;
     }
-    let found = loaded
-        .routes
-        .iter()
-        .find_map(|route| Some((route, route.spec.pattern.matches(path)?)));
-    let Some((route, matched)) = found else {
+    let routes = loaded.routes.iter().enumerate();
+    let mut found = routes.filter_map(|(place, route)| {
+        let matched = route.spec.pattern.matches(path)?;
+        Some((place, route, matched))
+    });
+    let Some((place, route, matched)) = found.next() else {
         return HostProblem::NotFound.response(loaded.ours, &trace);
     };
     let component = match &route.spec.target {
         Target::Component(id) => id,
         Target::Fixed(response) => {
-            route
-                .metrics
-                .observe(response.status().as_u16(), start.elapsed());
+            if let Some(metrics) = &route.metrics {
+                metrics.observe(response.status().as_u16(), start.elapsed());
+            }
             return response.clone().map(full);
         }
     };
-    let Some(pool) = core.pools.get(component) else {
+    let Some(here) = core.units.get(component) else {
         return HostProblem::NotFound.response(loaded.ours, &trace);
     };
-    let headers = added_headers(&request, route, &matched, loaded.ours, &trace, peer);
+    let _marked = core.mark(trace.id(), request.headers());
+    let signs = Signs {
+        trace_id: trace.id(),
+        headers: Some(request.headers()),
+        marked: false,
+    };
+    let (pool, shadow) = (here.choose(&signs), here.shadow(&signs));
+    let text = (!loaded.ours).then_some(route.spec.text.as_str());
+    let headers = added_headers(&request, text, &matched, &trace, peer);
     let request = to_guest(request, headers);
-    let response = match pool.call(request, trace.clone()).await {
+    let generation = pool.generation.number();
+    let copy = shadow.and_then(|shadow| Some((shadow, copy(&request)?)));
+    let called = pool.call(request, trace.clone()).await;
+    if let Some((shadow, copy)) = copy {
+        let status = called.as_ref().map(Response::status).ok();
+        mirror(shadow, copy, trace.clone(), status);
+    }
+    let response = match called {
         Ok(response) => response,
         Err(error) => {
-            if let super::pool::CallError::Guest(error) = &error {
-                tracing::error!(component = %component, error = format!("{error:#}"), "the guest answered with an error");
+            if let CallError::Guest(error) = &error {
+                tracing::error!(component = %component, generation, error = format!("{error:#}"), "the guest answered with an error");
             }
             HostProblem::from(&error).response(loaded.ours, &trace)
         }
     };
     let status = response.status().as_u16();
     let time = start.elapsed();
-    route.metrics.observe(status, time);
+    if let Some(metrics) = pool.generation.component.routes.get(&place) {
+        metrics.observe(status, time);
+    }
     let name = || format!("{method} {}", route.spec.text);
     trace.ended(Kind::Server, name, begun, status >= 500, || {
         let attribute = |name: &str, value: String| (name.to_owned(), value);
@@ -155,23 +174,50 @@ pub(super) async fn answer(
             attribute("http.route", route.spec.text.clone()),
             attribute("http.response.status_code", status.to_string()),
             attribute("localmart.component", component.clone()),
+            attribute("localmart.generation", generation.to_string()),
         ]
     });
     if status >= 500 {
         tracing::warn!(
-            component = %component, route = %route.spec.text, status, trace_id = trace.id(),
+            component = %component, generation, route = %route.spec.text, status, trace_id = trace.id(),
             ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX), "a request failed"
         );
     }
     response
 }
 
-/// What the guest learns from the host: the trace, and Spin's `spin-*` headers.
-fn added_headers(
+/// A copy of a request that changes nothing and has no body.
+fn copy(request: &Request<WasiBody>) -> Option<Request<WasiBody>> {
+    if !request.method().is_safe() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(super::answer::empty());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+/// Gives a generation on trial a copy of a request, for nobody; whether it answers alike is counted.
+fn mirror(shadow: Rc<Pool>, copy: Request<WasiBody>, trace: Trace, expected: Option<StatusCode>) {
+    tokio::task::spawn_local(async move {
+        let answered = shadow.call(copy, trace).await;
+        let status = answered.as_ref().map(Response::status).ok();
+        if status != expected {
+            shadow.generation.health.differed();
+        }
+        if let Ok(response) = answered {
+            let mut body = response.into_body();
+            while let Some(Ok(_)) = body.frame().await {}
+        }
+    });
+}
+
+/// What the guest learns from the host: the trace, the client, and, of a route that is named, Spin's other `spin-*` headers.
+pub(super) fn added_headers(
     request: &Request<WasiBody>,
-    route: &LoadedRoute,
+    route: Option<&str>,
     matched: &Matched<'_>,
-    ours: bool,
     trace: &Trace,
     peer: SocketAddr,
 ) -> Vec<(HeaderName, HeaderValue)> {
@@ -182,15 +228,18 @@ fn added_headers(
         }
     };
     add("spin-client-addr", &peer.to_string());
-    if !ours {
-        let host = request
-            .headers()
-            .get("host")
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or("localhost");
-        let text = &route.spec.text;
+    if let Some(text) = route {
+        let authority = request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str());
+        let header = request.headers().get("host");
+        let host = authority.or_else(|| header?.to_str().ok());
+        let path = request.uri().path_and_query();
+        let path = path.map_or("/", |path| path.as_str());
+        let url = format!("http://{}{path}", host.unwrap_or("localhost"));
         add("spin-path-info", &matched.rest);
-        add("spin-full-url", &format!("http://{host}{}", request.uri()));
+        add("spin-full-url", &url);
         add("spin-matched-route", text);
         add("spin-base-path", "/");
         add("spin-raw-component-route", text);

@@ -1,19 +1,25 @@
 //! A core: a thread with a current-thread runtime, its connections and its instances. A request never leaves it.
 
-use super::chain;
+use super::ask::Asked;
 use super::connection;
+use super::here::Here;
 use super::load::Loaded;
-use super::pool::Pool;
+use super::pool::Caller;
 use super::timer;
+use super::unit::{Generation, Signs, Unit};
 use crate::limits;
+use crate::link::binding::Binding;
 use crate::messages::{self, Message};
-use crate::state::LoadedComponent;
+use crate::remote::client::{self, Http};
 use crate::telemetry::Kind;
 use crate::trace::Trace;
 use anyhow::Context as _;
+use futures::channel::oneshot;
+use http::HeaderMap;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -23,17 +29,49 @@ use tokio::sync::{mpsc, watch};
 /// How often idle instances are looked for.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
+/// A link to a component of another host: who calls, who is called, and what this core knows of it.
+type Abroad = (Arc<str>, Arc<str>, Rc<Caller>);
+
 /// One core of the host, as its connections see it.
 pub struct Core {
     /// The application.
     pub loaded: Arc<Loaded>,
-    /// The instances of each component.
-    pub pools: BTreeMap<String, Rc<Pool>>,
+    /// The components, with their instances on this core.
+    pub units: BTreeMap<String, Here>,
+    /// Connections to other hosts.
+    pub http: Http,
+    /// Links to components there.
+    abroad: RefCell<Vec<Abroad>>,
+    /// Traces whose requests chose a generation on trial by a header, each with the component.
+    marked: RefCell<Vec<(String, Arc<str>)>>,
     /// Says true when no more may begin.
     pub stopped: watch::Receiver<bool>,
     peers: Arc<[Peer]>,
     index: usize,
     in_flight: Arc<AtomicUsize>,
+}
+
+thread_local! {
+    static HERE: RefCell<Weak<Core>> = const { RefCell::new(Weak::new()) };
+}
+
+/// The core that this thread is.
+pub fn here() -> Option<Rc<Core>> {
+    HERE.with(|here| here.borrow().upgrade())
+}
+
+/// What a core is told from outside.
+pub enum Tell {
+    /// Make an instance of a generation, before it gets calls.
+    Warm(
+        Arc<Unit>,
+        Arc<Generation>,
+        oneshot::Sender<Result<(), String>>,
+    ),
+    /// A generation gets no calls any more. What no guest has seen goes to another, if one is named.
+    Retire(Arc<Unit>, Arc<Generation>, Option<Arc<Generation>>),
+    /// A question to a component.
+    Ask(Asked),
 }
 
 /// A core as the others see it: how many connections it has, and where to hand it one more.
@@ -77,14 +115,17 @@ impl Core {
             let thread = std::thread::Builder::new()
                 .name(format!("core-{index}"))
                 .spawn(move || {
-                    let share = share(loaded.components.len(), threads);
-                    let made = |(id, component): (&String, &Arc<LoadedComponent>)| {
-                        (id.clone(), Rc::new(Pool::new(component.clone(), share)))
+                    let share = share(loaded.units.len(), threads);
+                    let here = |(id, unit): (&String, &Arc<Unit>)| {
+                        (id.clone(), Here::new(unit.clone(), share))
                     };
-                    let pools = loaded.components.iter().map(made).collect();
+                    let units = loaded.units.iter().map(here).collect();
                     let core = Rc::new(Self {
                         loaded,
-                        pools,
+                        units,
+                        http: client::http(),
+                        abroad: RefCell::default(),
+                        marked: RefCell::default(),
                         stopped,
                         peers,
                         index,
@@ -110,9 +151,11 @@ impl Core {
                 return;
             }
         };
-        chain::stay_on(&self);
+        HERE.with(|here| here.replace(Rc::downgrade(&self)));
         let (inbox, mut messages) = mpsc::unbounded_channel();
         self.loaded.messages.join(inbox);
+        let (inbox, mut told) = mpsc::unbounded_channel();
+        self.loaded.join(inbox);
         if self.index == 0 {
             timer::start(&self);
             messages::subscribe(&self.loaded.messages);
@@ -137,6 +180,7 @@ impl Core {
                     }
                 },
                 Some(message) = messages.recv() => self.hear(&message),
+                Some(tell) = told.recv() => self.heed(tell),
                 _ = stopped.wait_for(|stopped| *stopped) => break,
             }
         }
@@ -157,12 +201,17 @@ impl Core {
             one.address == message.address && one.channel == message.channel
         };
         for subscription in self.loaded.subscriptions.iter().filter(listens) {
-            if let Some(pool) = self.pools.get(&subscription.component) {
-                let (pool, payload) = (pool.clone(), message.payload.clone());
+            if let Some(here) = self.units.get(&subscription.component) {
+                let trace = Trace::of(None);
+                let pool = here.choose(&Signs {
+                    trace_id: trace.id(),
+                    ..Signs::default()
+                });
+                let payload = message.payload.clone();
                 let (component, channel) =
                     (subscription.component.clone(), message.channel.clone());
                 tokio::task::spawn_local(async move {
-                    let (trace, begun) = (Trace::of(None), SystemTime::now());
+                    let begun = SystemTime::now();
                     let handled = pool.message(payload, trace.clone()).await;
                     let name = || format!("receive {channel}");
                     trace.ended(Kind::Consumer, name, begun, handled.is_err(), Vec::new);
@@ -172,6 +221,71 @@ impl Core {
                 });
             }
         }
+    }
+
+    /// Does what it is told from outside.
+    fn heed(self: &Rc<Self>, tell: Tell) {
+        match tell {
+            Tell::Warm(unit, generation, done) => {
+                let pool = self.units.get(&*unit.id).map(|here| here.pool(&generation));
+                tokio::task::spawn_local(async move {
+                    let warm = match pool {
+                        Some(pool) => pool.warm().await,
+                        None => Err("there is no such component".to_owned()),
+                    };
+                    // Whoever asked may have given up.
+                    let _ = done.send(warm);
+                });
+            }
+            Tell::Ask(asked) => self.answer(asked),
+            Tell::Retire(unit, generation, instead) => {
+                if let Some(here) = self.units.get(&*unit.id) {
+                    here.retire(&generation, instead.as_ref());
+                }
+            }
+        }
+    }
+
+    /// Remembers for as long as the guard lives that a request chose generations on trial by its headers.
+    pub fn mark(self: &Rc<Self>, trace_id: &str, headers: &HeaderMap) -> Option<Mark> {
+        if self.loaded.named_trials.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let is_named = |here: &&Here| {
+            let traffic = here.unit.traffic();
+            let trial = traffic.trial.as_ref();
+            trial.is_some_and(|trial| trial.is_named(headers))
+        };
+        let chosen = self.units.values().filter(is_named);
+        let chosen: Vec<_> = chosen
+            .map(|here| (trace_id.to_owned(), here.unit.id.clone()))
+            .collect();
+        self.marked.borrow_mut().extend(chosen.iter().cloned());
+        Some(Mark(self.clone(), chosen))
+    }
+
+    /// A link to a component of another host, as this core sees it.
+    pub fn abroad(&self, caller: &Arc<str>, callee: &Arc<str>) -> Rc<Caller> {
+        let mut abroad = self.abroad.borrow_mut();
+        let known = abroad
+            .iter()
+            .find(|(from, to, _)| from == caller && to == callee);
+        if let Some((_, _, known)) = known {
+            return known.clone();
+        }
+        let metrics = self.loaded.metrics.component(callee, 0);
+        let metrics = metrics.link(caller, Binding::Remote);
+        let link = Rc::new(Caller::new(caller.clone(), Binding::Remote, metrics));
+        abroad.push((caller.clone(), callee.clone(), link.clone()));
+        link
+    }
+
+    /// Whether a call of this trace goes to the generation on trial, by its request's header.
+    pub fn is_marked(&self, trace_id: &str, component: &str) -> bool {
+        let marked = self.marked.borrow();
+        marked
+            .iter()
+            .any(|(trace, id)| trace == trace_id && **id == *component)
     }
 
     /// Serves a connection here, or hands it to a core that has fewer. It is counted at once, so that a burst of
@@ -228,8 +342,8 @@ impl Core {
         loop {
             tokio::time::sleep(TIDY_EVERY).await;
             let now = Instant::now();
-            for pool in self.pools.values() {
-                pool.tidy(now);
+            for here in self.units.values() {
+                here.tidy(now);
             }
         }
     }
@@ -240,6 +354,20 @@ fn share(components: usize, threads: usize) -> usize {
     let pool = usize::try_from(limits::POOL_INSTANCES).unwrap_or(usize::MAX);
     let share = pool / (components.max(1) * threads.max(1));
     share.clamp(limits::LEAST_INSTANCES_PER_CORE, limits::INSTANCES_PER_CORE)
+}
+
+/// A request that chose generations on trial by its headers.
+pub struct Mark(Rc<Core>, Vec<(String, Arc<str>)>);
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let mut marked = self.0.marked.borrow_mut();
+        for chosen in &self.1 {
+            if let Some(place) = marked.iter().position(|one| one == chosen) {
+                marked.swap_remove(place);
+            }
+        }
+    }
 }
 
 /// A request under way.

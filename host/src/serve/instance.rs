@@ -3,20 +3,21 @@
 
 use super::ended::Doom;
 use crate::capability::bindings::spin::redis::redis::Error as RedisError;
+use crate::fault::ON_PURPOSE;
 use crate::limits;
 use crate::state::{HostState, HttpIndices, InboundIndex, LoadedComponent};
-use crate::trace::Trace;
 use futures::channel::oneshot;
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use http::HeaderValue;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
-use wasmtime::component::{Accessor, ComponentType, Func, Lift, TypedFunc};
-use wasmtime::{AsContextMut as _, Store};
+use wasmtime::component::{Accessor, ComponentType, Func, Instance, Lift, TypedFunc, Val};
+use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::handler::{Prepared, Proxy};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
@@ -27,8 +28,8 @@ pub type Outcome = Result<http::Response<WasiBody>, wasmtime::Error>;
 pub struct Call {
     /// What is asked.
     pub work: Work,
-    /// The trace it belongs to.
-    pub trace: Trace,
+    /// The `traceparent` of requests that come of it.
+    pub trace: Option<HeaderValue>,
 }
 
 /// What a call asks, and where its answer goes: dropped without one if the instance ends.
@@ -37,7 +38,22 @@ pub enum Work {
     Http(Box<http::Request<WasiBody>>, oneshot::Sender<Outcome>),
     /// A message of a Redis channel.
     Message(Vec<u8>, oneshot::Sender<Handled>),
+    /// A call over a link.
+    Linked(LinkedCall, oneshot::Sender<Returned>),
+    /// The instance breaks, on purpose.
+    Break(oneshot::Sender<Returned>),
 }
+
+/// A call over a link.
+pub struct LinkedCall {
+    /// What is called; see [`crate::link::cross::key`].
+    pub key: Arc<str>,
+    /// Its values.
+    pub params: Vec<Val>,
+}
+
+/// What a call over a link brought back.
+pub type Returned = Result<Vec<Val>, wasmtime::Error>;
 
 /// What became of a message.
 pub type Handled = Result<(), wasmtime::Error>;
@@ -48,6 +64,7 @@ impl Call {
         match &self.work {
             Work::Http(_, answer) => answer.is_canceled(),
             Work::Message(_, done) => done.is_canceled(),
+            Work::Linked(_, answer) | Work::Break(answer) => answer.is_canceled(),
         }
     }
 
@@ -57,14 +74,18 @@ impl Call {
         match self.work {
             Work::Http(_, answer) => drop(answer.send(Err(error))),
             Work::Message(_, done) => drop(done.send(Err(error))),
+            Work::Linked(_, answer) | Work::Break(answer) => drop(answer.send(Err(error))),
         }
     }
 }
 
 /// An instance, and what can be called of it.
 struct Guest {
+    instance: Instance,
     http: Option<Proxy>,
     inbound: Option<Inbound>,
+    /// The functions of its interfaces that were called so far.
+    linked: RefCell<HashMap<Arc<str>, (Func, usize)>>,
 }
 
 /// `handle-message` of what takes Redis messages.
@@ -121,7 +142,11 @@ impl Guest {
         component: &LoadedComponent,
         store: &mut Store<HostState>,
     ) -> wasmtime::Result<Self> {
-        let instance = component.pre.instantiate_async(&mut *store).await?;
+        let instance = component
+            .code
+            .component()?
+            .instantiate_async(&mut *store)
+            .await?;
         let http = match &component.entrances.http {
             Some(HttpIndices::P3(indices)) => {
                 Some(Proxy::P3(indices.load(&mut *store, &instance)?))
@@ -140,20 +165,58 @@ impl Guest {
             }
             None => None,
         };
-        Ok(Self { http, inbound })
+        Ok(Self {
+            instance,
+            http,
+            inbound,
+            linked: RefCell::default(),
+        })
+    }
+
+    /// A function of an interface that it exports, and how many values it returns.
+    fn linked(
+        &self,
+        store: &mut impl AsContextMut<Data = HostState>,
+        key: &Arc<str>,
+    ) -> wasmtime::Result<(Func, usize)> {
+        if let Some(known) = self.linked.borrow().get(key) {
+            return Ok(*known);
+        }
+        let mut store = store.as_context_mut();
+        let functions = store.data().component.entrances.functions.clone();
+        let linked = functions.get(&**key);
+        let function = linked.and_then(|linked| self.instance.get_func(&mut store, linked.index));
+        let (Some(function), Some(linked)) = (function, linked) else {
+            return Err(wasmtime::Error::msg(format!(
+                "the component does not export `{key}`"
+            )));
+        };
+        let known = (function, linked.results);
+        self.linked.borrow_mut().insert(key.clone(), known);
+        Ok(known)
     }
 
     /// Any of its functions, to ask whether the instance takes another call.
-    fn any(&self) -> wasmtime::Result<Func> {
+    fn any(&self, store: &mut impl AsContextMut<Data = HostState>) -> wasmtime::Result<Func> {
         match (&self.http, &self.inbound) {
             (Some(Proxy::P3(guest)), _) => Ok(*guest.wasi_http_handler().func_handle().func()),
             (Some(Proxy::P2(guest)), _) => {
                 Ok(*guest.wasi_http_incoming_handler().func_handle().func())
             }
             (None, Some(inbound)) => Ok(inbound.function()),
-            (None, None) => Err(wasmtime::Error::msg(
-                "the component exports nothing to call",
-            )),
+            (None, None) => {
+                let functions = store
+                    .as_context_mut()
+                    .data()
+                    .component
+                    .entrances
+                    .functions
+                    .clone();
+                let key = functions.keys().next().map(|key| Arc::from(key.as_str()));
+                let key = key
+                    .ok_or_else(|| wasmtime::Error::msg("the component exports nothing to call"))?;
+                Ok(self.linked(store, &key)?.0)
+            }
         }
     }
 }
@@ -170,6 +233,8 @@ pub struct Slot {
     doom: Arc<Doom>,
     inner: RefCell<Option<Waker>>,
     outer: RefCell<Option<Waker>>,
+    /// Who waits until it is made.
+    made: RefCell<Option<oneshot::Sender<Result<(), String>>>>,
 }
 
 /// Why an instance ended.
@@ -193,7 +258,21 @@ pub struct NoInstance;
 impl Slot {
     /// An instance that will be made with this first call.
     pub fn new(call: Call, calls_per_life: usize) -> Self {
-        let slot = Self {
+        let slot = Self::empty(calls_per_life);
+        slot.push(call);
+        slot
+    }
+
+    /// An instance that will be made before anybody calls; says when it is.
+    pub fn warm(calls_per_life: usize) -> (Self, oneshot::Receiver<Result<(), String>>) {
+        let (made, waiting) = oneshot::channel();
+        let slot = Self::empty(calls_per_life);
+        slot.made.replace(Some(made));
+        (slot, waiting)
+    }
+
+    fn empty(calls_per_life: usize) -> Self {
+        Self {
             inbox: RefCell::default(),
             in_flight: Cell::new(0),
             served: Cell::new(0),
@@ -203,9 +282,15 @@ impl Slot {
             doom: Arc::default(),
             inner: RefCell::default(),
             outer: RefCell::default(),
-        };
-        slot.push(call);
-        slot
+            made: RefCell::default(),
+        }
+    }
+
+    fn made(&self, made: Result<(), String>) {
+        if let Some(waiting) = self.made.take() {
+            // Whoever no longer waits need not know.
+            let _ = waiting.send(made);
+        }
     }
 
     /// Whether it may take another call.
@@ -262,6 +347,13 @@ impl Slot {
         }
     }
 
+    /// Takes a call back that no guest has seen, for another instance.
+    pub fn take(&self) -> Option<Call> {
+        let call = self.next()?;
+        self.answered();
+        Some(call)
+    }
+
     fn answered(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
         self.idle_since.set(Instant::now());
@@ -292,10 +384,12 @@ pub async fn run(component: &Arc<LoadedComponent>, slot: &Slot, freed: impl Fn()
     let guest = match Guest::make(component, &mut store).await {
         Ok(guest) => guest,
         Err(error) => {
+            slot.made(Err(format!("{error:#}")));
             slot.refuse_all();
             return End::NotMade(error);
         }
     };
+    slot.made(Ok(()));
     component
         .metrics
         .cold_starts
@@ -329,7 +423,7 @@ async fn drive(
     slot: &Slot,
     freed: &impl Fn(),
 ) -> wasmtime::Result<()> {
-    let function = guest.any()?;
+    let function = accessor.with(|mut access| guest.any(&mut access))?;
     let mut calls = FuturesUnordered::new();
     poll_fn(move |cx: &mut Context<'_>| {
         slot.inner.replace(Some(cx.waker().clone()));
@@ -368,6 +462,12 @@ async fn drive(
 enum Started<'g> {
     Http(Prepared<'g, HostState>),
     Message(&'g Inbound, Vec<u8>, oneshot::Sender<Handled>),
+    Linked {
+        function: Func,
+        params: Vec<Val>,
+        results: usize,
+        answer: oneshot::Sender<Returned>,
+    },
 }
 
 impl Started<'_> {
@@ -385,6 +485,20 @@ impl Started<'_> {
                 }));
                 Ok(())
             }
+            Self::Linked {
+                function,
+                params,
+                results,
+                answer,
+            } => {
+                let mut values = vec![Val::Bool(false); results];
+                function
+                    .call_concurrent(accessor, &params, &mut values)
+                    .await?;
+                // A caller that went away needs no answer.
+                let _ = answer.send(Ok(values));
+                Ok(())
+            }
         }
     }
 }
@@ -398,7 +512,7 @@ fn start<'g>(
 ) -> wasmtime::Result<Started<'g>> {
     let alone = slot.in_flight.get() == 1;
     // With several calls in one instance the host cannot tell whose request goes out; the guest then says it itself.
-    let trace = alone.then(|| call.trace.header());
+    let trace = call.trace.filter(|_| alone);
     accessor.with(|mut access| {
         let mut store = access.as_context_mut();
         store.data_mut().outgoing.trace = trace;
@@ -413,6 +527,16 @@ fn start<'g>(
             Work::Message(payload, done) => {
                 let inbound = guest.inbound.as_ref().ok_or_else(missing)?;
                 Ok(Started::Message(inbound, payload, done))
+            }
+            Work::Break(_) => Err(wasmtime::Error::msg(ON_PURPOSE)),
+            Work::Linked(LinkedCall { key, params }, answer) => {
+                let (function, results) = guest.linked(&mut store, &key)?;
+                Ok(Started::Linked {
+                    function,
+                    params,
+                    results,
+                    answer,
+                })
             }
         }
     })

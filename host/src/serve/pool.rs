@@ -1,26 +1,65 @@
-//! The instances of one component on one core: which of them takes a call, when another is made, when none may be.
+//! The instances of one generation of a component on one core: which of them takes a call, when another is made, when none
+//! may be.
 
-use super::instance::{Call, End, NoInstance, Slot, Work, run};
+use super::health::Outcome;
+use super::instance::{Call, End, LinkedCall, NoInstance, Slot, Work, run};
+use super::unit::Generation;
 use crate::limits;
-use crate::state::{HttpIndices, LoadedComponent};
+use crate::link::binding::Binding;
+use crate::link::breaker::Breaker;
+use crate::metrics::LinkMetrics;
+use crate::policy::PolicyInstance;
+use crate::state::{Code, HttpIndices, LoadedComponent};
 use crate::trace::Trace;
 use futures::channel::oneshot;
-use std::cell::RefCell;
+use http::HeaderValue;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use wasmtime::component::Val;
 use wasmtime_wasi_http::WasiBody;
 
-/// The instances of one component on one core.
+/// The instances of one generation of a component on one core.
 pub struct Pool {
+    /// Which generation.
+    pub generation: Arc<Generation>,
     component: Arc<LoadedComponent>,
+    /// Whether it only ends what it has.
+    draining: Cell<bool>,
+    /// Instances of a policy that decide nothing now.
+    deciders: RefCell<Vec<PolicyInstance>>,
+    /// Those who call over a link.
+    callers: RefCell<Vec<Rc<Caller>>>,
     /// Oldest first; the newest with room takes the call, so that the others can go when load falls.
     slots: RefCell<Vec<Rc<Slot>>>,
     waiting: RefCell<VecDeque<Call>>,
     calls_at_once: usize,
     calls_per_life: usize,
     most_instances: usize,
+}
+
+/// Somebody who calls this generation over a link, as this core sees it.
+pub struct Caller {
+    id: Arc<str>,
+    binding: Binding,
+    /// Keeps it from calling what fails all the time.
+    pub breaker: Breaker,
+    /// The link's numbers.
+    pub metrics: LinkMetrics,
+}
+
+impl Caller {
+    /// Whom nothing has kept away yet.
+    pub fn new(id: Arc<str>, binding: Binding, metrics: LinkMetrics) -> Self {
+        Self {
+            id,
+            binding,
+            breaker: Breaker::default(),
+            metrics,
+        }
+    }
 }
 
 /// Why a call has no response.
@@ -36,10 +75,23 @@ pub enum CallError {
     Guest(wasmtime::Error),
 }
 
+impl CallError {
+    /// Why a caller over a link is not answered.
+    pub fn reason(self, timeout: Duration) -> String {
+        match self {
+            Self::Full => "it has too much to do".to_owned(),
+            Self::TimedOut => format!("no answer within {} ms", timeout.as_millis()),
+            Self::Broken => "its instance broke".to_owned(),
+            Self::Guest(error) => format!("{error:#}"),
+        }
+    }
+}
+
 impl Pool {
     /// No instances yet.
     /// `share` is how many instances it may have.
-    pub fn new(component: Arc<LoadedComponent>, share: usize) -> Self {
+    pub fn new(generation: Arc<Generation>, share: usize) -> Self {
+        let component = generation.component.clone();
         // A WASI 0.2 instance serves one request and is gone, as its guests expect.
         let fresh = matches!(component.entrances.http, Some(HttpIndices::P2(_)))
             || component.spec.calls_per_life == 1;
@@ -55,6 +107,10 @@ impl Pool {
                 component.spec.calls_per_life
             },
             most_instances: share,
+            generation,
+            draining: Cell::new(false),
+            deciders: RefCell::default(),
+            callers: RefCell::default(),
             component,
             slots: RefCell::default(),
             waiting: RefCell::default(),
@@ -69,24 +125,148 @@ impl Pool {
     ) -> Result<http::Response<WasiBody>, CallError> {
         let (answer, response) = oneshot::channel();
         let work = Work::Http(Box::new(request), answer);
-        self.work(work, trace, response).await
+        let call = Call {
+            work,
+            trace: Some(trace.header()),
+        };
+        let (begun, timeout) = (Instant::now(), self.component.spec.timeout);
+        let answered = self.work(call, timeout, response).await;
+        self.count(begun, &answered, |response| {
+            response.status().is_server_error()
+        });
+        answered
     }
 
     /// Hands the component a message of a Redis channel and waits until it has handled it.
     pub async fn message(self: &Rc<Self>, payload: Vec<u8>, trace: Trace) -> Result<(), CallError> {
         let (done, handled) = oneshot::channel();
-        self.work(Work::Message(payload, done), trace, handled)
-            .await
+        let call = Call {
+            work: Work::Message(payload, done),
+            trace: Some(trace.header()),
+        };
+        let (begun, timeout) = (Instant::now(), self.component.spec.timeout);
+        let answered = self.work(call, timeout, handled).await;
+        self.count(begun, &answered, |()| false);
+        answered
+    }
+
+    /// Calls a function of an interface that the component exports. `failed` says what of an answer is a failure.
+    pub async fn linked(
+        self: &Rc<Self>,
+        call: LinkedCall,
+        trace: Option<HeaderValue>,
+        timeout: Duration,
+        failed: impl FnOnce(&[Val]) -> bool,
+    ) -> Result<Vec<Val>, CallError> {
+        let (answer, returned) = oneshot::channel();
+        let call = Call {
+            work: Work::Linked(call, answer),
+            trace,
+        };
+        let begun = Instant::now();
+        let answered = self.work(call, timeout, returned).await;
+        self.count(begun, &answered, |values| failed(values));
+        answered
+    }
+
+    /// Lets the instance that would take a call break instead.
+    pub async fn trapped(self: &Rc<Self>, timeout: Duration) -> Result<Vec<Val>, CallError> {
+        let (answer, returned) = oneshot::channel();
+        let work = Work::Break(answer);
+        let call = Call { work, trace: None };
+        self.work(call, timeout, returned).await
+    }
+
+    /// Asks a policy, at once. `failed` says what of an answer is a failure.
+    pub fn decide(
+        &self,
+        key: &str,
+        params: &[Val],
+        failed: impl FnOnce(&[Val]) -> bool,
+    ) -> Result<Vec<Val>, String> {
+        let begun = Instant::now();
+        let decided = self.decided(key, params);
+        let outcome = match &decided {
+            Ok(values) if failed(values) => Outcome::Failed,
+            Ok(_) => Outcome::Answered,
+            Err(reason) => {
+                self.component.metrics.trapped.inc();
+                let (component, generation) = (&self.component.id, self.component.generation);
+                tracing::error!(%component, generation, reason, "a policy decided nothing");
+                Outcome::Broken
+            }
+        };
+        self.generation.health.ended(outcome, begun.elapsed());
+        decided
+    }
+
+    fn decided(&self, key: &str, params: &[Val]) -> Result<Vec<Val>, String> {
+        let linked = self.component.entrances.functions.get(key);
+        let linked = linked.ok_or_else(|| format!("it does not export `{key}`"))?;
+        let idle = self.deciders.borrow_mut().pop();
+        let mut instance = match idle {
+            Some(instance) => instance,
+            None => self.decider()?,
+        };
+        let mut results = vec![Val::Bool(false); linked.results];
+        let decided = instance.decide(linked.index, params, &mut results);
+        decided.map_err(|error| error.to_string())?;
+        let mut idle = self.deciders.borrow_mut();
+        if idle.len() < limits::POLICY_IDLE && !self.draining.get() {
+            idle.push(instance);
+        }
+        Ok(results)
+    }
+
+    fn decider(&self) -> Result<PolicyInstance, String> {
+        let Code::Policy(pre, limits) = &self.component.code else {
+            return Err("it is no policy".to_owned());
+        };
+        let begun = Instant::now();
+        let made = PolicyInstance::new(&self.component.engine, pre, *limits);
+        let cold_start = begun.elapsed().as_secs_f64();
+        self.component.metrics.cold_starts.observe(cold_start);
+        made.map_err(|error| error.to_string())
+    }
+
+    /// Somebody who calls this over a link.
+    pub fn caller(&self, id: &Arc<str>, binding: Binding) -> Rc<Caller> {
+        let mut callers = self.callers.borrow_mut();
+        let same = |caller: &&Rc<Caller>| caller.id == *id && caller.binding == binding;
+        if let Some(known) = callers.iter().find(same) {
+            return known.clone();
+        }
+        let metrics = self.component.metrics.link(id, binding);
+        let caller = Rc::new(Caller::new(id.clone(), binding, metrics));
+        callers.push(caller.clone());
+        caller
+    }
+
+    fn count<T>(
+        &self,
+        begun: Instant,
+        answered: &Result<T, CallError>,
+        failed: impl FnOnce(&T) -> bool,
+    ) {
+        let outcome = match answered {
+            // What had no room says nothing of the component.
+            Err(CallError::Full) => return,
+            Err(CallError::TimedOut | CallError::Broken) => Outcome::Broken,
+            Err(CallError::Guest(_)) => Outcome::Failed,
+            Ok(answer) if failed(answer) => Outcome::Failed,
+            Ok(_) => Outcome::Answered,
+        };
+        self.generation.health.ended(outcome, begun.elapsed());
     }
 
     async fn work<T>(
         self: &Rc<Self>,
-        work: Work,
-        trace: Trace,
+        call: Call,
+        timeout: Duration,
         answer: oneshot::Receiver<Result<T, wasmtime::Error>>,
     ) -> Result<T, CallError> {
-        let slot = self.dispatch(Call { work, trace })?;
-        match tokio::time::timeout(self.component.spec.timeout, answer).await {
+        let slot = self.dispatch(call)?;
+        match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
             Ok(Ok(Err(error))) if error.is::<NoInstance>() => Err(CallError::Full),
             Ok(Ok(Err(error))) => Err(CallError::Guest(error)),
@@ -109,7 +289,7 @@ impl Pool {
             return Ok(Some(slot.clone()));
         }
         if self.slots.borrow().len() < self.most_instances {
-            return Ok(Some(self.make(call)));
+            return Ok(Some(self.make(Slot::new(call, self.calls_per_life))));
         }
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= limits::QUEUED_CALLS {
@@ -120,8 +300,49 @@ impl Pool {
         Ok(None)
     }
 
-    fn make(self: &Rc<Self>, call: Call) -> Rc<Slot> {
-        let slot = Rc::new(Slot::new(call, self.calls_per_life));
+    /// Makes an instance before anybody calls. The error says why it cannot be made.
+    pub async fn warm(self: &Rc<Self>) -> Result<(), String> {
+        if let Code::Policy(..) = self.component.code {
+            let made = self.decider()?;
+            self.deciders.borrow_mut().push(made);
+            return Ok(());
+        }
+        if self.calls_per_life == 1 || !self.slots.borrow().is_empty() {
+            return Ok(());
+        }
+        let (slot, made) = Slot::warm(self.calls_per_life);
+        self.make(slot);
+        made.await
+            .unwrap_or_else(|_| Err("the instance ended at once".to_owned()))
+    }
+
+    /// Takes no more calls and ends those that it has; the instances go when they have nothing left to do.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        self.deciders.borrow_mut().clear();
+        if self.waiting.borrow().is_empty() {
+            for slot in self.slots.borrow().iter() {
+                slot.retire();
+            }
+        }
+    }
+
+    /// Gives what no guest has seen yet to another generation.
+    pub fn hand_over(&self, to: &Rc<Self>) {
+        let slots: Vec<Rc<Slot>> = self.slots.borrow().clone();
+        let unseen = slots
+            .iter()
+            .flat_map(|slot| std::iter::from_fn(|| slot.take()));
+        let mut calls: Vec<Call> = unseen.collect();
+        calls.extend(self.waiting.borrow_mut().drain(..));
+        for call in calls {
+            // What finds no room there is told so by its end.
+            let _ = to.dispatch(call);
+        }
+    }
+
+    fn make(self: &Rc<Self>, slot: Slot) -> Rc<Slot> {
+        let slot = Rc::new(slot);
         self.slots.borrow_mut().push(slot.clone());
         let (pool, running) = (self.clone(), slot.clone());
         tokio::task::spawn_local(async move {
@@ -157,7 +378,7 @@ impl Pool {
             && let Some(call) = self.next_waiting()
         {
             slot.push(call);
-        } else if self.calls_per_life == 1 {
+        } else if self.calls_per_life == 1 || self.draining.get() {
             slot.retire();
         }
     }
@@ -175,25 +396,25 @@ impl Pool {
             };
             match slot {
                 Some(slot) => slot.push(call),
-                None => drop(self.make(call)),
+                None => drop(self.make(Slot::new(call, self.calls_per_life))),
             }
         }
     }
 
     fn report(&self, end: &End) {
-        let component = &self.component.id;
+        let (component, generation) = (&self.component.id, self.component.generation);
         match end {
             End::Done => {}
             End::NotMade(error) => {
                 self.component.metrics.rejected.inc();
-                tracing::warn!(%component, error = format!("{error:#}"), "no instance could be made");
+                tracing::warn!(%component, generation, error = format!("{error:#}"), "no instance could be made");
             }
             End::Trapped(error) => {
                 self.component.metrics.trapped.inc();
-                tracing::error!(%component, error = format!("{error:?}"), "an instance trapped");
+                tracing::error!(%component, generation, error = format!("{error:?}"), "an instance trapped");
             }
             End::Killed => {
-                tracing::error!(%component, "an instance missed its deadline and was ended")
+                tracing::error!(%component, generation, "an instance missed its deadline and was ended")
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::answer::empty;
 use super::core::Core;
+use super::unit::Signs;
 use crate::app::EverySpec;
 use crate::telemetry::Kind;
 use crate::trace::Trace;
@@ -10,8 +11,8 @@ use std::time::SystemTime;
 
 /// Starts the timers of all components, on the core that calls this.
 pub fn start(core: &Rc<Core>) {
-    for (id, component) in &core.loaded.components {
-        if let Some(every) = component.spec.every.clone() {
+    for (id, unit) in &core.loaded.units {
+        if let Some(every) = unit.stable().component.spec.every.clone() {
             tokio::task::spawn_local(turn(core.clone(), id.clone(), every));
         }
     }
@@ -24,7 +25,7 @@ async fn turn(core: Rc<Core>, component: String, every: EverySpec) {
             () = tokio::time::sleep(every.interval) => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
-        let Some(pool) = core.pools.get(&component) else {
+        let Some(here) = core.units.get(&component) else {
             return;
         };
         let trace = Trace::of(None);
@@ -41,6 +42,10 @@ async fn turn(core: Rc<Core>, component: String, every: EverySpec) {
             }
         };
         let begun = SystemTime::now();
+        let pool = here.choose(&Signs {
+            trace_id: trace.id(),
+            ..Signs::default()
+        });
         let answer = pool.call(request, trace.clone()).await;
         let failed = !matches!(&answer, Ok(response) if response.status().is_success());
         let name = || format!("timer {}", every.path);

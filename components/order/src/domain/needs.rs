@@ -1,6 +1,7 @@
 //! What checkout needs of the other services, in order's own words.
 
 use super::ShortLine;
+use super::pricing::Policies;
 use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
 use localmart_guest::wit::Context;
 
@@ -10,6 +11,7 @@ pub(crate) struct Product {
     pub(crate) id: Id,
     pub(crate) sku: String,
     pub(crate) name: String,
+    pub(crate) category: String,
     pub(crate) price: Money,
     pub(crate) published: bool,
 }
@@ -84,7 +86,7 @@ pub(crate) type Need<T> = Result<T, NeedError>;
 
 /// The other services.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
-pub(crate) trait Needs {
+pub(crate) trait Needs: Policies {
     async fn products(&self, context: &Context, ids: &[Id]) -> Need<Vec<Product>>;
     async fn cart(&self, context: &Context, id: &Id) -> Need<CartSnapshot>;
     async fn complete_cart(&self, context: &Context, id: &Id, order: &Id, version: u64)

@@ -21,6 +21,7 @@ pub(crate) fn order(order: &Order, guest_token: Option<String>) -> Value {
         "shipping_total": money_json(totals.shipping),
         "tax_total": money_json(totals.tax),
         "total": money_json(totals.total),
+        "flags": order.flags.iter().map(|flag| flag.name()).collect::<Vec<_>>(),
         "currency": totals.total.currency().code(),
         "shipping_address": order.shipping_address.to_json(),
         "billing_address": order.billing_address.to_json(),

@@ -1,5 +1,6 @@
 //! Orders as columns, and back.
 
+use crate::domain::pricing::Flag;
 use crate::domain::returns::{Pieces, Return, ReturnStatus};
 use crate::domain::status::Status;
 use crate::domain::{Failure, Item, Order, ShortLine, Step, Totals};
@@ -10,15 +11,15 @@ use serde_json::json;
 
 pub(super) const COLUMNS: &str = "id, number, cart_id, cart_version, status, email, currency, subtotal, discount_total, \
      shipping_total, tax_total, total, shipping_address, billing_address, payment_id, payment_status, payment_token, \
-     failure, failure_detail, cancelling, cancel_reason, reserve_until, version, created_at, updated_at, customer_id";
+     failure, failure_detail, cancelling, cancel_reason, reserve_until, version, created_at, updated_at, customer_id, flags";
 
 pub(super) const INSERT: &str = "INSERT INTO orders (id, number, cart_id, cart_version, status, email, currency, subtotal, \
      discount_total, shipping_total, tax_total, total, shipping_address, billing_address, payment_id, payment_status, \
      payment_token, failure, failure_detail, cancelling, cancel_reason, reserve_until, lease_until, next_try_at, version, \
-     created_at, updated_at, customer_id) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), \
+     created_at, updated_at, customer_id, flags) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), \
      CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), \
      CAST($11 AS BIGINT), CAST($12 AS BIGINT), CAST($13 AS TEXT), CAST($14 AS TEXT), NULL, NULL, CAST($15 AS TEXT), NULL, NULL, 0, \
-     NULL, CAST($16 AS BIGINT), CAST($17 AS BIGINT), 0, CAST($18 AS BIGINT), CAST($19 AS BIGINT), CAST($20 AS BIGINT), CAST($21 AS TEXT)) \
+     NULL, CAST($16 AS BIGINT), CAST($17 AS BIGINT), 0, CAST($18 AS BIGINT), CAST($19 AS BIGINT), CAST($20 AS BIGINT), CAST($21 AS TEXT), CAST($22 AS TEXT)) \
      ON CONFLICT DO NOTHING";
 
 pub(super) const INSERT_ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, sku, name, unit_price, \
@@ -49,6 +50,7 @@ pub(super) fn columns(order: &Order, lease: Timestamp) -> Vec<Value> {
         order.created_at,
         order.updated_at,
         order.customer_id.clone(),
+        flags(&order.flags),
     ];
     columns.to_vec()
 }
@@ -159,6 +161,11 @@ pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, 
         created_at: row.time(23)?,
         updated_at: row.time(24)?,
         customer_id: row.maybe_text(25)?,
+        flags: row
+            .text(26)?
+            .split_whitespace()
+            .map(|name| Flag::parse(name).ok_or_else(|| broken("flag")))
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -247,6 +254,11 @@ pub(super) fn event_data(order: &Order, returned: Option<&Return>) -> serde_json
         object.insert("return".into(), told);
     }
     data
+}
+
+fn flags(flags: &[Flag]) -> String {
+    let names: Vec<&str> = flags.iter().map(|flag| flag.name()).collect();
+    names.join(" ")
 }
 
 fn address_text(address: &Address) -> String {

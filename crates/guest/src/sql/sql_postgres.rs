@@ -1,6 +1,6 @@
 //! The SQL trait on `spin:postgres`: every service has a schema named after it in one database.
 
-use super::{Connection, Database, Row, SqlError, Value};
+use super::{Connection, Database, Row, SqlError, Value, one_by_one};
 use crate::wit::postgres as wit;
 use futures::future::{join, join_all};
 use std::cell::RefCell;
@@ -104,11 +104,7 @@ impl Connection for PostgresConnection {
 
     async fn query_all(&self, asked: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
         if !pipelines() {
-            let mut answers = Vec::with_capacity(asked.len());
-            for (sql, params) in asked {
-                answers.push(self.query(sql, params).await?);
-            }
-            return Ok(answers);
+            return one_by_one(self, asked).await;
         }
         let all = join_all(asked.iter().map(|(sql, params)| self.read(sql, params)));
         let answers = self.after_the_others(async { Ok(all.await) }).await?;

@@ -1,0 +1,55 @@
+//! `localmart check`: whether a file can take a component's place; for CI, before anything is deployed.
+
+use crate::app::AppOptions;
+use anyhow::bail;
+use clap::Args;
+use localmart_host::link::survey::Survey;
+use std::path::PathBuf;
+
+/// Checks a file against everybody who uses the component whose place it is to take. It ends with an error if something
+/// breaks.
+#[derive(Args)]
+pub(crate) struct Check {
+    /// The new file.
+    file: PathBuf,
+    /// The component.
+    #[arg(long = "as", value_name = "COMPONENT")]
+    component: String,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    app: AppOptions,
+}
+
+impl Check {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let app = self.app.app(Vec::new(), Vec::new())?;
+        let survey = Survey::of(&app)?;
+        let breaches = survey.breaches(&self.component, &self.file)?;
+        let more = survey.asks_more(&self.component, &self.file)?;
+        if self.json {
+            let all = serde_json::json!({ "breaks": breaches, "asks_more_of_the_host": more });
+            println!("{all:#}");
+        } else {
+            for breach in &breaches {
+                let who = breach.used_by.as_deref();
+                let who = who.map_or_else(String::new, |who| format!(" (used by {who})"));
+                println!("breaks {}{who}: {}", breach.interface, breach.reason);
+            }
+            for import in &more {
+                println!("note   it asks the host for {import}, which it did not before");
+            }
+        }
+        match breaches.len() {
+            0 => {
+                if !self.json {
+                    println!("ok     {} can be {}", self.file.display(), self.component);
+                }
+                Ok(())
+            }
+            1 => bail!("1 thing breaks"),
+            many => bail!("{many} things break"),
+        }
+    }
+}

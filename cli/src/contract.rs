@@ -1,0 +1,95 @@
+//! `localmart test`: runs the contract suite of an interface against any component, on throw-away stores. A suite is written once for
+//! each WIT package; it says what every component that exports the interface must do, whatever is behind it.
+//!
+//! [`subject`] is the component under test; the suites are called as their packages are.
+
+mod cart;
+mod catalog;
+mod discount;
+mod inventory;
+mod order;
+mod payment;
+mod ranking;
+mod recommendation;
+mod shipping_rate;
+mod subject;
+mod tax;
+mod user;
+
+use crate::app::AppOptions;
+use anyhow::{Context as _, bail};
+use clap::Args;
+use std::path::PathBuf;
+use subject::Subject;
+
+/// Runs the contract suite of a component's interface against a file.
+#[derive(Args)]
+pub(crate) struct Test {
+    /// The file of the component.
+    file: PathBuf,
+    /// Whose contract it is held to.
+    #[arg(long = "as", value_name = "COMPONENT")]
+    component: String,
+    #[command(flatten)]
+    app: AppOptions,
+}
+
+/// What every component with an interface must do.
+struct Case {
+    name: &'static str,
+    check: fn(&Subject) -> anyhow::Result<()>,
+}
+
+/// The suites, by component.
+const SUITES: &[(&str, &[Case])] = &[
+    ("cart", cart::CASES),
+    ("catalog", catalog::CASES),
+    ("discount", discount::CASES),
+    ("inventory", inventory::CASES),
+    ("order", order::CASES),
+    ("payment", payment::CASES),
+    ("ranking", ranking::CASES),
+    ("recommendation", recommendation::CASES),
+    ("shipping-rate", shipping_rate::CASES),
+    ("tax", tax::CASES),
+    ("user", user::CASES),
+];
+
+impl Test {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let suite = SUITES.iter().find(|(name, _)| *name == self.component);
+        let Some((_, cases)) = suite else {
+            let known: Vec<&str> = SUITES.iter().map(|(name, _)| *name).collect();
+            bail!(
+                "there is no contract suite for `{}`; there are suites for {}",
+                self.component,
+                known.join(", ")
+            );
+        };
+        let file = self.file.canonicalize();
+        let file = file.with_context(|| format!("there is no {}", self.file.display()))?;
+        let subject = Subject::start(&self.app, &self.component, &file)?;
+        let mut failed = 0;
+        for case in *cases {
+            match (case.check)(&subject) {
+                Ok(()) => println!("ok     {}", case.name),
+                Err(error) => {
+                    failed += 1;
+                    println!("FAILED {}: {error:#}", case.name);
+                }
+            }
+        }
+        match failed {
+            0 => {
+                println!(
+                    "{} keeps the contract of {}",
+                    self.file.display(),
+                    self.component
+                );
+                Ok(())
+            }
+            1 => bail!("1 of {} cases failed", cases.len()),
+            many => bail!("{many} of {} cases failed", cases.len()),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `localmart explain`: who answers each import of a component, by which rule, and who nearly did.
+
+use crate::app::AppOptions;
+use anyhow::bail;
+use clap::Args;
+use localmart_host::link::survey::{Candidate, Import, Survey};
+
+/// Says how the imports of a component are answered.
+#[derive(Args)]
+pub(crate) struct Explain {
+    /// The component.
+    component: String,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    app: AppOptions,
+}
+
+impl Explain {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let app = self.app.app(Vec::new(), Vec::new())?;
+        let survey = Survey::of(&app)?;
+        if !survey.ids().any(|id| *id == self.component) {
+            let known: Vec<&str> = survey.ids().map(String::as_str).collect();
+            bail!(
+                "there is no component `{}`; there are {}",
+                self.component,
+                known.join(", ")
+            );
+        }
+        let imports = survey.imports(&self.component);
+        let (host, exports) = survey.ends(&self.component);
+        if self.json {
+            let all = serde_json::json!({ "imports": imports, "host": host, "exports": exports });
+            println!("{all:#}");
+            return Ok(());
+        }
+        if let Some(file) = survey.file(&self.component) {
+            println!("{} ({})", self.component, file.display());
+        }
+        for import in &imports {
+            told(import);
+        }
+        println!("answered by the host");
+        for name in host {
+            println!("  {name}");
+        }
+        println!("exports");
+        for name in exports {
+            println!("  {name}");
+        }
+        let open = imports.iter().filter(|import| import.answered_by.is_none());
+        match open.count() {
+            0 => Ok(()),
+            1 => bail!("1 import that nobody answers"),
+            many => bail!("{many} imports that nobody answers"),
+        }
+    }
+}
+
+fn told(import: &Import) {
+    println!("imports {}", import.name);
+    if import.candidates.is_empty() {
+        println!("  no component exports it");
+    }
+    for candidate in &import.candidates {
+        let Candidate {
+            component,
+            export,
+            versions,
+            ..
+        } = candidate;
+        if candidate.chosen {
+            println!("  -> {component}: exports {export} ({versions}), and is linked");
+        } else if candidate.differs.is_none() && candidate.linked && import.answered_by.is_some() {
+            println!(
+                "     {component}: exports {export} ({versions}), but another link comes first"
+            );
+        } else {
+            println!(
+                "     {component}: exports {export}, but {}",
+                candidate.why_not()
+            );
+        }
+    }
+}

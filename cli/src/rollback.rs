@@ -1,0 +1,26 @@
+//! `localmart rollback`: the generation before the last swap serves again.
+
+use crate::control::Which;
+use clap::Args;
+use localmart_host::control::Named;
+use localmart_host::serve::swap::Report;
+
+/// Goes back to the generation before the last swap of a component.
+#[derive(Args)]
+pub(crate) struct Rollback {
+    /// The component.
+    component: String,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Rollback {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let component = self.component;
+        let report: Report = self.which.host()?.post("/rollback", &Named { component })?;
+        for (component, old, _) in report.replaced {
+            println!("{component}: generation {old} serves again");
+        }
+        Ok(())
+    }
+}

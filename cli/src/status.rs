@@ -1,0 +1,85 @@
+//! `localmart status`: the components of the running shop, their generations, their links.
+
+use crate::control::{Which, short};
+use clap::Args;
+use localmart_host::control::status::{ComponentStatus, GenerationStatus, Status as HostStatus};
+use localmart_host::serve::swap::Phase;
+
+/// Shows what the running shop is made of.
+#[derive(Args)]
+pub(crate) struct Status {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Status {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let host = self.which.host()?;
+        if self.json {
+            let status: serde_json::Value = host.get("/status")?;
+            println!("{status:#}");
+            return Ok(());
+        }
+        let status: HostStatus = host.get("/status")?;
+        println!("{} (process {})", status.application, status.process);
+        println!(
+            "{:<16} {:>4} {:<7} {:>6} {:>9} {:>9} {:>7} {:>9} {:>9}  file",
+            "component", "gen", "role", "share", "instances", "calls", "errors", "p50 ms", "p99 ms"
+        );
+        for component in &status.components {
+            for generation in &component.generations {
+                line(component, generation);
+            }
+        }
+        for component in &status.components {
+            more(component);
+        }
+        Ok(())
+    }
+}
+
+fn line(component: &ComponentStatus, one: &GenerationStatus) {
+    let ms = |us: u64| format!("{}.{:02}", us / 1000, us % 1000 / 10);
+    println!(
+        "{:<16} {:>4} {:<7} {:>5}% {:>9} {:>9} {:>7} {:>9} {:>9}  {}",
+        component.id,
+        one.number,
+        one.role,
+        one.share / 100,
+        one.instances,
+        one.health.calls,
+        one.health.errors,
+        ms(one.health.p50_us),
+        ms(one.health.p99_us),
+        short(&one.digest)
+    );
+    if one.health.differences > 0 {
+        println!("  {} answers differ", one.health.differences);
+    }
+}
+
+fn more(component: &ComponentStatus) {
+    let links = component.links.iter();
+    let links = links.map(|link| format!("{} ({})", link.callee, link.binding));
+    let links: Vec<String> = links.collect();
+    if !links.is_empty() {
+        println!("{} links {}", component.id, links.join(", "));
+    }
+    if let Some(swap) = &component.swap {
+        let phase = match &swap.phase {
+            Phase::Watched => "is watched".to_owned(),
+            Phase::Passed => "is on trial, its watch has passed".to_owned(),
+            Phase::Kept => "was kept".to_owned(),
+            Phase::RolledBack { why } => format!("was rolled back: {why}"),
+            Phase::Superseded => "was followed by another".to_owned(),
+        };
+        println!(
+            "{}: the last swap ({}) {phase}",
+            component.id,
+            short(&swap.digest)
+        );
+    }
+}

@@ -1,0 +1,167 @@
+//! `localmart swap`: another file in a component's place while requests come in.
+
+use crate::control::{Which, short};
+use anyhow::{Context as _, bail};
+use clap::Args;
+use localmart_host::control::client::Host;
+use localmart_host::limits;
+use localmart_host::serve::swap::{Limits, Phase, Report, Wish};
+use localmart_host::serve::unit::WHOLE;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often the outcome is asked for.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+
+/// Replaces a component of the running shop: checks, compiles and warms the new one, then gives it the calls. A new one that
+/// traps, errs or slows beyond the limits goes by itself, and the one before serves again.
+#[derive(Args)]
+pub(crate) struct Swap {
+    /// The component.
+    component: String,
+    /// The file of the new one.
+    file: PathBuf,
+    /// Give it this part of the calls on trial, as 5%; all calls of one trace go the same way.
+    #[arg(long, value_name = "PART", value_parser = part)]
+    canary: Option<u32>,
+    /// Give it the requests with this header on trial, as x-canary=1, and the calls that they bring about.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = crate::app::pair)]
+    header: Option<(String, String)>,
+    /// Give it copies of calls that change nothing; what it answers is compared and dropped.
+    #[arg(long)]
+    shadow: bool,
+    /// Wait so long for what becomes of it, as 30s; on trial it then takes the place. Without it the shop watches alone, for 30s.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    watch: Option<Duration>,
+    /// The part of its calls that may fail, as 1%.
+    #[arg(long, value_name = "PART", value_parser = part, default_value = "1%")]
+    max_error_rate: u32,
+    /// How many times as long as before its slowest hundredth may take.
+    #[arg(long, value_name = "RATIO", default_value_t = limits::WATCH_P99_RATIO)]
+    max_p99_ratio: f64,
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Swap {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let host = self.which.host()?;
+        let file = self.file.canonicalize();
+        let file = file.with_context(|| format!("there is no {}", self.file.display()))?;
+        if !(self.max_p99_ratio.is_finite() && self.max_p99_ratio >= 1.0) {
+            bail!(
+                "--max-p99-ratio is {}; it must be 1 or more",
+                self.max_p99_ratio
+            );
+        }
+        let wish = Wish {
+            component: self.component.clone(),
+            file,
+            share: self.canary,
+            header: self.header.clone(),
+            shadow: self.shadow,
+            limits: Limits {
+                watch: self.watch.unwrap_or(limits::WATCH),
+                max_error_rate: f64::from(self.max_error_rate) / f64::from(WHOLE),
+                max_p99_ratio: self.max_p99_ratio,
+            },
+            promote: self.watch.is_some() && !self.shadow,
+        };
+        let report: Report = host.post("/swap", &wish)?;
+        print(&report);
+        match self.watch {
+            None => {
+                println!(
+                    "watched for {} s: localmart status",
+                    limits::WATCH.as_secs()
+                );
+                Ok(())
+            }
+            Some(time) => {
+                println!("watching for {time:?}");
+                outcome(&host, &self.component)
+            }
+        }
+    }
+}
+
+fn print(report: &Report) {
+    for (component, old, new) in &report.replaced {
+        let way = if report.on_trial {
+            "on trial beside"
+        } else {
+            "in place of"
+        };
+        let digest = short(&report.digest);
+        println!(
+            "{component}: generation {new} {way} {old} ({} {digest})",
+            report.component
+        );
+    }
+    let stages = report.stages.iter();
+    let stages =
+        stages.map(|(stage, us)| format!("{stage} {}.{:01} ms", us / 1000, us % 1000 / 100));
+    println!("{}", stages.collect::<Vec<_>>().join(", "));
+}
+
+/// Waits until the swap is decided.
+fn outcome(host: &Host, component: &str) -> anyhow::Result<()> {
+    loop {
+        let report: Option<Report> = host.get(&format!("/swap/{component}"))?;
+        match report.map(|report| report.phase) {
+            Some(Phase::Watched) => std::thread::sleep(ASK_EVERY),
+            Some(Phase::Kept) => {
+                println!("{component}: kept");
+                return Ok(());
+            }
+            Some(Phase::Passed) => {
+                println!("{component}: still on trial: localmart promote {component}, or rollback");
+                return Ok(());
+            }
+            Some(Phase::RolledBack { why }) => bail!("{component} was rolled back: {why}"),
+            Some(Phase::Superseded) => bail!("another swap came before this one was decided"),
+            None => bail!("the shop knows of no swap of {component}"),
+        }
+    }
+}
+
+/// Reads `5%`, `0.5%` as parts of [`WHOLE`].
+pub(crate) fn part(text: &str) -> Result<u32, String> {
+    let wrong = || format!("`{text}` is not a part like 5%");
+    let number = text.strip_suffix('%').ok_or_else(wrong)?;
+    let (whole, hundredths) = number.split_once('.').unwrap_or((number, ""));
+    let digits = hundredths.len() <= 2 && !whole.is_empty() && hundredths != ".";
+    let parsed: u32 = format!("{whole}{hundredths:0<2}")
+        .parse()
+        .map_err(|_| wrong())?;
+    (digits && parsed <= WHOLE)
+        .then_some(parsed)
+        .ok_or_else(wrong)
+}
+
+/// Reads `30s`, `500ms`, `2m`.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    localmart_host::app::duration(text).ok_or_else(|| format!("`{text}` is not a time like 30s"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_percentages() {
+        for (text, parts) in [
+            ("5%", Some(500)),
+            ("0.5%", Some(50)),
+            ("100%", Some(10_000)),
+            ("0.05%", Some(5)),
+            ("101%", None),
+            ("5", None),
+            ("-5%", None),
+            ("0.001%", None),
+            ("%", None),
+        ] {
+            assert_eq!(part(text).ok(), parts, "{text}");
+        }
+    }
+}

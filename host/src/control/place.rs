@@ -1,0 +1,106 @@
+//! Where control sockets are: `$XDG_RUNTIME_DIR/localmart/<port>.sock`, or `/tmp/localmart-<uid>/<port>.sock` where there is no such
+//! folder. Nobody else may look into it.
+
+use anyhow::{Context as _, bail};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// The folder of this user's control sockets.
+pub fn folder() -> PathBuf {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
+    match runtime {
+        Some(folder) => PathBuf::from(folder).join("localmart"),
+        None => {
+            let user = rustix::process::getuid().as_raw();
+            PathBuf::from(format!("/tmp/localmart-{user}"))
+        }
+    }
+}
+
+fn socket(port: u16) -> PathBuf {
+    folder().join(format!("{port}.sock"))
+}
+
+/// Takes the socket of a port; what a host that was killed left there goes.
+pub(super) fn bind(port: u16) -> anyhow::Result<(PathBuf, UnixListener)> {
+    let folder = folder();
+    private(&folder)?;
+    let path = socket(port);
+    match UnixListener::bind(&path) {
+        Ok(listener) => Ok((path, listener)),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            if UnixStream::connect(&path).is_ok() {
+                bail!("another host has the control socket {}", path.display());
+            }
+            std::fs::remove_file(&path)?;
+            let listener = UnixListener::bind(&path);
+            Ok((path, listener.context("taking the control socket")?))
+        }
+        Err(error) => Err(error).with_context(|| format!("making {}", path.display())),
+    }
+}
+
+/// Makes the folder, or refuses one that others can look into: `/tmp` is everybody's.
+fn private(folder: &Path) -> anyhow::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(error).with_context(|| format!("making {}", folder.display()));
+        }
+        _ => {}
+    }
+    let found = std::fs::symlink_metadata(folder)?;
+    let mine = found.uid() == rustix::process::getuid().as_raw();
+    if !found.is_dir() || !mine || found.mode() & 0o077 != 0 {
+        bail!(
+            "{} is not a folder that only you can open; remove it",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// The ports of the hosts that run now, as this user.
+pub fn running() -> Vec<u16> {
+    let mut ports = Vec::new();
+    for entry in std::fs::read_dir(folder()).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let port = name.and_then(|name| name.strip_suffix(".sock")?.parse().ok());
+        if let Some(port) = port
+            && UnixStream::connect(&path).is_ok()
+        {
+            ports.push(port);
+        }
+    }
+    ports.sort_unstable();
+    ports
+}
+
+/// The socket of a port, or of the only host that runs.
+pub fn find(port: Option<u16>) -> anyhow::Result<PathBuf> {
+    if let Some(port) = port {
+        let path = socket(port);
+        if UnixStream::connect(&path).is_err() {
+            bail!(
+                "no host of yours answers at port {port}\n  help: start it with localmart up --listen 127.0.0.1:{port}"
+            );
+        }
+        return Ok(path);
+    }
+    match running().as_slice() {
+        [] => bail!("no host of yours is running\n  help: start it with localmart up"),
+        [port] => Ok(socket(*port)),
+        several => {
+            let ports = several
+                .iter()
+                .map(|port| format!("--listen 127.0.0.1:{port}"));
+            let ports: Vec<String> = ports.collect();
+            bail!(
+                "several hosts are running\n  help: say which: {}",
+                ports.join(" or ")
+            )
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! How a link is bound: which way of joining two components the user chose for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+/// How a link is bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Binding {
+    /// Joined into one component: one instance, one fate, the cheapest call.
+    Fused,
+    /// The callee runs in instances of its own, with its own grants, limits and generation.
+    #[default]
+    Isolated,
+    /// The callee runs in another host, and is called over HTTP.
+    Remote,
+    /// The callee is a policy: it runs in an engine of its own that counts instructions. Nobody chooses it for a link.
+    Policy,
+}
+
+impl Binding {
+    /// Its name, as flags, metrics and the manifest have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fused => "fused",
+            Self::Isolated => "isolated",
+            Self::Remote => "remote",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Binding {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "fused" => Ok(Self::Fused),
+            "isolated" => Ok(Self::Isolated),
+            other => Err(format!(
+                "`{other}` is no binding; there are fused and isolated"
+            )),
+        }
+    }
+}
+
+/// A link: who calls, who is called.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Link {
+    /// Who calls.
+    pub caller: String,
+    /// Who is called.
+    pub callee: String,
+}
+
+impl FromStr for Link {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once("->") {
+            Some((caller, callee)) if !caller.is_empty() && !callee.is_empty() => Ok(Self {
+                caller: caller.trim().to_owned(),
+                callee: callee.trim().to_owned(),
+            }),
+            _ => Err(format!("`{text}` is no link; write caller->callee")),
+        }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}->{}", self.caller, self.callee)
+    }
+}
+
+/// What `--binding` says: of all links, or of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// `fused`, `isolated`.
+    All(Binding),
+    /// `shop->goods=fused`.
+    One(Link, Binding),
+}
+
+impl FromStr for Wish {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None => text.parse().map(Self::All),
+            Some((link, binding)) => Ok(Self::One(link.parse()?, binding.parse()?)),
+        }
+    }
+}
+
+/// The bindings of all links.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bindings {
+    all: Binding,
+    /// Components of other hosts.
+    remote: BTreeSet<String>,
+    one: BTreeMap<Link, Binding>,
+}
+
+impl Bindings {
+    /// What the command line says; the last word counts.
+    pub fn of(wishes: &[Wish]) -> Self {
+        let mut bindings = Self::default();
+        for wish in wishes {
+            match wish {
+                Wish::All(binding) => bindings.all = *binding,
+                Wish::One(link, binding) => {
+                    bindings.one.insert(link.clone(), *binding);
+                }
+            }
+        }
+        bindings
+    }
+
+    /// Links to these are remote, where nothing else is said of one.
+    pub fn away(mut self, components: impl Iterator<Item = String>) -> Self {
+        self.remote.extend(components);
+        self
+    }
+
+    /// Every link the same way.
+    pub fn all(binding: Binding) -> Self {
+        Self {
+            all: binding,
+            ..Self::default()
+        }
+    }
+
+    /// How a link is bound; `said` is the manifest's word for it.
+    pub fn of_link(&self, caller: &str, callee: &str, said: Option<Binding>) -> Binding {
+        let link = Link {
+            caller: caller.to_owned(),
+            callee: callee.to_owned(),
+        };
+        let away = self.remote.contains(callee).then_some(Binding::Remote);
+        let one = self.one.get(&link).copied();
+        one.or(away).or(said).unwrap_or(self.all)
+    }
+
+    /// The links that are named one by one.
+    pub fn named(&self) -> impl Iterator<Item = &Link> {
+        self.one.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_counts_and_a_link_has_its_own() {
+        let wishes: Vec<Wish> = ["isolated", "shop->goods=fused", "fused"]
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect();
+        let bindings = Bindings::of(&wishes);
+        assert_eq!(bindings.of_link("shop", "goods", None), Binding::Fused);
+        assert_eq!(bindings.of_link("desk", "goods", None), Binding::Fused);
+        let bindings = Bindings::of(&wishes[..2]);
+        let said = Some(Binding::Fused);
+        assert_eq!(bindings.of_link("desk", "goods", said), Binding::Fused);
+        assert_eq!(bindings.of_link("shop", "goods", None), Binding::Fused);
+        assert_eq!(bindings.of_link("desk", "goods", None), Binding::Isolated);
+        for wrong in ["quick", "shop->=fused", "shop=fused", "shop->desk=near"] {
+            assert!(wrong.parse::<Wish>().is_err(), "{wrong}");
+        }
+    }
+}

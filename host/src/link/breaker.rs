@@ -1,0 +1,69 @@
+//! A circuit breaker: after some failures in a row a callee is left alone for a while, then one call tries it again.
+
+use crate::limits;
+use std::cell::Cell;
+use std::time::Instant;
+
+/// Of one link to one generation on one core.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    failures: Cell<u32>,
+    /// Until when nobody is let through, once it is open.
+    open_until: Cell<Option<Instant>>,
+}
+
+impl Breaker {
+    /// Whether a call may go. The first after the pause is a trial; those behind it wait for what becomes of it.
+    pub fn lets_through(&self, now: Instant) -> bool {
+        match self.open_until.get() {
+            None => true,
+            Some(until) if now < until => false,
+            Some(_) => {
+                self.open_until.set(Some(now + limits::BREAKER_PAUSE));
+                true
+            }
+        }
+    }
+
+    /// What became of a call.
+    pub fn ended(&self, answered: bool, now: Instant) {
+        if answered {
+            self.failures.set(0);
+            self.open_until.set(None);
+            return;
+        }
+        let failures = self.failures.get().saturating_add(1);
+        self.failures.set(failures);
+        if failures >= limits::BREAKER_FAILURES {
+            self.open_until.set(Some(now + limits::BREAKER_PAUSE));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_opens_after_failures_in_a_row_and_tries_one_call_after_the_pause() {
+        let (breaker, start) = (Breaker::default(), Instant::now());
+        for _ in 1..limits::BREAKER_FAILURES {
+            breaker.ended(false, start);
+            assert!(breaker.lets_through(start));
+        }
+        breaker.ended(true, start);
+        for _ in 0..limits::BREAKER_FAILURES {
+            assert!(breaker.lets_through(start));
+            breaker.ended(false, start);
+        }
+        assert!(!breaker.lets_through(start));
+        let later = start + limits::BREAKER_PAUSE;
+        assert!(breaker.lets_through(later) && !breaker.lets_through(later));
+        breaker.ended(false, later);
+        assert!(!breaker.lets_through(later));
+        let again = later + limits::BREAKER_PAUSE;
+        assert!(breaker.lets_through(again));
+        breaker.ended(true, again);
+        assert!(breaker.lets_through(again) && breaker.lets_through(again));
+    }
+}

@@ -1,0 +1,114 @@
+//! Whether compiled components fit together. Types that are the same are seen at once; only where they are not is it worked out
+//! whether they fit all the same, and what differs.
+
+use super::fit::{self, Surface};
+use crate::remote::shape;
+use crate::serve::load::maker::Provider;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+use wasmtime::component::types::{ComponentInstance, ComponentItem};
+
+/// The interfaces with functions that a component imports of others, not of the host.
+pub fn imports(engine: &Engine, component: &Component) -> Vec<String> {
+    let ty = component.component_type();
+    let imports = ty.imports(engine);
+    let asked = imports.filter(|(name, item)| {
+        !fit::is_of_the_host(name)
+            && match &item.ty {
+                ComponentItem::ComponentInstance(interface) => {
+                    let mut items = interface.exports(engine);
+                    items.any(|(_, item)| !matches!(item.ty, ComponentItem::Type(_)))
+                }
+                _ => true,
+            }
+    });
+    asked.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// The functions of an interface that a component imports, with their types written down.
+pub fn shapes(engine: &Engine, component: &Component, import: &str) -> Vec<(String, String)> {
+    let ty = component.component_type();
+    let Some(ComponentItem::ComponentInstance(interface)) =
+        ty.get_import(engine, import).map(|import| import.ty)
+    else {
+        return Vec::new();
+    };
+    let functions = interface
+        .exports(engine)
+        .filter_map(|(name, item)| match item.ty {
+            ComponentItem::ComponentFunc(ty) => Some((name.to_owned(), shape::function(&ty))),
+            _ => None,
+        });
+    functions.collect()
+}
+
+/// The export of a component that answers an import best.
+pub fn best(engine: &Engine, component: &Component, import: &str) -> Option<String> {
+    let ty = component.component_type();
+    let exports = ty.exports(engine).map(|(name, _)| name);
+    fit::best(import, exports).map(str::to_owned)
+}
+
+/// Whether an export is what is imported. The error names the function or field that differs.
+pub fn fits(
+    engine: &Engine,
+    consumer: &Provider<'_>,
+    import: &str,
+    provider: &Provider<'_>,
+    export: &str,
+) -> Result<(), String> {
+    if same(
+        engine,
+        consumer.component,
+        import,
+        provider.component,
+        export,
+    ) {
+        return Ok(());
+    }
+    let surface = |one: &Provider<'_>| {
+        let made = one.recipe.make().map_err(|error| format!("{error:#}"))?;
+        Surface::of(&one.recipe.root.id, &made)
+    };
+    surface(provider)?.fits(export, &surface(consumer)?, import)
+}
+
+fn same(
+    engine: &Engine,
+    consumer: &Component,
+    import: &str,
+    provider: &Component,
+    export: &str,
+) -> bool {
+    let (asked, offered) = (consumer.component_type(), provider.component_type());
+    let asked = asked.get_import(engine, import).map(|import| import.ty);
+    let offered = offered.get_export(engine, export).map(|export| export.ty);
+    match (asked, offered) {
+        (
+            Some(ComponentItem::ComponentInstance(asked)),
+            Some(ComponentItem::ComponentInstance(offered)),
+        ) => all_functions_are_the_same(engine, &asked, &offered),
+        _ => false,
+    }
+}
+
+fn all_functions_are_the_same(
+    engine: &Engine,
+    asked: &ComponentInstance,
+    offered: &ComponentInstance,
+) -> bool {
+    asked.exports(engine).all(|(name, item)| {
+        let ComponentItem::ComponentFunc(asked) = item.ty else {
+            // Types matter where functions use them; a resource is never the same.
+            return matches!(item.ty, ComponentItem::Type(_));
+        };
+        match offered.get_export(engine, name).map(|item| item.ty) {
+            Some(ComponentItem::ComponentFunc(offered)) => {
+                asked.async_() == offered.async_()
+                    && asked.params().eq(offered.params())
+                    && asked.results().eq(offered.results())
+            }
+            _ => false,
+        }
+    })
+}

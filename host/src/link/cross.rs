@@ -1,0 +1,335 @@
+//! A call that leaves its component: the import is answered by the host, which hands the values to an instance of the callee on the
+//! same core and waits, no longer than it may. What goes wrong on the other side comes back as the interface's own
+//! `unavailable`; the caller lives on.
+
+use super::binding::Binding;
+use crate::limits;
+use crate::serve::core;
+use crate::state::HostState;
+use futures::future::Either;
+use send_wrapper::SendWrapper;
+use std::sync::Arc;
+use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem, Type};
+use wasmtime::component::{Component, Linker, Val};
+use wasmtime::{Engine, Error};
+
+/// A function of another component, as its caller sees it.
+#[derive(Debug)]
+pub struct Function {
+    /// Who calls.
+    pub caller: Arc<str>,
+    /// Who is called.
+    pub callee: Arc<str>,
+    /// What is called, in all compatible versions: `package:name/interface@1#function`.
+    pub key: Arc<str>,
+    /// The interface, as it is imported.
+    pub interface: String,
+    /// The function.
+    pub name: String,
+    /// Its types, written down.
+    pub shape: String,
+    /// What it returns.
+    pub result: Option<Type>,
+    /// How the interface says that nobody can answer.
+    refusal: Refusal,
+    /// Whether a list of bytes may be among the values.
+    bytes: bool,
+    /// Whether the callee is in another host.
+    remote: bool,
+}
+
+/// How an interface says that nobody can answer now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    /// `result<_, variant { unavailable(string), … }>`.
+    Unavailable,
+    /// `result<_, string>`.
+    Text,
+    /// Not at all: the caller traps.
+    Trap,
+}
+
+/// The key of a function in all compatible versions of its interface.
+pub fn key(interface: &str, function: &str) -> String {
+    format!("{}#{function}", super::fit::track(interface))
+}
+
+/// Answers an import of a component with calls to another one. The error says what cannot cross, and why.
+pub fn answer(
+    linker: &mut Linker<HostState>,
+    engine: &Engine,
+    component: &Component,
+    import: &str,
+    (caller, callee, binding): (&Arc<str>, &Arc<str>, Binding),
+) -> Result<(), String> {
+    let ty = component.component_type();
+    let Some(ComponentItem::ComponentInstance(interface)) =
+        ty.get_import(engine, import).map(|import| import.ty)
+    else {
+        return Err(format!("`{import}` is not an interface"));
+    };
+    let functions = functions(engine, &interface).map_err(|(item, reason)| {
+        format!("`{item}` of `{import}` cannot leave its component: {reason}; bind this link fused")
+    })?;
+    let mut instance = linker
+        .instance(import)
+        .map_err(|error| format!("{error:#}"))?;
+    for (name, ty) in functions {
+        let function = Arc::new(Function {
+            caller: caller.clone(),
+            callee: callee.clone(),
+            key: key(import, &name).into(),
+            interface: import.to_owned(),
+            shape: crate::remote::shape::function(&ty),
+            result: ty.results().next(),
+            refusal: refusal(&ty),
+            bytes: ty
+                .params()
+                .map(|(_, ty)| ty)
+                .chain(ty.results())
+                .any(has_bytes),
+            remote: binding == Binding::Remote,
+            name: name.clone(),
+        });
+        let defined = if binding == Binding::Policy {
+            if ty.async_() {
+                return Err(format!(
+                    "`{name}` of `{import}` is async, and a policy decides at once"
+                ));
+            }
+            instance.func_new(&name, move |_, _, params, results| {
+                let core = core::here().ok_or_else(|| Error::msg("the host is ending"))?;
+                function.settle(core.decide(&function, params), results)
+            })
+        } else if ty.async_() {
+            instance.func_new_concurrent(&name, move |_, _, params, results| {
+                let called = function.call(params);
+                let function = function.clone();
+                Box::pin(async move { function.settle(called?.await, results) })
+            })
+        } else {
+            instance.func_new_async(&name, move |_, _, params, results| {
+                let called = function.call(params);
+                let function = function.clone();
+                Box::new(async move { function.settle(called?.await, results) })
+            })
+        };
+        defined.map_err(|error| format!("{error:#}"))?;
+    }
+    Ok(())
+}
+
+/// The functions of an interface, if all of it can cross.
+fn functions(
+    engine: &Engine,
+    interface: &ComponentInstance,
+) -> Result<Vec<(String, ComponentFunc)>, (String, String)> {
+    let mut functions = Vec::new();
+    for (name, item) in interface.exports(engine) {
+        match item.ty {
+            ComponentItem::ComponentFunc(ty) => {
+                let types = ty.params().map(|(_, ty)| ty).chain(ty.results());
+                if let Some(kind) = types.filter_map(|ty| stays(&ty)).next() {
+                    return Err((name.to_owned(), format!("it hands over a {kind}")));
+                }
+                functions.push((name.to_owned(), ty));
+            }
+            ComponentItem::Resource(_) => {
+                return Err((name.to_owned(), "it is a resource".to_owned()));
+            }
+            _ => {}
+        }
+    }
+    Ok(functions)
+}
+
+/// What in a type belongs to one instance and cannot be handed to another, if anything does.
+fn stays(ty: &Type) -> Option<&'static str> {
+    match ty {
+        Type::Own(_) | Type::Borrow(_) => Some("resource"),
+        Type::Future(_) => Some("future"),
+        Type::Stream(_) => Some("stream"),
+        Type::ErrorContext => Some("error-context"),
+        other => inner(other).iter().find_map(stays),
+    }
+}
+
+fn has_bytes(ty: Type) -> bool {
+    match &ty {
+        Type::List(list) if list.ty() == Type::U8 => true,
+        other => inner(other).into_iter().any(has_bytes),
+    }
+}
+
+/// The types that a type is made of.
+fn inner(ty: &Type) -> Vec<Type> {
+    match ty {
+        Type::List(list) => vec![list.ty()],
+        Type::Record(record) => record.fields().map(|field| field.ty).collect(),
+        Type::Tuple(tuple) => tuple.types().collect(),
+        Type::Variant(variant) => variant.cases().filter_map(|case| case.ty).collect(),
+        Type::Option(option) => vec![option.ty()],
+        Type::Result(result) => result.ok().into_iter().chain(result.err()).collect(),
+        Type::Map(map) => vec![map.key(), map.value()],
+        _ => Vec::new(),
+    }
+}
+
+fn refusal(ty: &ComponentFunc) -> Refusal {
+    let Some(Type::Result(result)) = ty.results().next() else {
+        return Refusal::Trap;
+    };
+    match result.err() {
+        Some(Type::String) => Refusal::Text,
+        Some(Type::Variant(variant)) => {
+            let is_unavailable = |case: wasmtime::component::types::Case<'_>| {
+                case.name == "unavailable" && case.ty == Some(Type::String)
+            };
+            if variant.cases().any(is_unavailable) {
+                Refusal::Unavailable
+            } else {
+                Refusal::Trap
+            }
+        }
+        _ => Refusal::Trap,
+    }
+}
+
+/// The values that come back, or why none do.
+type Called = Result<Vec<Val>, String>;
+
+impl Function {
+    /// Hands the values over, at once; what comes back can be waited for.
+    fn call(
+        self: &Arc<Self>,
+        params: &[Val],
+    ) -> wasmtime::Result<impl Future<Output = Called> + Send + use<>> {
+        let core = core::here().ok_or_else(|| Error::msg("the host is ending"))?;
+        let (function, too_many) = (self.clone(), self.bytes && has_too_many(params));
+        // Instances never leave the thread of their core.
+        let asked = (!too_many).then(|| {
+            let params = params.to_vec();
+            if function.remote {
+                Either::Left(SendWrapper::new(core.remote(function, params)))
+            } else {
+                Either::Right(SendWrapper::new(core.link(function, params)))
+            }
+        });
+        Ok(async move {
+            match asked {
+                Some(asked) => asked.await,
+                None => Err(TOO_MANY.to_owned()),
+            }
+        })
+    }
+
+    /// Writes down what came back.
+    fn settle(&self, called: Called, results: &mut [Val]) -> wasmtime::Result<()> {
+        let called = match called {
+            Ok(values) if self.bytes && has_too_many(&values) => Err(TOO_MANY.to_owned()),
+            called => called,
+        };
+        match called {
+            Ok(values) => {
+                for (slot, value) in results.iter_mut().zip(values) {
+                    *slot = value;
+                }
+                Ok(())
+            }
+            Err(reason) => {
+                let reason = format!("{}: {reason}", self.callee);
+                let refused = self.refuse(reason)?;
+                if let Some(slot) = results.first_mut() {
+                    *slot = refused;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The value by which the interface says that nobody can answer.
+    fn refuse(&self, reason: String) -> wasmtime::Result<Val> {
+        let text = Box::new(Val::String(reason));
+        let error = match self.refusal {
+            Refusal::Unavailable => Val::Variant("unavailable".to_owned(), Some(text)),
+            Refusal::Text => *text,
+            Refusal::Trap => {
+                let text = if let Val::String(text) = *text {
+                    text
+                } else {
+                    String::new()
+                };
+                return Err(Error::msg(format!("{}: {text}", self.key)));
+            }
+        };
+        Ok(Val::Result(Err(Some(Box::new(error)))))
+    }
+
+    /// Whether an answer is the interface's way to say that nobody can answer.
+    pub fn is_refused(&self, values: &[Val]) -> bool {
+        let Some(Val::Result(Err(Some(error)))) = values.first() else {
+            return false;
+        };
+        self.refusal == Refusal::Unavailable
+            && matches!(&**error, Val::Variant(case, _) if case == "unavailable")
+    }
+}
+
+const TOO_MANY: &str = "more bytes in one list than may cross a link (256 KiB)";
+
+fn has_too_many(values: &[Val]) -> bool {
+    let too_many = |value: &Val| match value {
+        Val::List(list) => {
+            (matches!(list.first(), Some(Val::U8(_))) && list.len() > limits::LINK_LIST_BYTES)
+                || (!matches!(list.first(), Some(Val::U8(_))) && has_too_many(list))
+        }
+        Val::Record(fields) => fields
+            .iter()
+            .any(|(_, value)| has_too_many(std::slice::from_ref(value))),
+        Val::Tuple(values) => has_too_many(values),
+        Val::Variant(_, Some(value))
+        | Val::Option(Some(value))
+        | Val::Result(Ok(Some(value)) | Err(Some(value))) => {
+            has_too_many(std::slice::from_ref(value))
+        }
+        _ => false,
+    };
+    values.iter().any(too_many)
+}
+
+/// What the first parameter says if it is a context: a record with `trace-parent` and `deadline`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said<'v> {
+    /// W3C `traceparent`, or empty.
+    pub trace_parent: &'v str,
+    /// Unix milliseconds after which nobody waits; 0 is no deadline.
+    pub deadline: u64,
+}
+
+/// Reads the context of a call.
+pub fn said(params: &[Val]) -> Said<'_> {
+    let mut said = Said::default();
+    if let Some(Val::Record(fields)) = params.first() {
+        for (name, value) in fields {
+            match value {
+                Val::String(text) if name == "trace-parent" => said.trace_parent = text,
+                Val::U64(deadline) if name == "deadline" => said.deadline = *deadline,
+                _ => {}
+            }
+        }
+    }
+    said
+}
+
+/// Puts another `trace-parent` into the context of a call, if it has one.
+pub fn retrace(params: &mut [Val], trace_parent: &str) {
+    if let Some(Val::Record(fields)) = params.first_mut() {
+        for (name, value) in fields {
+            if let Val::String(text) = value
+                && name == "trace-parent"
+            {
+                trace_parent.clone_into(text);
+            }
+        }
+    }
+}

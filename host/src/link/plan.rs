@@ -1,0 +1,240 @@
+//! What the bindings make of an application: the components that run by themselves, what is fused into each, whom they call
+//! across, and what they may do.
+
+use super::binding::{Binding, Bindings, Link};
+use crate::allowed_hosts::AllowedHost;
+use crate::app::{App, ComponentSpec, OwnGrants};
+use crate::manifest::ManifestError;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// A component that runs by itself.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// What the manifest says of it, with the grants that it has under these bindings.
+    pub spec: ComponentSpec,
+    /// The components that are fused into it, itself not counted.
+    pub inside: BTreeSet<String>,
+    /// Whom it, or what is inside, calls across.
+    pub across: BTreeSet<String>,
+    /// Whom it, or what is inside, calls in other hosts.
+    pub away: BTreeSet<String>,
+    /// Whether the file that the manifest names is this very fusion.
+    pub as_built: bool,
+}
+
+/// Says which components run by themselves, by id.
+pub fn plan(app: &App, bindings: &Bindings) -> Result<BTreeMap<String, Unit>, ManifestError> {
+    for link in bindings.named() {
+        check(app, link)?;
+    }
+    let mut units = BTreeMap::new();
+    let triggered = app.components.values().filter(|spec| spec.triggered);
+    let mut wanted: Vec<&ComponentSpec> = triggered.collect();
+    while let Some(spec) = wanted.pop() {
+        if units.contains_key(&spec.id) {
+            continue;
+        }
+        let unit = unit(app, bindings, spec);
+        wanted.extend(unit.across.iter().filter_map(|id| app.components.get(id)));
+        units.insert(spec.id.clone(), unit);
+    }
+    Ok(units)
+}
+
+/// A link that `--binding` names is one of the application's.
+fn check(app: &App, link: &Link) -> Result<(), ManifestError> {
+    let caller = app.components.get(&link.caller);
+    if caller.is_some_and(|spec| spec.links.contains(&link.callee)) {
+        return Ok(());
+    }
+    let links = |spec: &ComponentSpec| {
+        let link = |callee: &String| format!("{}->{callee}", spec.id);
+        spec.links.iter().map(link).collect::<Vec<_>>()
+    };
+    let known: Vec<String> = app.components.values().flat_map(links).collect();
+    let help = match known.as_slice() {
+        [] => "this application has no links".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    };
+    let message = format!("there is no link {link}");
+    Err(ManifestError::file(message, help))
+}
+
+/// How a link is bound: a policy always runs in an engine of its own.
+pub fn bound(
+    app: &App,
+    bindings: &Bindings,
+    caller: &str,
+    callee: &str,
+    said: Option<Binding>,
+) -> Binding {
+    let callee_spec = app.components.get(callee);
+    if callee_spec.is_some_and(|spec| spec.policy.is_some()) {
+        return Binding::Policy;
+    }
+    bindings.of_link(caller, callee, said)
+}
+
+fn unit(app: &App, bindings: &Bindings, root: &ComponentSpec) -> Unit {
+    let (mut inside, mut across) = (BTreeSet::new(), BTreeSet::new());
+    let mut away = BTreeSet::new();
+    let mut wanted = vec![root];
+    while let Some(spec) = wanted.pop() {
+        for link in &spec.links {
+            let said = spec.bindings.get(link).copied();
+            match bound(app, bindings, &spec.named, link, said) {
+                Binding::Remote => {
+                    away.insert(link.clone());
+                }
+                Binding::Isolated | Binding::Policy => {
+                    across.insert(link.clone());
+                }
+                Binding::Fused => {
+                    if inside.insert(link.clone()) {
+                        wanted.extend(app.components.get(link));
+                    }
+                }
+            }
+        }
+    }
+    let mut spec = root.clone();
+    let as_built = across.is_empty() && away.is_empty();
+    if !as_built {
+        let parts = inside.iter().filter_map(|id| app.components.get(id));
+        restrict(&mut spec, parts);
+    }
+    Unit {
+        spec,
+        inside,
+        across,
+        away,
+        as_built,
+    }
+}
+
+/// Leaves a component the grants that it and what is inside it need themselves.
+fn restrict<'a>(spec: &mut ComponentSpec, parts: impl Iterator<Item = &'a ComponentSpec>) {
+    let mut own = own(spec);
+    for part in parts {
+        let more = self::own(part);
+        own.sqlite_databases.extend(more.sqlite_databases);
+        own.key_value_stores.extend(more.key_value_stores);
+        own.variables.extend(more.variables);
+        own.allowed_hosts.extend(more.allowed_hosts);
+    }
+    spec.sqlite_databases
+        .retain(|label, _| own.sqlite_databases.contains(label));
+    spec.key_value_stores = own.key_value_stores;
+    spec.variables
+        .retain(|name, _| own.variables.contains(name));
+    spec.allowed_hosts = own.allowed_hosts;
+}
+
+/// What a component needs itself: what it says, or else all that it is granted.
+fn own(spec: &ComponentSpec) -> OwnGrants {
+    spec.own.clone().unwrap_or_else(|| OwnGrants {
+        sqlite_databases: spec.sqlite_databases.keys().cloned().collect(),
+        key_value_stores: spec.key_value_stores.clone(),
+        allowed_hosts: spec.allowed_hosts.iter().map(AllowedHost::clone).collect(),
+        variables: spec.variables.keys().cloned().collect(),
+    })
+}
+
+/// The file of a component without its links: beside the folder `fused`, if the manifest names one in there.
+pub fn part(wasm: &Path) -> PathBuf {
+    let folder = wasm.parent();
+    match (folder.and_then(Path::parent), wasm.file_name()) {
+        (Some(dist), Some(name)) if folder.is_some_and(|folder| folder.ends_with("fused")) => {
+            dist.join(name)
+        }
+        _ => wasm.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{Given, resolve};
+    use crate::manifest::Source;
+    use std::sync::Arc;
+
+    const MANIFEST: &str = r#"
+        spin_manifest_version = 2
+        application = { name = "t" }
+        [[trigger.http]]
+        route = "/..."
+        component = "shop"
+        [component.shop]
+        source = "dist/fused/shop.wasm"
+        sqlite_databases = ["shop", "basket", "goods"]
+        variables = { a = "1", b = "2" }
+        [component.shop.tool.localmart]
+        links = ["basket", "goods"]
+        own = { sqlite_databases = ["shop"], variables = ["a"] }
+        [component.basket]
+        source = "dist/fused/basket.wasm"
+        sqlite_databases = ["basket", "goods"]
+        [component.basket.tool.localmart]
+        links = ["goods"]
+        own = { sqlite_databases = ["basket"] }
+        [component.goods]
+        source = "dist/goods.wasm"
+        sqlite_databases = ["goods"]
+        [component.nobody]
+        source = "dist/nobody.wasm"
+    "#;
+
+    fn planned(wishes: &[&str]) -> String {
+        let source = Source {
+            path: "spin.toml".into(),
+            text: Arc::new(MANIFEST.to_owned()),
+            profile: None,
+        };
+        let app = resolve(source, &Given::default()).unwrap();
+        let wishes: Vec<_> = wishes.iter().map(|wish| wish.parse().unwrap()).collect();
+        let units = plan(&app, &Bindings::of(&wishes)).unwrap();
+        let shown = units.values().map(|unit| {
+            let join = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join("+");
+            let databases = unit.spec.sqlite_databases.keys().cloned().collect();
+            format!(
+                "{}[{}]->{} {} {}",
+                unit.spec.id,
+                join(&unit.inside),
+                join(&unit.across),
+                join(&databases),
+                unit.spec.variables.len()
+            )
+        });
+        shown.collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn what_runs_by_itself_follows_from_the_bindings() {
+        assert_eq!(
+            planned(&["fused"]),
+            "shop[basket+goods]-> basket+goods+shop 2"
+        );
+        assert_eq!(
+            planned(&[]),
+            "basket[]->goods basket 0; goods[]-> goods 0; shop[]->basket+goods shop 1"
+        );
+        assert_eq!(
+            planned(&["shop->basket=fused"]),
+            "goods[]-> goods 0; shop[basket]->goods basket+shop 1"
+        );
+        assert_eq!(
+            planned(&["fused", "shop->basket=isolated"]),
+            "basket[goods]-> basket+goods 0; shop[goods]->basket goods+shop 1"
+        );
+    }
+
+    #[test]
+    fn parts_lie_beside_the_folder_of_the_fused() {
+        assert_eq!(
+            part(Path::new("a/dist/fused/x.wasm")),
+            Path::new("a/dist/x.wasm")
+        );
+        assert_eq!(part(Path::new("a/dist/x.wasm")), Path::new("a/dist/x.wasm"));
+    }
+}

@@ -1,0 +1,299 @@
+//! A look at all components of an application and how they meet, without running any: who answers each import, by which rule, who
+//! nearly did, and whether a new file could take a component's place.
+
+use super::binding::Bindings;
+use super::fit::{Match, Surface, compare};
+use super::plan::part;
+use crate::app::App;
+use crate::componentize;
+use crate::recipe::File;
+use anyhow::Context as _;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// All components of an application.
+pub struct Survey {
+    components: BTreeMap<String, Surveyed>,
+}
+
+struct Surveyed {
+    links: Vec<String>,
+    surface: Surface,
+    file: PathBuf,
+}
+
+/// How an import of a component is answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Import {
+    /// Its name.
+    pub name: String,
+    /// The component that answers, if one does.
+    pub answered_by: Option<String>,
+    /// Everybody who exports this interface in some version.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A component that exports an interface that another imports, or nearly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Candidate {
+    /// Its id.
+    pub component: String,
+    /// What it exports.
+    pub export: String,
+    /// Whether the importing component links it.
+    pub linked: bool,
+    /// By which rule the versions meet, or why they do not, in words.
+    pub versions: String,
+    /// Which function or field differs, if the types do.
+    pub differs: Option<String>,
+    /// Whether it is the one that answers.
+    pub chosen: bool,
+}
+
+/// A link of the application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Edge {
+    /// Who calls.
+    pub caller: String,
+    /// Who is called.
+    pub callee: String,
+    /// `fused` or `isolated`.
+    pub binding: String,
+    /// The interfaces that are called.
+    pub interfaces: Vec<String>,
+}
+
+/// Something that keeps a file from taking a component's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Breach {
+    /// The interface.
+    pub interface: String,
+    /// Who would miss it; `None` if nobody of this application uses it.
+    pub used_by: Option<String>,
+    /// What is missing or differs.
+    pub reason: String,
+}
+
+impl Survey {
+    /// Reads all components, each without its links.
+    pub fn of(app: &App) -> anyhow::Result<Self> {
+        let mut components = BTreeMap::new();
+        for spec in app.components.values().filter(|spec| spec.id == spec.named) {
+            let part = part(&spec.wasm);
+            let file = if part.is_file() {
+                part
+            } else {
+                spec.wasm.clone()
+            };
+            let surface = surface(&spec.id, &file)?;
+            let surveyed = Surveyed {
+                links: spec.links.clone(),
+                surface,
+                file,
+            };
+            components.insert(spec.id.clone(), surveyed);
+        }
+        Ok(Self { components })
+    }
+
+    /// The ids of the components.
+    pub fn ids(&self) -> impl Iterator<Item = &String> {
+        self.components.keys()
+    }
+
+    /// The file of a component, its links not in it.
+    pub fn file(&self, id: &str) -> Option<&Path> {
+        self.components.get(id).map(|one| one.file.as_path())
+    }
+
+    /// How each import of a component is answered, those that the host answers left out.
+    pub fn imports(&self, id: &str) -> Vec<Import> {
+        let Some(one) = self.components.get(id) else {
+            return Vec::new();
+        };
+        let imports = one.surface.imports().into_iter();
+        imports
+            .map(|name| self.import(&one.surface, &one.links, name))
+            .collect()
+    }
+
+    /// What a component asks of the host, and what it exports.
+    pub fn ends(&self, id: &str) -> (Vec<String>, Vec<String>) {
+        let one = self.components.get(id).map(|one| &one.surface);
+        let one = one.map(|surface| (surface.asked_of_the_host(), surface.exports()));
+        one.unwrap_or_default()
+    }
+
+    fn import(&self, surface: &Surface, links: &[String], name: String) -> Import {
+        let mut candidates = Vec::new();
+        for (id, other) in &self.components {
+            for export in other.surface.exports() {
+                let fit = compare(&name, &export);
+                if fit == Match::Other {
+                    continue;
+                }
+                candidates.push((
+                    fit,
+                    Candidate {
+                        component: id.clone(),
+                        linked: links.contains(id),
+                        versions: fit.words().to_owned(),
+                        differs: other.surface.fits(&export, surface, &name).err(),
+                        export,
+                        chosen: false,
+                    },
+                ));
+            }
+        }
+        // The first in the order of the links, and of its exports the best.
+        let place =
+            |candidate: &Candidate| links.iter().position(|link| *link == candidate.component);
+        candidates.sort_by_key(|(fit, candidate)| {
+            (place(candidate).unwrap_or(usize::MAX), *fit != Match::Exact)
+        });
+        let answers = |(fit, candidate): &&mut (Match, Candidate)| {
+            fit.answers() && candidate.linked && candidate.differs.is_none()
+        };
+        let mut answered_by = None;
+        if let Some((_, candidate)) = candidates.iter_mut().find(answers) {
+            candidate.chosen = true;
+            answered_by = Some(candidate.component.clone());
+        }
+        Import {
+            name,
+            answered_by,
+            candidates: candidates
+                .into_iter()
+                .map(|(_, candidate)| candidate)
+                .collect(),
+        }
+    }
+
+    /// The links, with the interfaces that go over each.
+    pub fn edges(&self, app: &App, bindings: &Bindings) -> Vec<Edge> {
+        let mut edges = Vec::new();
+        for (caller, one) in &self.components {
+            let imports = self.imports(caller);
+            for callee in &one.links {
+                let said = app.components.get(caller);
+                let said = said.and_then(|spec| spec.bindings.get(callee).copied());
+                let over = imports
+                    .iter()
+                    .filter(|import| import.answered_by.as_ref() == Some(callee));
+                edges.push(Edge {
+                    caller: caller.clone(),
+                    callee: callee.clone(),
+                    binding: super::plan::bound(app, bindings, caller, callee, said).to_string(),
+                    interfaces: over.map(|import| import.name.clone()).collect(),
+                });
+            }
+        }
+        edges
+    }
+
+    /// What keeps a file from taking the place of a component.
+    pub fn breaches(&self, id: &str, file: &Path) -> anyhow::Result<Vec<Breach>> {
+        let old = self.components.get(id);
+        let old = old.with_context(|| format!("there is no component `{id}`"))?;
+        let new = surface(id, file)?;
+        let (mut breaches, mut told) = (Vec::new(), BTreeSet::new());
+        for (caller, other) in self
+            .components
+            .iter()
+            .filter(|(_, other)| other.links.iter().any(|link| link == id))
+        {
+            for import in self
+                .imports(caller)
+                .iter()
+                .filter(|import| import.answered_by.as_deref() == Some(id))
+            {
+                let reason = match new.best(&import.name) {
+                    None => Some("it is not exported any more".to_owned()),
+                    Some(export) => new.fits(export, &other.surface, &import.name).err(),
+                };
+                if let Some(reason) = reason {
+                    told.insert(super::fit::track(&import.name));
+                    breaches.push(Breach {
+                        interface: import.name.clone(),
+                        used_by: Some(caller.clone()),
+                        reason,
+                    });
+                }
+            }
+        }
+        // What nobody here uses may be used elsewhere.
+        for export in old.surface.exports() {
+            if told.contains(&super::fit::track(&export)) {
+                continue;
+            }
+            if let Err(reason) = new.replaces(&old.surface, &export) {
+                breaches.push(Breach {
+                    interface: export,
+                    used_by: None,
+                    reason,
+                });
+            }
+        }
+        for name in new.imports() {
+            let import = self.import(&new, &old.links, name);
+            if import.answered_by.is_none() {
+                breaches.push(Breach {
+                    interface: import.name.clone(),
+                    used_by: Some(id.to_owned()),
+                    reason: import.why_nobody(),
+                });
+            }
+        }
+        Ok(breaches)
+    }
+
+    /// What a file asks of the host that the component in its place does not.
+    pub fn asks_more(&self, id: &str, file: &Path) -> anyhow::Result<Vec<String>> {
+        let (before, _) = self.ends(id);
+        let asked = surface(id, file)?.asked_of_the_host();
+        Ok(asked
+            .into_iter()
+            .filter(|import| !before.contains(import))
+            .collect())
+    }
+}
+
+impl Import {
+    /// Why nobody answers.
+    pub fn why_nobody(&self) -> String {
+        let near = self.candidates.first();
+        near.map_or_else(
+            || "no component of this application exports it".to_owned(),
+            |near| {
+                format!(
+                    "`{}` exports `{}`, but {}",
+                    near.component,
+                    near.export,
+                    near.why_not()
+                )
+            },
+        )
+    }
+}
+
+impl Candidate {
+    /// Why it does not answer.
+    pub fn why_not(&self) -> String {
+        if let Some(differs) = &self.differs {
+            format!("its types differ: {differs}")
+        } else if !self.linked {
+            "it is not among the links".to_owned()
+        } else {
+            self.versions.clone()
+        }
+    }
+}
+
+fn surface(id: &str, file: &Path) -> anyhow::Result<Surface> {
+    let read = File::read(file)?;
+    let wasm = componentize::component(&read.bytes)
+        .with_context(|| format!("{} is no component", file.display()))?;
+    Surface::of(id, &wasm)
+        .map_err(|reason| anyhow::anyhow!("{} is no component: {reason}", file.display()))
+}

@@ -1,0 +1,138 @@
+//! What a component is made of: a file, or several fused along their links, with the components that it brings along.
+
+use crate::componentize;
+use crate::compose::Composition;
+use crate::link::fuse::{LinkError, Part, fuse};
+use anyhow::Context as _;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A wasm file that was read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct File {
+    /// Where.
+    pub path: PathBuf,
+    /// What was in it.
+    pub bytes: Vec<u8>,
+    /// The BLAKE3 hash of that, in hexadecimal.
+    pub digest: String,
+}
+
+impl File {
+    /// Reads a file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            digest: blake3::hash(&bytes).to_hex().to_string(),
+            bytes,
+        })
+    }
+}
+
+/// A component that goes into a recipe.
+#[derive(Clone, Debug)]
+pub struct Ingredient {
+    /// Its id.
+    pub id: String,
+    /// Its file.
+    pub file: Arc<File>,
+    /// Whom it links of those that go into the same recipe.
+    pub links: Vec<String>,
+    /// Whom it links and calls across.
+    pub across: Vec<String>,
+}
+
+/// What a component is made of.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The component itself.
+    pub root: Ingredient,
+    /// What is fused into it.
+    pub inside: Vec<Ingredient>,
+    /// What it brings along, and what each of these is.
+    pub composition: Composition,
+    plugs: Vec<Arc<File>>,
+}
+
+impl Recipe {
+    /// Reads what the component brings along.
+    pub fn new(
+        root: Ingredient,
+        inside: Vec<Ingredient>,
+        composition: Composition,
+    ) -> anyhow::Result<Self> {
+        let plugs = composition
+            .plugs()
+            .map(|plug| File::read(&plug.wasm).map(Arc::new));
+        let plugs = plugs.collect::<anyhow::Result<_>>()?;
+        Ok(Self {
+            root,
+            inside,
+            composition,
+            plugs,
+        })
+    }
+
+    /// A component that stands alone, as it is in its file.
+    pub fn alone(id: &str, wasm: &Path, composition: Composition) -> anyhow::Result<Self> {
+        let root = Ingredient {
+            id: id.to_owned(),
+            file: Arc::new(File::read(wasm)?),
+            links: Vec::new(),
+            across: Vec::new(),
+        };
+        Self::new(root, Vec::new(), composition)
+    }
+
+    /// A name that is the same for the same result, in hexadecimal.
+    pub fn key(&self) -> String {
+        if self.inside.is_empty() && self.composition.is_empty() {
+            return self.root.file.digest.clone();
+        }
+        let mut all = blake3::Hasher::new();
+        all.update(self.root.file.digest.as_bytes());
+        for plug in &self.plugs {
+            all.update(plug.digest.as_bytes());
+        }
+        all.update(self.composition.recipe().as_bytes());
+        for one in std::iter::once(&self.root).chain(&self.inside) {
+            let line = format!(
+                "{} {} {:?} {:?}\n",
+                one.id, one.file.digest, one.links, one.across
+            );
+            all.update(line.as_bytes());
+        }
+        all.finalize().to_hex().to_string()
+    }
+
+    /// Makes it.
+    pub fn make(&self) -> anyhow::Result<Vec<u8>> {
+        let place = || format!("reading {}", self.root.file.path.display());
+        let mut made = componentize::component(&self.root.file.bytes).with_context(place)?;
+        if !self.inside.is_empty() {
+            made = Cow::Owned(self.fused()?);
+        }
+        if !self.composition.is_empty() {
+            let plugs = self.plugs.iter();
+            let plugs = plugs.map(|plug| componentize::component(&plug.bytes));
+            let plugs = plugs.map(|plug| plug.map(Cow::into_owned));
+            let plugs: Vec<Vec<u8>> = plugs.collect::<anyhow::Result<_>>()?;
+            made = Cow::Owned(self.composition.compose(&made, &plugs)?);
+        }
+        Ok(made.into_owned())
+    }
+
+    fn fused(&self) -> Result<Vec<u8>, LinkError> {
+        let part = |one: &Ingredient| Part {
+            id: one.id.clone(),
+            wasm: one.file.bytes.clone(),
+            links: one.links.clone(),
+            across: one.across.clone(),
+        };
+        let all = std::iter::once(&self.root).chain(&self.inside);
+        let parts: Vec<Part> = all.map(part).collect();
+        fuse(&self.root.id, &parts)
+    }
+}

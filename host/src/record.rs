@@ -1,0 +1,137 @@
+//! Recording the calls of a link into a file: a line of JSON for each, values in WAVE, so that they can be made again elsewhere.
+
+use crate::link::binding::Link;
+use crate::link::cross::Function;
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use wasmtime::component::Val;
+
+/// A call that was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// When it was made, in Unix milliseconds.
+    pub at_ms: u64,
+    /// Who called.
+    pub caller: String,
+    /// Who was called.
+    pub callee: String,
+    /// The interface.
+    pub interface: String,
+    /// The function.
+    pub function: String,
+    /// With what, in WAVE.
+    pub arguments: Vec<String>,
+    /// What came back, in WAVE; nothing if the callee did not answer.
+    pub answer: Option<String>,
+    /// How long it took, in microseconds.
+    pub us: u64,
+}
+
+/// What is recorded now, if anything is.
+#[derive(Default)]
+pub struct Recorder {
+    on: AtomicBool,
+    recording: Mutex<Option<Recording>>,
+}
+
+struct Recording {
+    link: Link,
+    file: BufWriter<File>,
+    calls: u64,
+}
+
+impl Recorder {
+    /// Begins to record a link into a file that is not there yet.
+    pub fn begin(&self, link: Link, path: &Path) -> anyhow::Result<()> {
+        let mut recording = self.lock()?;
+        if let Some(known) = &*recording {
+            bail!(
+                "{} is recorded already; end that first: localmart traffic stop",
+                known.link
+            );
+        }
+        let file = File::create_new(path).with_context(|| format!("making {}", path.display()))?;
+        *recording = Some(Recording {
+            link,
+            file: BufWriter::new(file),
+            calls: 0,
+        });
+        self.on.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Ends it; how many calls there were.
+    pub fn end(&self) -> anyhow::Result<u64> {
+        self.on.store(false, Ordering::Release);
+        let Some(mut recording) = self.lock()?.take() else {
+            bail!("nothing is recorded");
+        };
+        recording.file.flush().context("writing the last calls")?;
+        Ok(recording.calls)
+    }
+
+    /// The arguments of a call, if it is to be recorded.
+    pub fn wants(&self, function: &Function, params: &[Val]) -> Option<Vec<String>> {
+        if !self.on.load(Ordering::Acquire) {
+            return None;
+        }
+        let recording = self.recording.lock().ok()?;
+        let link = &recording.as_ref()?.link;
+        if *link.caller != *function.caller || *link.callee != *function.callee {
+            return None;
+        }
+        params
+            .iter()
+            .map(|value| wasm_wave::to_string(value).ok())
+            .collect()
+    }
+
+    /// Records a call that ended.
+    pub fn ended(
+        &self,
+        function: &Function,
+        arguments: Vec<String>,
+        answer: Result<&[Val], &String>,
+        time: Duration,
+    ) {
+        let answer = answer.ok().and_then(|values| match values.first() {
+            Some(value) => wasm_wave::to_string(value).ok(),
+            None => Some(String::new()),
+        });
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let recorded = Recorded {
+            at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            caller: function.caller.to_string(),
+            callee: function.callee.to_string(),
+            interface: function.interface.clone(),
+            function: function.name.clone(),
+            arguments,
+            answer,
+            us: u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
+        };
+        let Ok(mut recording) = self.recording.lock() else {
+            return;
+        };
+        let Some(recording) = &mut *recording else {
+            return;
+        };
+        let written = serde_json::to_string(&recorded).map_err(std::io::Error::from);
+        match written.and_then(|line| writeln!(recording.file, "{line}")) {
+            Ok(()) => recording.calls += 1,
+            Err(error) => tracing::warn!(%error, "a call could not be recorded"),
+        }
+    }
+
+    fn lock(&self) -> anyhow::Result<std::sync::MutexGuard<'_, Option<Recording>>> {
+        let locked = self.recording.lock();
+        locked.map_err(|_| anyhow::anyhow!("the recorder broke; start the shop again"))
+    }
+}

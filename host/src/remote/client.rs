@@ -1,0 +1,229 @@
+//! Asks components of other hosts over links. A call is repeated only where nothing was sent yet, or where the interface says that
+//! asking again changes nothing more.
+
+use super::sign::Key;
+use super::{CALLER, Offered, OfferedFunction, SHAPE, SIGNATURE, shape};
+use crate::limits;
+use crate::link::cross::Function;
+use crate::link::fit;
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::component::Val;
+
+/// A component of another host.
+#[derive(Clone)]
+pub struct Remote {
+    /// Its id, there as here.
+    pub component: String,
+    address: Arc<str>,
+    key: Key,
+    /// What it offers, as it was when it was asked.
+    pub offered: Arc<Offered>,
+}
+
+/// Where remote components are, and the key of their links.
+#[derive(Clone, Default)]
+pub struct Remotes {
+    /// Addresses as `http://host:port`, by component.
+    pub addresses: BTreeMap<String, String>,
+    /// The key; needed where there are addresses.
+    pub key: Option<Key>,
+}
+
+impl Remote {
+    /// Asks a host what a component of it offers.
+    pub fn find(component: &str, address: &str, key: &Key) -> anyhow::Result<Self> {
+        let address = address.trim_end_matches('/');
+        if !address.starts_with("http://") {
+            bail!("{address} is no address of a host's links; write http://host:port");
+        }
+        let path = format!("/links/{component}");
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(limits::REMOTE_FIND))
+            .http_status_as_error(false)
+            .build();
+        let agent = ureq::Agent::from(agent);
+        let asked = agent
+            .get(format!("{address}{path}"))
+            .header(SIGNATURE, key.sign(&path, b""))
+            .call();
+        let help = "start it first: localmart up --link-listen";
+        let mut answer = asked.with_context(|| {
+            format!("the host that has `{component}` does not answer at {address}\n  help: {help}")
+        })?;
+        let text = answer.body_mut().read_to_string()?;
+        if answer.status() != StatusCode::OK {
+            bail!("{address} does not offer `{component}`: {text}");
+        }
+        Ok(Self {
+            component: component.to_owned(),
+            address: address.into(),
+            key: key.clone(),
+            offered: Arc::new(serde_json::from_str(&text)?),
+        })
+    }
+
+    /// The interface that answers an import, by its name there.
+    pub fn best(&self, import: &str) -> Option<&str> {
+        fit::best(import, self.offered.keys().map(String::as_str))
+    }
+
+    /// Whether a function is what is imported. The error says what differs.
+    pub fn fits(&self, interface: &str, name: &str, asked: &str) -> Result<(), String> {
+        match self.function(interface, name) {
+            None => Err(format!("it does not export `{name}`")),
+            Some(offered) if offered.shape != asked => Err(format!(
+                "`{name}` is {} there and {asked} here",
+                offered.shape
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn function(&self, interface: &str, name: &str) -> Option<&OfferedFunction> {
+        self.offered.get(interface)?.get(name)
+    }
+
+    /// Calls a function there.
+    pub async fn call(
+        &self,
+        client: &Http,
+        function: &Function,
+        params: &[Val],
+        patience: Duration,
+    ) -> Result<Vec<Val>, Failed> {
+        let asking = self.attempts(client, function, params);
+        match tokio::time::timeout(patience, asking).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Failed::TimedOut),
+        }
+    }
+
+    async fn attempts(
+        &self,
+        client: &Http,
+        function: &Function,
+        params: &[Val],
+    ) -> Result<Vec<Val>, Failed> {
+        let text = written(&function.name, params).map_err(Failed::Broken)?;
+        let body = Bytes::from(text);
+        let interface = self
+            .best(&function.interface)
+            .unwrap_or(&function.interface);
+        let path = format!("/links/{}/{interface}/{}", self.component, function.name);
+        let offered = self.function(interface, &function.name);
+        let may_repeat = offered.is_some_and(|offered| offered.promise.is_some());
+        let mut pause = limits::REMOTE_PAUSE;
+        let mut attempt = 1;
+        loop {
+            match self.attempt(client, function, &path, body.clone()).await {
+                Err(Failed::Lost { sent, .. })
+                    if attempt < limits::REMOTE_ATTEMPTS && (may_repeat || !sent) =>
+                {
+                    tokio::time::sleep(pause).await;
+                    (pause, attempt) = (pause * 2, attempt + 1);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        client: &Http,
+        function: &Function,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Vec<Val>, Failed> {
+        let broken = |error: &dyn std::fmt::Display| Failed::Broken(error.to_string());
+        let uri: Uri = format!("{}{path}", self.address)
+            .parse()
+            .map_err(|error| broken(&error))?;
+        let request = Request::post(uri)
+            .header(SIGNATURE, self.key.sign(path, &body))
+            .header(SHAPE, shape::hash(&function.shape))
+            .header(CALLER, &*function.caller)
+            .body(Full::new(body));
+        let request = request.map_err(|error| broken(&error))?;
+        let response = client
+            .request(request)
+            .await
+            .map_err(|error| Failed::Lost {
+                sent: !error.is_connect(),
+                reason: error.to_string(),
+            })?;
+        let status = response.status();
+        let lost = |reason: String| Failed::Lost { sent: true, reason };
+        let body = Limited::new(response.into_body(), limits::REMOTE_BYTES).collect();
+        let body = body
+            .await
+            .map_err(|error| lost(error.to_string()))?
+            .to_bytes();
+        let text = String::from_utf8_lossy(&body);
+        match (status, &function.result) {
+            (StatusCode::OK, None) => Ok(Vec::new()),
+            (StatusCode::OK, Some(ty)) => {
+                let value = wasm_wave::from_str::<Val>(ty, &text);
+                Ok(vec![value.map_err(|error| broken(&error))?])
+            }
+            (StatusCode::SERVICE_UNAVAILABLE, _) => Err(Failed::Unavailable(text.into_owned())),
+            _ => Err(Failed::Broken(format!("{status}: {text}"))),
+        }
+    }
+}
+
+/// The connections of a core to other hosts.
+pub type Http = Client<HttpConnector, Full<Bytes>>;
+
+/// Of a core that has none yet.
+pub fn http() -> Http {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(limits::SERVER_CONNECT));
+    Client::builder(TokioExecutor::new()).build(connector)
+}
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// None in time.
+    TimedOut,
+    /// The host there says that nobody can answer.
+    Unavailable(String),
+    /// The connection was not made, or lost.
+    Lost {
+        /// Whether the call may have arrived.
+        sent: bool,
+        /// Why.
+        reason: String,
+    },
+    /// The two hosts do not understand each other.
+    Broken(String),
+}
+
+impl Failed {
+    /// In words.
+    pub fn reason(self, patience: Duration) -> String {
+        match self {
+            Self::TimedOut => format!("no answer within {} ms", patience.as_millis()),
+            Self::Unavailable(reason) | Self::Broken(reason) => reason,
+            Self::Lost { reason, .. } => format!("the connection was lost: {reason}"),
+        }
+    }
+}
+
+fn written(name: &str, params: &[Val]) -> Result<String, String> {
+    let params = params.iter().map(wasm_wave::to_string);
+    let params: Vec<String> = params
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
+    Ok(format!("{name}({})", params.join(", ")))
+}

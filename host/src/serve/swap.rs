@@ -1,0 +1,604 @@
+//! Another generation in a component's place while requests come in: checked, compiled and warmed first, then published for all
+//! cores at once; what the old one has begun it ends. A generation that traps, errs or slows beyond what was allowed goes by itself.
+
+mod verdict;
+mod watch;
+
+pub use verdict::Limits;
+
+use super::core::Tell;
+use super::load::Loaded;
+use super::load::maker::{Files, Maker, Provider};
+use super::unit::{Generation, Traffic, Trial, Unit, WHOLE};
+use crate::limits;
+use crate::link::check;
+use crate::recipe::{File, Recipe};
+use anyhow::{Context as _, bail};
+use futures::channel::oneshot;
+use futures::future::{Either, select, try_join_all};
+use http::{HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use wasmtime::component::Component;
+
+/// What is done to the stores before a generation serves, as migrations; the error says why it must not.
+pub type Before = Box<dyn Fn(&str, &File) -> anyhow::Result<()> + Send + Sync>;
+
+/// What a swap is asked to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Wish {
+    /// The component to be replaced.
+    pub component: String,
+    /// The file of the new one.
+    pub file: PathBuf,
+    /// The share of calls that the new one gets on trial, of [`WHOLE`].
+    pub share: Option<u32>,
+    /// Requests with this header go to the new one on trial.
+    pub header: Option<(String, String)>,
+    /// The new one gets copies of calls that change nothing.
+    pub shadow: bool,
+    /// When it must go, and for how long that is watched.
+    pub limits: Limits,
+    /// Whether what passes its trial takes the place.
+    pub promote: bool,
+}
+
+/// What became of a swap so far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+pub enum Phase {
+    /// It gets its calls and is watched.
+    Watched,
+    /// Its time under watch has passed; on trial it stays until it is promoted or rolled back.
+    Passed,
+    /// It has the place for good, until the next swap.
+    Kept,
+    /// It is gone, and the one before it serves again.
+    RolledBack {
+        /// Why.
+        why: String,
+    },
+    /// Another swap came before it was decided.
+    Superseded,
+}
+
+/// What a swap did.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// The component.
+    pub component: String,
+    /// The hash of its new file.
+    pub digest: String,
+    /// What was replaced: the component itself, and those that it is fused into; with the generations before and after.
+    pub replaced: Vec<(String, u64, u64)>,
+    /// What became of it.
+    #[serde(flatten)]
+    pub phase: Phase,
+    /// Whether it is on trial.
+    pub on_trial: bool,
+    /// How long each stage took, in microseconds, in order.
+    pub stages: Vec<(String, u64)>,
+}
+
+/// One swap.
+struct Swap {
+    number: u64,
+    wish: Wish,
+    digest: String,
+    replaced: Vec<Replaced>,
+    stages: Vec<(String, u64)>,
+    phase: Phase,
+    on_trial: bool,
+}
+
+/// A component that a swap gave another generation.
+#[derive(Clone)]
+struct Replaced {
+    unit: Arc<Unit>,
+    old: Arc<Generation>,
+    new: Arc<Generation>,
+}
+
+/// Swaps components of a running application.
+pub struct Swapper {
+    loaded: Arc<Loaded>,
+    before: Before,
+    /// One swap is prepared at a time.
+    preparing: Mutex<()>,
+    count: AtomicU64,
+    /// The last swap of each component.
+    swaps: Mutex<BTreeMap<String, Swap>>,
+}
+
+impl Swapper {
+    /// For an application.
+    pub fn new(loaded: Arc<Loaded>, before: Before) -> Arc<Self> {
+        Arc::new(Self {
+            loaded,
+            before,
+            preparing: Mutex::default(),
+            count: AtomicU64::new(0),
+            swaps: Mutex::default(),
+        })
+    }
+
+    /// What is swapped.
+    pub fn loaded(&self) -> &Arc<Loaded> {
+        &self.loaded
+    }
+
+    /// Puts another file in a component's place. It blocks until that gets calls, or is refused.
+    pub fn swap(self: &Arc<Self>, wish: Wish) -> anyhow::Result<Report> {
+        let Ok(_alone) = self.preparing.lock() else {
+            bail!("an earlier swap ended in a panic; start the shop again");
+        };
+        let (component, mut stages) = (wish.component.clone(), Stages::new());
+        let trial = trial(&wish)?;
+        let affected = self.affected(&component)?;
+        self.expect_undecided(&component, &affected)?;
+        let file = Arc::new(File::read(&wish.file)?);
+        stages.ended("read");
+        let made = self.make(&component, &file, &affected, &mut stages)?;
+        (self.before)(&component, &file)?;
+        stages.ended("before");
+        if let Err(error) = self.warm(&made) {
+            self.retire(&made, |one| (&one.new, None));
+            return Err(error.context(format!("`{component}` does not start")));
+        }
+        stages.ended("warm");
+        self.publish(&made, trial.as_ref());
+        stages.ended("publish");
+        tracing::info!(component, digest = %file.digest, trial = trial.is_some(), "another generation serves");
+        let swap = Swap {
+            number: self.count.fetch_add(1, Ordering::Relaxed),
+            digest: file.digest.clone(),
+            replaced: made,
+            stages: stages.done,
+            phase: Phase::Watched,
+            on_trial: trial.is_some(),
+            wish,
+        };
+        let report = swap.report();
+        let mut swaps = self.swaps()?;
+        for earlier in swaps.values_mut().filter(|earlier| earlier.meets(&swap)) {
+            earlier.phase = Phase::Superseded;
+        }
+        swaps.insert(component.clone(), swap);
+        drop(swaps);
+        watch::begin(self, &component)?;
+        Ok(report)
+    }
+
+    /// Gives what is on trial the place.
+    pub fn promote(&self, component: &str) -> anyhow::Result<Report> {
+        let mut swaps = self.swaps()?;
+        let swap = undecided(&mut swaps, component)?;
+        if !swap.on_trial {
+            bail!("`{component}` is not on trial; it has the place already");
+        }
+        if swap.wish.shadow {
+            self.warm(&swap.replaced)?;
+        }
+        self.settle(swap);
+        Ok(swap.report())
+    }
+
+    /// Goes back to the generation before the last swap.
+    pub fn rollback(&self, component: &str, why: &str) -> anyhow::Result<Report> {
+        let mut swaps = self.swaps()?;
+        let swap = swaps.get_mut(component);
+        let swap = swap.with_context(|| format!("`{component}` was not swapped"))?;
+        match &swap.phase {
+            Phase::RolledBack { why } => bail!("`{component}` was rolled back already: {why}"),
+            Phase::Superseded => bail!("another swap came after this one; roll that back"),
+            Phase::Watched | Phase::Passed | Phase::Kept => {}
+        }
+        self.go_back(swap, why);
+        Ok(swap.report())
+    }
+
+    /// What became of the last swap of a component.
+    pub fn report(&self, component: &str) -> anyhow::Result<Option<Report>> {
+        Ok(self.swaps()?.get(component).map(Swap::report))
+    }
+
+    fn swaps(&self) -> anyhow::Result<MutexGuard<'_, BTreeMap<String, Swap>>> {
+        let swaps = self.swaps.lock();
+        swaps.map_err(|_| anyhow::anyhow!("an earlier swap ended in a panic; start the shop again"))
+    }
+
+    /// The components that get another generation: the one itself, and those that it is fused into.
+    fn affected(&self, component: &str) -> anyhow::Result<Vec<Arc<Unit>>> {
+        let units = self.loaded.maker.units().values();
+        let concerned = units.filter(|unit| {
+            unit.spec.id == component
+                || unit.spec.named == component
+                || unit.inside.contains(component)
+        });
+        let affected = concerned.filter_map(|unit| self.loaded.units.get(&unit.spec.id).cloned());
+        let affected: Vec<Arc<Unit>> = affected.collect();
+        if affected.is_empty() {
+            let known: Vec<&str> = self.loaded.units.keys().map(String::as_str).collect();
+            bail!(
+                "there is no component `{component}` here; there are {}",
+                known.join(", ")
+            );
+        }
+        Ok(affected)
+    }
+
+    /// Nothing of it may be on trial already.
+    fn expect_undecided(&self, component: &str, affected: &[Arc<Unit>]) -> anyhow::Result<()> {
+        for unit in affected {
+            if let Some(trial) = &unit.traffic().trial {
+                bail!(
+                    "generation {} of `{}` is on trial: first localmart promote or rollback it, then swap `{component}`",
+                    trial.generation.number(),
+                    unit.id
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Compiles and links the new generations, and checks those who call them.
+    fn make(
+        &self,
+        component: &str,
+        file: &Arc<File>,
+        affected: &[Arc<Unit>],
+        stages: &mut Stages,
+    ) -> anyhow::Result<Vec<Replaced>> {
+        let maker = &self.loaded.maker;
+        let mut prepared = Vec::new();
+        for unit in affected {
+            let old = unit.stable();
+            let mut files = files(&old);
+            let id = if old.component.spec.named == component {
+                unit.id.to_string()
+            } else {
+                component.to_owned()
+            };
+            files.insert(id, file.clone());
+            prepared.push(in_background(|| maker.prepare(plan(maker, unit)?, &files))?);
+        }
+        stages.ended("compile");
+        let new: BTreeMap<String, _> = prepared
+            .iter()
+            .map(|one| {
+                let code = (one.compiled.component.clone(), one.recipe.clone());
+                (one.id.clone(), code)
+            })
+            .collect();
+        let stable: BTreeMap<&String, Arc<Generation>> = self
+            .loaded
+            .units
+            .iter()
+            .map(|(id, unit)| (id, unit.stable()))
+            .collect();
+        let provider = |id: &str| match new.get(id) {
+            Some((component, recipe)) => Some(Provider { component, recipe }),
+            None => {
+                let generation = stable.iter().find(|(known, _)| **known == id);
+                generation.map(|(_, generation)| Provider {
+                    component: &generation.component.component,
+                    recipe: &generation.component.recipe,
+                })
+            }
+        };
+        for unit in self
+            .loaded
+            .units
+            .values()
+            .filter(|unit| !new.contains_key(&*unit.id))
+        {
+            self.check_caller(unit, &provider, &new)?;
+        }
+        let mut made = Vec::new();
+        for (unit, prepared) in affected.iter().zip(prepared) {
+            let generation = maker.link(prepared, unit.next_number(), &provider)?;
+            made.push(Replaced {
+                unit: unit.clone(),
+                old: unit.stable(),
+                new: Arc::new(Generation::new(generation)),
+            });
+        }
+        stages.ended("check and link");
+        Ok(made)
+    }
+
+    /// Whoever calls what is new across must find what it imports.
+    fn check_caller<'p>(
+        &self,
+        caller: &Unit,
+        provider: &dyn Fn(&str) -> Option<Provider<'p>>,
+        new: &BTreeMap<String, (Component, Recipe)>,
+    ) -> anyhow::Result<()> {
+        let engine = &self.loaded.maker.engine;
+        let generation = caller.stable();
+        let consumer = Provider {
+            component: &generation.component.component,
+            recipe: &generation.component.recipe,
+        };
+        let across = &plan(&self.loaded.maker, caller)?.across;
+        for callee in across.iter().filter(|callee| new.contains_key(*callee)) {
+            let (Some(offered), Some(before)) = (provider(callee), self.loaded.units.get(callee))
+            else {
+                continue;
+            };
+            let before = before.stable();
+            let answered = |import: &String| {
+                check::best(engine, &before.component.component, import).is_some()
+            };
+            let imports = check::imports(engine, consumer.component).into_iter();
+            for import in imports.filter(answered) {
+                let export = check::best(engine, offered.component, &import);
+                let Some(export) = export else {
+                    let who = &caller.id;
+                    bail!("it does not export `{import}`, which `{who}` imports of `{callee}`");
+                };
+                let fits = check::fits(engine, &consumer, &import, &offered, &export);
+                fits.map_err(|reason| {
+                    let who = &caller.id;
+                    anyhow::anyhow!("it exports `{export}` with other types than `{who}` imports of `{callee}`: {reason}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an instance of each new generation on every core.
+    fn warm(&self, made: &[Replaced]) -> anyhow::Result<()> {
+        let warming = made.iter().map(|one| self.warm_one(&one.unit, &one.new));
+        let warming = try_join_all(warming.collect::<Vec<_>>());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        runtime.block_on(async {
+            let patience = pin!(tokio::time::sleep(limits::WARM));
+            match select(pin!(warming), patience).await {
+                Either::Left((done, _)) => done.map(drop).map_err(anyhow::Error::msg),
+                Either::Right(_) => bail!("no instance within {} s", limits::WARM.as_secs()),
+            }
+        })
+    }
+
+    fn warm_one(
+        &self,
+        unit: &Arc<Unit>,
+        generation: &Arc<Generation>,
+    ) -> impl Future<Output = Result<(), String>> + use<> {
+        let waiting: Mutex<Vec<_>> = Mutex::default();
+        self.loaded.tell_all(|| {
+            let (done, made) = oneshot::channel();
+            if let Ok(mut waiting) = waiting.lock() {
+                waiting.push(made);
+            }
+            Tell::Warm(unit.clone(), generation.clone(), done)
+        });
+        let waiting = waiting.into_inner().unwrap_or_default();
+        async move {
+            for made in waiting {
+                // A core that has ended has nothing to warm.
+                made.await.unwrap_or(Ok(()))?;
+            }
+            Ok(())
+        }
+    }
+
+    /// From now on calls go to the new generations, or to both.
+    fn publish(&self, made: &[Replaced], trial: Option<&TrialOf>) {
+        for one in made {
+            let trial = trial.map(|trial| Trial {
+                generation: one.new.clone(),
+                share: trial.share,
+                header: trial.header.clone(),
+                shadow: trial.shadow,
+            });
+            if trial.as_ref().is_some_and(|trial| trial.header.is_some()) {
+                self.loaded.named_trials.fetch_add(1, Ordering::Relaxed);
+            }
+            let stable = match trial {
+                Some(_) => one.old.clone(),
+                None => one.new.clone(),
+            };
+            one.unit.publish(Traffic { stable, trial });
+        }
+        if trial.is_none() {
+            self.retire(made, |one| (&one.old, None));
+        }
+    }
+
+    fn retire(
+        &self,
+        made: &[Replaced],
+        who: impl Fn(&Replaced) -> (&Arc<Generation>, Option<&Arc<Generation>>),
+    ) {
+        for one in made {
+            let (gone, instead) = who(one);
+            self.loaded
+                .tell_all(|| Tell::Retire(one.unit.clone(), gone.clone(), instead.cloned()));
+        }
+    }
+
+    /// What is new keeps the place.
+    fn settle(&self, swap: &mut Swap) {
+        self.end_trial(swap);
+        if swap.on_trial {
+            for one in &swap.replaced {
+                one.unit.publish(Traffic {
+                    stable: one.new.clone(),
+                    trial: None,
+                });
+            }
+            self.retire(&swap.replaced, |one| (&one.old, None));
+        }
+        swap.on_trial = false;
+        swap.phase = Phase::Kept;
+        tracing::info!(component = swap.wish.component, "a generation was kept");
+    }
+
+    /// What was before serves again; calls that nobody has seen yet go there.
+    fn go_back(&self, swap: &mut Swap, why: &str) {
+        self.end_trial(swap);
+        if !swap.on_trial {
+            let back = swap.replaced.iter().map(|one| Replaced {
+                unit: one.unit.clone(),
+                old: one.new.clone(),
+                new: one.old.clone(),
+            });
+            // Where it cannot be warmed it serves all the same: what it replaces is worse.
+            if let Err(error) = self.warm(&back.collect::<Vec<_>>()) {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "the generation before starts cold"
+                );
+            }
+        }
+        for one in &swap.replaced {
+            one.unit.publish(Traffic {
+                stable: one.old.clone(),
+                trial: None,
+            });
+        }
+        self.retire(&swap.replaced, |one| (&one.new, Some(&one.old)));
+        swap.on_trial = false;
+        swap.phase = Phase::RolledBack {
+            why: why.to_owned(),
+        };
+        tracing::error!(
+            component = swap.wish.component,
+            why,
+            "a generation was rolled back"
+        );
+    }
+
+    fn end_trial(&self, swap: &Swap) {
+        if swap.on_trial && swap.wish.header.is_some() {
+            self.loaded
+                .named_trials
+                .fetch_sub(swap.replaced.len(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Swap {
+    fn report(&self) -> Report {
+        let replaced = self.replaced.iter();
+        let replaced =
+            replaced.map(|one| (one.unit.id.to_string(), one.old.number(), one.new.number()));
+        Report {
+            component: self.wish.component.clone(),
+            digest: self.digest.clone(),
+            replaced: replaced.collect(),
+            phase: self.phase.clone(),
+            on_trial: self.on_trial,
+            stages: self.stages.clone(),
+        }
+    }
+
+    /// Whether both gave the same component another generation.
+    fn meets(&self, other: &Self) -> bool {
+        self.replaced.iter().any(|one| {
+            other
+                .replaced
+                .iter()
+                .any(|two| Arc::ptr_eq(&one.unit, &two.unit))
+        })
+    }
+}
+
+/// A swap that is not decided yet.
+fn undecided<'s>(
+    swaps: &'s mut BTreeMap<String, Swap>,
+    component: &str,
+) -> anyhow::Result<&'s mut Swap> {
+    let swap = swaps.get_mut(component);
+    let swap = swap.with_context(|| format!("`{component}` was not swapped"))?;
+    match &swap.phase {
+        Phase::Watched | Phase::Passed => Ok(swap),
+        Phase::Kept => bail!("`{component}` has the place already"),
+        Phase::RolledBack { why } => bail!("`{component}` was rolled back: {why}"),
+        Phase::Superseded => bail!("another swap came after this one"),
+    }
+}
+
+fn plan<'m>(maker: &'m Maker, unit: &Unit) -> anyhow::Result<&'m crate::link::plan::Unit> {
+    let plan = maker.units().get(&*unit.id);
+    plan.with_context(|| format!("`{}` does not run", unit.id))
+}
+
+/// The files that a generation was made of.
+fn files(generation: &Generation) -> Files {
+    let recipe = &generation.component.recipe;
+    let all = std::iter::once(&recipe.root).chain(&recipe.inside);
+    all.map(|one| (one.id.clone(), one.file.clone())).collect()
+}
+
+/// Runs work that takes a processor for long, on a thread that lets those who serve go first.
+fn in_background<R: Send>(work: impl FnOnce() -> anyhow::Result<R> + Send) -> anyhow::Result<R> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .start_handler(|_| crate::engine::lower_priority())
+        .build();
+    pool.context("starting a thread that compiles")?
+        .install(work)
+}
+
+/// Which calls go to what is on trial.
+struct TrialOf {
+    share: u32,
+    header: Option<(HeaderName, HeaderValue)>,
+    shadow: bool,
+}
+
+/// `None` if the new one gets all calls.
+fn trial(wish: &Wish) -> anyhow::Result<Option<TrialOf>> {
+    let header = wish.header.as_ref().map(|(name, value)| {
+        let name = HeaderName::try_from(name).context("the name of the header")?;
+        let value = HeaderValue::try_from(value).context("the value of the header")?;
+        anyhow::Ok((name, value))
+    });
+    let header = header.transpose()?;
+    if wish.share.is_none() && header.is_none() && !wish.shadow {
+        return Ok(None);
+    }
+    // A shadow sees all calls, unless it is to see fewer.
+    let whole = if wish.shadow && header.is_none() {
+        WHOLE
+    } else {
+        0
+    };
+    Ok(Some(TrialOf {
+        share: wish.share.unwrap_or(whole),
+        header,
+        shadow: wish.shadow,
+    }))
+}
+
+/// How long the stages of a swap take.
+struct Stages {
+    since: Instant,
+    done: Vec<(String, u64)>,
+}
+
+impl Stages {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            done: Vec::new(),
+        }
+    }
+
+    fn ended(&mut self, stage: &str) {
+        let time: Duration = self.since.elapsed();
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.done.push((stage.to_owned(), us));
+        self.since = Instant::now();
+    }
+}

@@ -1,0 +1,123 @@
+//! When a generation must go: it traps, it errs more than it may, or it is slower than the one before.
+
+use crate::limits;
+use crate::serve::health::Snapshot;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// When a generation must go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// For how long it is watched.
+    pub watch: Duration,
+    /// The part of its calls that may fail, 0 to 1.
+    pub max_error_rate: f64,
+    /// How many times as long as before the slowest hundredth may take.
+    pub max_p99_ratio: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            watch: limits::WATCH,
+            max_error_rate: limits::WATCH_ERROR_RATE,
+            max_p99_ratio: limits::WATCH_P99_RATIO,
+        }
+    }
+}
+
+impl Limits {
+    /// Why a generation must go, compared with the one before it, if it must.
+    pub fn judge(&self, new: &Snapshot, old: &Snapshot) -> Option<String> {
+        let (rate, before) = (part(new.errors, new.calls), part(old.errors, old.calls));
+        if new.errors >= limits::WATCH_ERRORS && rate > self.max_error_rate && rate > before {
+            let what = if new.traps * 2 > new.errors {
+                "broke"
+            } else {
+                "failed"
+            };
+            return Some(format!(
+                "{} of {} calls {what}: {:.1} %, where {:.1} % may",
+                new.errors,
+                new.calls,
+                rate * 100.0,
+                self.max_error_rate * 100.0
+            ));
+        }
+        let known = new.timed >= limits::WATCH_TIMED && old.timed >= limits::WATCH_TIMED;
+        let slower = new.p99_us.saturating_sub(old.p99_us);
+        let ratio = part(new.p99_us, old.p99_us);
+        if known && ratio > self.max_p99_ratio && slower > us(limits::WATCH_SLOWER) {
+            return Some(format!(
+                "p99 is {:.1} ms, {ratio:.1} times the {:.1} ms before, where {} may be",
+                ms(new.p99_us),
+                ms(old.p99_us),
+                self.max_p99_ratio
+            ));
+        }
+        None
+    }
+}
+
+fn us(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+fn ms(us: u64) -> f64 {
+    us as f64 / 1000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio")]
+fn part(some: u64, all: u64) -> f64 {
+    some as f64 / all.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(calls: u64, errors: u64, traps: u64, p99_us: u64) -> Snapshot {
+        Snapshot {
+            calls,
+            errors,
+            traps,
+            timed: calls,
+            p99_us,
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn a_generation_goes_for_errors_and_slowness_but_not_for_bad_luck() {
+        let limits = Limits {
+            max_error_rate: 0.01,
+            max_p99_ratio: 1.5,
+            ..Limits::default()
+        };
+        let good = snapshot(10_000, 5, 0, 4_000);
+        for (new, why) in [
+            (snapshot(1_000, 5, 0, 4_500), None),
+            (snapshot(2, 2, 2, 0), None),
+            (
+                snapshot(5, 5, 5, 0),
+                Some("5 of 5 calls broke: 100.0 %, where 1.0 % may"),
+            ),
+            (
+                snapshot(1_000, 30, 0, 0),
+                Some("30 of 1000 calls failed: 3.0 %, where 1.0 % may"),
+            ),
+            (
+                snapshot(1_000, 0, 0, 40_000),
+                Some("p99 is 40.0 ms, 10.0 times the 4.0 ms before, where 1.5 may be"),
+            ),
+            (snapshot(20, 0, 0, 40_000), None),
+            (snapshot(1_000, 0, 0, 6_500), None),
+        ] {
+            assert_eq!(limits.judge(&new, &good).as_deref(), why, "{new:?}");
+        }
+        // What failed before as well is not its fault.
+        let bad = snapshot(1_000, 50, 0, 4_000);
+        assert_eq!(limits.judge(&snapshot(1_000, 40, 0, 4_000), &bad), None);
+    }
+}

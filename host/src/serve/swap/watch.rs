@@ -1,0 +1,89 @@
+//! Watches a generation that has just begun to serve, for as long as its swap says.
+
+use super::{Phase, Swap, Swapper};
+use crate::limits;
+use crate::serve::health::Snapshot;
+use anyhow::Context as _;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+/// How the generations before fared when the swap began.
+struct Watch {
+    component: String,
+    number: u64,
+    until: Instant,
+    before: Vec<Snapshot>,
+}
+
+/// Watches the last swap of a component, on a thread of its own.
+pub(super) fn begin(swapper: &Arc<Swapper>, component: &str) -> anyhow::Result<()> {
+    let watch = {
+        let swaps = swapper.swaps()?;
+        let swap = swaps.get(component).context("it was not swapped")?;
+        let before = swap.replaced.iter().map(|one| one.old.health.snapshot());
+        Watch {
+            component: component.to_owned(),
+            number: swap.number,
+            until: Instant::now() + swap.wish.limits.watch,
+            before: before.collect(),
+        }
+    };
+    let swapper = Arc::downgrade(swapper);
+    let thread = std::thread::Builder::new().name("watch".to_owned());
+    let running = thread.spawn(move || while watch.goes_on(&swapper) {});
+    running
+        .context("starting the thread that watches")
+        .map(drop)
+}
+
+impl Watch {
+    /// Looks once; whether to look again.
+    fn goes_on(&self, swapper: &Weak<Swapper>) -> bool {
+        std::thread::sleep(limits::WATCH_EVERY);
+        let Some(swapper) = swapper.upgrade() else {
+            return false;
+        };
+        let Ok(mut swaps) = swapper.swaps() else {
+            return false;
+        };
+        let swap = swaps.get_mut(&self.component);
+        // Another swap of it, or a decision, ends this watch.
+        let is_this = |swap: &&mut Swap| swap.number == self.number && swap.phase == Phase::Watched;
+        let Some(swap) = swap.filter(is_this) else {
+            return false;
+        };
+        if let Some(why) = self.judge(swap) {
+            swapper.go_back(swap, &why);
+            return false;
+        }
+        if Instant::now() < self.until {
+            return true;
+        }
+        if swap.on_trial && !swap.wish.promote {
+            swap.phase = Phase::Passed;
+        } else {
+            swapper.settle(swap);
+        }
+        false
+    }
+
+    fn judge(&self, swap: &Swap) -> Option<String> {
+        let pairs = swap.replaced.iter().zip(&self.before);
+        let mut reasons = pairs.filter_map(|(one, before)| {
+            // On trial both serve at the same time, which is the fairer comparison.
+            let live = one.old.health.snapshot();
+            let old = if swap.on_trial && live.timed >= limits::WATCH_TIMED {
+                &live
+            } else {
+                before
+            };
+            let why = swap.wish.limits.judge(&one.new.health.snapshot(), old)?;
+            Some(format!(
+                "generation {} of `{}`: {why}",
+                one.new.number(),
+                one.unit.id
+            ))
+        });
+        reasons.next()
+    }
+}
