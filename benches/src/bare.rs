@@ -19,12 +19,14 @@ use localmart_host::runtime_config::RuntimeConfig;
 use localmart_host::serve::ended::Doom;
 use localmart_host::serve::load::{LoadOptions, Loaded, load};
 use localmart_host::state::{HostState, HttpIndices, LoadedComponent};
+use localmart_measure::server::{Server, free_address};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -263,4 +265,14 @@ async fn run(component: &Arc<LoadedComponent>, instance: &Instance) -> anyhow::R
         .await
     });
     Ok(served.await??)
+}
+
+/// Starts this program on an application.
+pub(crate) fn server(manifest: &Path, state: &Path, path: &str) -> anyhow::Result<Server> {
+    let address = free_address()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.stderr(Stdio::null());
+    command.args(["bare", "--listen", &address.to_string(), "--manifest"]);
+    command.arg(manifest).arg("--state").arg(state);
+    Server::start(command, address, path)
 }

@@ -1,16 +1,27 @@
 //! The measurements. Every figure is taken of several programs in turns, so that what else the machine does meets them all.
 
-use crate::load::{Client, Outcome, closed_loop};
-use crate::machine::Machine;
-use crate::report::{BARE, Figure, Measured, NATIVE, OTHER, OURS, Report, Settings, Unit, ms};
-use crate::server::Server;
+use crate::bare::server as bare_server;
+use crate::native::server as native_server;
 use anyhow::Context as _;
+use localmart_measure::load::{Client, Outcome, closed_loop};
+use localmart_measure::machine::Machine;
+use localmart_measure::report::{Figure, Measured, Report, Unit, ms};
+use localmart_measure::server::Server;
+use localmart_measure::work::{Work, first_product};
 use localmart_testkit::servers;
-use serde_json::Value;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+/// The programs, by the names in every table.
+const OURS: &str = "localmart";
+/// axum.
+const NATIVE: &str = "native axum";
+/// hyper and wasmtime.
+const BARE: &str = "bare host";
+/// A server that somebody named.
+const OTHER: &str = "other server";
 
 /// How long each program is warmed up before a figure.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -21,7 +32,12 @@ const COLD_STARTS: usize = 3;
 
 /// What is to be measured.
 pub(crate) struct Plan {
-    pub(crate) settings: Settings,
+    /// Seconds that each turn lasts.
+    pub(crate) seconds: u64,
+    /// Turns of each program.
+    pub(crate) rounds: usize,
+    /// Connections that ask at once, each as soon as it was answered.
+    pub(crate) connections: usize,
     /// A server beside ours.
     pub(crate) against: Option<String>,
     /// A part of the names of the figures that are wanted.
@@ -42,8 +58,21 @@ pub(crate) fn measure(plan: Plan) -> anyhow::Result<()> {
         folder: folder.clone(),
         report: Report {
             machine: Machine::this(root),
-            settings: plan.settings.clone(),
-            figures: Vec::new(),
+            title: "What it costs".to_owned(),
+            how: format!(
+                "Each program {} times {} s in turns, {} connections in a closed loop on the same cores.",
+                plan.rounds, plan.seconds, plan.connections
+            ),
+            subject: OURS.to_owned(),
+            references: [
+                (NATIVE, "of native"),
+                (BARE, "of the ceiling"),
+                (OTHER, "of the other"),
+            ]
+            .map(|(program, words)| (program.to_owned(), words.to_owned()))
+            .into(),
+            groups: Vec::new(),
+            left_out: Vec::new(),
         },
         plan,
     };
@@ -56,7 +85,12 @@ pub(crate) fn measure(plan: Plan) -> anyhow::Result<()> {
     match bench.plan.only {
         // A part would stand where the whole belongs.
         Some(_) => Ok(()),
-        None => bench.report.write(&out),
+        None => {
+            let machine = &bench.report.machine;
+            let day = machine.at.get(..10).unwrap_or_default();
+            let name = format!("{day}-{}", machine.commit.trim_end_matches('+'));
+            bench.report.write(&out, &name)
+        }
     }
 }
 
@@ -66,27 +100,6 @@ struct Bench {
     folder: PathBuf,
     plan: Plan,
     report: Report,
-}
-
-/// What one connection does, again and again.
-#[derive(Clone, Debug)]
-enum Work {
-    /// Reads something.
-    Get(String),
-    /// A new cart with an item.
-    Fill(String),
-    /// A cart, an item, an order.
-    Buy(String),
-}
-
-impl Work {
-    async fn once(&self, client: &mut Client, number: u64) -> anyhow::Result<()> {
-        match self {
-            Self::Get(path) => client.send("GET", path, None, None, 200).await.map(drop),
-            Self::Fill(product) => fill(client, product).await.map(drop),
-            Self::Buy(product) => buy(client, product, number).await,
-        }
-    }
 }
 
 /// A program under load: its name, where it is, what is asked of it.
@@ -142,8 +155,8 @@ impl Bench {
                 drop(start()?);
                 for _ in 0..STARTS {
                     ours.push(ms(start()?.first_answer));
-                    native.push(ms(Server::native(&state, None, "/hello")?.first_answer));
-                    bare.push(ms(Server::bare(&manifest, &state, path)?.first_answer));
+                    native.push(ms(native_server(&state, None, "/hello")?.first_answer));
+                    bare.push(ms(bare_server(&manifest, &state, path)?.first_answer));
                 }
                 let of = vec![
                     Measured::plain(OURS, ours),
@@ -153,8 +166,9 @@ impl Bench {
                 self.add(Figure {
                     name: figure,
                     unit: Unit::Milliseconds,
-                    goal,
+                    goal: goal.map(str::to_owned),
                     of,
+                    ratios: Vec::new(),
                 });
             }
             let figure = format!("start to first answer, nothing compiled: {name}");
@@ -170,6 +184,7 @@ impl Bench {
                     name: figure,
                     unit: Unit::Milliseconds,
                     goal: None,
+                    ratios: Vec::new(),
                     of,
                 });
             }
@@ -183,8 +198,8 @@ impl Bench {
         }
         let (manifest, state) = (self.hello_manifest(), self.folder.join("hello"));
         let ours = Server::host(&self.binary, &manifest, &state, "/reuse", &[])?;
-        let bare = Server::bare(&manifest, &state, "/reuse")?;
-        let native = Server::native(&state, None, "/hello")?;
+        let bare = bare_server(&manifest, &state, "/reuse")?;
+        let native = native_server(&state, None, "/hello")?;
         let get = |path: &str| Work::Get(path.to_owned());
         let other = match self.other()? {
             Some((address, path)) if path != "/" => Some((OTHER, address, Work::Get(path))),
@@ -214,6 +229,7 @@ impl Bench {
             name: "memory of hello after load".to_owned(),
             unit: Unit::Mebibytes,
             goal: None,
+            ratios: Vec::new(),
             of,
         });
         Ok(())
@@ -251,10 +267,10 @@ impl Bench {
         give_stock(&state, database_url)?;
         let ours = Server::host(&self.binary, &manifest, &state, "/api/products", &flags)?;
         let idle = ours.memory_mib()?;
-        let native = Server::native(&state, database_url, "/hello")?;
+        let native = native_server(&state, database_url, "/hello")?;
         // The bare host takes no flags: it shows the ceiling on SQLite.
         let bare = match database_url {
-            None => Some(Server::bare(&manifest, &state, "/api/products")?),
+            None => Some(bare_server(&manifest, &state, "/api/products")?),
             Some(_) => None,
         };
         let other = self
@@ -297,7 +313,7 @@ impl Bench {
             }
             self.compare(&name, goal, &entrants)?;
         }
-        let mut memory = |name: &str, goal, ours: f64, native: Option<f64>| {
+        let mut memory = |name: &str, goal: Option<&str>, ours: f64, native: Option<f64>| {
             let native = native.map(|native| Measured::plain(NATIVE, vec![native]));
             let of = std::iter::once(Measured::plain(OURS, vec![ours]))
                 .chain(native)
@@ -305,8 +321,9 @@ impl Bench {
             self.add(Figure {
                 name: format!("memory of the shop on {stores}, {name}"),
                 unit: Unit::Mebibytes,
-                goal,
+                goal: goal.map(str::to_owned),
                 of,
+                ratios: Vec::new(),
             });
         };
         memory("idle", None, idle, None);
@@ -379,12 +396,12 @@ impl Bench {
         if !self.wants(name) {
             return Ok(());
         }
-        let time = Duration::from_secs(self.report.settings.seconds);
+        let time = Duration::from_secs(self.plan.seconds);
         for entrant in entrants {
             self.turn(entrant, WARM_UP)?;
         }
         let mut turns: Vec<Vec<Outcome>> = entrants.iter().map(|_| Vec::new()).collect();
-        for _ in 0..self.report.settings.rounds {
+        for _ in 0..self.plan.rounds {
             for (entrant, turns) in entrants.iter().zip(&mut turns) {
                 turns.push(self.turn(entrant, time)?);
             }
@@ -393,12 +410,13 @@ impl Bench {
             .iter()
             .zip(&turns)
             .map(|((program, ..), turns)| Measured::load(program, turns));
-        let of = of.collect::<anyhow::Result<_>>()?;
+        let of = of.collect();
         self.add(Figure {
             name: name.to_owned(),
             unit: Unit::PerSecond,
-            goal,
+            goal: goal.map(str::to_owned),
             of,
+            ratios: Vec::new(),
         });
         Ok(())
     }
@@ -406,24 +424,24 @@ impl Bench {
     fn turn(&self, (program, address, work): &Entrant, time: Duration) -> anyhow::Result<Outcome> {
         let work = work.clone();
         let asking = async move |client: &mut Client, number| work.once(client, number).await;
-        self.block_on(closed_loop(
-            *address,
-            self.report.settings.connections,
-            time,
-            asking,
-        ))
-        .with_context(|| program.to_string())
+        self.block_on(closed_loop(*address, self.plan.connections, time, asking))
+            .with_context(|| program.to_string())
     }
 
     fn add(&mut self, figure: Figure) {
-        if self.wants(&figure.name) {
-            let shown = figure
-                .of
-                .iter()
-                .map(|one| format!("{}: {}", one.program, one.shown(figure.unit)));
-            println!("{} — {}", figure.name, shown.collect::<Vec<_>>().join("; "));
-            self.report.figures.push(figure);
+        if !self.wants(&figure.name) {
+            return;
         }
+        let group = match figure.name.split_once(' ') {
+            Some(("start", _)) => "Start",
+            Some(("memory", _)) => "Memory",
+            _ => "Requests",
+        };
+        let figure = self.report.add(group, figure);
+        let of = figure.of.iter();
+        let shown = of.map(|one| format!("{}: {}", one.program, one.shown(figure.unit)));
+        let shown = shown.collect::<Vec<_>>().join("; ");
+        println!("{} — {shown}", figure.name);
     }
 
     fn block_on<T>(&self, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -456,54 +474,4 @@ fn give_stock(state: &Path, database_url: Option<&str>) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-async fn first_product(address: SocketAddr) -> anyhow::Result<String> {
-    let mut client = Client::connect(address).await?;
-    let body = client
-        .send(
-            "GET",
-            "/api/products?limit=1&sort=price_asc",
-            None,
-            None,
-            200,
-        )
-        .await?;
-    let body: Value = serde_json::from_slice(&body)?;
-    let id = body.pointer("/items/0/id").and_then(Value::as_str);
-    Ok(id.context("the shop has no products")?.to_owned())
-}
-
-/// A cart and an item, one piece; the cart's id.
-async fn fill(client: &mut Client, product: &str) -> anyhow::Result<String> {
-    let cart: Value =
-        serde_json::from_slice(&client.send("POST", "/api/carts", None, None, 201).await?)?;
-    let cart = cart.pointer("/id").and_then(Value::as_str);
-    let cart = cart.context("a cart without an id")?.to_owned();
-    let item = serde_json::json!({ "product_id": product, "quantity": 1 });
-    let path = format!("/api/carts/{cart}/items");
-    client
-        .send("POST", &path, None, Some(item.to_string()), 200)
-        .await?;
-    Ok(cart)
-}
-
-/// A cart, an item, an order; one piece each.
-async fn buy(client: &mut Client, product: &str, number: u64) -> anyhow::Result<()> {
-    let cart = fill(client, product).await?;
-    let order = serde_json::json!({
-        "cart_id": cart, "email": "ada@example.com", "payment": { "token": "tok_visa" },
-        "shipping_address": { "name": "Ada", "line1": "1 Way", "city": "London", "postal_code": "N1", "country": "GB" },
-    });
-    let key = format!("{cart}-{number}");
-    client
-        .send(
-            "POST",
-            "/api/orders",
-            Some(&key),
-            Some(order.to_string()),
-            201,
-        )
-        .await
-        .map(drop)
 }

@@ -1,20 +1,13 @@
 //! What the host and the shop cost, each figure beside a native axum program and a bare host, measured in one run, in turns.
 //!
 //! `cargo run --release -p localmart-benches` builds nothing of the shop: run `cargo build --release` and `localmart build` before.
-//! [`load`] drives a server, [`server`] starts one, [`native`] is the native counterpart, [`bare`] the ceiling, [`figures`] are the
-//! measurements, [`report`] and [`page`] what is made of them, [`machine`] where they were made; [`mixed`] is a crowd, [`stress`] a crowd
-//! whose servers are killed. There is no timed assertion anywhere.
+//! [`native`] is the native counterpart, [`bare`] the ceiling, [`figures`] are the measurements; [`mixed`] is a crowd, [`swaps`] a crowd while
+//! components are swapped, [`stress`] a crowd whose servers are killed. There is no timed assertion anywhere.
 
 mod bare;
 mod figures;
-mod links;
-mod load;
-mod machine;
 mod mixed;
 mod native;
-mod page;
-mod report;
-mod server;
 mod stress;
 mod swaps;
 
@@ -30,7 +23,7 @@ struct Command {
     /// Seconds that each measurement lasts.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// How often the programs take turns; the median counts.
+    /// How often the programs take turns.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Connections that ask at once.
@@ -51,8 +44,6 @@ struct Command {
 enum Verb {
     /// A crowd of shoppers on one shop: browsing, filling carts, ordering. Says what was answered, and what verify says.
     Mixed(mixed::Mixed),
-    /// What one call over a link costs, by binding.
-    Links(links::Links),
     /// Swaps of components while a crowd shops: good ones, then bad ones.
     Swaps(swaps::Swaps),
     /// Shoppers while the host, Postgres and Redis are killed; says what was answered, and what verify says.
@@ -98,14 +89,11 @@ fn main() -> anyhow::Result<()> {
         }) => bare::serve(listen, &manifest, &state),
         Some(Verb::Mixed(mixed)) => mixed.run(),
         Some(Verb::Stress(stress)) => stress.run(),
-        Some(Verb::Links(links)) => links.run(),
         Some(Verb::Swaps(swaps)) => swaps.run(),
         None => figures::measure(figures::Plan {
-            settings: report::Settings {
-                seconds: command.seconds,
-                rounds: command.rounds.max(1),
-                connections: command.connections.max(1),
-            },
+            seconds: command.seconds,
+            rounds: command.rounds.max(1),
+            connections: command.connections.max(1),
             against: command.against,
             only: command.only,
             out: command.out,

@@ -1,10 +1,10 @@
 //! A crowd of shoppers on one shop, on the stores that `--variable` names: of ten actions seven browse, two fill a cart, one
 //! orders. It prints what was answered, and what `localmart verify` says afterwards.
 
-use crate::load::{Client, closed_loop};
-use crate::server::Server;
 use anyhow::Context as _;
 use clap::Args;
+use localmart_measure::load::{Client, closed_loop};
+use localmart_measure::server::Server;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;

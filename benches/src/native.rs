@@ -11,9 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use database::{Asked, Cell, Database};
 use localmart_kernel::{Id, Timestamp};
+use localmart_measure::server::{Server, free_address};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -161,4 +163,22 @@ fn new_id() -> Id {
     let mut dice = [0; 10];
     getrandom::fill(&mut dice).unwrap_or_default();
     Id::from_parts(u64::try_from(now_ms()).unwrap_or_default(), &dice)
+}
+
+/// Starts this program on the databases of a state folder, or on a Postgres server.
+pub(crate) fn server(
+    state: &Path,
+    database_url: Option<&str>,
+    path: &str,
+) -> anyhow::Result<Server> {
+    let address = free_address()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.stderr(Stdio::null());
+    command
+        .args(["native", "--listen", &address.to_string(), "--state"])
+        .arg(state);
+    if let Some(url) = database_url {
+        command.args(["--database-url", url]);
+    }
+    Server::start(command, address, path)
 }

@@ -2,9 +2,9 @@
 //! Whoever is told that the shop is away asks again with the same key. In the end every promise that was made is looked up, and
 //! `localmart verify` must find nothing.
 
-use crate::server::{Server, free_address};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use localmart_measure::server::{Server, free_address};
 use localmart_testkit::servers;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

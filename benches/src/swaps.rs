@@ -1,12 +1,12 @@
 //! Swaps under load: a crowd of shoppers, first undisturbed, then while components are swapped for good ones, then for bad ones. It prints
 //! what was answered in each, how the slowest hundredth fared, what became of every swap, and what `localmart verify` says.
 
-use crate::load::{Client, Outcome, closed_loop};
 use crate::mixed::{Answers, act, products};
-use crate::server::Server;
 use anyhow::Context as _;
 use clap::Args;
 use localmart_host::link::fuse::{Part, fuse};
+use localmart_measure::load::{Client, Outcome, closed_loop};
+use localmart_measure::server::Server;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -16,12 +16,11 @@ use std::time::SystemTime;
 use wit_parser::UnresolvedPackageGroup;
 
 /// The target of every component.
-const TARGET: &str = "wasm32-wasip2";
+pub(crate) const TARGET: &str = "wasm32-wasip2";
 /// The cargo profile of every component.
-const PROFILE: &str = "component";
-/// Where the sources of components are, in this repository's layout.
-const SOURCES: &[&str] = &[
-    "components",
+pub(crate) const PROFILE: &str = "component";
+/// What components of this repository's layout share; each has its own sources in `components/<id>` beside them.
+const SHARED: &[&str] = &[
     "crates/kernel",
     "crates/guest",
     "wit",
@@ -84,13 +83,13 @@ pub(crate) fn build(source: &Source, only: &[String], points: bool) -> anyhow::R
 pub(crate) fn is_stale(source: &Source) -> anyhow::Result<bool> {
     let manifest = source.parse()?;
     let folder = source.folder();
-    if !manifest.component.keys().any(|id| is_ours(&folder, id)) {
+    let mut files = Vec::new();
+    ours(&folder, &manifest, &mut files);
+    if files.is_empty() {
         return Ok(false);
     }
-    let mut newest = modified(&source.path);
-    for place in SOURCES {
-        newest = newest.max(newest_in(&folder.join(place)));
-    }
+    files.push(source.path.clone());
+    let newest = files.iter().filter_map(|file| modified(file)).max();
     let mut oldest = None;
     for component in manifest.component.values() {
         if let Some(wasm) = component.get_ref().source.get_ref().as_str() {
@@ -107,11 +106,7 @@ pub(crate) fn is_stale(source: &Source) -> anyhow::Result<bool> {
 pub(crate) fn sources(source: &Source) -> anyhow::Result<Vec<PathBuf>> {
     let (manifest, folder) = (source.parse()?, source.folder());
     let mut files = Vec::new();
-    if manifest.component.keys().any(|id| is_ours(&folder, id)) {
-        for place in SOURCES {
-            files_in(&folder.join(place), &mut files);
-        }
-    }
+    ours(&folder, &manifest, &mut files);
     for (id, component) in &manifest.component {
         let build = component.get_ref().build.as_ref();
         let Some(build) = build.filter(|_| !is_ours(&folder, id)) else {
@@ -125,6 +120,21 @@ pub(crate) fn sources(source: &Source) -> anyhow::Result<Vec<PathBuf>> {
         }
     }
     Ok(files)
+}
+
+/// The sources of the components of this repository's layout: their own folders, and what they share.
+fn ours(folder: &Path, manifest: &Manifest, files: &mut Vec<PathBuf>) {
+    let names = manifest.component.keys().filter(|id| is_ours(folder, id));
+    let own: Vec<PathBuf> = names.map(|id| folder.join("components").join(id)).collect();
+    if own.is_empty() {
+        return;
+    }
+    for place in own
+        .into_iter()
+        .chain(SHARED.iter().map(|place| folder.join(place)))
+    {
+        files_in(&place, files);
+    }
 }
 
 fn files_in(path: &Path, files: &mut Vec<PathBuf>) {
@@ -148,16 +158,6 @@ fn is_ours(folder: &Path, id: &str) -> bool {
 
 fn modified(path: &Path) -> Option<SystemTime> {
     path.metadata().ok()?.modified().ok()
-}
-
-fn newest_in(path: &Path) -> Option<SystemTime> {
-    match std::fs::read_dir(path) {
-        Err(_) => modified(path),
-        Ok(entries) => entries
-            .filter_map(Result::ok)
-            .filter_map(|entry| newest_in(&entry.path()))
-            .max(),
-    }
 }
 
 fn compile(folder: &Path, components: &[&String], points: bool) -> anyhow::Result<()> {
@@ -193,7 +193,7 @@ fn compile(folder: &Path, components: &[&String], points: bool) -> anyhow::Resul
 }
 
 /// Where cargo builds: those with points have a folder of their own, as their files have the same names.
-fn target(folder: &Path, points: bool) -> PathBuf {
+pub(crate) fn target(folder: &Path, points: bool) -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from);
     if points {

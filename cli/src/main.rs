@@ -1,6 +1,7 @@
 //! `localmart`: one file per verb. This file only chooses the verb and shows errors.
 
 mod app;
+mod bench;
 mod build;
 mod bus;
 mod check;
@@ -84,6 +85,8 @@ enum Verb {
     Fault(fault::FaultVerb),
     /// Record the calls of a link into a file, and make them again.
     Traffic(traffic::Traffic),
+    /// Measure cold starts, calls and requests; compare files, bindings, servers.
+    Bench(Box<bench::Bench>),
     /// Watch the running shop in the terminal.
     Top(top::Top),
     /// Show the components of the running shop, their generations and links.
@@ -135,6 +138,7 @@ fn main() -> ExitCode {
         Verb::Test(verb) => verb.run(),
         Verb::Fault(verb) => verb.run(),
         Verb::Traffic(verb) => verb.run(),
+        Verb::Bench(verb) => verb.run(),
         Verb::Top(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
         Verb::Secrets(verb) => verb.run(),

@@ -349,7 +349,8 @@ fn wait(runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {
     })
 }
 
-fn log_as_json(quiet: bool) -> anyhow::Result<()> {
+/// Writes the log to the standard error output, a line of JSON for each event.
+pub(crate) fn log_as_json(quiet: bool) -> anyhow::Result<()> {
     use tracing_subscriber::EnvFilter;
     let default = if quiet { "error" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));

@@ -44,6 +44,40 @@ fn doctor_is_content_with_this_repository() {
 }
 
 #[test]
+fn only_the_sources_of_a_component_make_it_old() {
+    built();
+    let folder = scratch("sources");
+    for place in ["components/tax", "components/examples/tax-js", "dist"] {
+        std::fs::create_dir_all(folder.join(place)).unwrap();
+    }
+    std::fs::write(folder.join("components/tax/Cargo.toml"), "").unwrap();
+    std::fs::write(
+        folder.join("spin.toml"),
+        "spin_manifest_version = 2\n[application]\nname = \"one\"\n[component.tax]\nsource = \"dist/tax.wasm\"\n",
+    )
+    .unwrap();
+    let wasm = std::fs::read(root().join("dist/tax.wasm")).unwrap();
+    std::fs::write(folder.join("dist/tax.wasm"), wasm).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    let doctor = |changed: &str| {
+        let file = folder.join(changed);
+        std::fs::write(&file, "").unwrap();
+        std::fs::File::options()
+            .write(true)
+            .open(&file)
+            .unwrap()
+            .set_modified(later)
+            .unwrap();
+        let mut doctor = localmart();
+        printed(&doctor.arg("doctor").current_dir(&folder).output().unwrap())
+    };
+    let said = doctor("components/examples/tax-js/index.js");
+    assert!(!said.contains("wrong"), "{said}");
+    let said = doctor("components/tax/Cargo.toml");
+    assert!(said.contains("older than their sources"), "{said}");
+}
+
+#[test]
 fn doctor_sees_grants_that_are_not_the_sum() {
     built();
     let folder = scratch("grants");

@@ -11,17 +11,17 @@ use std::time::{Duration, Instant};
 const START: Duration = Duration::from_secs(120);
 
 /// A server that runs.
-pub(crate) struct Server {
+pub struct Server {
     child: Child,
     /// Where it answers.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// From its start to its first answer.
-    pub(crate) first_answer: Duration,
+    pub first_answer: Duration,
 }
 
 impl Server {
     /// Starts the host on an application.
-    pub(crate) fn host(
+    pub fn host(
         binary: &Path,
         manifest: &Path,
         state: &Path,
@@ -31,8 +31,8 @@ impl Server {
         Self::host_at(free_address()?, binary, manifest, state, path, flags)
     }
 
-    /// Starts the host at an address.
-    pub(crate) fn host_at(
+    /// Starts the host at an address. It writes no log.
+    pub fn host_at(
         address: SocketAddr,
         binary: &Path,
         manifest: &Path,
@@ -41,6 +41,7 @@ impl Server {
         flags: &[String],
     ) -> anyhow::Result<Self> {
         let mut command = Command::new(binary);
+        command.stderr(Stdio::null());
         command
             .arg("up")
             .arg("-f")
@@ -58,37 +59,11 @@ impl Server {
         Self::start(command, address, path)
     }
 
-    /// Starts the native counterpart on the databases of a state folder, or on a Postgres server.
-    pub(crate) fn native(
-        state: &Path,
-        database_url: Option<&str>,
-        path: &str,
-    ) -> anyhow::Result<Self> {
-        let address = free_address()?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command
-            .args(["native", "--listen", &address.to_string(), "--state"])
-            .arg(state);
-        if let Some(url) = database_url {
-            command.args(["--database-url", url]);
-        }
-        Self::start(command, address, path)
-    }
-
-    /// Starts the ceiling on an application.
-    pub(crate) fn bare(manifest: &Path, state: &Path, path: &str) -> anyhow::Result<Self> {
-        let address = free_address()?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["bare", "--listen", &address.to_string(), "--manifest"]);
-        command.arg(manifest).arg("--state").arg(state);
-        Self::start(command, address, path)
-    }
-
-    fn start(mut command: Command, address: SocketAddr, path: &str) -> anyhow::Result<Self> {
+    /// Starts a program that will answer at this address.
+    pub fn start(mut command: Command, address: SocketAddr, path: &str) -> anyhow::Result<Self> {
         let begun = Instant::now();
         let mut child = command
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
             .spawn()
             .context("starting a server")?;
         loop {
@@ -110,7 +85,7 @@ impl Server {
     }
 
     /// Resident memory in MiB, where the system tells.
-    pub(crate) fn memory_mib(&self) -> anyhow::Result<f64> {
+    pub fn memory_mib(&self) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status
             .lines()
@@ -129,17 +104,31 @@ impl Drop for Server {
 }
 
 /// An address that nobody uses now.
-pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// From the wish to connect until the first byte of the answer, whatever it is.
+pub fn first_byte(address: SocketAddr, path: &str) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(request(path).as_bytes())?;
+    let mut first = [0];
+    stream.read_exact(&mut first)?;
+    Ok(begun.elapsed())
+}
+
+fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n")
 }
 
 fn answers(address: SocketAddr, path: &str) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else {
         return false;
     };
-    let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n");
     let mut answer = String::new();
-    stream.write_all(request.as_bytes()).is_ok()
+    stream.write_all(request(path).as_bytes()).is_ok()
         && stream.read_to_string(&mut answer).is_ok()
-        && answer.starts_with("HTTP/1.1 200")
+        && answer.starts_with("HTTP/1.1 ")
+        && !answer.starts_with("HTTP/1.1 5")
 }

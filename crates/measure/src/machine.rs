@@ -4,26 +4,27 @@ use serde::Serialize;
 use std::fmt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The machine and the programs.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Machine {
+pub struct Machine {
     /// The model, as the system calls it.
-    pub(crate) processor: String,
+    pub processor: String,
     /// Cores that may be used.
-    pub(crate) cores: usize,
+    pub cores: usize,
     /// Memory in MiB.
-    pub(crate) memory_mib: u64,
+    pub memory_mib: u64,
     /// The operating system.
-    pub(crate) system: String,
+    pub system: String,
     /// The compiler.
-    pub(crate) rust: String,
+    pub rust: String,
     /// The runtime's version.
-    pub(crate) wasmtime: String,
+    pub wasmtime: String,
     /// The commit, with `+` behind it if files were changed since.
-    pub(crate) commit: String,
+    pub commit: String,
     /// When it began, in UTC, RFC 3339.
-    pub(crate) at: String,
+    pub at: String,
 }
 
 impl fmt::Display for Machine {
@@ -44,8 +45,8 @@ impl fmt::Display for Machine {
 }
 
 impl Machine {
-    /// This one, now.
-    pub(crate) fn this(root: &Path) -> Self {
+    /// This one, now, with the repository that is measured.
+    pub fn this(root: &Path) -> Self {
         let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let value = |text: &str, key: &str, between: char| {
             let line = text.lines().find(|line| line.starts_with(key))?;
@@ -86,7 +87,14 @@ impl Machine {
                 .and_then(|package| value(package, "version", '='))
                 .unwrap_or_else(unknown),
             commit: commit.map_or_else(unknown, |commit| commit + changed),
-            at: localmart_kernel::Timestamp::from_ms(crate::native::now_ms()).to_string(),
+            at: now(),
         }
     }
+}
+
+/// In UTC, RFC 3339.
+fn now() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let ms = i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX);
+    localmart_kernel::Timestamp::from_ms(ms).to_string()
 }

@@ -12,23 +12,24 @@ use tokio::net::TcpStream;
 
 /// What came out of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// Iterations per second.
-    pub(crate) per_second: f64,
+    pub per_second: f64,
     /// The middle of their times.
-    pub(crate) p50: Duration,
+    pub p50: Duration,
     /// The time that one in a hundred exceeds.
-    pub(crate) p99: Duration,
+    pub p99: Duration,
 }
 
 /// A connection to a server.
-pub(crate) struct Client {
+pub struct Client {
     sender: SendRequest<Full<Bytes>>,
     host: String,
 }
 
 impl Client {
-    pub(crate) async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+    /// Connects, without waiting for more to send.
+    pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -40,7 +41,7 @@ impl Client {
     }
 
     /// Sends a request; the body of its answer, which must have this status.
-    pub(crate) async fn send(
+    pub async fn send(
         &mut self,
         method: &str,
         path: &str,
@@ -60,14 +61,16 @@ impl Client {
 }
 
 /// What an answer says, whatever it is.
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) body: Bytes,
+pub struct Reply {
+    /// Its status.
+    pub status: u16,
+    /// Its body.
+    pub body: Bytes,
 }
 
 impl Client {
     /// Sends a request and takes any answer.
-    pub(crate) async fn ask(
+    pub async fn ask(
         &mut self,
         method: &str,
         path: &str,
@@ -94,7 +97,7 @@ impl Client {
 }
 
 /// Runs `work` on every connection for so long. `work` gets the connection and a number that no other call gets.
-pub(crate) async fn closed_loop<W>(
+pub async fn closed_loop<W>(
     address: SocketAddr,
     connections: usize,
     time: Duration,

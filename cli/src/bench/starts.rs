@@ -1,0 +1,161 @@
+//! Cold starts by stages. A running host is given each component anew, as by `localmart swap`: once with nothing compiled, once with
+//! its machine code kept; then a first request goes to the new instance. Where links are fused this makes anew what the component is in.
+
+use super::Run;
+use super::requests::base;
+use super::variant::Hosted;
+use localmart_measure::report::{Figure, Measured, Unit, ms};
+use localmart_measure::server::first_byte;
+use std::path::{Path, PathBuf};
+
+/// Stages in order: what they are called here, and by the host. The first byte has none there.
+const STAGES: [(&str, &str); 5] = [
+    ("read", "read"),
+    ("load", "compile"),
+    ("link", "check and link"),
+    ("instantiate", "warm"),
+    ("first byte", ""),
+];
+
+/// Turns by component, variant and whether it was compiled.
+type Turns = Vec<Vec<f64>>;
+
+impl Run {
+    pub(super) fn starts(&mut self, prepared: &Path) -> anyhow::Result<()> {
+        self.whole(prepared)?;
+        let components = self.started();
+        let mut hosts = Vec::new();
+        for (place, variant) in self.variants.iter().enumerate() {
+            let state = self.scratch.0.join(format!("starts-{place}"));
+            // On one core: an instance is made on each.
+            hosts.push(self.host(prepared, &state, variant, &["--threads", "1"])?);
+        }
+        let rounds = self.bench.rounds;
+        let empty = || vec![(Turns::new(), Turns::new()); self.variants.len()];
+        let mut turns: Vec<_> = components.iter().map(|_| empty()).collect();
+        // The first round warms up.
+        for round in 0..=rounds {
+            eprintln!("cold starts, turn {round} of {rounds}");
+            for (component, turns) in components.iter().zip(&mut turns) {
+                for ((variant, host), turns) in self.variants.iter().zip(&hosts).zip(turns) {
+                    let Some(file) = variant.file(&self.app, component) else {
+                        continue;
+                    };
+                    let path = self.route_of(component);
+                    // Not there where nothing is kept yet.
+                    let _ = std::fs::remove_dir_all(host.state.join("aot"));
+                    let compiled = staged(host, component, &file, path.as_deref())?;
+                    let loaded = staged(host, component, &file, path.as_deref())?;
+                    if round > 0 {
+                        turns.0.push(loaded);
+                        turns.1.push(compiled);
+                    }
+                }
+            }
+        }
+        let groups = [
+            ("Cold start of a component, its machine code kept", "load"),
+            ("Cold start of a component, nothing compiled", "compile"),
+        ];
+        for (compiled, (group, load)) in groups.into_iter().enumerate() {
+            let names: Vec<&str> = STAGES
+                .iter()
+                .map(|(name, _)| if *name == "load" { load } else { name })
+                .collect();
+            for (component, turns) in components.iter().zip(&turns) {
+                let of = self.variants.iter().zip(turns).map(|(variant, turns)| {
+                    let turns = if compiled == 1 { &turns.1 } else { &turns.0 };
+                    // What has no route has no first byte.
+                    let names = names.get(..turns.first().map_or(0, Vec::len));
+                    Measured::staged(&variant.name, names.unwrap_or_default(), turns)
+                });
+                let figure = Figure {
+                    name: component.clone(),
+                    unit: Unit::Milliseconds,
+                    goal: None,
+                    of: of.collect(),
+                    ratios: Vec::new(),
+                };
+                self.add(group, figure);
+            }
+        }
+        Ok(())
+    }
+
+    /// From the start of the process to the first answer.
+    fn whole(&mut self, prepared: &Path) -> anyhow::Result<()> {
+        if self.variants.iter().any(|one| one.replaced.is_some()) {
+            return Ok(());
+        }
+        let folder = |place: usize| -> PathBuf { self.scratch.0.join(format!("whole-{place}")) };
+        let mut turns: Vec<Vec<f64>> = vec![Vec::new(); self.variants.len()];
+        for round in 0..=self.bench.rounds {
+            for (place, (variant, turns)) in self.variants.iter().zip(&mut turns).enumerate() {
+                let hosted = match round {
+                    // What is fused is compiled by the first start.
+                    0 => {
+                        super::variant::copy(prepared, &folder(place))?;
+                        self.host_in(&folder(place), variant, &[])?
+                    }
+                    _ => self.host_in(&folder(place), variant, &[])?,
+                };
+                if round > 0 {
+                    turns.push(ms(hosted.server.first_answer));
+                }
+            }
+        }
+        let of = self.variants.iter().zip(turns);
+        let figure = Figure {
+            name: "process start to first answer, machine code kept".to_owned(),
+            unit: Unit::Milliseconds,
+            goal: None,
+            of: of
+                .map(|(variant, turns)| Measured::plain(&variant.name, turns))
+                .collect(),
+            ratios: Vec::new(),
+        };
+        self.add("Start of the application", figure);
+        Ok(())
+    }
+
+    /// The components whose starts are measured.
+    fn started(&self) -> Vec<String> {
+        if !self.bench.components.is_empty() {
+            return self.bench.components.clone();
+        }
+        let replaced = self.variants.iter().find_map(|one| one.replaced.as_ref());
+        if let Some((component, _)) = replaced {
+            return vec![component.clone()];
+        }
+        let specs = self.app.components.values();
+        let own = specs.filter(|spec| spec.id == spec.named);
+        own.map(|spec| spec.id.clone()).collect()
+    }
+
+    /// A path that a component answers, if there is one that needs no values.
+    fn route_of(&self, component: &str) -> Option<String> {
+        let routes = self.app.routes.iter();
+        let mut own = routes.filter(|route| route.component() == Some(component));
+        own.find_map(|route| base(&route.text))
+    }
+}
+
+/// One start: milliseconds of each stage.
+fn staged(
+    host: &Hosted,
+    component: &str,
+    file: &Path,
+    path: Option<&str>,
+) -> anyhow::Result<Vec<f64>> {
+    let stages = host.swap(component, file)?;
+    let mut turn = Vec::new();
+    for (_, theirs) in STAGES.iter().filter(|(_, theirs)| !theirs.is_empty()) {
+        let taken = stages.iter().find(|(name, _)| name == theirs);
+        let us = taken.map_or(0, |(_, us)| *us);
+        turn.push(us as f64 / 1000.0);
+    }
+    if let Some(path) = path {
+        turn.push(ms(first_byte(host.server.address, path)?));
+    }
+    Ok(turn)
+}

@@ -1,0 +1,207 @@
+//! The application in one of the ways that take turns, and a host that runs it.
+
+use super::Run;
+use crate::client::Client;
+use crate::token::{self, Role};
+use crate::{secrets, seed};
+use anyhow::Context as _;
+use localmart_host::app::App;
+use localmart_host::control::client::Host;
+use localmart_host::link::plan::part;
+use localmart_host::serve::swap::{Limits, Report, Wish};
+use localmart_measure::server::{Server, free_address};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What the application is called in tables.
+const OURS: &str = "localmart";
+/// Pieces of each product, so that no run sells it out.
+const STOCK: u64 = 1_000_000_000;
+/// How long a host that answers may take to make its control socket.
+const CONTROL: Duration = Duration::from_secs(10);
+/// Nobody goes back from what is measured.
+const UNWATCHED: Limits = Limits {
+    watch: Duration::from_millis(1),
+    max_error_rate: 1.0,
+    max_p99_ratio: f64::MAX,
+};
+
+/// The application in one way.
+#[derive(Clone, Debug)]
+pub(super) struct Variant {
+    /// Its name in tables.
+    pub(super) name: String,
+    flags: Vec<String>,
+    /// A component, and the file in its place.
+    pub(super) replaced: Option<(String, PathBuf)>,
+}
+
+impl Variant {
+    /// As it is.
+    pub(super) fn plain() -> Self {
+        Self {
+            name: OURS.to_owned(),
+            flags: Vec::new(),
+            replaced: None,
+        }
+    }
+
+    /// With all links bound so.
+    pub(super) fn bound(binding: &str) -> Self {
+        Self {
+            name: binding.to_owned(),
+            flags: vec!["--binding".to_owned(), binding.to_owned()],
+            replaced: None,
+        }
+    }
+
+    /// With another file in a component's place.
+    pub(super) fn replacing(component: &str, file: &Path) -> anyhow::Result<Self> {
+        let name = file.file_name().context("a file without a name")?;
+        Ok(Self {
+            name: name.to_string_lossy().into_owned(),
+            flags: Vec::new(),
+            replaced: Some((component.to_owned(), file.canonicalize()?)),
+        })
+    }
+
+    /// The file of a component here: the one in its place, or its own without its links.
+    pub(super) fn file(&self, app: &App, component: &str) -> Option<PathBuf> {
+        let replaced = self.replaced.as_ref();
+        if let Some((_, file)) = replaced.filter(|(id, _)| id == component) {
+            return Some(file.clone());
+        }
+        let wasm = &app.components.get(component)?.wasm;
+        let part = part(wasm);
+        Some(if part.is_file() { part } else { wasm.clone() })
+    }
+}
+
+/// A host that runs a variant.
+pub(super) struct Hosted {
+    pub(super) server: Server,
+    pub(super) state: PathBuf,
+    control: Host,
+}
+
+impl Hosted {
+    /// Puts a file in a component's place; how long each stage of that took, in microseconds.
+    pub(super) fn swap(&self, component: &str, file: &Path) -> anyhow::Result<Vec<(String, u64)>> {
+        let wish = Wish {
+            component: component.to_owned(),
+            file: file.to_owned(),
+            share: None,
+            header: None,
+            shadow: false,
+            limits: UNWATCHED,
+            promote: false,
+        };
+        let report: Report = self.control.post("/swap", &wish)?;
+        Ok(report.stages)
+    }
+}
+
+impl Run {
+    /// A state folder in which everything is compiled, migrated and filled.
+    pub(super) fn prepare(&self) -> anyhow::Result<PathBuf> {
+        eprintln!("preparing: compiling, migrating, filling");
+        let (state, plain) = (self.scratch.0.join("state"), Variant::plain());
+        let hosted = self.host_in(&state, &plain, &[])?;
+        if self.is_a_shop() {
+            let secrets = secrets::load(&state)?;
+            let base = format!("http://{}", hosted.server.address);
+            let staff = Client::new(&base, token::make(&secrets, Role::Staff, 3600)?);
+            seed::if_empty(&staff, &state, true)?;
+            let page = staff.get("/api/products?limit=100&sort=price_asc")?;
+            let items = page.pointer("/items").and_then(|items| items.as_array());
+            for item in items.into_iter().flatten() {
+                let id = item
+                    .get("id")
+                    .and_then(|id| id.as_str())
+                    .unwrap_or_default();
+                let adjustment = json!({ "delta": STOCK, "reason": "bench" });
+                let path = format!("/api/inventory/{id}/adjustments");
+                staff.post(&path, &format!("bench-{id}"), &adjustment)?;
+            }
+        }
+        Ok(state)
+    }
+
+    /// Whether there are products, carts and orders to measure.
+    pub(super) fn is_a_shop(&self) -> bool {
+        let ours = self.app.tool.is_some();
+        let parts = ["catalog", "cart", "inventory", "order"];
+        ours && parts.iter().all(|id| self.app.components.contains_key(*id))
+    }
+
+    /// Runs a variant in a copy of the prepared folder, which is made.
+    pub(super) fn host(
+        &self,
+        prepared: &Path,
+        state: &Path,
+        variant: &Variant,
+        more: &[&str],
+    ) -> anyhow::Result<Hosted> {
+        copy(prepared, state).with_context(|| format!("copying to {}", state.display()))?;
+        let hosted = self.host_in(state, variant, more)?;
+        if let Some((component, file)) = &variant.replaced {
+            hosted.swap(component, file)?;
+        }
+        Ok(hosted)
+    }
+
+    /// Runs a variant on a state folder.
+    pub(super) fn host_in(
+        &self,
+        state: &Path,
+        variant: &Variant,
+        more: &[&str],
+    ) -> anyhow::Result<Hosted> {
+        let address = free_address()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["up", "--quiet", "--no-build", "--no-seed", "-f"]);
+        command.arg(&self.bench.from).arg("--state-dir").arg(state);
+        if self.app.tool.is_some() {
+            command.args(["--observe-listen", "127.0.0.1:0"]);
+        }
+        if let Some(profile) = &self.bench.profile {
+            command.args(["--profile", profile]);
+        }
+        for (name, value) in &self.bench.variables {
+            command.arg("--variable").arg(format!("{name}={value}"));
+        }
+        command.args(["--listen", &address.to_string()]);
+        command.args(&variant.flags).args(more);
+        let server = Server::start(command, address, "/")?;
+        let asked = Instant::now();
+        let control = loop {
+            match Host::find(Some(address.port())) {
+                Ok(control) => break control,
+                Err(error) if asked.elapsed() > CONTROL => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        Ok(Hosted {
+            server,
+            state: state.to_owned(),
+            control,
+        })
+    }
+}
+
+/// Copies a folder and all in it.
+pub(super) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let place = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &place)?;
+        } else {
+            std::fs::copy(entry.path(), place)?;
+        }
+    }
+    Ok(())
+}
