@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`load`] (from an application to components that can be instantiated), [`core`] (a thread),
 //! [`connection`] (HTTP in), [`routes`] (which component), [`unit`] and [`here`] (which of its generations, on which core), [`pool`] and [`instance`] (which
-//! instance, and its life), [`health`] (how a generation fares), [`swap`] (another generation in its place),
+//! instance, and its [`life`]), [`health`] (how a generation fares), [`swap`] (another generation in its place),
 //! [`answer`] (what the host says itself), [`ask`] (calls from outside of the cores), [`chain`] (requests among components), [`timer`], [`ended`] (how an instance is ended from outside).
 
 pub mod answer;
@@ -14,6 +14,7 @@ pub mod ended;
 pub mod health;
 pub mod here;
 pub mod instance;
+pub mod life;
 pub mod load;
 pub mod pool;
 pub mod routes;

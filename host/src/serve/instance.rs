@@ -2,6 +2,7 @@
 //! broken. Everything happens on one core; `ended` can stop it even in a busy loop.
 
 use super::ended::Doom;
+use super::life::Life;
 use crate::capability::bindings::spin::redis::redis::Error as RedisError;
 use crate::fault::ON_PURPOSE;
 use crate::limits;
@@ -13,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -231,6 +233,8 @@ pub struct Slot {
     retired: Cell<bool>,
     idle_since: Cell<Instant>,
     doom: Arc<Doom>,
+    /// Its future; see [`run`].
+    pub life: Life,
     inner: RefCell<Option<Waker>>,
     outer: RefCell<Option<Waker>>,
     /// Who waits until it is made.
@@ -280,6 +284,7 @@ impl Slot {
             retired: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             doom: Arc::default(),
+            life: Life::default(),
             inner: RefCell::default(),
             outer: RefCell::default(),
             made: RefCell::default(),
@@ -300,7 +305,12 @@ impl Slot {
             && self.served.get() < calls_per_life
     }
 
-    /// Gives it a call.
+    /// Gives it a call, and lets it begin at once if it can.
+    pub fn give(&self, call: Call) {
+        self.life.nudge(|| self.push(call));
+    }
+
+    /// Gives it a call, for later.
     pub fn push(&self, call: Call) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.served.set(self.served.get() + 1);
@@ -372,16 +382,16 @@ fn wake(waker: &RefCell<Option<Waker>>) {
 }
 
 /// Makes the instance and runs it to its end. `freed` is called after each answer, so that waiting calls can move up.
-pub async fn run(component: &Arc<LoadedComponent>, slot: &Slot, freed: impl Fn()) -> End {
-    let start = Instant::now();
-    let mut store = match HostState::store(component, &slot.doom) {
+pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn()) -> End {
+    let (start, slot) = (Instant::now(), &*slot);
+    let mut store = match HostState::store(&component, &slot.doom) {
         Ok(store) => store,
         Err(error) => {
             slot.refuse_all();
             return End::NotMade(error);
         }
     };
-    let guest = match Guest::make(component, &mut store).await {
+    let guest = match Guest::make(&component, &mut store).await {
         Ok(guest) => guest,
         Err(error) => {
             slot.made(Err(format!("{error:#}")));

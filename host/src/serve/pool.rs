@@ -284,9 +284,14 @@ impl Pool {
     /// The slot that took the call, if it did not have to wait for one.
     fn dispatch(self: &Rc<Self>, call: Call) -> Result<Option<Rc<Slot>>, CallError> {
         let room = |slot: &&Rc<Slot>| slot.has_room(self.calls_at_once, self.calls_per_life);
-        if let Some(slot) = self.slots.borrow().iter().rev().find(room) {
-            slot.push(call);
-            return Ok(Some(slot.clone()));
+        let slot = self.slots.borrow().iter().rev().find(room).cloned();
+        if let Some(slot) = slot {
+            match call.work {
+                // Requests come in flocks, and are dearer one by one.
+                Work::Http(..) => slot.push(call),
+                _ => slot.give(call),
+            }
+            return Ok(Some(slot));
         }
         if self.slots.borrow().len() < self.most_instances {
             return Ok(Some(self.make(Slot::new(call, self.calls_per_life))));
@@ -346,7 +351,11 @@ impl Pool {
         self.slots.borrow_mut().push(slot.clone());
         let (pool, running) = (self.clone(), slot.clone());
         tokio::task::spawn_local(async move {
-            let end = run(&pool.component, &running, || pool.move_up(&running)).await;
+            let (moving, freed) = (pool.clone(), running.clone());
+            let life = run(pool.component.clone(), running.clone(), move || {
+                moving.move_up(&freed);
+            });
+            let end = running.life.live(life).await;
             pool.slots
                 .borrow_mut()
                 .retain(|slot| !Rc::ptr_eq(slot, &running));
