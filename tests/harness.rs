@@ -255,15 +255,12 @@ impl Shop {
             .arg(state)
             .arg("--cache-dir")
             .arg(cache);
+        if !flags.contains(&"--watch") {
+            command.arg("--no-build");
+        }
         command
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--observe-listen",
-                "127.0.0.1:0",
-                "--no-build",
-                "--no-seed",
-            ])
+            .args(["--listen", "127.0.0.1:0", "--observe-listen", "127.0.0.1:0"])
+            .arg("--no-seed")
             .args(flags)
             .envs(environment.iter().copied())
             .current_dir(manifest.parent().unwrap());
@@ -378,6 +375,12 @@ impl Shop {
 
     pub fn get(&self, path: &str) -> Reply {
         self.send("GET", path, &[], &[])
+    }
+
+    /// Its numbers, in the Prometheus text format.
+    pub fn metrics(&self) -> String {
+        let path = format!("{}/metrics", self.observe);
+        self.send("GET", &path, &[], &[]).expect(200).text
     }
 
     pub fn json(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Reply {

@@ -16,6 +16,8 @@ const STORES: harness::Stores = harness::Stores::EMBEDDED;
 /// How their links are bound.
 const BINDING: &str = "isolated";
 
+#[path = "host/bench.rs"]
+mod bench;
 #[path = "host/conformance.rs"]
 mod conformance;
 #[path = "host/contracts.rs"]
@@ -46,3 +48,5 @@ mod swaps;
 mod traffic;
 #[path = "host/verbs.rs"]
 mod verbs;
+#[path = "host/watch.rs"]
+mod watch;

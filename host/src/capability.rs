@@ -37,7 +37,7 @@ pub(crate) mod bindings {
                 import wasi:keyvalue/store@0.2.0-draft2;
                 import wasi:keyvalue/atomics@0.2.0-draft2;
                 import wasi:keyvalue/batch@0.2.0-draft2;
-                import localmart:testing/points@0.1.0;
+                import localmart:testing/points@1.0.0;
             }
         ",
         path: [

@@ -17,6 +17,9 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 pub const CALLS_PER_INSTANCE: usize = 16;
 /// Calls that one instance serves in its life.
 pub const CALLS_PER_LIFE: usize = 4096;
+/// The same where links are fused into it. wasmtime 48 keeps a note of every async call between fused components that is answered at
+/// once for as long as the instance lives, some 400 bytes, and traps it after 1 000 000 of them.
+pub const FUSED_CALLS_PER_LIFE: usize = 512;
 /// Instances of one component on one core, at most; with many cores and components each gets its share of the pool.
 pub const INSTANCES_PER_CORE: usize = 64;
 /// Instances of one component on one core that it gets however small its share is.

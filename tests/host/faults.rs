@@ -5,11 +5,6 @@ use crate::harness::{Shop, checkout, fresh_key, scratch};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-fn metrics(shop: &Shop) -> String {
-    let path = format!("{}/metrics", shop.observe);
-    shop.send("GET", &path, &[], &[]).expect(200).text
-}
-
 /// Puts so many of a product into a new cart; what the shop says of it.
 fn put(shop: &Shop, product: &str) -> crate::harness::Reply {
     let cart = shop.send("POST", "/api/carts", &[], &[]).expect(201).json();
@@ -60,7 +55,7 @@ fn a_link_fails_waits_or_breaks_and_the_caller_lives_on() {
     shop.get(&format!("/api/products/{product}")).expect(200);
     let failed =
         "localmart_failed_calls_total{component=\"catalog\",generation=\"1\",reason=\"trap\"} ";
-    assert!(!metrics(&shop).contains(&format!("{failed}0")));
+    assert!(!shop.metrics().contains(&format!("{failed}0")));
     told(&shop, &["fault", "clear"]);
     put(&shop, &product).expect(200);
 
@@ -94,7 +89,7 @@ fn after_failures_in_a_row_the_callee_is_left_alone_for_a_while() {
         put(&shop, &product).expect_code(503, "unavailable");
     }
     let kept_away = "localmart_link_calls_total{binding=\"isolated\",callee=\"catalog\",caller=\"cart\",generation=\"1\",outcome=\"kept away\"} ";
-    let metrics = metrics(&shop);
+    let metrics = shop.metrics();
     let line = metrics
         .lines()
         .find_map(|line| line.strip_prefix(kept_away));

@@ -174,9 +174,7 @@ fn a_guest_that_misbehaves_is_stopped_and_the_others_go_on() {
     for _ in 0..100 {
         shop.get("/headers").expect(200);
     }
-    let metrics = shop
-        .send("GET", &format!("{}/metrics", shop.observe), &[], &[])
-        .text;
+    let metrics = shop.metrics();
     for line in [
         "localmart_failed_calls_total{component=\"probe\",generation=\"1\",reason=\"timeout\"} 2",
         "localmart_failed_calls_total{component=\"probe\",generation=\"1\",reason=\"trap\"} 2",
@@ -380,8 +378,7 @@ fn one_that_opens_connections_for_ever_leaves_some_to_the_others() {
         });
         assert_eq!(replies, [vec![504], vec![200; 10]]);
     }
-    let metrics = format!("{}/metrics", shop.observe);
-    let metrics = shop.send("GET", &metrics, &[], &[]).text;
+    let metrics = shop.metrics();
     let of = |component: &str| {
         let line = format!(
             "localmart_limited_total{{component=\"{component}\",generation=\"1\",resource=\"postgres\"}} "

@@ -95,7 +95,7 @@ fn a_policy_that_misbehaves_goes_by_itself_and_one_with_capabilities_never_comes
         ],
     );
     assert!(
-        said.contains("it does not export `localmart:tax/tax@0.1.0`"),
+        said.contains("it does not export `localmart:tax/tax@1.0.0`"),
         "{said}"
     );
     let traps = taxing("traps");
@@ -112,7 +112,7 @@ fn a_policy_that_misbehaves_goes_by_itself_and_one_with_capabilities_never_comes
         .unwrap();
     let graph = crate::harness::printed(&graph);
     assert!(
-        graph.contains("-> tax (policy) localmart:tax/tax@0.1.0"),
+        graph.contains("-> tax (policy) localmart:tax/tax@1.0.0"),
         "{graph}"
     );
 }

@@ -21,7 +21,7 @@ const SPIN: &[&str] = &[
 ];
 
 /// Only types, no function and no resource: that nobody need offer.
-const TYPES: &str = "localmart:kernel/types@0.1.0";
+const TYPES: &str = "localmart:kernel/types@1.0.0";
 
 /// Packages of WASI that it links, and the newest version of each that it has.
 const WASI: &[&str] = &[

@@ -26,11 +26,6 @@ fn shop(state: &Path, links: &str) -> Shop {
     Shop::start_in(state, &["--remote", &remote])
 }
 
-fn metrics(shop: &Shop) -> String {
-    let path = format!("{}/metrics", shop.observe);
-    shop.send("GET", &path, &[], &[]).expect(200).text
-}
-
 #[test]
 fn orders_are_made_with_the_catalog_of_another_process_also_while_that_starts_again() {
     built();
@@ -45,9 +40,9 @@ fn orders_are_made_with_the_catalog_of_another_process_also_while_that_starts_ag
     };
     assert_eq!(buy(), 201);
     let called = "localmart_link_calls_total{binding=\"remote\",callee=\"catalog\",caller=\"order\",generation=\"0\",outcome=\"answered\"} ";
-    assert!(metrics(&here).contains(called), "{}", metrics(&here));
+    assert!(here.metrics().contains(called), "{}", here.metrics());
     let answered = "localmart_link_calls_total{binding=\"remote\",callee=\"catalog\",caller=\"order\",generation=\"1\",outcome=\"answered\"} ";
-    assert!(metrics(&there).contains(answered), "{}", metrics(&there));
+    assert!(there.metrics().contains(answered), "{}", there.metrics());
 
     // Asking for products changes nothing, so that a call waits for the other process to come back.
     there.kill();

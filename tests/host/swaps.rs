@@ -1,6 +1,6 @@
 //! Live swaps: another generation of a component takes its place while orders come in; a bad one is refused, or goes by itself.
 
-use super::guests::guests_built;
+use super::guests::{guests, guests_built};
 use crate::harness::{
     Shop, built, checkout, fresh_key, localmart, printed, root, scratch, unframed,
 };
@@ -285,9 +285,7 @@ fn one_that_traps_fails_or_slows_goes_by_itself_and_says_why() {
         see().expect(200);
         assert_eq!(status(&shop, "catalog")["generations"][0]["number"], 1);
     }
-    let metrics = shop
-        .send("GET", &format!("{}/metrics", shop.observe), &[], &[])
-        .text;
+    let metrics = shop.metrics();
     assert!(
         metrics.contains("component=\"catalog\",generation=\"2\",reason=\"trap\""),
         "{metrics}"
@@ -394,4 +392,19 @@ fn a_consumer_of_events_is_swapped_and_hears_all_of_them() {
     });
     let log = shop.log();
     assert!(log.contains("\"generation\":"), "{log}");
+}
+
+#[test]
+fn files_are_those_of_the_start_for_every_generation() {
+    use std::os::unix::fs::MetadataExt as _;
+    let shop = guests(&[]);
+    let note = shop.state.join("files/probe/data/note.txt");
+    let before = note.metadata().unwrap().ino();
+    let file = root().join("target/wasm32-wasip2/component/probe.wasm");
+    let words = swap("probe", &file);
+    told(&shop, &words.iter().map(String::as_str).collect::<Vec<_>>());
+    // The generation before has them open still.
+    assert_eq!(note.metadata().unwrap().ino(), before);
+    let read = shop.get("/file?/data/note.txt").expect(200);
+    assert_eq!(read.text, "hello from a file\n");
 }

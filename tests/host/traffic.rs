@@ -113,8 +113,7 @@ fn the_running_shop_can_be_watched() {
         catalog.is_some_and(|line| line.contains(" 2 serves")),
         "{seen}"
     );
-    let path = format!("{}/metrics", shop.observe);
-    let metrics = shop.send("GET", &path, &[], &[]).expect(200).text;
+    let metrics = shop.metrics();
     for line in [
         "localmart_link_binding{binding=\"isolated\",callee=\"catalog\",caller=\"order\"} 1",
         "localmart_link_binding{binding=\"policy\",callee=\"tax\",caller=\"order\"} 1",

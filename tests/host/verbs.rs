@@ -53,7 +53,7 @@ fn only_the_sources_of_a_component_make_it_old() {
     std::fs::write(folder.join("components/tax/Cargo.toml"), "").unwrap();
     std::fs::write(
         folder.join("spin.toml"),
-        "spin_manifest_version = 2\n[application]\nname = \"one\"\n[component.tax]\nsource = \"dist/tax.wasm\"\n",
+        "spin_manifest_version = 2\n[application]\nname = \"one\"\n[trigger]\n[component.tax]\nsource = \"dist/tax.wasm\"\n",
     )
     .unwrap();
     let wasm = std::fs::read(root().join("dist/tax.wasm")).unwrap();

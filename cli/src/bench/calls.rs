@@ -49,6 +49,7 @@ name = "links"
 source = "measure_caller.wasm"
 [component.caller.tool.localmart]
 links = ["callee"]
+calls_per_life = 16
 [component.callee]
 source = "measure_callee.wasm"
 "#;

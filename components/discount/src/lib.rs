@@ -13,7 +13,7 @@
 )]
 mod bindings {
     wit_bindgen::generate!({
-        world: "localmart:discount/component@0.1.0",
+        world: "localmart:discount/component@1.0.0",
         path: "../../wit/discount",
     });
 }

@@ -16,10 +16,10 @@ use localmart_guest::wit::Context;
 mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
-        world: "localmart:inventory/component@0.1.0",
+        world: "localmart:inventory/component@1.0.0",
         path: ["../../wit/kernel", "../../wit/catalog", "../../wit/inventory"],
         runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
+        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
         generate_all,
     });
 }

@@ -13,7 +13,7 @@ use bindings::exports::localmart::order::order::{Status as WitStatus, Summary};
 pub(crate) mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
-        world: "localmart:order/component@0.1.0",
+        world: "localmart:order/component@1.0.0",
         path: [
             "../../wit/kernel",
             "../../wit/catalog",
@@ -27,7 +27,7 @@ pub(crate) mod bindings {
             "../../wit/order",
         ],
         runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
+        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
         generate_all,
     });
 }

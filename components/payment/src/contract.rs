@@ -15,10 +15,10 @@ use bindings::exports::localmart::payment::payment::{
 mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
-        world: "localmart:payment/component@0.1.0",
+        world: "localmart:payment/component@1.0.0",
         path: ["../../wit/kernel", "../../wit/payment"],
         runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
+        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
         generate_all,
     });
 }

@@ -14,7 +14,7 @@
 )]
 mod bindings {
     wit_bindgen::generate!({
-        world: "localmart:ranking/component@0.1.0",
+        world: "localmart:ranking/component@1.0.0",
         path: "../../wit/ranking",
     });
 }

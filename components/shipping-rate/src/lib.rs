@@ -13,7 +13,7 @@
 )]
 mod bindings {
     wit_bindgen::generate!({
-        world: "localmart:shipping-rate/component@0.1.0",
+        world: "localmart:shipping-rate/component@1.0.0",
         path: "../../wit/shipping-rate",
     });
 }

@@ -13,7 +13,7 @@
 )]
 mod bindings {
     wit_bindgen::generate!({
-        world: "localmart:tax/component@0.1.0",
+        world: "localmart:tax/component@1.0.0",
         path: "../../wit/tax",
     });
 }

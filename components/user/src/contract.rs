@@ -9,10 +9,10 @@
 mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
-        world: "localmart:user/component@0.1.0",
+        world: "localmart:user/component@1.0.0",
         path: ["../../wit/kernel", "../../wit/user"],
         runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
+        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
         generate_all,
     });
 }

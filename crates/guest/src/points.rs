@@ -15,7 +15,7 @@ pub async fn point(name: &'static str) {
 mod generated {
     use spin_sdk::wit_bindgen;
     wit_bindgen::generate!({
-        world: "localmart:testing/testing@0.1.0",
+        world: "localmart:testing/testing@1.0.0",
         path: "../../wit/testing",
         runtime_path: "::spin_sdk::wit_bindgen::rt",
         generate_all,

@@ -13,7 +13,7 @@ mod generated {
         inline: "
             package localmart:kit;
             world kit {
-                import localmart:kernel/types@0.1.0;
+                import localmart:kernel/types@1.0.0;
                 import wasi:keyvalue/store@0.2.0-draft2;
                 import wasi:keyvalue/atomics@0.2.0-draft2;
                 import spin:postgres/postgres@4.2.0;

@@ -236,7 +236,6 @@ pub struct Slot {
     /// Its future; see [`run`].
     pub life: Life,
     inner: RefCell<Option<Waker>>,
-    outer: RefCell<Option<Waker>>,
     /// Who waits until it is made.
     made: RefCell<Option<oneshot::Sender<Result<(), String>>>>,
 }
@@ -286,7 +285,6 @@ impl Slot {
             doom: Arc::default(),
             life: Life::default(),
             inner: RefCell::default(),
-            outer: RefCell::default(),
             made: RefCell::default(),
         }
     }
@@ -328,7 +326,7 @@ impl Slot {
     pub fn kill(&self) {
         self.retired.set(true);
         self.doom.seal();
-        wake(&self.outer);
+        self.life.wake();
     }
 
     /// Whether it has had nothing to do for so long that it may go.
@@ -381,6 +379,14 @@ fn wake(waker: &RefCell<Option<Waker>>) {
     }
 }
 
+/// Keeps a waker, if another is kept.
+fn keep(place: &RefCell<Option<Waker>>, waker: &Waker) {
+    let mut kept = place.borrow_mut();
+    if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+        *kept = Some(waker.clone());
+    }
+}
+
 /// Makes the instance and runs it to its end. `freed` is called after each answer, so that waiting calls can move up.
 pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn()) -> End {
     let (start, slot) = (Instant::now(), &*slot);
@@ -410,7 +416,6 @@ pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn
             store.run_concurrent(async |accessor| drive(accessor, &guest, slot, &freed).await);
         let mut calls = pin!(calls);
         poll_fn(|cx| {
-            slot.outer.replace(Some(cx.waker().clone()));
             if slot.doom.is_sealed() {
                 return Poll::Ready(End::Killed);
             }
@@ -436,7 +441,7 @@ async fn drive(
     let function = accessor.with(|mut access| guest.any(&mut access))?;
     let mut calls = FuturesUnordered::new();
     poll_fn(move |cx: &mut Context<'_>| {
-        slot.inner.replace(Some(cx.waker().clone()));
+        keep(&slot.inner, cx.waker());
         loop {
             if let Poll::Ready(Some(answered)) = calls.poll_next_unpin(cx) {
                 let answered: wasmtime::Result<()> = answered;

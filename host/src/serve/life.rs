@@ -61,10 +61,14 @@ impl Life {
         let _gone = Gone(self);
         poll_fn(|cx| {
             self.bell.task.register(cx.waker());
-            self.bell.rung.store(false, Ordering::SeqCst);
             self.poll()
         })
         .await
+    }
+
+    /// Its task looks at it again.
+    pub fn wake(&self) {
+        self.bell.wake_by_ref();
     }
 
     /// Does something that it will notice, and lets it go on at once as far as it can; later, if it is in the midst of that already.

@@ -33,7 +33,7 @@ use maker::{Maker, Prepared, Provider};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -99,6 +99,8 @@ pub struct Loaded {
     /// Makes further generations.
     pub maker: Maker,
     cores: Mutex<Vec<mpsc::UnboundedSender<Tell>>>,
+    /// Which core is told next.
+    turn: AtomicUsize,
     _ticker: Ticker,
 }
 
@@ -128,17 +130,17 @@ impl Loaded {
         }
     }
 
-    /// Tells any one core something.
+    /// Tells one core something: each in turn.
     pub fn tell_one(&self, tell: Tell) -> anyhow::Result<()> {
-        let first = || {
-            self.cores
-                .lock()
-                .ok()
-                .and_then(|cores| cores.first().cloned())
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let next = || {
+            let cores = self.cores.lock().ok()?;
+            let place = turn.checked_rem(cores.len())?;
+            cores.get(place).cloned()
         };
         let give_up = Instant::now() + limits::CORE_START;
         let core = loop {
-            match first() {
+            match next() {
                 Some(core) => break core,
                 // They are threads, and may only be beginning.
                 None if Instant::now() < give_up => std::thread::sleep(Duration::from_millis(1)),
@@ -208,7 +210,13 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
     }
     let remotes = find_remotes(&units, &options.remotes)?;
     let faults = Arc::<Faults>::default();
+    let mut mounted = BTreeMap::new();
+    for unit in units.values() {
+        let files = files::files(&unit.spec, &app.source, &options.state_dir)?;
+        mounted.insert(unit.spec.id.clone(), files);
+    }
     let maker = Maker {
+        mounted,
         faults: faults.clone(),
         engine: engine.clone(),
         policies: Policies::new()?,
@@ -216,7 +224,6 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         linker,
         cache: AotCache::new(options.aot),
         source: app.source,
-        state_dir: options.state_dir,
         databases,
         key_value,
         servers,
@@ -258,6 +265,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         remotes,
         maker,
         cores: Mutex::default(),
+        turn: AtomicUsize::new(0),
         _ticker: ticker,
     })
 }

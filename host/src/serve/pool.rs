@@ -103,8 +103,11 @@ impl Pool {
             },
             calls_per_life: if fresh {
                 1
-            } else {
+            } else if component.recipe.inside.is_empty() {
                 component.spec.calls_per_life
+            } else {
+                let calls = component.spec.calls_per_life;
+                calls.min(limits::FUSED_CALLS_PER_LIFE)
             },
             most_instances: share,
             generation,

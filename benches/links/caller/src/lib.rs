@@ -12,7 +12,7 @@ mod bindings {
         world: "localmart:measure/caller@1.0.0",
         path: ["../../../wit/kernel", "../../../wit/catalog", "../wit"],
         runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
+        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
         generate_all,
     });
 }

@@ -1,7 +1,7 @@
 //! Makes components that can be instantiated, when the host starts and when one is swapped: read, compile or load, link, check
 //! every import.
 
-use super::{entrances, files};
+use super::entrances;
 use crate::aot::{AotCache, Compiled};
 use crate::app::ComponentSpec;
 use crate::capability::key_value::KeyValue;
@@ -32,7 +32,8 @@ pub struct Maker {
     pub(super) linker: Linker<HostState>,
     pub(super) cache: AotCache,
     pub(super) source: Source,
-    pub(super) state_dir: PathBuf,
+    /// The folder with the files of each, if it has any: all its generations read the same.
+    pub(super) mounted: BTreeMap<String, Option<PathBuf>>,
     pub(super) databases: Databases,
     pub(super) key_value: KeyValue,
     pub(super) servers: Arc<Servers>,
@@ -211,7 +212,7 @@ impl Maker {
                 .map(|(label, database)| (label.clone(), database.clone()))
                 .collect(),
             key_value: self.key_value.clone(),
-            files: files::files(&spec, &self.source, &self.state_dir)?,
+            files: self.mounted.get(&spec.id).cloned().flatten(),
             faults: self.faults.clone(),
             points: self.points.clone(),
             allowed_hosts: spec.allowed_hosts.clone().into(),

@@ -13,13 +13,13 @@ mod bindings {
         inline: "
             package localmart:hindrance;
             world hindrance {
-                import localmart:catalog/catalog@0.1.0;
-                export localmart:catalog/catalog@0.1.0;
+                import localmart:catalog/catalog@1.0.0;
+                export localmart:catalog/catalog@1.0.0;
             }
         ",
         path: ["../../../wit/kernel", "../../../wit/catalog"],
         runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@0.1.0": ::localmart_guest::wit::types },
+        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
         generate_all,
     });
 }
