@@ -5,7 +5,7 @@ use super::core::{Core, Tell};
 use super::here;
 use super::instance::LinkedCall;
 use super::load::Loaded;
-use super::pool::Pool;
+use super::pool::{Became, Pool};
 use super::unit::Signs;
 use crate::limits;
 use crate::link::binding::Binding;
@@ -159,12 +159,9 @@ async fn asked_of(pool: &Rc<Pool>, question: Question, timeout: Duration) -> Cal
         }
     };
     if let Some(caller) = caller {
-        let metrics = &pool.caller(&caller, Binding::Remote).metrics;
-        metrics.duration.observe(begun.elapsed().as_secs_f64());
-        match &answered {
-            Ok(_) => metrics.answered.inc(),
-            Err(_) => metrics.broken.inc(),
-        }
+        let became = answered.as_ref();
+        let became = became.map_or(Became::Broken, |_| Became::Answered);
+        pool.caller(&caller, Binding::Remote).ended(begun, became);
     }
     answered
 }

@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::instance::LinkedCall;
-use super::pool::{CallError, Caller, Pool};
+use super::pool::{Became, CallError, Pool};
 use super::unit::{Generation, Signs, Unit};
 use crate::fault::{Blow, ON_PURPOSE};
 use crate::limits;
@@ -156,8 +156,7 @@ impl Core {
             let caller = self.abroad(&function.caller, &function.callee);
             let recorded = self.loaded.recorder.wants(&function, &params);
             let begun = Instant::now();
-            if !caller.breaker.lets_through(begun) {
-                caller.metrics.kept_away.inc();
+            if !caller.lets_through(begun) {
                 return Err(KEPT_AWAY.to_owned());
             }
             let struck = self
@@ -169,21 +168,18 @@ impl Core {
                 Some(Blow::Error | Blow::Trap) => Err(Failed::Broken(ON_PURPOSE.to_owned())),
                 _ => remote.call(&self.http, &function, &params, timeout).await,
             };
-            let ended = Instant::now();
-            let metrics = &caller.metrics;
-            metrics.duration.observe((ended - begun).as_secs_f64());
-            match &answered {
-                Ok(values) if function.is_refused(values) => metrics.unavailable.inc(),
-                Ok(_) => metrics.answered.inc(),
-                Err(Failed::TimedOut) => metrics.timed_out.inc(),
-                Err(_) => metrics.broken.inc(),
-            }
-            caller.breaker.ended(answered.is_ok(), ended);
+            let time = begun.elapsed();
+            let became = match &answered {
+                Ok(values) => function.became(values),
+                Err(Failed::TimedOut) => Became::TimedOut,
+                Err(_) => Became::Broken,
+            };
+            caller.ended(begun, became);
             let answered = answered.map_err(|failed| failed.reason(timeout));
             if let Some(arguments) = recorded {
                 let answer = answered.as_deref();
                 let recorder = &self.loaded.recorder;
-                recorder.ended(&function, arguments, answer, ended - begun);
+                recorder.ended(&function, arguments, answer, time);
             }
             answered
         }
@@ -197,8 +193,7 @@ impl Core {
         let (pool, shadow) = (here.choose(&signs), here.shadow(&signs));
         let caller = pool.caller(&function.caller, Binding::Policy);
         let begun = Instant::now();
-        if !caller.breaker.lets_through(begun) {
-            caller.metrics.kept_away.inc();
+        if !caller.lets_through(begun) {
             return Err(KEPT_AWAY.to_owned());
         }
         let failed = |values: &[Val]| function.is_refused(values);
@@ -210,21 +205,27 @@ impl Core {
             None | Some(Blow::Delay(_)) => pool.decide(&function.key, params, failed),
             Some(Blow::Error | Blow::Trap) => Err(ON_PURPOSE.to_owned()),
         };
-        let ended = Instant::now();
-        let metrics = &caller.metrics;
-        metrics.duration.observe((ended - begun).as_secs_f64());
-        match &decided {
-            Ok(values) if failed(values) => metrics.unavailable.inc(),
-            Ok(_) => metrics.answered.inc(),
-            Err(_) => metrics.broken.inc(),
-        }
-        caller.breaker.ended(decided.is_ok(), ended);
+        let became = decided.as_deref();
+        caller.ended(
+            begun,
+            became.map_or(Became::Broken, |values| function.became(values)),
+        );
         if let Some(shadow) = shadow
             && shadow.decide(&function.key, params, failed) != decided
         {
             shadow.generation.health.differed();
         }
         decided
+    }
+}
+
+impl Function {
+    /// How an answer is counted.
+    fn became(&self, values: &[Val]) -> Became {
+        match self.is_refused(values) {
+            true => Became::Refused,
+            false => Became::Answered,
+        }
     }
 }
 
@@ -250,8 +251,7 @@ async fn call(
 ) -> Result<Vec<Val>, String> {
     let caller = pool.caller(&function.caller, Binding::Isolated);
     let begun = Instant::now();
-    if !caller.breaker.lets_through(begun) {
-        caller.metrics.kept_away.inc();
+    if !caller.lets_through(begun) {
         return Err(KEPT_AWAY.to_owned());
     }
     let answered = match struck {
@@ -259,12 +259,9 @@ async fn call(
         Some(Blow::Trap) => pool.trapped(timeout).await,
         _ => attempt(pool, function, params, timeout).await,
     };
-    let ended = Instant::now();
-    caller
-        .metrics
-        .duration
-        .observe((ended - begun).as_secs_f64());
-    count(&caller, function, &answered, ended);
+    let became = answered.as_deref();
+    let became = became.map_or_else(|error| error.became(), |values| function.became(values));
+    caller.ended(begun, became);
     answered.map_err(|error| error.reason(timeout))
 }
 
@@ -282,25 +279,6 @@ async fn attempt(
     };
     let failed = |values: &[Val]| function.is_refused(values);
     pool.linked(call, trace, timeout, failed).await
-}
-
-fn count(
-    caller: &Caller,
-    function: &Function,
-    answered: &Result<Vec<Val>, CallError>,
-    now: Instant,
-) {
-    let metrics = &caller.metrics;
-    let (counter, fine) = match answered {
-        Ok(values) if function.is_refused(values) => (&metrics.unavailable, true),
-        Ok(_) => (&metrics.answered, true),
-        Err(CallError::Full) => (&metrics.full, false),
-        Err(CallError::TimedOut) => (&metrics.timed_out, false),
-        Err(CallError::Broken | CallError::Guest(_)) => (&metrics.broken, false),
-    };
-    counter.inc();
-    // A callee that says itself that it cannot answer is alive and quick.
-    caller.breaker.ended(fine, now);
 }
 
 /// Gives a generation on trial a copy of a call, for nobody; what it answers is compared.

@@ -60,6 +60,46 @@ impl Caller {
             metrics,
         }
     }
+
+    /// Whether a call may be made now; one that is kept away is counted.
+    pub fn lets_through(&self, now: Instant) -> bool {
+        let lets = self.breaker.lets_through(now);
+        if !lets {
+            self.metrics.kept_away.inc();
+        }
+        lets
+    }
+
+    /// Counts a call that was made. A callee that says itself that it cannot answer is alive and quick.
+    pub fn ended(&self, begun: Instant, came_of_it: Became) {
+        let (now, metrics) = (Instant::now(), &self.metrics);
+        metrics.duration.observe((now - begun).as_secs_f64());
+        let counter = match came_of_it {
+            Became::Answered => &metrics.answered,
+            Became::Refused => &metrics.unavailable,
+            Became::Full => &metrics.full,
+            Became::TimedOut => &metrics.timed_out,
+            Became::Broken => &metrics.broken,
+        };
+        counter.inc();
+        let fine = matches!(came_of_it, Became::Answered | Became::Refused);
+        self.breaker.ended(fine, now);
+    }
+}
+
+/// What became of a call over a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became {
+    /// It was answered.
+    Answered,
+    /// The callee said that it cannot answer.
+    Refused,
+    /// The callee had no room.
+    Full,
+    /// There was no answer in time.
+    TimedOut,
+    /// There was none at all.
+    Broken,
 }
 
 /// Why a call has no response.
@@ -76,6 +116,15 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// How it is counted.
+    pub fn became(&self) -> Became {
+        match self {
+            Self::Full => Became::Full,
+            Self::TimedOut => Became::TimedOut,
+            Self::Broken | Self::Guest(_) => Became::Broken,
+        }
+    }
+
     /// Why a caller over a link is not answered.
     pub fn reason(self, timeout: Duration) -> String {
         match self {

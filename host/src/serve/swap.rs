@@ -1,18 +1,19 @@
 //! Another generation in a component's place while requests come in: checked, compiled and warmed first, then published for all
 //! cores at once; what the old one has begun it ends. A generation that traps, errs or slows beyond what was allowed goes by itself.
 
+mod make;
 mod verdict;
 mod watch;
 
 pub use verdict::Limits;
 
+use make::Stages;
+
 use super::core::Tell;
 use super::load::Loaded;
-use super::load::maker::{Files, Maker, Provider};
 use super::unit::{Generation, Traffic, Trial, Unit, WHOLE};
 use crate::limits;
-use crate::link::check;
-use crate::recipe::{File, Recipe};
+use crate::recipe::File;
 use anyhow::{Context as _, bail};
 use futures::channel::oneshot;
 use futures::future::{Either, select, try_join_all};
@@ -23,8 +24,6 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
-use wasmtime::component::Component;
 
 /// What is done to the stores before a generation serves, as migrations; the error says why it must not.
 pub type Before = Box<dyn Fn(&str, &File) -> anyhow::Result<()> + Send + Sync>;
@@ -212,26 +211,6 @@ impl Swapper {
         swaps.map_err(|_| anyhow::anyhow!("an earlier swap ended in a panic; start the shop again"))
     }
 
-    /// The components that get another generation: the one itself, and those that it is fused into.
-    fn affected(&self, component: &str) -> anyhow::Result<Vec<Arc<Unit>>> {
-        let units = self.loaded.maker.units().values();
-        let concerned = units.filter(|unit| {
-            unit.spec.id == component
-                || unit.spec.named == component
-                || unit.inside.contains(component)
-        });
-        let affected = concerned.filter_map(|unit| self.loaded.units.get(&unit.spec.id).cloned());
-        let affected: Vec<Arc<Unit>> = affected.collect();
-        if affected.is_empty() {
-            let known: Vec<&str> = self.loaded.units.keys().map(String::as_str).collect();
-            bail!(
-                "there is no component `{component}` here; there are {}",
-                known.join(", ")
-            );
-        }
-        Ok(affected)
-    }
-
     /// Nothing of it may be on trial already.
     fn expect_undecided(&self, component: &str, affected: &[Arc<Unit>]) -> anyhow::Result<()> {
         for unit in affected {
@@ -241,112 +220,6 @@ impl Swapper {
                     trial.generation.number(),
                     unit.id
                 );
-            }
-        }
-        Ok(())
-    }
-
-    /// Compiles and links the new generations, and checks those who call them.
-    fn make(
-        &self,
-        component: &str,
-        file: &Arc<File>,
-        affected: &[Arc<Unit>],
-        stages: &mut Stages,
-    ) -> anyhow::Result<Vec<Replaced>> {
-        let maker = &self.loaded.maker;
-        let mut prepared = Vec::new();
-        for unit in affected {
-            let old = unit.stable();
-            let mut files = files(&old);
-            let id = if old.component.spec.named == component {
-                unit.id.to_string()
-            } else {
-                component.to_owned()
-            };
-            files.insert(id, file.clone());
-            prepared.push(in_background(|| maker.prepare(plan(maker, unit)?, &files))?);
-        }
-        stages.ended("compile");
-        let new: BTreeMap<String, _> = prepared
-            .iter()
-            .map(|one| {
-                let code = (one.compiled.component.clone(), one.recipe.clone());
-                (one.id.clone(), code)
-            })
-            .collect();
-        let stable: BTreeMap<&String, Arc<Generation>> = self
-            .loaded
-            .units
-            .iter()
-            .map(|(id, unit)| (id, unit.stable()))
-            .collect();
-        let provider = |id: &str| match new.get(id) {
-            Some((component, recipe)) => Some(Provider { component, recipe }),
-            None => {
-                let generation = stable.iter().find(|(known, _)| **known == id);
-                generation.map(|(_, generation)| Provider {
-                    component: &generation.component.component,
-                    recipe: &generation.component.recipe,
-                })
-            }
-        };
-        for unit in self
-            .loaded
-            .units
-            .values()
-            .filter(|unit| !new.contains_key(&*unit.id))
-        {
-            self.check_caller(unit, &provider, &new)?;
-        }
-        let mut made = Vec::new();
-        for (unit, prepared) in affected.iter().zip(prepared) {
-            let generation = maker.link(prepared, unit.next_number(), &provider)?;
-            made.push(Replaced {
-                unit: unit.clone(),
-                old: unit.stable(),
-                new: Arc::new(Generation::new(generation)),
-            });
-        }
-        stages.ended("check and link");
-        Ok(made)
-    }
-
-    /// Whoever calls what is new across must find what it imports.
-    fn check_caller<'p>(
-        &self,
-        caller: &Unit,
-        provider: &dyn Fn(&str) -> Option<Provider<'p>>,
-        new: &BTreeMap<String, (Component, Recipe)>,
-    ) -> anyhow::Result<()> {
-        let engine = &self.loaded.maker.engine;
-        let generation = caller.stable();
-        let consumer = Provider {
-            component: &generation.component.component,
-            recipe: &generation.component.recipe,
-        };
-        let across = &plan(&self.loaded.maker, caller)?.across;
-        for callee in across.iter().filter(|callee| new.contains_key(*callee)) {
-            let (Some(offered), Some(before)) = (provider(callee), self.loaded.units.get(callee))
-            else {
-                continue;
-            };
-            let before = before.stable();
-            let answered = |import: &String| {
-                check::best(engine, &before.component.component, import).is_some()
-            };
-            let imports = check::imports(engine, consumer.component).into_iter();
-            for import in imports.filter(answered) {
-                let export = check::best(engine, offered.component, &import);
-                let Some(export) = export else {
-                    let who = &caller.id;
-                    bail!("it does not export `{import}`, which `{who}` imports of `{callee}`");
-                };
-                let fits = check::fits(engine, &consumer, &import, &offered, &export);
-                fits.map_err(|reason| {
-                    let who = &caller.id;
-                    anyhow::anyhow!("it exports `{export}` with other types than `{who}` imports of `{callee}`: {reason}")
-                })?;
             }
         }
         Ok(())
@@ -528,28 +401,6 @@ fn undecided<'s>(
     }
 }
 
-fn plan<'m>(maker: &'m Maker, unit: &Unit) -> anyhow::Result<&'m crate::link::plan::Unit> {
-    let plan = maker.units().get(&*unit.id);
-    plan.with_context(|| format!("`{}` does not run", unit.id))
-}
-
-/// The files that a generation was made of.
-fn files(generation: &Generation) -> Files {
-    let recipe = &generation.component.recipe;
-    let all = std::iter::once(&recipe.root).chain(&recipe.inside);
-    all.map(|one| (one.id.clone(), one.file.clone())).collect()
-}
-
-/// Runs work that takes a processor for long, on a thread that lets those who serve go first.
-fn in_background<R: Send>(work: impl FnOnce() -> anyhow::Result<R> + Send) -> anyhow::Result<R> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .start_handler(|_| crate::engine::lower_priority())
-        .build();
-    pool.context("starting a thread that compiles")?
-        .install(work)
-}
-
 /// Which calls go to what is on trial.
 struct TrialOf {
     share: u32,
@@ -579,26 +430,4 @@ fn trial(wish: &Wish) -> anyhow::Result<Option<TrialOf>> {
         header,
         shadow: wish.shadow,
     }))
-}
-
-/// How long the stages of a swap take.
-struct Stages {
-    since: Instant,
-    done: Vec<(String, u64)>,
-}
-
-impl Stages {
-    fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            done: Vec::new(),
-        }
-    }
-
-    fn ended(&mut self, stage: &str) {
-        let time: Duration = self.since.elapsed();
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        self.done.push((stage.to_owned(), us));
-        self.since = Instant::now();
-    }
 }
