@@ -1,6 +1,7 @@
 //! The application in one of the ways that take turns, and a host that runs it.
 
 use super::Run;
+use super::requests::base;
 use crate::client::Client;
 use crate::token::{self, Role};
 use crate::{secrets, seed};
@@ -136,6 +137,19 @@ impl Run {
         ours && parts.iter().all(|id| self.app.components.contains_key(*id))
     }
 
+    /// A path that a component answers, with whatever.
+    fn asked_first(&self) -> String {
+        let answered = self
+            .app
+            .routes
+            .iter()
+            .filter(|route| route.component().is_some());
+        // Timers have routes of their own, which nobody else may ask.
+        let open = answered.filter(|route| !route.text.starts_with("/internal/"));
+        let path = open.filter_map(|route| base(&route.text)).next();
+        path.unwrap_or_else(|| "/".to_owned())
+    }
+
     /// Runs a variant in a copy of the prepared folder, which is made.
     pub(super) fn host(
         &self,
@@ -174,7 +188,7 @@ impl Run {
         }
         command.args(["--listen", &address.to_string()]);
         command.args(&variant.flags).args(more);
-        let server = Server::start(command, address, "/")?;
+        let server = Server::start(command, address, &self.asked_first())?;
         let asked = Instant::now();
         let control = loop {
             match Host::find(Some(address.port())) {

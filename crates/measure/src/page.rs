@@ -51,15 +51,18 @@ pub fn page(report: &Report) -> String {
 }
 
 fn group(report: &Report, group: &Group) -> String {
+    // Starts are compared with each other; other figures stand alone.
+    let reaches = group.figures.iter().map(Figure::reach);
+    let whole = group.has_stages().then(|| reaches.fold(0.0, f64::max));
     let figures: String = group
         .figures
         .iter()
-        .map(|one| section(report, one))
+        .map(|one| section(report, one, whole.unwrap_or_else(|| one.reach())))
         .collect();
     format!("<h2>{}</h2>\n{figures}", escaped(&group.name))
 }
 
-fn section(report: &Report, figure: &Figure) -> String {
+fn section(report: &Report, figure: &Figure, most: f64) -> String {
     let mut facts = Vec::new();
     for ratio in &figure.ratios {
         let known = report.references.iter().find(|(to, _)| *to == ratio.to);
@@ -73,23 +76,24 @@ fn section(report: &Report, figure: &Figure) -> String {
         "<section>\n<h3>{}</h3>\n<p>{}</p>\n{}</section>\n",
         escaped(&figure.name),
         escaped(&facts.join(" · ")),
-        chart(figure)
+        chart(figure, most)
     )
 }
 
-fn chart(figure: &Figure) -> String {
-    let reach = |one: &Measured| {
-        one.value
-            .turns
-            .iter()
-            .copied()
-            .fold(one.value.high, f64::max)
-    };
-    let most = figure
-        .of
-        .iter()
-        .map(reach)
-        .fold(f64::MIN_POSITIVE, f64::max);
+impl Figure {
+    /// How far its charts go: its highest turn or bound.
+    fn reach(&self) -> f64 {
+        let of = self.of.iter().map(|one| furthest(&one.value));
+        of.fold(f64::MIN_POSITIVE, f64::max)
+    }
+}
+
+/// The highest turn, or the upper bound of the confidence interval.
+fn furthest(value: &Spread) -> f64 {
+    value.turns.iter().copied().fold(value.high, f64::max)
+}
+
+fn chart(figure: &Figure, most: f64) -> String {
     let rows = figure.of.iter().enumerate();
     let bars: String = rows.map(|(row, one)| bar(one, row, most, figure)).collect();
     let stages = figure.of.first().map_or(&[][..], |one| &one.stages);
@@ -136,19 +140,13 @@ fn bar(one: &Measured, row: usize, most: f64, figure: &Figure) -> String {
             )
         })
         .collect();
-    let furthest = one
-        .value
-        .turns
-        .iter()
-        .copied()
-        .fold(one.value.high, f64::max);
     format!(
         "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\" class=\"dim\">{}</text>{bars}{}{dots}<text x=\"{:.1}\" y=\"{:.0}\">{}</text>\n",
         LEFT - 8.0,
         top + 18.0,
         escaped(&one.program),
         bracket(&one.value, middle, at),
-        at(furthest) + 8.0,
+        at(furthest(&one.value)) + 8.0,
         top + 18.0,
         escaped(&one.shown(figure.unit)),
     )

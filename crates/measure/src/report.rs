@@ -227,7 +227,7 @@ impl Report {
 }
 
 impl Group {
-    fn has_stages(&self) -> bool {
+    pub(crate) fn has_stages(&self) -> bool {
         let mut of = self.figures.iter().flat_map(|figure| &figure.of);
         of.any(|one| !one.stages.is_empty())
     }

@@ -26,7 +26,7 @@ pub struct Function {
     pub interface: String,
     /// The function.
     pub name: String,
-    /// Its types, written down.
+    /// Its types, written down; empty where the callee is in this host.
     pub shape: String,
     /// What it returns.
     pub result: Option<Type>,
@@ -80,7 +80,10 @@ pub fn answer(
             callee: callee.clone(),
             key: key(import, &name).into(),
             interface: import.to_owned(),
-            shape: crate::remote::shape::function(&ty),
+            shape: match binding {
+                Binding::Remote => crate::remote::shape::function(&ty),
+                _ => String::new(),
+            },
             result: ty.results().next(),
             refusal: refusal(&ty),
             bytes: ty
