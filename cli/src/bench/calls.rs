@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 /// Where the sources of the guests are, from the application.
 const GUESTS: &str = "benches/links";
-/// Calls of one turn.
-const CALLS: u32 = 20_000;
+/// Calls of one turn, each in an instance of its own: as many as an instance of the shop with fused links makes in its life.
+const CALLS: u32 = 5_000;
 /// A remote call takes a hundred times as long.
 const REMOTE_CALLS: u32 = 1_000;
 
@@ -49,7 +49,7 @@ name = "links"
 source = "measure_caller.wasm"
 [component.caller.tool.localmart]
 links = ["callee"]
-calls_per_life = 16
+calls_per_life = 1
 [component.callee]
 source = "measure_callee.wasm"
 "#;

@@ -12,6 +12,7 @@ use localmart_host::link::plan::part;
 use localmart_host::serve::swap::{Limits, Report, Wish};
 use localmart_measure::server::{Server, free_address};
 use serde_json::json;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ const OURS: &str = "localmart";
 const STOCK: u64 = 1_000_000_000;
 /// How long a host that answers may take to make its control socket.
 const CONTROL: Duration = Duration::from_secs(10);
+/// Lines of a host's log that are shown if it does not start.
+const LOG_LINES: usize = 20;
 /// Nobody goes back from what is measured.
 const UNWATCHED: Limits = Limits {
     watch: Duration::from_millis(1),
@@ -188,7 +191,12 @@ impl Run {
         }
         command.args(["--listen", &address.to_string()]);
         command.args(&variant.flags).args(more);
-        let server = Server::start(command, address, &self.asked_first())?;
+        // What components log would drown what is measured.
+        let log = self.scratch.0.join("log");
+        let writing = File::options().create(true).append(true).open(&log)?;
+        command.stderr(writing);
+        let server = Server::start(command, address, &self.asked_first());
+        let server = server.with_context(|| last_lines(&log))?;
         let asked = Instant::now();
         let control = loop {
             match Host::find(Some(address.port())) {
@@ -203,6 +211,14 @@ impl Run {
             control,
         })
     }
+}
+
+/// The last lines of a log, oldest first.
+fn last_lines(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.len().saturating_sub(LOG_LINES);
+    lines.get(last..).unwrap_or_default().join("\n")
 }
 
 /// Copies a folder and all in it.
