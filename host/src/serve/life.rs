@@ -78,6 +78,7 @@ impl Life {
             with();
             return;
         }
+        let held = Held(&self.bell);
         with();
         let begun = self.future.try_borrow().is_ok_and(|life| life.is_some());
         if begun {
@@ -88,10 +89,7 @@ impl Life {
                 self.bell.rung.store(true, Ordering::SeqCst);
             }
         }
-        self.bell.held.store(false, Ordering::SeqCst);
-        if self.bell.rung.swap(false, Ordering::SeqCst) {
-            self.bell.task.wake();
-        }
+        drop(held);
     }
 
     fn poll(&self) -> Poll<End> {
@@ -109,6 +107,18 @@ impl Life {
             life.take();
         }
         polled
+    }
+}
+
+/// A bell that somebody holds, who looks afterwards, and if it is in a panic.
+struct Held<'b>(&'b Bell);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.store(false, Ordering::SeqCst);
+        if self.0.rung.swap(false, Ordering::SeqCst) {
+            self.0.task.wake();
+        }
     }
 }
 
