@@ -14,7 +14,7 @@
 #[path = "harness/user.rs"]
 mod user;
 
-pub use user::User;
+pub use user::{User, checkout};
 
 use localmart_testkit::servers;
 use serde_json::{Value, json};
@@ -529,18 +529,6 @@ impl Drop for Shop {
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
     }
-}
-
-/// The body of a checkout.
-pub fn checkout(cart: &str, token: &str) -> Value {
-    json!({
-        "cart_id": cart,
-        "email": "ada@example.com",
-        "shipping_address": {
-            "name": "Ada", "line1": "1 Analytical Way", "city": "London", "postal_code": "N1", "country": "GB",
-        },
-        "payment": { "token": token },
-    })
 }
 
 /// A key that nobody used.

@@ -1,6 +1,6 @@
 //! Users of a shop under test.
 
-use super::{Reply, Shop, checkout};
+use super::{Reply, Shop};
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -74,4 +74,16 @@ impl User {
         let headers = [("authorization", bearer.as_str()), ("idempotency-key", key)];
         shop.json("POST", "/api/orders", &headers, &body)
     }
+}
+
+/// The body of a checkout.
+pub fn checkout(cart: &str, token: &str) -> Value {
+    json!({
+        "cart_id": cart,
+        "email": "ada@example.com",
+        "shipping_address": {
+            "name": "Ada", "line1": "1 Analytical Way", "city": "London", "postal_code": "N1", "country": "GB",
+        },
+        "payment": { "token": token },
+    })
 }

@@ -133,13 +133,7 @@ impl Run {
                 of.push(Measured::plain(&entrant.name, vec![memory]));
             }
         }
-        let figure = Figure {
-            name: "resident after all of these".to_owned(),
-            unit: Unit::Mebibytes,
-            goal: None,
-            of,
-            ratios: Vec::new(),
-        };
+        let figure = Figure::new("resident after all of these", Unit::Mebibytes, of);
         self.add("Memory", figure);
         Ok(())
     }
@@ -217,15 +211,8 @@ impl Run {
             }
         }
         let of = works.iter();
-        let figure = Figure {
-            name: wanted.name(),
-            unit: Unit::PerSecond,
-            goal: None,
-            of: of
-                .map(|(entrant, _, turns)| Measured::load(&entrant.name, turns))
-                .collect(),
-            ratios: Vec::new(),
-        };
+        let of = of.map(|(entrant, _, turns)| Measured::load(&entrant.name, turns));
+        let figure = Figure::new(&wanted.name(), Unit::PerSecond, of.collect());
         self.add("Requests", figure);
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::requests::base;
 use super::variant::Hosted;
 use localmart_measure::report::{Figure, Measured, Unit, ms};
 use localmart_measure::server::first_byte;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Stages in order: what they are called here, and by the host. The first byte has none there.
 const STAGES: [(&str, &str); 5] = [
@@ -37,11 +37,11 @@ impl Run {
         for round in 0..=rounds {
             eprintln!("cold starts, turn {round} of {rounds}");
             for (component, turns) in components.iter().zip(&mut turns) {
+                let path = self.route_of(component);
                 for ((variant, host), turns) in self.variants.iter().zip(&hosts).zip(turns) {
                     let Some(file) = variant.file(&self.app, component) else {
                         continue;
                     };
-                    let path = self.route_of(component);
                     // Not there where nothing is kept yet.
                     let _ = std::fs::remove_dir_all(host.state.join("aot"));
                     let compiled = staged(host, component, &file, path.as_deref())?;
@@ -69,13 +69,7 @@ impl Run {
                     let names = names.get(..turns.first().map_or(0, Vec::len));
                     Measured::staged(&variant.name, names.unwrap_or_default(), turns)
                 });
-                let figure = Figure {
-                    name: component.clone(),
-                    unit: Unit::Milliseconds,
-                    goal: None,
-                    of: of.collect(),
-                    ratios: Vec::new(),
-                };
+                let figure = Figure::new(component, Unit::Milliseconds, of.collect());
                 self.add(group, figure);
             }
         }
@@ -87,17 +81,14 @@ impl Run {
         if self.variants.iter().any(|one| one.replaced.is_some()) {
             return Ok(());
         }
-        let folder = |place: usize| -> PathBuf { self.scratch.0.join(format!("whole-{place}")) };
         let mut turns: Vec<Vec<f64>> = vec![Vec::new(); self.variants.len()];
         for round in 0..=self.bench.rounds {
             for (place, (variant, turns)) in self.variants.iter().zip(&mut turns).enumerate() {
+                let state = self.scratch.0.join(format!("whole-{place}"));
+                // What is fused is compiled by the first start.
                 let hosted = match round {
-                    // What is fused is compiled by the first start.
-                    0 => {
-                        super::variant::copy(prepared, &folder(place))?;
-                        self.host_in(&folder(place), variant, &[])?
-                    }
-                    _ => self.host_in(&folder(place), variant, &[])?,
+                    0 => self.host(prepared, &state, variant, &[])?,
+                    _ => self.host_in(&state, variant, &[])?,
                 };
                 if round > 0 {
                     turns.push(ms(hosted.server.first_answer));
@@ -105,15 +96,9 @@ impl Run {
             }
         }
         let of = self.variants.iter().zip(turns);
-        let figure = Figure {
-            name: "process start to first answer, machine code kept".to_owned(),
-            unit: Unit::Milliseconds,
-            goal: None,
-            of: of
-                .map(|(variant, turns)| Measured::plain(&variant.name, turns))
-                .collect(),
-            ratios: Vec::new(),
-        };
+        let of = of.map(|(variant, turns)| Measured::plain(&variant.name, turns));
+        let name = "process start to first answer, machine code kept";
+        let figure = Figure::new(name, Unit::Milliseconds, of.collect());
         self.add("Start of the application", figure);
         Ok(())
     }

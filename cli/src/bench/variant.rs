@@ -222,7 +222,7 @@ fn last_lines(log: &Path) -> String {
 }
 
 /// Copies a folder and all in it.
-pub(super) fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;

@@ -1,6 +1,7 @@
 //! The graph as SVG: callers left of whom they call, one column for each step.
 
 use super::{Drawn, Node};
+use localmart_measure::page::escaped;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -154,10 +155,4 @@ fn columns(drawn: &Drawn) -> BTreeMap<&str, usize> {
         }
     }
     columns
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('"', "&quot;")
 }

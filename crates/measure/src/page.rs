@@ -183,7 +183,8 @@ fn key(stages: &[(String, Spread)], figure: &Figure) -> String {
     text
 }
 
-fn escaped(text: &str) -> String {
+/// A text as it may stand in HTML and SVG, in attributes too.
+pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('"', "&quot;")

@@ -67,6 +67,19 @@ pub struct Figure {
     pub ratios: Vec<Ratio>,
 }
 
+impl Figure {
+    /// Without a goal; its ratios come with [`Report::add`].
+    pub fn new(name: &str, unit: Unit, of: Vec<Measured>) -> Self {
+        Self {
+            name: name.to_owned(),
+            unit,
+            goal: None,
+            of,
+            ratios: Vec::new(),
+        }
+    }
+}
+
 /// How two programs compare.
 #[derive(Debug, Serialize)]
 pub struct Ratio {
