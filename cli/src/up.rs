@@ -351,15 +351,20 @@ fn wait(runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {
 
 /// Writes the log to the standard error output, a line of JSON for each event.
 pub(crate) fn log_as_json(quiet: bool) -> anyhow::Result<()> {
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::prelude::*;
     let default = if quiet { "error" } else { "info" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
+    let wanted = std::env::var("RUST_LOG").unwrap_or_else(|_| default.to_owned());
+    let filter: Targets = wanted.parse().with_context(|| {
+        format!("RUST_LOG={wanted}: expected a level or TARGET=LEVEL, separated by commas")
+    })?;
+    let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter))
         .try_init()
         .map_err(|error| anyhow::anyhow!("starting the log: {error}"))
 }

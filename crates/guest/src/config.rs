@@ -1,9 +1,7 @@
 //! Configuration: the variables of the manifest, read once per instance.
 
-use localmart_kernel::time::parse_duration_ms;
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::time::Duration;
+#[cfg(feature = "component")]
+pub use variables::{duration, once, text};
 
 /// The value of `database_url` and `redis_url` that stands for no server.
 pub const EMBEDDED: &str = "embedded";
@@ -19,28 +17,37 @@ pub enum ConfigError {
     Invalid(&'static str, &'static str),
 }
 
-/// The value of a variable.
-pub async fn text(name: &'static str) -> Result<String, ConfigError> {
-    let value = spin_sdk::variables::get(name).await;
-    value.map_err(|error| ConfigError::Missing(name, error.to_string()))
-}
+#[cfg(feature = "component")]
+mod variables {
+    use super::ConfigError;
+    use localmart_kernel::time::parse_duration_ms;
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+    use std::time::Duration;
 
-/// The value of a variable that stays what it was when this instance first asked.
-pub async fn once(name: &'static str) -> Result<String, ConfigError> {
-    thread_local! {
-        static KNOWN: RefCell<BTreeMap<&'static str, String>> = const { RefCell::new(BTreeMap::new()) };
+    /// The value of a variable.
+    pub async fn text(name: &'static str) -> Result<String, ConfigError> {
+        let value = spin_sdk::variables::get(name).await;
+        value.map_err(|error| ConfigError::Missing(name, error.to_string()))
     }
-    if let Some(value) = KNOWN.with_borrow(|known| known.get(name).cloned()) {
-        return Ok(value);
-    }
-    let value = text(name).await?;
-    KNOWN.with_borrow_mut(|known| known.insert(name, value.clone()));
-    Ok(value)
-}
 
-/// The value of a variable that holds a duration, as `15m`.
-pub async fn duration(name: &'static str) -> Result<Duration, ConfigError> {
-    let ms = parse_duration_ms(&text(name).await?).and_then(|ms| u64::try_from(ms).ok());
-    ms.map(Duration::from_millis)
-        .ok_or(ConfigError::Invalid(name, "a duration like 15m"))
+    /// The value of a variable that stays what it was when this instance first asked.
+    pub async fn once(name: &'static str) -> Result<String, ConfigError> {
+        thread_local! {
+            static KNOWN: RefCell<BTreeMap<&'static str, String>> = const { RefCell::new(BTreeMap::new()) };
+        }
+        if let Some(value) = KNOWN.with_borrow(|known| known.get(name).cloned()) {
+            return Ok(value);
+        }
+        let value = text(name).await?;
+        KNOWN.with_borrow_mut(|known| known.insert(name, value.clone()));
+        Ok(value)
+    }
+
+    /// The value of a variable that holds a duration, as `15m`.
+    pub async fn duration(name: &'static str) -> Result<Duration, ConfigError> {
+        let ms = parse_duration_ms(&text(name).await?).and_then(|ms| u64::try_from(ms).ok());
+        ms.map(Duration::from_millis)
+            .ok_or(ConfigError::Invalid(name, "a duration like 15m"))
+    }
 }

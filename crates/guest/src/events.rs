@@ -5,10 +5,14 @@
 //! [`views`] (telemetry, which may be lost). Delivery is at least once, in order per subject; effects are exactly once.
 
 pub mod bus;
+#[cfg(feature = "component")]
 pub mod consume;
 mod event;
+#[cfg(feature = "component")]
 pub mod inbox;
+#[cfg(feature = "component")]
 pub mod outbox;
+#[cfg(feature = "component")]
 pub mod views;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
@@ -17,11 +21,11 @@ pub mod wasi;
 #[cfg(target_arch = "wasm32")]
 pub use wasi::{sweep_consumer, sweep_events};
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "component", not(target_arch = "wasm32")))]
 pub use native::{sweep_consumer, sweep_events};
 
 /// Natively there is no bus of the application: unit tests bring their own.
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "component", not(target_arch = "wasm32")))]
 mod native {
     use super::bus::BusError;
     use super::consume::{Consumer, Report};
@@ -39,6 +43,7 @@ mod native {
     }
 }
 
+#[cfg(feature = "component")]
 pub use consume::{Consumer, Refusal};
 pub use event::Event;
 

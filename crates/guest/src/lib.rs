@@ -9,8 +9,10 @@
 //! Everything but the WASI adapters builds natively, so that rules and statements are tested without a host. The kit
 //! knows no noun of the shop.
 
+#[cfg(feature = "component")]
 pub mod audit;
 pub mod config;
+#[cfg(feature = "component")]
 pub mod door;
 pub mod events;
 pub mod log;
@@ -19,12 +21,14 @@ mod points;
 pub mod ports;
 pub mod redis;
 pub mod short_lived;
+#[cfg(feature = "component")]
 pub mod span;
 pub mod sql;
 pub mod token;
+#[cfg(feature = "component")]
 pub mod wit;
 
 pub use localmart_kernel as kernel;
 pub use points::point;
-pub use spin_sdk::wasip3;
-pub use spin_sdk::wit_bindgen;
+#[cfg(feature = "component")]
+pub use spin_sdk::{wasip3, wit_bindgen};
