@@ -9,15 +9,15 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use localmart_host::app::{Given, Target, resolve};
+use localmart_host::app::{ResolveOptions, Target, resolve};
 use localmart_host::capability::sqlite::Synchronous;
 use localmart_host::engine::EngineOptions;
 use localmart_host::link::binding::{Binding, Bindings};
 use localmart_host::manifest::Source;
-use localmart_host::remote::client::Remotes;
+use localmart_host::remote::client::RemoteConfig;
 use localmart_host::runtime_config::RuntimeConfig;
-use localmart_host::serve::ended::Doom;
 use localmart_host::serve::load::{LoadOptions, Loaded, load};
+use localmart_host::serve::termination::Termination;
 use localmart_host::state::{HostState, HttpIndices, LoadedComponent};
 use localmart_measure::server::{Server, free_address};
 use std::cell::{Cell, RefCell};
@@ -68,11 +68,11 @@ fn loaded(manifest: &Path, state: &Path) -> anyhow::Result<Loaded> {
     let source = Source::read(manifest)?;
     let known = source.parse()?.variables;
     made.retain(|name, _| known.contains_key(name));
-    let given = Given {
-        made,
-        ..Given::default()
+    let options = ResolveOptions {
+        generated: made,
+        ..ResolveOptions::default()
     };
-    let app = resolve(source, &given)?;
+    let app = resolve(source, &options)?;
     let options = LoadOptions {
         engine: EngineOptions::default(),
         state_dir: state.to_owned(),
@@ -80,8 +80,8 @@ fn loaded(manifest: &Path, state: &Path) -> anyhow::Result<Loaded> {
         synchronous: Synchronous::Normal,
         runtime_config: RuntimeConfig::default(),
         bindings: Bindings::all(Binding::Fused),
-        remotes: Remotes::default(),
-        more_metrics: None,
+        remotes: RemoteConfig::default(),
+        extra_metrics: None,
         points: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -97,10 +97,10 @@ fn core(loaded: Arc<Loaded>, mut handed: mpsc::UnboundedReceiver<TcpStream>) -> 
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async move {
         let instances: BTreeMap<String, Rc<Instances>> = loaded
-            .units
+            .deployments
             .iter()
-            .map(|(id, unit)| {
-                let component = unit.stable().component.clone();
+            .map(|(id, deployment)| {
+                let component = deployment.stable().component.clone();
                 (id.clone(), Rc::new(Instances::new(component)))
             })
             .collect();
@@ -212,13 +212,13 @@ impl Instances {
 }
 
 async fn run(component: &Arc<LoadedComponent>, instance: &Instance) -> anyhow::Result<()> {
-    let mut store = HostState::store(component, &Arc::new(Doom::default()))?;
+    let mut store = HostState::store(component, &Arc::new(Termination::default()))?;
     let made = component
         .code
         .component()?
         .instantiate_async(&mut store)
         .await?;
-    let Some(HttpIndices::P3(indices)) = &component.entrances.http else {
+    let Some(HttpIndices::P3(indices)) = &component.entry_points.http else {
         anyhow::bail!("only WASI 0.3 is served here");
     };
     let proxy = Proxy::P3(indices.load(&mut store, &made)?);

@@ -229,7 +229,7 @@ fn bad(root: &Path, folder: &Path) -> anyhow::Result<Vec<(&'static str, PathBuf)
                     id: id.to_owned(),
                     wasm,
                     links: links.iter().map(ToString::to_string).collect(),
-                    across: Vec::new(),
+                    unfused: Vec::new(),
                 };
                 let guest = replaced(&guest, &format!("{:<24}", "hindrance:none"), &hindered);
                 let parts = [

@@ -4,7 +4,7 @@ use crate::secrets;
 use anyhow::Context as _;
 use clap::Args;
 use localmart_guest::config::EMBEDDED;
-use localmart_host::app::{App, Given, resolve};
+use localmart_host::app::{App, ResolveOptions, resolve};
 use localmart_host::manifest::Source;
 use localmart_host::runtime_config::RuntimeConfig;
 use localmart_stores::{RedisServer, postgres_server, redis_server};
@@ -96,14 +96,14 @@ impl AppOptions {
         let made = secrets::for_manifest(&self.state_dir(&source), &source)?;
         let mut made = made;
         made.extend(self.places()?);
-        let given = Given {
+        let options = ResolveOptions {
             flags: self.variables.iter().cloned().collect(),
             providers: self.runtime_config()?.variables,
-            made,
+            generated: made,
             environment: environment.into_iter().collect(),
             only,
         };
-        Ok(resolve(source, &given)?)
+        Ok(resolve(source, &options)?)
     }
 }
 

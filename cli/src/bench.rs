@@ -11,7 +11,7 @@ use crate::build;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use localmart_host::app::App;
-use localmart_host::link::survey::Survey;
+use localmart_host::link::graph::LinkGraph;
 use localmart_measure::machine::Machine;
 use localmart_measure::report::{Figure, Report};
 use std::path::{Path, PathBuf};
@@ -191,14 +191,14 @@ impl Bench {
                 bail!("there is no file {}", file.display());
             }
         }
-        let survey = Survey::of(app)?;
-        let breaches = |id: &str| {
-            let both = files.iter().map(|file| survey.breaches(id, file));
+        let graph = LinkGraph::of(app)?;
+        let incompatibilities = |id: &str| {
+            let both = files.iter().map(|file| graph.incompatibilities(id, file));
             let both = both.collect::<anyhow::Result<Vec<_>>>()?;
             anyhow::Ok(both.into_iter().flatten().next())
         };
         if let Some(id) = &self.component {
-            if let Some(breach) = breaches(id)? {
+            if let Some(breach) = incompatibilities(id)? {
                 bail!(
                     "the files cannot both be `{id}`: {}: {}; localmart check says all",
                     breach.interface,
@@ -208,10 +208,11 @@ impl Bench {
             return Ok(id.clone());
         }
         let mut fitting = Vec::new();
-        for id in survey.ids() {
+        for id in graph.ids() {
             // Where nothing is exported everything fits.
-            let says_something = !survey.ends(id).1.is_empty() || app.components.len() == 1;
-            if says_something && breaches(id)?.is_none() {
+            let says_something =
+                !graph.host_imports_and_exports(id).1.is_empty() || app.components.len() == 1;
+            if says_something && incompatibilities(id)?.is_none() {
                 fitting.push(id.clone());
             }
         }

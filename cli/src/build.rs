@@ -308,7 +308,7 @@ fn fuse_all(source: &Source, manifest: &Manifest, points: bool) -> anyhow::Resul
                 id: next,
                 wasm,
                 links,
-                across: Vec::new(),
+                unfused: Vec::new(),
             });
         }
         let span = manifest

@@ -3,7 +3,7 @@
 use crate::app::AppOptions;
 use anyhow::bail;
 use clap::Args;
-use localmart_host::link::survey::Survey;
+use localmart_host::link::graph::LinkGraph;
 use std::path::PathBuf;
 
 /// Checks a file against everybody who uses the component whose place it is to take. It ends with an error if something
@@ -25,14 +25,15 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let app = self.app.app(Vec::new(), Vec::new())?;
-        let survey = Survey::of(&app)?;
-        let breaches = survey.breaches(&self.component, &self.file)?;
-        let more = survey.asks_more(&self.component, &self.file)?;
+        let graph = LinkGraph::of(&app)?;
+        let incompatibilities = graph.incompatibilities(&self.component, &self.file)?;
+        let more = graph.new_host_imports(&self.component, &self.file)?;
         if self.json {
-            let all = serde_json::json!({ "breaks": breaches, "asks_more_of_the_host": more });
+            let all =
+                serde_json::json!({ "breaks": incompatibilities, "asks_more_of_the_host": more });
             println!("{all:#}");
         } else {
-            for breach in &breaches {
+            for breach in &incompatibilities {
                 let who = breach.used_by.as_deref();
                 let who = who.map_or_else(String::new, |who| format!(" (used by {who})"));
                 println!("breaks {}{who}: {}", breach.interface, breach.reason);
@@ -41,7 +42,7 @@ impl Check {
                 println!("note   it asks the host for {import}, which it did not before");
             }
         }
-        match breaches.len() {
+        match incompatibilities.len() {
             0 => {
                 if !self.json {
                     println!("ok     {} can be {}", self.file.display(), self.component);

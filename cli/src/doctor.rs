@@ -8,7 +8,7 @@ use localmart_host::aot::AotCache;
 use localmart_host::app::App;
 use localmart_host::engine::{EngineOptions, engine};
 use localmart_host::recipe::Recipe;
-use localmart_host::serve::load::surface;
+use localmart_host::serve::load::imports_and_exports;
 use std::collections::BTreeSet;
 
 /// Checks everything that can be checked without serving.
@@ -113,7 +113,7 @@ fn components(app: &App, state_dir: &std::path::Path) -> anyhow::Result<()> {
             &engine,
             &Recipe::alone(&spec.id, &spec.wasm, spec.composition.clone())?,
         )?;
-        let (imports, exports) = surface(&engine, &compiled.component);
+        let (imports, exports) = imports_and_exports(&engine, &compiled.component);
         println!(
             "ok    {}: {} imports, exports {}",
             spec.id,

@@ -3,7 +3,7 @@
 use crate::app::AppOptions;
 use anyhow::bail;
 use clap::Args;
-use localmart_host::link::survey::{Candidate, Import, Survey};
+use localmart_host::link::graph::{Candidate, Import, LinkGraph};
 
 /// Says how the imports of a component are answered.
 #[derive(Args)]
@@ -20,23 +20,23 @@ pub(crate) struct Explain {
 impl Explain {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let app = self.app.app(Vec::new(), Vec::new())?;
-        let survey = Survey::of(&app)?;
-        if !survey.ids().any(|id| *id == self.component) {
-            let known: Vec<&str> = survey.ids().map(String::as_str).collect();
+        let graph = LinkGraph::of(&app)?;
+        if !graph.ids().any(|id| *id == self.component) {
+            let known: Vec<&str> = graph.ids().map(String::as_str).collect();
             bail!(
                 "there is no component `{}`; there are {}",
                 self.component,
                 known.join(", ")
             );
         }
-        let imports = survey.imports(&self.component);
-        let (host, exports) = survey.ends(&self.component);
+        let imports = graph.imports(&self.component);
+        let (host, exports) = graph.host_imports_and_exports(&self.component);
         if self.json {
             let all = serde_json::json!({ "imports": imports, "host": host, "exports": exports });
             println!("{all:#}");
             return Ok(());
         }
-        if let Some(file) = survey.file(&self.component) {
+        if let Some(file) = graph.file(&self.component) {
             println!("{} ({})", self.component, file.display());
         }
         for import in &imports {
@@ -80,7 +80,7 @@ fn told(import: &Import) {
         } else {
             println!(
                 "     {component}: exports {export}, but {}",
-                candidate.why_not()
+                candidate.rejection_reason()
             );
         }
     }

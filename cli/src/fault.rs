@@ -4,10 +4,10 @@ use crate::control::Which as Shop;
 use crate::swap::{part, time};
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use localmart_host::control::{Added, Cleared, Which};
-use localmart_host::fault::{Blow, Capability, Fault, Numbered, Place};
+use localmart_host::control::{FaultAdded, FaultsCleared, WhichFault};
+use localmart_host::fault::{ActiveFault, Capability, Fault, FaultEffect, FaultTarget};
 use localmart_host::link::binding::Link;
-use localmart_host::serve::unit::WHOLE;
+use localmart_host::serve::deployment::FULL_SHARE;
 use std::time::Duration;
 
 /// Puts trouble into a running shop, to see what becomes of it.
@@ -77,22 +77,26 @@ impl FaultVerb {
 
 impl Add {
     fn run(self) -> anyhow::Result<()> {
-        let (blow, part) = match (self.error, self.delay, self.trap) {
-            (Some(part), None, None) => (Blow::Error, part),
-            (None, Some(time), None) => (Blow::Delay(time), WHOLE),
-            (None, None, Some(part)) => (Blow::Trap, part),
+        let (effect, rate) = match (self.error, self.delay, self.trap) {
+            (Some(rate), None, None) => (FaultEffect::Error, rate),
+            (None, Some(time), None) => (FaultEffect::Delay(time), FULL_SHARE),
+            (None, None, Some(rate)) => (FaultEffect::Trap, rate),
             _ => bail!("say what the fault does: --error 10%, --delay 200ms or --trap 1%"),
         };
-        let place = match (self.link, self.on) {
-            (Some(Link { caller, callee }), None) => Place::Link { caller, callee },
-            (None, Some(capability)) => Place::Capability {
+        let target = match (self.link, self.on) {
+            (Some(Link { caller, callee }), None) => FaultTarget::Link { caller, callee },
+            (None, Some(capability)) => FaultTarget::Capability {
                 capability,
                 component: self.component,
             },
             _ => bail!("say where the fault is: --link order->payment, or --on sqlite"),
         };
-        let fault = Fault { place, blow, part };
-        let added: Added = self.shop.host()?.post("/faults", &fault)?;
+        let fault = Fault {
+            target,
+            effect,
+            rate,
+        };
+        let added: FaultAdded = self.shop.host()?.post("/faults", &fault)?;
         println!("{}  {fault}", added.number);
         Ok(())
     }
@@ -100,12 +104,12 @@ impl Add {
 
 impl List {
     fn run(self) -> anyhow::Result<()> {
-        let faults: Vec<Numbered> = self.shop.host()?.get("/faults")?;
+        let faults: Vec<ActiveFault> = self.shop.host()?.get("/faults")?;
         if faults.is_empty() {
             println!("no faults");
         }
         for one in faults {
-            println!("{}  {}, struck {} times", one.number, one.fault, one.struck);
+            println!("{}  {}, struck {} times", one.number, one.fault, one.hits);
         }
         Ok(())
     }
@@ -114,7 +118,10 @@ impl List {
 impl Clear {
     fn run(self) -> anyhow::Result<()> {
         let number = self.number;
-        let cleared: Cleared = self.shop.host()?.delete("/faults", &Which { number })?;
+        let cleared: FaultsCleared = self
+            .shop
+            .host()?
+            .delete("/faults", &WhichFault { number })?;
         if let Some(number) = number
             && cleared.cleared == 0
         {

@@ -7,8 +7,8 @@ mod picture;
 use crate::app::AppOptions;
 use clap::{Args, ValueEnum};
 use localmart_host::app::App;
-use localmart_host::link::binding::{Bindings, Wish};
-use localmart_host::link::survey::{Edge, Survey};
+use localmart_host::link::binding::{BindingOption, Bindings};
+use localmart_host::link::graph::{Edge, LinkGraph};
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ pub(crate) struct Graph {
     app: AppOptions,
     /// How links are bound, as localmart up has it.
     #[arg(long = "binding", value_name = "BINDING")]
-    bindings: Vec<Wish>,
+    bindings: Vec<BindingOption>,
     /// How it is drawn.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -54,11 +54,11 @@ struct Node {
 impl Graph {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let app = self.app.app(Vec::new(), Vec::new())?;
-        let survey = Survey::of(&app)?;
+        let graph = LinkGraph::of(&app)?;
         let drawn = Drawn {
             application: app.name.clone(),
-            components: survey.ids().map(|id| node(&app, id)).collect(),
-            links: survey.edges(&app, &Bindings::of(&self.bindings)),
+            components: graph.ids().map(|id| node(&app, id)).collect(),
+            links: graph.edges(&app, &Bindings::from_options(&self.bindings)),
         };
         match self.format {
             Format::Text => print!("{}", text(&drawn)),
@@ -73,7 +73,7 @@ impl Graph {
 fn node(app: &App, id: &str) -> Node {
     let routes = app.routes.iter().filter(|route| {
         let answers = route.component().and_then(|id| app.components.get(id));
-        answers.is_some_and(|spec| spec.named == id)
+        answers.is_some_and(|spec| spec.manifest_id == id)
     });
     let channels = app.subscriptions.iter().filter(|one| one.component == id);
     let spec = app.components.get(id);
@@ -90,7 +90,7 @@ fn node(app: &App, id: &str) -> Node {
         channels: channels.map(|one| one.channel.clone()).collect(),
         databases,
         every: spec
-            .and_then(|spec| spec.every.as_ref())
+            .and_then(|spec| spec.timer.as_ref())
             .map(|every| format!("{:?}", every.interval)),
     }
 }

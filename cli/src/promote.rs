@@ -2,8 +2,8 @@
 
 use crate::control::Which;
 use clap::Args;
-use localmart_host::control::Named;
-use localmart_host::serve::swap::Report;
+use localmart_host::control::ComponentName;
+use localmart_host::serve::swap::SwapReport;
 
 /// Gives the generation on trial all calls.
 #[derive(Args)]
@@ -17,7 +17,10 @@ pub(crate) struct Promote {
 impl Promote {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let component = self.component;
-        let report: Report = self.which.host()?.post("/promote", &Named { component })?;
+        let report: SwapReport = self
+            .which
+            .host()?
+            .post("/promote", &ComponentName { component })?;
         for (component, _, new) in report.replaced {
             println!("{component}: generation {new} serves");
         }

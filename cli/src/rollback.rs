@@ -2,8 +2,8 @@
 
 use crate::control::Which;
 use clap::Args;
-use localmart_host::control::Named;
-use localmart_host::serve::swap::Report;
+use localmart_host::control::ComponentName;
+use localmart_host::serve::swap::SwapReport;
 
 /// Goes back to the generation before the last swap of a component.
 #[derive(Args)]
@@ -17,7 +17,10 @@ pub(crate) struct Rollback {
 impl Rollback {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let component = self.component;
-        let report: Report = self.which.host()?.post("/rollback", &Named { component })?;
+        let report: SwapReport = self
+            .which
+            .host()?
+            .post("/rollback", &ComponentName { component })?;
         for (component, old, _) in report.replaced {
             println!("{component}: generation {old} serves again");
         }

@@ -36,7 +36,7 @@ pub(crate) fn table(app: &App, base: &str) -> String {
             None => (route.text.as_str(), ""),
         };
         let component = route.component().and_then(|id| app.components.get(id));
-        let name = component.map_or_else(|| route.answerer(), |spec| &spec.named);
+        let name = component.map_or_else(|| route.answerer(), |spec| &spec.manifest_id);
         // Writing to a String cannot fail.
         let _ = writeln!(table, "  {name}: {base}{path}{kind}");
     }

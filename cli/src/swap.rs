@@ -5,8 +5,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_host::control::client::Host;
 use localmart_host::limits;
-use localmart_host::serve::swap::{Limits, Phase, Report, Wish};
-use localmart_host::serve::unit::WHOLE;
+use localmart_host::serve::deployment::FULL_SHARE;
+use localmart_host::serve::swap::{Phase, RollbackLimits, SwapReport, SwapRequest};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,26 +54,26 @@ impl Swap {
                 self.max_p99_ratio
             );
         }
-        let wish = Wish {
+        let request = SwapRequest {
             component: self.component.clone(),
             file,
             share: self.canary,
             header: self.header.clone(),
             shadow: self.shadow,
-            limits: Limits {
-                watch: self.watch.unwrap_or(limits::WATCH),
-                max_error_rate: f64::from(self.max_error_rate) / f64::from(WHOLE),
+            limits: RollbackLimits {
+                watch: self.watch.unwrap_or(limits::WATCH_TIME),
+                max_error_rate: f64::from(self.max_error_rate) / f64::from(FULL_SHARE),
                 max_p99_ratio: self.max_p99_ratio,
             },
             promote: self.watch.is_some() && !self.shadow,
         };
-        let report: Report = host.post("/swap", &wish)?;
+        let report: SwapReport = host.post("/swap", &request)?;
         print(&report);
         match self.watch {
             None => {
                 println!(
                     "watched for {} s: localmart status",
-                    limits::WATCH.as_secs()
+                    limits::WATCH_TIME.as_secs()
                 );
                 Ok(())
             }
@@ -85,7 +85,7 @@ impl Swap {
     }
 }
 
-fn print(report: &Report) {
+fn print(report: &SwapReport) {
     for (component, old, new) in &report.replaced {
         let way = if report.on_trial {
             "on trial beside"
@@ -107,7 +107,7 @@ fn print(report: &Report) {
 /// Waits until the swap is decided.
 fn outcome(host: &Host, component: &str) -> anyhow::Result<()> {
     loop {
-        let report: Option<Report> = host.get(&format!("/swap/{component}"))?;
+        let report: Option<SwapReport> = host.get(&format!("/swap/{component}"))?;
         match report.map(|report| report.phase) {
             Some(Phase::Watched) => std::thread::sleep(ASK_EVERY),
             Some(Phase::Kept) => {
@@ -125,7 +125,7 @@ fn outcome(host: &Host, component: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Reads `5%`, `0.5%` as parts of [`WHOLE`].
+/// Reads `5%`, `0.5%` as parts of [`FULL_SHARE`].
 pub(crate) fn part(text: &str) -> Result<u32, String> {
     let wrong = || format!("`{text}` is not a part like 5%");
     let number = text.strip_suffix('%').ok_or_else(wrong)?;
@@ -134,14 +134,15 @@ pub(crate) fn part(text: &str) -> Result<u32, String> {
     let parsed: u32 = format!("{whole}{hundredths:0<2}")
         .parse()
         .map_err(|_| wrong())?;
-    (digits && parsed <= WHOLE)
+    (digits && parsed <= FULL_SHARE)
         .then_some(parsed)
         .ok_or_else(wrong)
 }
 
 /// Reads `30s`, `500ms`, `2m`.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
-    localmart_host::app::duration(text).ok_or_else(|| format!("`{text}` is not a time like 30s"))
+    localmart_host::app::parse_duration(text)
+        .ok_or_else(|| format!("`{text}` is not a time like 30s"))
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use crate::control::Which;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use localmart_host::control::{Answered, Call, Ended, Record};
+use localmart_host::control::{CallAnswer, CallCommand, RecordingEnded, StartRecording};
 use localmart_host::link::binding::Link;
-use localmart_host::record::Recorded;
+use localmart_host::record::RecordedCall;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ impl Traffic {
 impl Begin {
     fn run(self) -> anyhow::Result<()> {
         let to = std::path::absolute(&self.to)?;
-        let record = Record {
+        let record = StartRecording {
             caller: self.link.caller.clone(),
             callee: self.link.callee.clone(),
             file: to.clone(),
@@ -89,7 +89,7 @@ impl Begin {
 
 impl Stop {
     fn run(self) -> anyhow::Result<()> {
-        let ended: Ended = self.shop.host()?.delete("/record", &())?;
+        let ended: RecordingEnded = self.shop.host()?.delete("/record", &())?;
         println!("{} calls recorded", ended.calls);
         Ok(())
     }
@@ -103,13 +103,13 @@ impl Replay {
         let (mut calls, mut differ) = (0, 0);
         for (place, line) in BufReader::new(file).lines().enumerate() {
             let place = || format!("{}:{}", self.file.display(), place + 1);
-            let recorded: Recorded = serde_json::from_str(&line?).with_context(place)?;
-            let call = Call {
+            let recorded: RecordedCall = serde_json::from_str(&line?).with_context(place)?;
+            let call = CallCommand {
                 component: self.component.clone().unwrap_or(recorded.callee),
                 function: recorded.function,
                 arguments: recorded.arguments,
             };
-            let answer: Answered = host.post("/call", &call)?;
+            let answer: CallAnswer = host.post("/call", &call)?;
             let answer = answer.answer;
             calls += 1;
             if answer != recorded.answer {

@@ -14,11 +14,11 @@ use localmart_host::capability::points;
 use localmart_host::capability::sqlite::Synchronous;
 use localmart_host::engine::EngineOptions;
 use localmart_host::limits;
-use localmart_host::link::binding::{Bindings, Wish};
-use localmart_host::remote::client::Remotes;
+use localmart_host::link::binding::{BindingOption, Bindings};
+use localmart_host::remote::client::RemoteConfig;
 use localmart_host::remote::sign::Key;
-use localmart_host::serve::load::{LoadOptions, MoreMetrics, load};
-use localmart_host::serve::swap::{Before, Swapper};
+use localmart_host::serve::load::{ExtraMetrics, LoadOptions, load};
+use localmart_host::serve::swap::{BeforeSwap, Swapper};
 use localmart_host::serve::{Running, bind, start};
 use localmart_host::telemetry;
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ pub(crate) struct Up {
     quiet: bool,
     /// How links are bound: fused or isolated, for all of them, or caller->callee=fused for one; may be repeated. Default: isolated.
     #[arg(long = "binding", value_name = "BINDING")]
-    bindings: Vec<Wish>,
+    bindings: Vec<BindingOption>,
     /// A component that another shop runs, and the address of that shop's links, as catalog=http://10.0.0.2:4000; may be repeated.
     #[arg(long = "remote", value_name = "COMPONENT=URL", value_parser = pair)]
     remotes: Vec<(String, String)>,
@@ -152,14 +152,14 @@ impl Up {
         }
         let _control = control(&swapper, running.address.port());
         let base = format!("http://{}", running.address);
-        if ours && !self.no_seed && loaded.units.contains_key("catalog") {
+        if ours && !self.no_seed && loaded.deployments.contains_key("catalog") {
             let secrets = secrets::load(&state_dir)?;
             let client = Client::new(&base, token::make(&secrets, Role::Staff, 900)?);
             seed::if_empty(&client, &state_dir, self.quiet).context("seeding the empty store")?;
         }
         if !self.quiet {
             announce(&base, &running, &lines)?;
-            if first_start && loaded.units.contains_key("user") {
+            if first_start && loaded.deployments.contains_key("user") {
                 let secrets = secrets::load(&state_dir)?;
                 let password = secrets.get("admin_password").map(String::as_str);
                 println!(
@@ -174,7 +174,7 @@ impl Up {
         if !drained {
             eprintln!(
                 "some requests were cut off after {} s",
-                limits::DRAIN.as_secs()
+                limits::DRAIN_TIMEOUT.as_secs()
             );
         }
         Ok(())
@@ -189,7 +189,7 @@ impl Up {
         let runtime_config = self.app.runtime_config()?;
         let mut named = BTreeMap::new();
         for NamedPoint(point) in &self.points {
-            named.insert(point.0.clone(), point.1.again());
+            named.insert(point.0.clone(), point.1.unused_copy());
         }
         Ok(LoadOptions {
             engine: EngineOptions {
@@ -207,15 +207,15 @@ impl Up {
             }),
             synchronous: synchronous(app)?,
             runtime_config,
-            bindings: Bindings::of(&self.bindings).away(self.away()),
-            remotes: Remotes {
+            bindings: Bindings::from_options(&self.bindings).with_remote(self.away()),
+            remotes: RemoteConfig {
                 addresses: self.remotes.iter().cloned().collect(),
                 key: match self.remotes.is_empty() {
                     true => None,
                     false => Some(link_key(state_dir)?),
                 },
             },
-            more_metrics: app
+            extra_metrics: app
                 .tool
                 .is_some()
                 .then(|| bus_metrics(Stores::of(app), state_dir.to_owned())),
@@ -239,7 +239,7 @@ fn link_key(state_dir: &Path) -> anyhow::Result<Key> {
 }
 
 /// What happens before another generation of a component serves: its migrations are applied.
-fn before_swaps(app: &App, state_dir: &Path) -> Before {
+fn before_swaps(app: &App, state_dir: &Path) -> BeforeSwap {
     if app.tool.is_none() {
         return Box::new(|_, _| Ok(()));
     }
@@ -268,7 +268,7 @@ fn control(swapper: &Arc<Swapper>, port: u16) -> Option<localmart_host::control:
 fn control(_: &Arc<Swapper>, _: u16) {}
 
 /// Looks at the bus from time to time; what is shown at `/metrics` is what was seen last.
-fn bus_metrics(stores: Stores, state_dir: PathBuf) -> MoreMetrics {
+fn bus_metrics(stores: Stores, state_dir: PathBuf) -> ExtraMetrics {
     let seen: Arc<Mutex<String>> = Arc::default();
     let shown = seen.clone();
     std::thread::spawn(move || {

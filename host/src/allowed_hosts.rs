@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// How the names of components end as hosts, as in `http://greeter.spin.internal`.
-pub const NEIGHBOUR: &str = ".spin.internal";
+pub const CHAINING_SUFFIX: &str = ".spin.internal";
 /// The application itself as a host, where a URL must have one.
 pub const SELF: &str = "self.alt";
 
@@ -89,9 +89,9 @@ impl AllowedHost {
     }
 
     /// The component of the same application that is meant, if it is one by name.
-    pub fn neighbour(&self) -> Option<&str> {
+    pub fn chained_component(&self) -> Option<&str> {
         match &self.host {
-            Host::Literal(host) => host.strip_suffix(NEIGHBOUR),
+            Host::Literal(host) => host.strip_suffix(CHAINING_SUFFIX),
             _ => None,
         }
     }

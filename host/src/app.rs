@@ -8,7 +8,7 @@ mod triggers;
 
 use crate::allowed_hosts::AllowedHost;
 use crate::compose::Composition;
-use crate::fetch::Remote;
+use crate::fetch::RemoteSource;
 use crate::link::binding::Binding;
 use crate::manifest::schema::{ApplicationTool, FileMount};
 use crate::manifest::{ManifestError, Source};
@@ -18,7 +18,7 @@ use crate::runtime_config::VariablesProvider;
 use crate::serve::routes::Pattern;
 use check::{check_links, retain};
 use resolver::Resolver;
-pub use resolver::duration;
+pub use resolver::parse_duration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -47,11 +47,11 @@ pub struct ComponentSpec {
     /// The id; one that no other has, also where the same component stands behind middleware.
     pub id: String,
     /// The id in the manifest.
-    pub named: String,
+    pub manifest_id: String,
     /// The wasm file; of one from elsewhere, where it will be once it is fetched.
     pub wasm: PathBuf,
     /// Where it comes from, if it is not beside the manifest.
-    pub remote: Option<Remote>,
+    pub remote: Option<RemoteSource>,
     /// Where `source` stands in the manifest.
     pub source_span: Range<usize>,
     /// Where the tool table stands in the manifest.
@@ -87,7 +87,7 @@ pub struct ComponentSpec {
     /// How long a call may take until its response headers.
     pub timeout: Duration,
     /// A request that the host makes to it in turn.
-    pub every: Option<EverySpec>,
+    pub timer: Option<TimerSpec>,
     /// Whether any trigger starts it.
     pub triggered: bool,
     /// Whether an HTTP trigger or a timer does.
@@ -113,7 +113,7 @@ pub struct OwnGrants {
 
 /// A request that the host makes to a component in turn.
 #[derive(Clone, Debug)]
-pub struct EverySpec {
+pub struct TimerSpec {
     /// The pause between two.
     pub interval: Duration,
     /// The path.
@@ -159,12 +159,12 @@ impl RouteSpec {
 
 /// What the command line brings to the variables.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
+pub struct ResolveOptions {
     /// `--variable name=value`: wins over everything.
     pub flags: BTreeMap<String, String>,
     /// What the host made for itself, as secrets: used where nobody gives a value.
-    pub made: BTreeMap<String, String>,
-    /// Providers of a runtime configuration, in order: they win over `made` and the environment.
+    pub generated: BTreeMap<String, String>,
+    /// Providers of a runtime configuration, in order: they win over `generated` and the environment.
     pub providers: Vec<VariablesProvider>,
     /// `--env NAME=value`: for every component, wins over `environment`.
     pub environment: BTreeMap<String, String>,
@@ -173,11 +173,11 @@ pub struct Given {
 }
 
 /// Resolves a manifest.
-pub fn resolve(source: Source, given: &Given) -> Result<App, ManifestError> {
+pub fn resolve(source: Source, options: &ResolveOptions) -> Result<App, ManifestError> {
     let manifest = source.parse()?;
     let resolver = Resolver {
         source: &source,
-        given,
+        options,
     };
     let values = resolver.values(&manifest)?;
     let tool = resolver.application_tool(&manifest, &values)?;
@@ -192,21 +192,21 @@ pub fn resolve(source: Source, given: &Given) -> Result<App, ManifestError> {
             component.span(),
             (&manifest, &values),
         )?;
-        if spec.every.is_some() {
+        if spec.timer.is_some() {
             over_http.insert(id.clone());
         }
         components.insert(id.clone(), spec);
     }
-    for behind in http.behind {
-        if let Some(spec) = components.get(&behind.component) {
+    for wrapped in http.wrapped {
+        if let Some(spec) = components.get(&wrapped.component) {
             let mut spec = ComponentSpec {
-                id: behind.id.clone(),
-                every: None,
+                id: wrapped.id.clone(),
+                timer: None,
                 ..spec.clone()
             };
-            spec.composition.middleware = behind.middleware;
-            over_http.insert(behind.id.clone());
-            components.insert(behind.id, spec);
+            spec.composition.middleware = wrapped.middleware;
+            over_http.insert(wrapped.id.clone());
+            components.insert(wrapped.id, spec);
         }
     }
     for spec in components.values_mut() {
@@ -223,6 +223,6 @@ pub fn resolve(source: Source, given: &Given) -> Result<App, ManifestError> {
         source: source.clone(),
     };
     check_links(&app)?;
-    retain(&mut app, given)?;
+    retain(&mut app, options)?;
     Ok(app)
 }

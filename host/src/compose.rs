@@ -3,7 +3,7 @@
 
 pub mod deny;
 
-use crate::fetch::Remote;
+use crate::fetch::RemoteSource;
 use deny::Grant;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -31,7 +31,7 @@ pub struct Plug {
     /// The wasm file; of one from elsewhere, where it will be once it is fetched.
     pub wasm: PathBuf,
     /// Where it comes from, if it is not beside the manifest.
-    pub remote: Option<Remote>,
+    pub remote: Option<RemoteSource>,
     /// Which export answers, if it is not called as the import is.
     pub export: Option<String>,
     /// Which grants of the component it has too.

@@ -1,13 +1,13 @@
 //! The control socket: a Unix socket that only this user can open, on which a running host is asked to swap components and says
 //! how it is. It speaks HTTP, so that `curl --unix-socket` will do; it is never on a network.
 //!
-//! [`place`] says where it is, [`status`] what is told, [`client`] asks.
+//! [`socket`] says where it is, [`status`] what is told, [`client`] asks.
 
 pub mod client;
-pub mod place;
+pub mod socket;
 pub mod status;
 
-use crate::fault::{Fault, Place};
+use crate::fault::{Fault, FaultTarget};
 use crate::link::binding::Link;
 use crate::serve::swap::Swapper;
 use anyhow::{Context as _, bail};
@@ -41,49 +41,49 @@ impl Drop for Control {
 
 /// A component that is named.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Named {
+pub struct ComponentName {
     /// Its id.
     pub component: String,
 }
 
 /// A fault by its number; all without one.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Which {
+pub struct WhichFault {
     /// Its number.
     pub number: Option<u64>,
 }
 
 /// A fault that was added.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Added {
+pub struct FaultAdded {
     /// Its number.
     pub number: u64,
 }
 
 /// Faults that were cleared.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Cleared {
+pub struct FaultsCleared {
     /// How many.
     pub cleared: usize,
 }
 
 /// A recording that ended.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Ended {
+pub struct RecordingEnded {
     /// How many calls it has.
     pub calls: u64,
 }
 
 /// What a call from outside brought back, in WAVE.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Answered {
+pub struct CallAnswer {
     /// The value.
     pub answer: Option<String>,
 }
 
 /// A link that is to be recorded.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Record {
+pub struct StartRecording {
     /// Who calls.
     pub caller: String,
     /// Who is called.
@@ -94,7 +94,7 @@ pub struct Record {
 
 /// A call from outside; values in WAVE.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Call {
+pub struct CallCommand {
     /// Who is called.
     pub component: String,
     /// What.
@@ -105,7 +105,7 @@ pub struct Call {
 
 /// Starts answering on the socket of a port.
 pub fn start(swapper: Arc<Swapper>, port: u16) -> anyhow::Result<Control> {
-    let (path, listener) = place::bind(port)?;
+    let (path, listener) = socket::bind(port)?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -183,15 +183,15 @@ fn route(
         (&Method::GET, "/status") => serde_json::to_value(status::status(swapper)?)?,
         (&Method::POST, "/swap") => serde_json::to_value(swapper.swap(read(body)?)?)?,
         (&Method::POST, "/promote") => {
-            let Named { component } = read(body)?;
+            let ComponentName { component } = read(body)?;
             serde_json::to_value(swapper.promote(&component)?)?
         }
         (&Method::POST, "/rollback") => {
-            let Named { component } = read(body)?;
+            let ComponentName { component } = read(body)?;
             serde_json::to_value(swapper.rollback(&component, "it was asked for")?)?
         }
         (&Method::POST, "/record") => {
-            let Record {
+            let StartRecording {
                 caller,
                 callee,
                 file,
@@ -203,14 +203,14 @@ fn route(
         }
         (&Method::DELETE, "/record") => {
             let calls = swapper.loaded().recorder.end()?;
-            serde_json::to_value(Ended { calls })?
+            serde_json::to_value(RecordingEnded { calls })?
         }
         (&Method::POST, "/call") => {
-            let call: Call = read(body)?;
+            let call: CallCommand = read(body)?;
             let arguments: Vec<&str> = call.arguments.iter().map(String::as_str).collect();
             let loaded = swapper.loaded();
             let answer = loaded.call(&call.component, &call.function, &arguments)?;
-            serde_json::to_value(Answered {
+            serde_json::to_value(CallAnswer {
                 answer: Some(answer),
             })?
         }
@@ -220,12 +220,12 @@ fn route(
             possible(swapper, &fault)?;
             let number = swapper.loaded().faults.add(fault.clone());
             tracing::warn!(number, %fault, "a fault was put here on purpose");
-            serde_json::to_value(Added { number })?
+            serde_json::to_value(FaultAdded { number })?
         }
         (&Method::DELETE, "/faults") => {
-            let Which { number } = read(body)?;
+            let WhichFault { number } = read(body)?;
             let cleared = swapper.loaded().faults.clear(number);
-            serde_json::to_value(Cleared { cleared })?
+            serde_json::to_value(FaultsCleared { cleared })?
         }
         (&Method::GET, path) => match path.strip_prefix("/swap/") {
             Some(component) => serde_json::to_value(swapper.report(component)?)?,
@@ -238,21 +238,21 @@ fn route(
 
 /// A link whose calls pass the host.
 fn passes(swapper: &Swapper, caller: &str, callee: &str) -> anyhow::Result<()> {
-    let units = swapper.loaded().maker.units();
-    let Some(unit) = units.get(caller) else {
-        let known: Vec<&str> = units.keys().map(String::as_str).collect();
+    let plans = swapper.loaded().loader.plans();
+    let Some(plan) = plans.get(caller) else {
+        let known: Vec<&str> = plans.keys().map(String::as_str).collect();
         bail!(
             "there is no component `{caller}` here; there are {}",
             known.join(", ")
         );
     };
-    if unit.inside.contains(callee) {
+    if plan.fused.contains(callee) {
         bail!(
             "the link {caller}->{callee} is fused: its calls do not pass the host; start with --binding '{caller}->{callee}=isolated'"
         );
     }
-    if !unit.across.contains(callee) && !unit.away.contains(callee) {
-        let known: Vec<&str> = unit.across.union(&unit.away).map(String::as_str).collect();
+    if !plan.local.contains(callee) && !plan.remote.contains(callee) {
+        let known: Vec<&str> = plan.local.union(&plan.remote).map(String::as_str).collect();
         bail!(
             "`{caller}` does not call `{callee}`; it calls {}",
             known.join(", ")
@@ -264,17 +264,17 @@ fn passes(swapper: &Swapper, caller: &str, callee: &str) -> anyhow::Result<()> {
 /// A fault is put only where it can strike.
 fn possible(swapper: &Swapper, fault: &Fault) -> anyhow::Result<()> {
     let loaded = swapper.loaded();
-    match &fault.place {
-        Place::Link { caller, callee } => passes(swapper, caller, callee)?,
-        Place::Capability {
+    match &fault.target {
+        FaultTarget::Link { caller, callee } => passes(swapper, caller, callee)?,
+        FaultTarget::Capability {
             component: Some(component),
             ..
         } => {
-            if !loaded.units.contains_key(component) {
+            if !loaded.deployments.contains_key(component) {
                 bail!("there is no component `{component}` here");
             }
         }
-        Place::Capability {
+        FaultTarget::Capability {
             component: None, ..
         } => {}
     }

@@ -1,8 +1,8 @@
 //! Faults on purpose: errors, delays and traps on links and on what components ask of the host, to see what the others make of it.
 //! Where there are none they cost a load.
 
-use crate::serve::ended::Doom;
-use crate::serve::unit::WHOLE;
+use crate::serve::deployment::FULL_SHARE;
+use crate::serve::termination::Termination;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -61,10 +61,10 @@ impl FromStr for Capability {
     }
 }
 
-/// Where a fault strikes.
+/// Where a fault is injected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Place {
+pub enum FaultTarget {
     /// On calls over a link.
     Link {
         /// Who calls.
@@ -81,7 +81,7 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl FaultTarget {
     fn is_link(&self, from: &str, to: &str) -> bool {
         matches!(self, Self::Link { caller, callee } if caller == from && callee == to)
     }
@@ -90,7 +90,7 @@ impl Place {
 /// What a fault does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Blow {
+pub enum FaultEffect {
     /// The call fails: `unavailable`, or the capability's own error.
     Error,
     /// It takes so much longer.
@@ -102,21 +102,21 @@ pub enum Blow {
 /// A fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
-    /// Where it strikes.
-    pub place: Place,
+    /// Where it is injected.
+    pub target: FaultTarget,
     /// What it does.
-    pub blow: Blow,
-    /// The part of the calls that it strikes, of [`WHOLE`].
-    pub part: u32,
+    pub effect: FaultEffect,
+    /// The share of matching calls that fail, in parts of [`FULL_SHARE`].
+    pub rate: u32,
 }
 
 /// A fault with its number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Numbered {
+pub struct ActiveFault {
     /// Counted from 1.
     pub number: u64,
-    /// How often it struck.
-    pub struck: u64,
+    /// How many calls it has affected.
+    pub hits: u64,
     /// What it is.
     #[serde(flatten)]
     pub fault: Fault,
@@ -124,23 +124,23 @@ pub struct Numbered {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Link { caller, callee } => write!(f, "{caller}->{callee}: ")?,
-            Place::Capability {
+        match &self.target {
+            FaultTarget::Link { caller, callee } => write!(f, "{caller}->{callee}: ")?,
+            FaultTarget::Capability {
                 capability,
                 component: None,
             } => write!(f, "{}: ", capability.name())?,
-            Place::Capability {
+            FaultTarget::Capability {
                 capability,
                 component: Some(component),
             } => write!(f, "{} of {component}: ", capability.name())?,
         }
-        match self.blow {
-            Blow::Error => write!(f, "error")?,
-            Blow::Delay(time) => write!(f, "delay of {time:?}")?,
-            Blow::Trap => write!(f, "trap")?,
+        match self.effect {
+            FaultEffect::Error => write!(f, "error")?,
+            FaultEffect::Delay(time) => write!(f, "delay of {time:?}")?,
+            FaultEffect::Trap => write!(f, "trap")?,
         }
-        write!(f, ", {}.{:02} %", self.part / 100, self.part % 100)
+        write!(f, ", {}.{:02} %", self.rate / 100, self.rate % 100)
     }
 }
 
@@ -166,11 +166,11 @@ impl Faults {
     }
 
     /// All of them.
-    pub fn list(&self) -> Vec<Numbered> {
+    pub fn list(&self) -> Vec<ActiveFault> {
         let list = self.list.load();
-        let shown = list.iter().map(|(number, fault, struck)| Numbered {
+        let shown = list.iter().map(|(number, fault, hits)| ActiveFault {
             number: *number,
-            struck: struck.load(Ordering::Relaxed),
+            hits: hits.load(Ordering::Relaxed),
             fault: fault.clone(),
         });
         shown.collect()
@@ -189,33 +189,33 @@ impl Faults {
         before.saturating_sub(left)
     }
 
-    /// What strikes now: the delays together, and the first error or trap.
-    fn now(&self, strikes: impl Fn(&Place) -> bool) -> (Duration, Option<Blow>) {
+    /// The faults that apply to this call: the sum of the delays, and the first error or trap.
+    fn current(&self, matches: impl Fn(&FaultTarget) -> bool) -> (Duration, Option<FaultEffect>) {
         let (mut delay, mut end) = (Duration::ZERO, None);
         if !self.any.load(Ordering::Acquire) {
             return (delay, end);
         }
-        for (_, fault, struck) in self.list.load().iter() {
-            if !strikes(&fault.place) || fastrand::u32(..WHOLE) >= fault.part {
+        for (_, fault, hits) in self.list.load().iter() {
+            if !matches(&fault.target) || fastrand::u32(..FULL_SHARE) >= fault.rate {
                 continue;
             }
-            struck.fetch_add(1, Ordering::Relaxed);
-            match fault.blow {
-                Blow::Delay(time) => delay += time,
-                blow => end = end.or(Some(blow)),
+            hits.fetch_add(1, Ordering::Relaxed);
+            match fault.effect {
+                FaultEffect::Delay(time) => delay += time,
+                effect => end = end.or(Some(effect)),
             }
         }
         (delay, end)
     }
 
-    /// What strikes a decision of a policy. A decision is made at once, so that a delay does not.
-    pub fn on_decision(&self, caller: &str, callee: &str) -> Option<Blow> {
-        self.now(|place| place.is_link(caller, callee)).1
+    /// The fault to inject into a policy decision. Decisions are synchronous, so delays are ignored.
+    pub fn on_decision(&self, caller: &str, callee: &str) -> Option<FaultEffect> {
+        self.current(|target| target.is_link(caller, callee)).1
     }
 
-    /// What strikes a call over a link; it takes as long as its delays.
-    pub async fn on_link(&self, caller: &str, callee: &str) -> Option<Blow> {
-        let (delay, end) = self.now(|place| place.is_link(caller, callee));
+    /// Waits for the delays of a link and returns the error or trap to inject into the call.
+    pub async fn on_link(&self, caller: &str, callee: &str) -> Option<FaultEffect> {
+        let (delay, end) = self.current(|target| target.is_link(caller, callee));
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -225,29 +225,29 @@ impl Faults {
 
 /// The faults that one instance meets when it asks something of the host.
 #[derive(Clone)]
-pub struct Strikes {
+pub struct InstanceFaults {
     faults: Arc<Faults>,
     component: Arc<str>,
-    doom: Arc<Doom>,
+    termination: Arc<Termination>,
 }
 
 /// What an error on purpose says.
-pub const ON_PURPOSE: &str = "a fault was put here on purpose; localmart fault list shows it";
+pub const INJECTED: &str = "a fault was put here on purpose; localmart fault list shows it";
 
-impl Strikes {
-    /// Of an instance, which `doom` ends.
-    pub fn new(faults: Arc<Faults>, component: Arc<str>, doom: Arc<Doom>) -> Self {
+impl InstanceFaults {
+    /// The faults of one instance. A trap ends it through `termination`.
+    pub fn new(faults: Arc<Faults>, component: Arc<str>, termination: Arc<Termination>) -> Self {
         Self {
             faults,
             component,
-            doom,
+            termination,
         }
     }
 
-    /// What strikes a question to the host; it takes as long as its delays. The error says that it was on purpose.
-    pub async fn strike(&self, asked: Capability) -> Result<(), String> {
-        let here = |place: &Place| match place {
-            Place::Capability {
+    /// Injects the faults of a capability: waits for the delays, then fails or traps. The error says that it was injected.
+    pub async fn inject(&self, asked: Capability) -> Result<(), String> {
+        let here = |target: &FaultTarget| match target {
+            FaultTarget::Capability {
                 capability,
                 component,
             } => {
@@ -256,18 +256,18 @@ impl Strikes {
                     .is_none_or(|only| *only == *self.component);
                 *capability == asked && mine
             }
-            Place::Link { .. } => false,
+            FaultTarget::Link { .. } => false,
         };
-        let (delay, end) = self.faults.now(here);
+        let (delay, end) = self.faults.current(here);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
         match end {
-            None | Some(Blow::Delay(_)) => Ok(()),
-            Some(Blow::Error) => Err(ON_PURPOSE.to_owned()),
-            Some(Blow::Trap) => {
-                self.doom.seal();
-                Err(ON_PURPOSE.to_owned())
+            None | Some(FaultEffect::Delay(_)) => Ok(()),
+            Some(FaultEffect::Error) => Err(INJECTED.to_owned()),
+            Some(FaultEffect::Trap) => {
+                self.termination.request();
+                Err(INJECTED.to_owned())
             }
         }
     }
@@ -278,56 +278,71 @@ mod tests {
     use super::*;
     use crate::link::binding::Link;
 
-    fn on(capability: Capability, component: Option<&str>, blow: Blow, part: u32) -> Fault {
+    fn on(
+        capability: Capability,
+        component: Option<&str>,
+        effect: FaultEffect,
+        rate: u32,
+    ) -> Fault {
         let component = component.map(str::to_owned);
         Fault {
-            place: Place::Capability {
+            target: FaultTarget::Capability {
                 capability,
                 component,
             },
-            blow,
-            part,
+            effect,
+            rate,
         }
     }
 
     #[tokio::test]
     async fn faults_strike_where_they_are_put_and_as_often() {
         let faults = Arc::new(Faults::default());
-        let strikes =
-            |component: &str| Strikes::new(faults.clone(), component.into(), Arc::default());
-        let (mine, others) = (strikes("a"), strikes("b"));
-        assert_eq!(mine.strike(Capability::Sqlite).await, Ok(()));
-        let number = faults.add(on(Capability::Sqlite, Some("a"), Blow::Error, WHOLE));
-        assert!(mine.strike(Capability::Sqlite).await.is_err());
-        assert_eq!(mine.strike(Capability::Redis).await, Ok(()));
-        assert_eq!(others.strike(Capability::Sqlite).await, Ok(()));
+        let faults_of =
+            |component: &str| InstanceFaults::new(faults.clone(), component.into(), Arc::default());
+        let (mine, others) = (faults_of("a"), faults_of("b"));
+        assert_eq!(mine.inject(Capability::Sqlite).await, Ok(()));
+        let number = faults.add(on(
+            Capability::Sqlite,
+            Some("a"),
+            FaultEffect::Error,
+            FULL_SHARE,
+        ));
+        assert!(mine.inject(Capability::Sqlite).await.is_err());
+        assert_eq!(mine.inject(Capability::Redis).await, Ok(()));
+        assert_eq!(others.inject(Capability::Sqlite).await, Ok(()));
         assert_eq!(
-            faults.list().first().map(|one| (one.number, one.struck)),
+            faults.list().first().map(|one| (one.number, one.hits)),
             Some((number, 1))
         );
         assert_eq!((faults.clear(Some(99)), faults.clear(Some(number))), (0, 1));
-        assert_eq!(mine.strike(Capability::Sqlite).await, Ok(()));
-        faults.add(on(Capability::Sqlite, None, Blow::Error, WHOLE / 4));
-        let mut struck = 0;
+        assert_eq!(mine.inject(Capability::Sqlite).await, Ok(()));
+        faults.add(on(
+            Capability::Sqlite,
+            None,
+            FaultEffect::Error,
+            FULL_SHARE / 4,
+        ));
+        let mut hits = 0;
         for _ in 0..4_000 {
-            struck += u32::from(others.strike(Capability::Sqlite).await.is_err());
+            hits += u32::from(others.inject(Capability::Sqlite).await.is_err());
         }
-        assert!((800..1_200).contains(&struck), "{struck}");
+        assert!((800..1_200).contains(&hits), "{hits}");
         faults.clear(None);
-        faults.add(on(Capability::Http, None, Blow::Trap, WHOLE));
-        assert!(mine.strike(Capability::Http).await.is_err() && mine.doom.is_sealed());
+        faults.add(on(Capability::Http, None, FaultEffect::Trap, FULL_SHARE));
+        assert!(mine.inject(Capability::Http).await.is_err() && mine.termination.is_requested());
     }
 
     #[test]
     fn links_and_faults_are_shown_as_they_are_written() {
         let link: Link = "order->payment".parse().unwrap();
         let fault = Fault {
-            place: Place::Link {
+            target: FaultTarget::Link {
                 caller: link.caller,
                 callee: link.callee,
             },
-            blow: Blow::Delay(Duration::from_millis(200)),
-            part: 1_050,
+            effect: FaultEffect::Delay(Duration::from_millis(200)),
+            rate: 1_050,
         };
         assert_eq!(fault.to_string(), "order->payment: delay of 200ms, 10.50 %");
     }

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 /// A file elsewhere, and what it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remote {
+pub struct RemoteSource {
     url: String,
     /// SHA-256 in lower case hexadecimal.
     digest: String,
 }
 
-impl Remote {
+impl RemoteSource {
     /// Reads `url` and `digest = "sha256:…"`; the error says what is wrong with them.
     pub fn parse(url: &str, digest: &str) -> Result<Self, String> {
         if !url.starts_with("https://") && !url.starts_with("http://") {
@@ -46,7 +46,7 @@ impl Remote {
         if place.is_file() {
             return Ok(place);
         }
-        let config = ureq::Agent::config_builder().timeout_global(Some(limits::FETCH));
+        let config = ureq::Agent::config_builder().timeout_global(Some(limits::FETCH_TIMEOUT));
         let agent: ureq::Agent = config.build().into();
         let answer = agent.get(&self.url).call();
         let mut answer = answer.with_context(|| format!("fetching {}", self.url))?;
@@ -86,11 +86,11 @@ mod tests {
     #[test]
     fn what_is_no_address_or_no_digest_is_refused() {
         let digest = format!("sha256:{}", "0".repeat(64));
-        assert!(Remote::parse("https://example.com/a.wasm", &digest).is_ok());
-        assert!(Remote::parse("ftp://example.com/a.wasm", &digest).is_err());
-        assert!(Remote::parse("https://example.com/a.wasm", "sha256:00").is_err());
+        assert!(RemoteSource::parse("https://example.com/a.wasm", &digest).is_ok());
+        assert!(RemoteSource::parse("ftp://example.com/a.wasm", &digest).is_err());
+        assert!(RemoteSource::parse("https://example.com/a.wasm", "sha256:00").is_err());
         assert!(
-            Remote::parse(
+            RemoteSource::parse(
                 "https://example.com/a.wasm",
                 &digest.replace("sha256", "md5")
             )

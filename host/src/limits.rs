@@ -7,9 +7,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long siblings of a call that missed its deadline may still run before their instance is dropped.
 pub const RETIRE_GRACE: Duration = Duration::from_secs(2);
 /// How long an instance without calls is kept warm.
-pub const IDLE_INSTANCE: Duration = Duration::from_secs(60);
+pub const INSTANCE_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long requests in flight may take after SIGTERM or ctrl-c.
-pub const DRAIN: Duration = Duration::from_secs(10);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to send its request head.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -21,9 +21,9 @@ pub const CALLS_PER_LIFE: usize = 4096;
 /// once for as long as the instance lives, some 400 bytes, and traps it after 1 000 000 of them.
 pub const FUSED_CALLS_PER_LIFE: usize = 512;
 /// Instances of one component on one core, at most; with many cores and components each gets its share of the pool.
-pub const INSTANCES_PER_CORE: usize = 64;
+pub const MAX_INSTANCES_PER_CORE: usize = 64;
 /// Instances of one component on one core that it gets however small its share is.
-pub const LEAST_INSTANCES_PER_CORE: usize = 2;
+pub const MIN_INSTANCES_PER_CORE: usize = 2;
 /// Requests that wait for an instance of one component on one core before the next is told 503.
 pub const QUEUED_CALLS: usize = 512;
 /// Seconds a client is asked to wait after a 503.
@@ -44,11 +44,11 @@ pub const DECOMMIT_BATCH: usize = 16;
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 
 /// How long a statement may wait for its turn to write, or for another process that holds the file.
-pub const SQLITE_WRITE_WAIT: Duration = Duration::from_secs(5);
+pub const SQLITE_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one statement may run.
-pub const SQLITE_STATEMENT: Duration = Duration::from_secs(10);
+pub const SQLITE_STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long until a file that another process holds is tried again.
-pub const SQLITE_RETRY: Duration = Duration::from_millis(2);
+pub const SQLITE_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 /// Connections that a database keeps open per core when they are idle.
 pub const SQLITE_IDLE_CONNECTIONS: usize = 8;
 /// Prepared statements kept per connection.
@@ -58,33 +58,33 @@ pub const SQLITE_RESULT_BYTES: usize = 64 * 1024 * 1024;
 /// Connections to all Postgres servers together, unless `[outbound_pg] max_connections` says otherwise.
 pub const POSTGRES_CONNECTIONS: usize = 60;
 /// The part of them that one component may hold, as a divisor: the others always find some free.
-pub const POSTGRES_SHARE: usize = 2;
+pub const POSTGRES_SHARE_DIVISOR: usize = 2;
 /// So many of them any component may hold, however few there are.
-pub const POSTGRES_LEAST_SHARE: usize = 8;
+pub const POSTGRES_MIN_SHARE: usize = 8;
 /// How long making a connection to a Postgres or Redis server may take.
-pub const SERVER_CONNECT: Duration = Duration::from_secs(5);
+pub const SERVER_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a guest may wait for one of the connections that there may be.
-pub const POSTGRES_WAIT: Duration = Duration::from_secs(5);
+pub const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Open Postgres handles of one instance; a handle holds a connection only while it needs one.
 pub const POSTGRES_HANDLES: usize = 1024;
 /// How long one statement may run on a Postgres server.
-pub const POSTGRES_STATEMENT: Duration = Duration::from_secs(10);
+pub const POSTGRES_STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prepared statements kept per connection.
 pub const POSTGRES_STATEMENTS: usize = 256;
 /// How long a connection without a guest is kept open.
-pub const POSTGRES_IDLE: Duration = Duration::from_secs(300);
+pub const POSTGRES_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes of one result of a Postgres server.
 pub const POSTGRES_RESULT_BYTES: usize = 128 * 1024 * 1024;
 /// How long a call over a link may take, unless its context says less.
-pub const LINK_CALL: Duration = Duration::from_secs(10);
+pub const LINK_CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of one `list<u8>` that crosses a link.
 pub const LINK_LIST_BYTES: usize = 256 * 1024;
 /// Failures in a row after which a callee is left alone.
 pub const BREAKER_FAILURES: u32 = 8;
 /// For how long, until one call tries it again.
-pub const BREAKER_PAUSE: Duration = Duration::from_secs(1);
+pub const BREAKER_OPEN_TIME: Duration = Duration::from_secs(1);
 /// Percentiles of a generation are of the calls of this while and of the one before.
-pub const HEALTH_WHILE: Duration = Duration::from_secs(15);
+pub const HEALTH_WINDOW: Duration = Duration::from_secs(15);
 
 /// How far compiling stands back behind serving, on the system's scale from -20 to 19.
 pub const BACKGROUND_NICE: i32 = 5;
@@ -95,44 +95,44 @@ pub const POLICY_MEMORY_BYTES: usize = 64 * 1024 * 1024;
 /// Random bytes that the runtime of a policy gets at once; they are all zero.
 pub const POLICY_RANDOM_BYTES: usize = 4096;
 /// Instances of one policy that a core keeps.
-pub const POLICY_IDLE: usize = 4;
+pub const POLICY_IDLE_INSTANCES: usize = 4;
 /// How long a core may take until it can be told something.
-pub const CORE_START: Duration = Duration::from_secs(5);
+pub const CORE_START_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a call to another host, or of its answer.
 pub const REMOTE_BYTES: usize = 16 * 1024 * 1024;
 /// How long another host may take to say what a component of it offers.
-pub const REMOTE_FIND: Duration = Duration::from_secs(5);
+pub const REMOTE_DISCOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a call to another host is tried.
 pub const REMOTE_ATTEMPTS: u32 = 6;
 /// The pause before it is tried again; it doubles.
-pub const REMOTE_PAUSE: Duration = Duration::from_millis(50);
+pub const REMOTE_BACKOFF: Duration = Duration::from_millis(50);
 /// How long making an instance of a new generation on every core may take.
-pub const WARM: Duration = Duration::from_secs(30);
+pub const WARM_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a new generation is watched, unless its swap says otherwise.
-pub const WATCH: Duration = Duration::from_secs(30);
+pub const WATCH_TIME: Duration = Duration::from_secs(30);
 /// How often it is looked at.
-pub const WATCH_EVERY: Duration = Duration::from_millis(50);
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// The part of its calls that may fail, unless its swap says otherwise.
 pub const WATCH_ERROR_RATE: f64 = 0.01;
 /// How many times as long as before its slowest hundredth may take, unless its swap says otherwise.
 pub const WATCH_P99_RATIO: f64 = 2.0;
 /// So many failures are no bad luck.
-pub const WATCH_ERRORS: u64 = 3;
+pub const WATCH_MIN_ERRORS: u64 = 3;
 /// So many calls make a percentile.
-pub const WATCH_TIMED: u64 = 100;
+pub const WATCH_MIN_TIMED_CALLS: u64 = 100;
 /// By so much more than before, at least: less is noise.
-pub const WATCH_SLOWER: Duration = Duration::from_millis(5);
+pub const WATCH_MIN_SLOWDOWN: Duration = Duration::from_millis(5);
 
 /// How long one Redis command may take.
-pub const REDIS_COMMAND: Duration = Duration::from_secs(5);
+pub const REDIS_COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Open Redis handles of one instance.
 pub const REDIS_HANDLES: usize = 1024;
 /// The pause before a lost subscription is tried again; it doubles up to [`REDIS_SUBSCRIBE_SLOWEST`].
-pub const REDIS_SUBSCRIBE_AGAIN: Duration = Duration::from_millis(200);
+pub const REDIS_SUBSCRIBE_BACKOFF: Duration = Duration::from_millis(200);
 /// The longest such pause.
-pub const REDIS_SUBSCRIBE_SLOWEST: Duration = Duration::from_secs(5);
+pub const REDIS_SUBSCRIBE_MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// How long a message to an MQTT server may take until it is confirmed, connecting included.
-pub const MQTT_PUBLISH: Duration = Duration::from_secs(10);
+pub const MQTT_PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Open MQTT handles of one instance.
 pub const MQTT_HANDLES: usize = 64;
 /// The longest keep-alive interval that MQTT has, in seconds.
@@ -145,15 +145,15 @@ pub const VALUE_BYTES: usize = 16 * 1024 * 1024;
 pub const KEYS_PER_PAGE: usize = 1000;
 
 /// How long a component may take to be fetched.
-pub const FETCH: Duration = Duration::from_secs(60);
+pub const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a component that is fetched.
 pub const FETCH_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Bytes of an unread request body that are read and dropped, so that the client sees its early answer.
 pub const DISCARD_BYTES: u64 = 8 * 1024 * 1024;
 /// How long that may take.
-pub const DISCARD_TIME: Duration = Duration::from_secs(2);
+pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an outgoing request may take to connect, unless the guest asks for less.
-pub const OUTGOING_CONNECT: Duration = Duration::from_secs(5);
+pub const OUTGOING_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an outgoing request may take until its first byte, and between bytes.
-pub const OUTGOING_BYTE: Duration = Duration::from_secs(30);
+pub const OUTGOING_BYTE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -99,17 +99,17 @@ pub fn subscribe(messages: &std::sync::Arc<Messages>) {
 }
 
 async fn follow(messages: std::sync::Arc<Messages>, address: String, channels: Vec<String>) {
-    let mut pause = limits::REDIS_SUBSCRIBE_AGAIN;
+    let mut pause = limits::REDIS_SUBSCRIBE_BACKOFF;
     loop {
         let since = tokio::time::Instant::now();
         if let Err(error) = listen(&messages, &address, &channels).await {
             tracing::warn!(?channels, %error, "a Redis subscription was lost; it is tried again");
         }
-        if since.elapsed() > limits::REDIS_SUBSCRIBE_SLOWEST {
-            pause = limits::REDIS_SUBSCRIBE_AGAIN;
+        if since.elapsed() > limits::REDIS_SUBSCRIBE_MAX_BACKOFF {
+            pause = limits::REDIS_SUBSCRIBE_BACKOFF;
         }
         tokio::time::sleep(pause).await;
-        pause = Duration::min(pause * 2, limits::REDIS_SUBSCRIBE_SLOWEST);
+        pause = Duration::min(pause * 2, limits::REDIS_SUBSCRIBE_MAX_BACKOFF);
     }
 }
 
@@ -119,7 +119,8 @@ async fn listen(
     channels: &[String],
 ) -> Result<(), redis::RedisError> {
     let client = redis::Client::open(address)?;
-    let connecting = tokio::time::timeout(limits::SERVER_CONNECT, client.get_async_pubsub());
+    let connecting =
+        tokio::time::timeout(limits::SERVER_CONNECT_TIMEOUT, client.get_async_pubsub());
     let timed_out = |_| redis::RedisError::from((redis::ErrorKind::Io, "the server is silent"));
     let mut connection = connecting.await.map_err(timed_out)??;
     for channel in channels {

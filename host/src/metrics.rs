@@ -52,7 +52,7 @@ pub struct LinkMetrics {
     /// There was no room.
     pub full: IntCounter,
     /// Kept away by the circuit breaker.
-    pub kept_away: IntCounter,
+    pub breaker_open: IntCounter,
     /// Seconds until the answer.
     pub duration: Histogram,
 }
@@ -173,7 +173,7 @@ impl Metrics {
     }
 
     /// Says how a link is bound.
-    pub fn bound(&self, caller: &str, callee: &str, binding: Binding) {
+    pub fn set_binding(&self, caller: &str, callee: &str, binding: Binding) {
         let labels = [binding.name(), callee, caller];
         self.bindings.with_label_values(&labels).set(1);
     }
@@ -244,7 +244,7 @@ impl ComponentMetrics {
             timed_out: outcome("timeout"),
             broken: outcome("broken"),
             full: outcome("full"),
-            kept_away: outcome("kept away"),
+            breaker_open: outcome("kept away"),
             duration: self.all.link_durations.with_label_values(&labels),
         }
     }

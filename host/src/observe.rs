@@ -73,7 +73,7 @@ fn answer(loaded: &Loaded, request: &Request<Incoming>) -> Response<Full<Bytes>>
             "text/plain; version=0.0.4",
             loaded.metrics.text()
                 + &loaded
-                    .more_metrics
+                    .extra_metrics
                     .as_ref()
                     .map(|more| more())
                     .unwrap_or_default(),

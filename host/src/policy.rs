@@ -102,10 +102,10 @@ pub struct PolicyState {
 
 /// Why a policy decided nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum Undecided {
+pub enum PolicyError {
     /// It took more instructions than it may.
     #[error("it took more than {0} instructions")]
-    RanAway(u64),
+    OutOfFuel(u64),
     /// It trapped, or wanted more memory than it may have.
     #[error("it trapped: {0}")]
     Trapped(String),
@@ -125,7 +125,7 @@ impl PolicyInstance {
         engine: &Engine,
         pre: &InstancePre<PolicyState>,
         limits: PolicyLimits,
-    ) -> Result<Self, Undecided> {
+    ) -> Result<Self, PolicyError> {
         let state = PolicyState {
             limits: StoreLimitsBuilder::new().memory_size(limits.memory).build(),
         };
@@ -140,7 +140,7 @@ impl PolicyInstance {
                 functions: RefCell::default(),
                 limits,
             }),
-            Err(error) => Err(undecided(&store, limits, &error)),
+            Err(error) => Err(policy_error(&store, limits, &error)),
         }
     }
 
@@ -150,9 +150,9 @@ impl PolicyInstance {
         function: ComponentExportIndex,
         params: &[Val],
         results: &mut [Val],
-    ) -> Result<(), Undecided> {
+    ) -> Result<(), PolicyError> {
         let decided = self.call(function, params, results);
-        decided.map_err(|error| undecided(&self.store, self.limits, &error))
+        decided.map_err(|error| policy_error(&self.store, self.limits, &error))
     }
 
     fn call(
@@ -177,15 +177,15 @@ impl PolicyInstance {
     }
 }
 
-fn undecided(
+fn policy_error(
     store: &Store<PolicyState>,
     limits: PolicyLimits,
     error: &wasmtime::Error,
-) -> Undecided {
+) -> PolicyError {
     let spent = store.get_fuel().is_ok_and(|left| left == 0);
     if spent || error.downcast_ref() == Some(&wasmtime::Trap::OutOfFuel) {
-        Undecided::RanAway(limits.instructions)
+        PolicyError::OutOfFuel(limits.instructions)
     } else {
-        Undecided::Trapped(error.root_cause().to_string())
+        PolicyError::Trapped(error.root_cause().to_string())
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// A wasm file that was read.
 #[derive(Debug, PartialEq, Eq)]
-pub struct File {
+pub struct WasmFile {
     /// Where.
     pub path: PathBuf,
     /// What was in it.
@@ -19,7 +19,7 @@ pub struct File {
     pub digest: String,
 }
 
-impl File {
+impl WasmFile {
     /// Reads a file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
@@ -33,43 +33,43 @@ impl File {
 
 /// A component that goes into a recipe.
 #[derive(Clone, Debug)]
-pub struct Ingredient {
+pub struct RecipeInput {
     /// Its id.
     pub id: String,
     /// Its file.
-    pub file: Arc<File>,
+    pub file: Arc<WasmFile>,
     /// Whom it links of those that go into the same recipe.
     pub links: Vec<String>,
-    /// Whom it links and calls across.
-    pub across: Vec<String>,
+    /// Whom it links and calls unfused.
+    pub unfused: Vec<String>,
 }
 
 /// What a component is made of.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// The component itself.
-    pub root: Ingredient,
+    pub root: RecipeInput,
     /// What is fused into it.
-    pub inside: Vec<Ingredient>,
+    pub fused: Vec<RecipeInput>,
     /// What it brings along, and what each of these is.
     pub composition: Composition,
-    plugs: Vec<Arc<File>>,
+    plugs: Vec<Arc<WasmFile>>,
 }
 
 impl Recipe {
     /// Reads what the component brings along.
     pub fn new(
-        root: Ingredient,
-        inside: Vec<Ingredient>,
+        root: RecipeInput,
+        fused: Vec<RecipeInput>,
         composition: Composition,
     ) -> anyhow::Result<Self> {
         let plugs = composition
             .plugs()
-            .map(|plug| File::read(&plug.wasm).map(Arc::new));
+            .map(|plug| WasmFile::read(&plug.wasm).map(Arc::new));
         let plugs = plugs.collect::<anyhow::Result<_>>()?;
         Ok(Self {
             root,
-            inside,
+            fused,
             composition,
             plugs,
         })
@@ -77,18 +77,18 @@ impl Recipe {
 
     /// A component that stands alone, as it is in its file.
     pub fn alone(id: &str, wasm: &Path, composition: Composition) -> anyhow::Result<Self> {
-        let root = Ingredient {
+        let root = RecipeInput {
             id: id.to_owned(),
-            file: Arc::new(File::read(wasm)?),
+            file: Arc::new(WasmFile::read(wasm)?),
             links: Vec::new(),
-            across: Vec::new(),
+            unfused: Vec::new(),
         };
         Self::new(root, Vec::new(), composition)
     }
 
     /// A name that is the same for the same result, in hexadecimal.
     pub fn key(&self) -> String {
-        if self.inside.is_empty() && self.composition.is_empty() {
+        if self.fused.is_empty() && self.composition.is_empty() {
             return self.root.file.digest.clone();
         }
         let mut all = blake3::Hasher::new();
@@ -97,10 +97,10 @@ impl Recipe {
             all.update(plug.digest.as_bytes());
         }
         all.update(self.composition.recipe().as_bytes());
-        for one in std::iter::once(&self.root).chain(&self.inside) {
+        for one in std::iter::once(&self.root).chain(&self.fused) {
             let line = format!(
                 "{} {} {:?} {:?}\n",
-                one.id, one.file.digest, one.links, one.across
+                one.id, one.file.digest, one.links, one.unfused
             );
             all.update(line.as_bytes());
         }
@@ -111,8 +111,8 @@ impl Recipe {
     pub fn make(&self) -> anyhow::Result<Vec<u8>> {
         let place = || format!("reading {}", self.root.file.path.display());
         let mut made = componentize::component(&self.root.file.bytes).with_context(place)?;
-        if !self.inside.is_empty() {
-            made = Cow::Owned(self.fused()?);
+        if !self.fused.is_empty() {
+            made = Cow::Owned(self.fuse()?);
         }
         if !self.composition.is_empty() {
             let plugs = self.plugs.iter();
@@ -124,14 +124,14 @@ impl Recipe {
         Ok(made.into_owned())
     }
 
-    fn fused(&self) -> Result<Vec<u8>, LinkError> {
-        let part = |one: &Ingredient| Part {
+    fn fuse(&self) -> Result<Vec<u8>, LinkError> {
+        let part = |one: &RecipeInput| Part {
             id: one.id.clone(),
             wasm: one.file.bytes.clone(),
             links: one.links.clone(),
-            across: one.across.clone(),
+            unfused: one.unfused.clone(),
         };
-        let all = std::iter::once(&self.root).chain(&self.inside);
+        let all = std::iter::once(&self.root).chain(&self.fused);
         let parts: Vec<Part> = all.map(part).collect();
         fuse(&self.root.id, &parts)
     }

@@ -1,7 +1,7 @@
 //! Recording the calls of a link into a file: a line of JSON for each, values in WAVE, so that they can be made again elsewhere.
 
 use crate::link::binding::Link;
-use crate::link::cross::Function;
+use crate::link::stub::LinkFunction;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -14,7 +14,7 @@ use wasmtime::component::Val;
 
 /// A call that was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Recorded {
+pub struct RecordedCall {
     /// When it was made, in Unix milliseconds.
     pub at_ms: u64,
     /// Who called.
@@ -77,7 +77,7 @@ impl Recorder {
     }
 
     /// The arguments of a call, if it is to be recorded.
-    pub fn wants(&self, function: &Function, params: &[Val]) -> Option<Vec<String>> {
+    pub fn wants(&self, function: &LinkFunction, params: &[Val]) -> Option<Vec<String>> {
         if !self.on.load(Ordering::Acquire) {
             return None;
         }
@@ -95,7 +95,7 @@ impl Recorder {
     /// Records a call that ended.
     pub fn ended(
         &self,
-        function: &Function,
+        function: &LinkFunction,
         arguments: Vec<String>,
         answer: Result<&[Val], &String>,
         time: Duration,
@@ -107,7 +107,7 @@ impl Recorder {
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let recorded = Recorded {
+        let recorded = RecordedCall {
             at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             caller: function.caller.to_string(),
             callee: function.callee.to_string(),

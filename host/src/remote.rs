@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What a component exports: interfaces, with their functions.
-pub type Offered = BTreeMap<String, BTreeMap<String, OfferedFunction>>;
+pub type ExportedInterfaces = BTreeMap<String, BTreeMap<String, ExportedFunction>>;
 
 /// A function that another process may call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfferedFunction {
+pub struct ExportedFunction {
     /// Its types, written down.
     pub shape: String,
     /// What it promises of being asked again.

@@ -1,27 +1,27 @@
 //! Serving: one current-thread runtime per core, with its own connections and its own instances of every component.
 //!
 //! In reading order: [`load`] (from an application to components that can be instantiated), [`core`] (a thread),
-//! [`connection`] (HTTP in), [`routes`] (which component), [`unit`] and [`here`] (which of its generations, on which core), [`pool`] and [`instance`] (which
-//! instance, and its [`life`]), [`health`] (how a generation fares), [`swap`] (another generation in its place),
-//! [`answer`] (what the host says itself), [`ask`] (calls from outside of the cores), [`chain`] (requests among components), [`timer`], [`ended`] (how an instance is ended from outside).
+//! [`connection`] (HTTP in), [`routes`] (which component), [`deployment`] and [`local`] (which of its generations, on which core), [`pool`] and [`instance`] (which
+//! instance, and its [`instance_task`]), [`health`] (how a generation fares), [`swap`] (another generation in its place),
+//! [`answer`] (what the host says itself), [`external_call`] (calls from outside of the cores), [`chain`] (requests among components), [`timer`], [`termination`] (how an instance is ended from outside).
 
 pub mod answer;
-pub mod ask;
 pub mod chain;
 pub mod connection;
 pub mod core;
-pub mod ended;
+pub mod external_call;
 pub mod health;
-pub mod here;
 pub mod instance;
-pub mod life;
+pub mod instance_task;
 pub mod load;
+pub mod local;
 pub mod pool;
 pub mod routes;
+pub mod termination;
 
+pub mod deployment;
 pub mod swap;
 pub mod timer;
-pub mod unit;
 
 use crate::limits;
 use crate::observe;
@@ -103,11 +103,11 @@ pub fn start(
 }
 
 impl Running {
-    /// Stops accepting, lets what is under way end, for at most [`limits::DRAIN`]. Returns whether everything ended.
+    /// Stops accepting, lets what is under way end, for at most [`limits::DRAIN_TIMEOUT`]. Returns whether everything ended.
     pub fn drain(self) -> bool {
         // Threads that already ended need no telling.
         let _ = self.stop.send(true);
-        let give_up = Instant::now() + limits::DRAIN;
+        let give_up = Instant::now() + limits::DRAIN_TIMEOUT;
         let mut threads = self.threads;
         while Instant::now() < give_up {
             threads.retain(|thread| !thread.is_finished());

@@ -9,14 +9,14 @@ use crate::capability::postgres::pool::{Postgres, Share};
 use crate::capability::redis::Redis;
 use crate::capability::sqlite::Databases;
 use crate::capability::stdio::GuestLog;
-use crate::fault::{Faults, Strikes};
+use crate::fault::{Faults, InstanceFaults};
 use crate::link::fit;
 use crate::link::promise::{self, Promise, Promises};
 use crate::messages::Messages;
 use crate::metrics::{ComponentMetrics, RouteMetrics};
 use crate::policy::{PolicyLimits, PolicyState};
 use crate::recipe::Recipe;
-use crate::serve::ended::Doom;
+use crate::serve::termination::Termination;
 use prometheus::{IntCounter, IntGauge};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ pub struct LoadedComponent {
     /// Linked; a policy is linked to another engine.
     pub code: Code,
     /// What the host can call of it.
-    pub entrances: Entrances,
+    pub entry_points: EntryPoints,
     /// Kept so that its code stays mapped.
     pub component: Component,
     /// The databases it may open.
@@ -71,7 +71,7 @@ pub struct LoadedComponent {
 }
 
 impl LoadedComponent {
-    /// What an interface that it exports promises of asking a function again; see [`crate::link::cross::key`].
+    /// What an interface that it exports promises of asking a function again; see [`crate::link::stub::key`].
     pub fn promise(&self, key: &str) -> Option<Promise> {
         let promises = self
             .promises
@@ -84,7 +84,7 @@ impl LoadedComponent {
     }
 
     /// The same without any grant.
-    fn bare(&self) -> Self {
+    fn without_grants(&self) -> Self {
         let mut spec = self.spec.clone();
         spec.variables.clear();
         spec.key_value_stores.clear();
@@ -101,7 +101,7 @@ impl LoadedComponent {
             generation: self.generation,
             engine: self.engine.clone(),
             code: self.code.clone(),
-            entrances: self.entrances.clone(),
+            entry_points: self.entry_points.clone(),
             component: self.component.clone(),
             databases: Databases::new(),
             servers: Arc::new(servers),
@@ -141,18 +141,18 @@ impl Code {
 
 /// What the host can call of a component.
 #[derive(Clone)]
-pub struct Entrances {
+pub struct EntryPoints {
     /// Its HTTP export.
     pub http: Option<HttpIndices>,
     /// What takes its Redis messages.
     pub inbound_redis: Option<InboundIndex>,
-    /// The functions of the interfaces that it exports, by [`crate::link::cross::key`].
-    pub functions: Arc<BTreeMap<String, LinkedIndex>>,
+    /// The functions of the interfaces that it exports, by [`crate::link::stub::key`].
+    pub functions: Arc<BTreeMap<String, FunctionIndex>>,
 }
 
 /// Where a function of an interface is.
 #[derive(Clone, Copy)]
-pub struct LinkedIndex {
+pub struct FunctionIndex {
     /// Where it is.
     pub index: ComponentExportIndex,
     /// How many values it returns: one or none.
@@ -201,7 +201,7 @@ pub struct HostState {
     /// Which component this is.
     pub component: Arc<LoadedComponent>,
     /// Trouble on purpose that this instance meets.
-    pub strikes: Strikes,
+    pub faults: InstanceFaults,
     /// Open Redis handles.
     pub redis_handles: usize,
     /// Open Postgres handles.
@@ -210,7 +210,7 @@ pub struct HostState {
     pub mqtt_handles: usize,
     limiter: Limiter,
     /// What the components inside this one see that have none of its grants; made when one asks.
-    bare: Option<Box<HostState>>,
+    ungranted: Option<Box<HostState>>,
 }
 
 /// Keeps linear memories and tables within bounds.
@@ -260,10 +260,10 @@ impl ResourceLimiter for Limiter {
 }
 
 impl HostState {
-    /// A store for one instance of a component. `doom` ends it from outside, even in a busy loop.
+    /// A store for one instance of a component. `termination` ends it from outside, even in a busy loop.
     pub fn store(
         component: &Arc<LoadedComponent>,
-        doom: &Arc<Doom>,
+        termination: &Arc<Termination>,
     ) -> wasmtime::Result<Store<Self>> {
         let log = GuestLog::new(component.id.clone(), component.generation);
         let mut wasi = WasiCtxBuilder::new();
@@ -279,14 +279,18 @@ impl HostState {
             wasi.preopened_dir(files, "/", FsPerms::ReadOnly)?;
         }
         allow_sockets(&mut wasi, &component.allowed_hosts);
-        let strikes = Strikes::new(component.faults.clone(), component.id.clone(), doom.clone());
-        let state = Self::new(component, wasi.build(), strikes);
+        let faults = InstanceFaults::new(
+            component.faults.clone(),
+            component.id.clone(),
+            termination.clone(),
+        );
+        let state = Self::new(component, wasi.build(), faults);
         let mut store = Store::new(&component.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
-        let doom = doom.clone();
+        let termination = termination.clone();
         store.epoch_deadline_callback(move |_| {
-            if doom.is_sealed() {
+            if termination.is_requested() {
                 Ok(UpdateDeadline::Interrupt)
             } else {
                 Ok(UpdateDeadline::Yield(1))
@@ -295,7 +299,7 @@ impl HostState {
         Ok(store)
     }
 
-    fn new(component: &Arc<LoadedComponent>, wasi: WasiCtx, strikes: Strikes) -> Self {
+    fn new(component: &Arc<LoadedComponent>, wasi: WasiCtx, faults: InstanceFaults) -> Self {
         Self {
             wasi,
             table: ResourceTable::new(),
@@ -304,10 +308,10 @@ impl HostState {
                 component: component.id.clone(),
                 allowed: component.allowed_hosts.clone(),
                 trace: None,
-                strikes: strikes.clone(),
+                faults: faults.clone(),
             },
             component: component.clone(),
-            strikes,
+            faults,
             redis_handles: 0,
             postgres_handles: 0,
             mqtt_handles: 0,
@@ -318,36 +322,42 @@ impl HostState {
                 memory: component.metrics.memory.clone(),
                 held: 0,
             },
-            bare: None,
+            ungranted: None,
         }
     }
 
     /// What this would be without any grant. What is opened there fails, so its table stays empty.
-    pub fn bare(&mut self) -> &mut Self {
-        let (component, strikes) = (&self.component, &self.strikes);
-        self.bare.get_or_insert_with(|| {
-            let bare = Arc::new(component.bare());
+    pub fn without_grants(&mut self) -> &mut Self {
+        let (component, faults) = (&self.component, &self.faults);
+        self.ungranted.get_or_insert_with(|| {
+            let ungranted = Arc::new(component.without_grants());
             Box::new(Self::new(
-                &bare,
+                &ungranted,
                 WasiCtx::builder().build(),
-                strikes.clone(),
+                faults.clone(),
             ))
         })
     }
 
     /// WASI without any grant, and the handles of this.
-    pub fn bare_wasi(&mut self) -> (&mut WasiCtx, &mut ResourceTable) {
-        self.bare();
-        let bare = self.bare.as_deref_mut().map(|bare| &mut bare.wasi);
-        (bare.unwrap_or(&mut self.wasi), &mut self.table)
+    pub fn wasi_without_grants(&mut self) -> (&mut WasiCtx, &mut ResourceTable) {
+        self.without_grants();
+        let ungranted = self
+            .ungranted
+            .as_deref_mut()
+            .map(|ungranted| &mut ungranted.wasi);
+        (ungranted.unwrap_or(&mut self.wasi), &mut self.table)
     }
 
     /// HTTP without any grant, with the handles of this.
-    pub fn bare_http(&mut self) -> WasiHttpCtxView<'_> {
-        self.bare();
-        let bare = self.bare.as_deref_mut().map(|bare| &mut bare.outgoing);
+    pub fn http_without_grants(&mut self) -> WasiHttpCtxView<'_> {
+        self.without_grants();
+        let ungranted = self
+            .ungranted
+            .as_deref_mut()
+            .map(|ungranted| &mut ungranted.outgoing);
         WasiHttpCtxView {
-            hooks: bare.unwrap_or(&mut self.outgoing),
+            hooks: ungranted.unwrap_or(&mut self.outgoing),
             table: &mut self.table,
             ctx: &mut self.http,
         }

@@ -44,7 +44,7 @@ pub enum Kind {
 
 /// A span that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Ended {
+pub struct FinishedSpan {
     /// As `POST /api/things`, or `link things.get`.
     pub name: String,
     /// What it is about.
@@ -111,7 +111,7 @@ pub fn flush() {
 }
 
 /// Exports a span that has ended.
-pub fn ended(span: Ended) {
+pub fn ended(span: FinishedSpan) {
     let Some(processor) = PROCESSOR.get() else {
         return;
     };

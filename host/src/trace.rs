@@ -1,6 +1,6 @@
 //! W3C trace context: every request belongs to a trace, the client's or a new one.
 
-use crate::telemetry::{self, Ended, Kind};
+use crate::telemetry::{self, FinishedSpan, Kind};
 use http::HeaderValue;
 use std::time::SystemTime;
 
@@ -65,7 +65,7 @@ impl Trace {
     ) {
         // The last flag says whether the caller keeps this trace.
         if telemetry::is_on() && !self.text.ends_with("-00") {
-            telemetry::ended(Ended {
+            telemetry::ended(FinishedSpan {
                 name: name(),
                 kind,
                 trace_id: self.id().to_owned(),

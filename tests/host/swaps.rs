@@ -28,7 +28,7 @@ fn catalog(what: &str) -> PathBuf {
         id: id.into(),
         wasm,
         links: links.iter().map(ToString::to_string).collect(),
-        across: Vec::new(),
+        unfused: Vec::new(),
     };
     let catalog = std::fs::read(root().join("dist/catalog.wasm")).unwrap();
     let parts = [

@@ -4,12 +4,12 @@
 use super::Run;
 use crate::build;
 use anyhow::{Context as _, bail};
-use localmart_host::app::{App, Given, resolve};
+use localmart_host::app::{App, ResolveOptions, resolve};
 use localmart_host::capability::sqlite::Synchronous;
 use localmart_host::engine::EngineOptions;
 use localmart_host::link::binding::{Binding, Bindings};
 use localmart_host::manifest::Source;
-use localmart_host::remote::client::Remotes;
+use localmart_host::remote::client::RemoteConfig;
 use localmart_host::remote::sign::Key;
 use localmart_host::runtime_config::RuntimeConfig;
 use localmart_host::serve::load::{LoadOptions, Loaded, load};
@@ -77,7 +77,7 @@ impl Run {
         let there = Side::start(&folder, isolated(), None, true)?;
         let address = there.running.links.context("no address of links")?;
         let away = [("callee".to_owned(), format!("http://{address}"))];
-        let remote = isolated().away(std::iter::once("callee".to_owned()));
+        let remote = isolated().with_remote(std::iter::once("callee".to_owned()));
         let sides = [
             (
                 "fused",
@@ -140,7 +140,7 @@ impl Side {
         answers: bool,
     ) -> anyhow::Result<Self> {
         let source = Source::read(&folder.join("spin.toml"))?;
-        let mut app: App = resolve(source, &Given::default())?;
+        let mut app: App = resolve(source, &ResolveOptions::default())?;
         for spec in app.components.values_mut() {
             // Nothing but this bench calls them.
             spec.triggered = spec.id == "caller" || answers;
@@ -154,11 +154,11 @@ impl Side {
             synchronous: Synchronous::Normal,
             runtime_config: RuntimeConfig::default(),
             bindings,
-            remotes: Remotes {
+            remotes: RemoteConfig {
                 addresses: away.unwrap_or_default(),
                 key: Some(key.clone()),
             },
-            more_metrics: None,
+            extra_metrics: None,
             points: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -113,7 +113,7 @@ impl Run {
             return vec![component.clone()];
         }
         let specs = self.app.components.values();
-        let own = specs.filter(|spec| spec.id == spec.named);
+        let own = specs.filter(|spec| spec.id == spec.manifest_id);
         own.map(|spec| spec.id.clone()).collect()
     }
 

@@ -8,8 +8,8 @@ use crate::{secrets, seed};
 use anyhow::Context as _;
 use localmart_host::app::App;
 use localmart_host::control::client::Host;
-use localmart_host::link::plan::part;
-use localmart_host::serve::swap::{Limits, Report, Wish};
+use localmart_host::link::plan::standalone_file;
+use localmart_host::serve::swap::{RollbackLimits, SwapReport, SwapRequest};
 use localmart_measure::server::{Server, free_address};
 use serde_json::json;
 use std::fs::File;
@@ -26,7 +26,7 @@ const CONTROL: Duration = Duration::from_secs(10);
 /// Lines of a host's log that are shown if it does not start.
 const LOG_LINES: usize = 20;
 /// Nobody goes back from what is measured.
-const UNWATCHED: Limits = Limits {
+const UNWATCHED: RollbackLimits = RollbackLimits {
     watch: Duration::from_millis(1),
     max_error_rate: 1.0,
     max_p99_ratio: f64::MAX,
@@ -93,7 +93,7 @@ pub(super) struct Hosted {
 impl Hosted {
     /// Puts a file in a component's place; how long each stage of that took, in microseconds.
     pub(super) fn swap(&self, component: &str, file: &Path) -> anyhow::Result<Vec<(String, u64)>> {
-        let wish = Wish {
+        let request = SwapRequest {
             component: component.to_owned(),
             file: file.to_owned(),
             share: None,
@@ -102,7 +102,7 @@ impl Hosted {
             limits: UNWATCHED,
             promote: false,
         };
-        let report: Report = self.control.post("/swap", &wish)?;
+        let report: SwapReport = self.control.post("/swap", &request)?;
         Ok(report.stages)
     }
 }

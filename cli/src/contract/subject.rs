@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use localmart_host::capability::sqlite::Synchronous;
 use localmart_host::engine::EngineOptions;
 use localmart_host::link::binding::{Binding, Bindings};
-use localmart_host::remote::client::Remotes;
+use localmart_host::remote::client::RemoteConfig;
 use localmart_host::runtime_config::RuntimeConfig;
 use localmart_host::serve::load::{LoadOptions, Loaded, load};
 use localmart_host::serve::{Running, bind, start};
@@ -68,8 +68,8 @@ impl Subject {
                 synchronous: Synchronous::Normal,
                 runtime_config: RuntimeConfig::default(),
                 bindings: Bindings::all(Binding::Isolated),
-                remotes: Remotes::default(),
-                more_metrics: None,
+                remotes: RemoteConfig::default(),
+                extra_metrics: None,
                 points: None,
             },
         ));

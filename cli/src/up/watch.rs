@@ -2,10 +2,10 @@
 
 use crate::build;
 use anyhow::Context as _;
-use localmart_host::link::plan::part;
+use localmart_host::link::plan::standalone_file;
 use localmart_host::manifest::Source;
-use localmart_host::recipe::File;
-use localmart_host::serve::swap::{Limits, Swapper, Wish};
+use localmart_host::recipe::WasmFile;
+use localmart_host::serve::swap::{RollbackLimits, SwapRequest, Swapper};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ fn renew(swapper: &Arc<Swapper>, source: &Source) -> anyhow::Result<()> {
     build::build(source, &[], false)?;
     let running = running(swapper);
     for (component, (file, digest)) in running {
-        if File::read(&file)?.digest == digest {
+        if WasmFile::read(&file)?.digest == digest {
             continue;
         }
         match swap(swapper, &component, &file) {
@@ -78,13 +78,13 @@ fn renew(swapper: &Arc<Swapper>, source: &Source) -> anyhow::Result<()> {
 }
 
 fn swap(swapper: &Arc<Swapper>, component: &str, file: &Path) -> anyhow::Result<u64> {
-    let report = swapper.swap(Wish {
+    let report = swapper.swap(SwapRequest {
         component: component.to_owned(),
         file: file.to_owned(),
         share: None,
         header: None,
         shadow: false,
-        limits: Limits::default(),
+        limits: RollbackLimits::default(),
         promote: false,
     })?;
     let replaced = report.replaced.iter().map(|(_, _, new)| *new).max();
@@ -94,13 +94,13 @@ fn swap(swapper: &Arc<Swapper>, component: &str, file: &Path) -> anyhow::Result<
 /// The components that run, with where the file of each is and what was in it.
 fn running(swapper: &Swapper) -> BTreeMap<String, (PathBuf, String)> {
     let mut running = BTreeMap::new();
-    for unit in swapper.loaded().units.values() {
-        let generation = unit.stable();
+    for deployment in swapper.loaded().deployments.values() {
+        let generation = deployment.stable();
         let recipe = &generation.component.recipe;
-        for one in std::iter::once(&recipe.root).chain(&recipe.inside) {
-            let spec = swapper.loaded().maker.spec(&one.id);
+        for one in std::iter::once(&recipe.root).chain(&recipe.fused) {
+            let spec = swapper.loaded().loader.spec(&one.id);
             let file = spec
-                .map(|spec| part(&spec.wasm))
+                .map(|spec| standalone_file(&spec.wasm))
                 .filter(|file| file.is_file());
             if let Some(file) = file {
                 running.insert(one.id.clone(), (file, one.file.digest.clone()));

@@ -1,6 +1,6 @@
 //! What holds between components: links name some and form no cycle; a selection names some.
 
-use super::{App, Given};
+use super::{App, ResolveOptions};
 use crate::allowed_hosts::AllowedHost;
 use crate::manifest::ManifestError;
 use std::collections::BTreeSet;
@@ -64,11 +64,11 @@ fn cycle_from(app: &App, start: &str) -> Option<Vec<String>> {
 }
 
 /// Keeps only the components that `--component-id` names.
-pub(super) fn retain(app: &mut App, given: &Given) -> Result<(), ManifestError> {
-    if given.only.is_empty() {
+pub(super) fn retain(app: &mut App, options: &ResolveOptions) -> Result<(), ManifestError> {
+    if options.only.is_empty() {
         return Ok(());
     }
-    for id in &given.only {
+    for id in &options.only {
         if !app.components.contains_key(id) {
             return Err(ManifestError::file(
                 format!("--component-id {id}: there is no such component"),
@@ -77,22 +77,25 @@ pub(super) fn retain(app: &mut App, given: &Given) -> Result<(), ManifestError> 
         }
     }
     let is_kept = |id: &str| {
-        let named = app.components.get(id).map(|spec| &spec.named);
-        named.is_some_and(|named| given.only.contains(named))
+        let named = app.components.get(id).map(|spec| &spec.manifest_id);
+        named.is_some_and(|named| options.only.contains(named))
     };
     app.routes
         .retain(|route| route.component().is_none_or(is_kept));
     app.subscriptions.retain(|one| is_kept(&one.component));
     for spec in app.components.values_mut() {
-        spec.triggered &= given.only.contains(&spec.named);
+        spec.triggered &= options.only.contains(&spec.manifest_id);
     }
     for spec in app.components.values().filter(|spec| spec.triggered) {
-        let mut neighbours = spec.allowed_hosts.iter().filter_map(AllowedHost::neighbour);
-        if let Some(away) = neighbours.find(|name| given.only.iter().all(|one| one != name)) {
+        let mut chained = spec
+            .allowed_hosts
+            .iter()
+            .filter_map(AllowedHost::chained_component);
+        if let Some(away) = chained.find(|name| options.only.iter().all(|one| one != name)) {
             return Err(ManifestError::file(
                 format!(
                     "`{}` sends requests to `{away}`, which --component-id leaves out",
-                    spec.named
+                    spec.manifest_id
                 ),
                 format!("add --component-id {away}"),
             ));

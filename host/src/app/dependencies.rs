@@ -3,7 +3,7 @@
 use super::resolver::Resolver;
 use crate::compose::Plug;
 use crate::compose::deny::Grant;
-use crate::fetch::Remote;
+use crate::fetch::RemoteSource;
 use crate::manifest::ManifestError;
 use crate::manifest::schema::{Component, Dependency, Inherit, Manifest, TextOr};
 use std::collections::BTreeSet;
@@ -111,7 +111,7 @@ impl Resolver<'_> {
                     url.as_deref().unwrap_or_default(),
                     digest.as_deref().unwrap_or_default(),
                 );
-                let remote = Remote::parse(url, digest);
+                let remote = RemoteSource::parse(url, digest);
                 Some(
                     remote
                         .map_err(|reason| wrong(reason, "write url and digest = \"sha256:…\""))?,

@@ -1,9 +1,9 @@
 //! From the shapes of a manifest to what they mean: values, grants, routes. Every refusal has its place in the file.
 
-use super::{ComponentSpec, EverySpec, Given, OwnGrants};
+use super::{ComponentSpec, OwnGrants, ResolveOptions, TimerSpec};
 use crate::allowed_hosts::AllowedHost;
 use crate::compose::Composition;
-use crate::fetch::Remote;
+use crate::fetch::RemoteSource;
 use crate::limits;
 use crate::link::binding::Binding;
 use crate::manifest::schema::{ApplicationTool, Component, ComponentTool, Manifest, Own};
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// Reads one manifest with what the command line brings.
 pub(super) struct Resolver<'a> {
     pub(super) source: &'a Source,
-    pub(super) given: &'a Given,
+    pub(super) options: &'a ResolveOptions,
 }
 
 impl Resolver<'_> {
@@ -27,7 +27,7 @@ impl Resolver<'_> {
         &self,
         manifest: &Manifest,
     ) -> Result<BTreeMap<String, String>, ManifestError> {
-        for name in self.given.flags.keys() {
+        for name in self.options.flags.keys() {
             if !manifest.variables.contains_key(name) {
                 return Err(ManifestError::file(
                     format!(
@@ -63,9 +63,9 @@ impl Resolver<'_> {
                     "add `default = \"…\"` or `required = true`".into(),
                 ));
             }
-            let flag = self.given.flags.get(name).cloned();
-            let made = self.given.made.get(name).cloned();
-            let provided = self.given.providers.iter();
+            let flag = self.options.flags.get(name).cloned();
+            let made = self.options.generated.get(name).cloned();
+            let provided = self.options.providers.iter();
             let provided = || provided.clone().find_map(|provider| provider.get(name));
             let value = flag
                 .or_else(provided)
@@ -147,7 +147,7 @@ impl Resolver<'_> {
             .map(|every| self.every(every, values).map_err(bad))
             .transpose()?;
         let timeout = tool.timeout.as_deref().map(|text| {
-            duration(text).ok_or_else(|| bad(format!("`{text}` is not a duration like 30s")))
+            parse_duration(text).ok_or_else(|| bad(format!("`{text}` is not a duration like 30s")))
         });
         let own = tool.own.as_ref();
         let own = own.map(|own| self.own(own, component, values).map_err(bad));
@@ -161,10 +161,10 @@ impl Resolver<'_> {
             bindings.insert(link.clone(), binding.parse::<Binding>().map_err(bad)?);
         }
         let mut environment = component.environment.clone();
-        environment.extend(self.given.environment.clone());
+        environment.extend(self.options.environment.clone());
         Ok(ComponentSpec {
             id: id.to_owned(),
-            named: id.to_owned(),
+            manifest_id: id.to_owned(),
             wasm,
             remote,
             source_span: component.source.span(),
@@ -205,7 +205,7 @@ impl Resolver<'_> {
                 .max(1),
             calls_per_life: tool.calls_per_life.unwrap_or(limits::CALLS_PER_LIFE).max(1),
             timeout: timeout.transpose()?.unwrap_or(limits::REQUEST_TIMEOUT),
-            every,
+            timer: every,
             triggered: false,
             called_by_http: false,
             called_by_redis: false,
@@ -258,7 +258,11 @@ impl Resolver<'_> {
     }
 
     /// `{ url, digest }`.
-    fn remote(&self, said: &toml::Value, span: Range<usize>) -> Result<Remote, ManifestError> {
+    fn remote(
+        &self,
+        said: &toml::Value,
+        span: Range<usize>,
+    ) -> Result<RemoteSource, ManifestError> {
         let text = |key: &str| said.get(key).and_then(toml::Value::as_str);
         let (Some(url), Some(digest)) = (text("url"), text("digest")) else {
             return Err(self.source.error(
@@ -268,7 +272,7 @@ impl Resolver<'_> {
                 "fetch it first and name the file",
             ));
         };
-        Remote::parse(url, digest).map_err(|reason| {
+        RemoteSource::parse(url, digest).map_err(|reason| {
             self.source.error(
                 span,
                 reason,
@@ -305,12 +309,12 @@ impl Resolver<'_> {
             };
             let text = expand(host.get_ref(), values).map_err(|error| at(error.to_string()))?;
             let host = AllowedHost::parse(&text).map_err(at)?;
-            if let Some(neighbour) = host.neighbour()
-                && !manifest.component.contains_key(neighbour)
+            if let Some(chained) = host.chained_component()
+                && !manifest.component.contains_key(chained)
             {
                 let known = super::check::joined(manifest.component.keys());
                 return Err(at(format!(
-                    "`{text}`: there is no component `{neighbour}`; there are {known}"
+                    "`{text}`: there is no component `{chained}`; there are {known}"
                 )));
             }
             allowed.push(host);
@@ -372,8 +376,8 @@ impl Resolver<'_> {
         &self,
         every: &crate::manifest::schema::Every,
         values: &BTreeMap<String, String>,
-    ) -> Result<EverySpec, String> {
-        let interval = duration(&every.interval).filter(|pause| !pause.is_zero());
+    ) -> Result<TimerSpec, String> {
+        let interval = parse_duration(&every.interval).filter(|pause| !pause.is_zero());
         let mut headers = BTreeMap::new();
         for (name, template) in &every.headers {
             headers.insert(
@@ -384,7 +388,7 @@ impl Resolver<'_> {
         if !every.path.starts_with('/') {
             return Err(format!("the path `{}` does not begin with /", every.path));
         }
-        Ok(EverySpec {
+        Ok(TimerSpec {
             interval: interval
                 .ok_or_else(|| format!("`{}` is not a pause like 5s", every.interval))?,
             path: every.path.clone(),
@@ -403,7 +407,7 @@ fn before_outbound(text: &str) -> Vec<String> {
 }
 
 /// A whole number and `ms`, `s`, `m` or `h`.
-pub fn duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
     let number: u64 = number.parse().ok()?;

@@ -22,11 +22,11 @@ pub(super) struct Routes {
     /// The components that a trigger names as they are.
     pub(super) triggered: BTreeSet<String>,
     /// Those that stand behind middleware.
-    pub(super) behind: Vec<Behind>,
+    pub(super) wrapped: Vec<WrappedComponent>,
 }
 
 /// A component behind middleware: to the host one more component.
-pub(super) struct Behind {
+pub(super) struct WrappedComponent {
     /// What the two are called together.
     pub(super) id: String,
     /// The component.
@@ -36,7 +36,7 @@ pub(super) struct Behind {
 }
 
 /// A name that no other component has.
-fn behind_name(component: &str, others: &[Behind], middleware: &[Plug]) -> String {
+fn wrapped_name(component: &str, others: &[WrappedComponent], middleware: &[Plug]) -> String {
     let names: Vec<&str> = middleware.iter().map(|plug| plug.name.as_str()).collect();
     let name = format!("{component} behind {}", names.join(", "));
     let same = others
@@ -53,7 +53,7 @@ fn behind_name(component: &str, others: &[Behind], middleware: &[Plug]) -> Strin
 impl Resolver<'_> {
     pub(super) fn routes(&self, manifest: &Manifest) -> Result<Routes, ManifestError> {
         let mut routes: Vec<(RouteSpec, Range<usize>)> = Vec::new();
-        let (mut triggered, mut behind) = (BTreeSet::new(), Vec::new());
+        let (mut triggered, mut wrapped) = (BTreeSet::new(), Vec::new());
         for (kind, entries) in &manifest.trigger {
             for entry in entries {
                 match kind.as_str() {
@@ -83,13 +83,13 @@ impl Resolver<'_> {
                     if middleware.is_empty() {
                         triggered.insert(id.clone());
                     } else {
-                        let one = Behind {
+                        let one = WrappedComponent {
                             component: id.clone(),
-                            id: behind_name(id, &behind, &middleware),
+                            id: wrapped_name(id, &wrapped, &middleware),
                             middleware,
                         };
                         id.clone_from(&one.id);
-                        behind.push(one);
+                        wrapped.push(one);
                     }
                 }
                 if let Some(route) = self.route(&trigger, entry.span(), target)? {
@@ -116,7 +116,7 @@ impl Resolver<'_> {
         Ok(Routes {
             routes,
             triggered,
-            behind,
+            wrapped,
         })
     }
 

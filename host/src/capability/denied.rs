@@ -22,26 +22,26 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
         })*};
     }
     deny! {
-        "spin:sqlite/sqlite@3.1.0": spin::sqlite::sqlite, Capabilities, HostState::bare;
-        "spin:postgres/postgres@4.2.0": spin::postgres::postgres, Capabilities, HostState::bare;
-        "spin:redis/redis@3.0.0": spin::redis::redis, Capabilities, HostState::bare;
-        "spin:key-value/key-value@3.0.0": spin::key_value::key_value, Capabilities, HostState::bare;
-        "spin:variables/variables@3.0.0": spin::variables::variables, Capabilities, HostState::bare;
-        "spin:mqtt/mqtt@3.0.0": spin::mqtt::mqtt, Capabilities, HostState::bare;
-        "wasi:keyvalue/store@0.2.0-draft2": wasi::keyvalue::store, Capabilities, HostState::bare;
-        "wasi:keyvalue/atomics@0.2.0-draft2": wasi::keyvalue::atomics, Capabilities, HostState::bare;
-        "wasi:keyvalue/batch@0.2.0-draft2": wasi::keyvalue::batch, Capabilities, HostState::bare;
-        "fermyon:spin/key-value@2.0.0": older::fermyon::spin::key_value, Capabilities, HostState::bare;
-        "fermyon:spin/sqlite@2.0.0": older::fermyon::spin::sqlite, Capabilities, HostState::bare;
-        "fermyon:spin/variables@2.0.0": older::fermyon::spin::variables, Capabilities, HostState::bare;
-        "fermyon:spin/redis@2.0.0": older::fermyon::spin::redis, Capabilities, HostState::bare;
-        "fermyon:spin/postgres@2.0.0": older::fermyon::spin::postgres, Capabilities, HostState::bare;
-        "fermyon:spin/mqtt@2.0.0": older::fermyon::spin::mqtt, Capabilities, HostState::bare;
-        "fermyon:spin/mysql@2.0.0": older::fermyon::spin::mysql, Capabilities, HostState::bare;
-        "fermyon:spin/llm@2.0.0": older::fermyon::spin::llm, Capabilities, HostState::bare;
-        "spin:mysql/mysql@3.0.0": spin::mysql::mysql, Capabilities, HostState::bare;
-        "spin:postgres/postgres@3.0.0": older::spin::postgres::postgres, Capabilities, HostState::bare;
-        "wasi:config/store@0.2.0-draft-2024-09-27": older::wasi::config::store, Capabilities, HostState::bare;
+        "spin:sqlite/sqlite@3.1.0": spin::sqlite::sqlite, Capabilities, HostState::without_grants;
+        "spin:postgres/postgres@4.2.0": spin::postgres::postgres, Capabilities, HostState::without_grants;
+        "spin:redis/redis@3.0.0": spin::redis::redis, Capabilities, HostState::without_grants;
+        "spin:key-value/key-value@3.0.0": spin::key_value::key_value, Capabilities, HostState::without_grants;
+        "spin:variables/variables@3.0.0": spin::variables::variables, Capabilities, HostState::without_grants;
+        "spin:mqtt/mqtt@3.0.0": spin::mqtt::mqtt, Capabilities, HostState::without_grants;
+        "wasi:keyvalue/store@0.2.0-draft2": wasi::keyvalue::store, Capabilities, HostState::without_grants;
+        "wasi:keyvalue/atomics@0.2.0-draft2": wasi::keyvalue::atomics, Capabilities, HostState::without_grants;
+        "wasi:keyvalue/batch@0.2.0-draft2": wasi::keyvalue::batch, Capabilities, HostState::without_grants;
+        "fermyon:spin/key-value@2.0.0": older::fermyon::spin::key_value, Capabilities, HostState::without_grants;
+        "fermyon:spin/sqlite@2.0.0": older::fermyon::spin::sqlite, Capabilities, HostState::without_grants;
+        "fermyon:spin/variables@2.0.0": older::fermyon::spin::variables, Capabilities, HostState::without_grants;
+        "fermyon:spin/redis@2.0.0": older::fermyon::spin::redis, Capabilities, HostState::without_grants;
+        "fermyon:spin/postgres@2.0.0": older::fermyon::spin::postgres, Capabilities, HostState::without_grants;
+        "fermyon:spin/mqtt@2.0.0": older::fermyon::spin::mqtt, Capabilities, HostState::without_grants;
+        "fermyon:spin/mysql@2.0.0": older::fermyon::spin::mysql, Capabilities, HostState::without_grants;
+        "fermyon:spin/llm@2.0.0": older::fermyon::spin::llm, Capabilities, HostState::without_grants;
+        "spin:mysql/mysql@3.0.0": spin::mysql::mysql, Capabilities, HostState::without_grants;
+        "spin:postgres/postgres@3.0.0": older::spin::postgres::postgres, Capabilities, HostState::without_grants;
+        "wasi:config/store@0.2.0-draft-2024-09-27": older::wasi::config::store, Capabilities, HostState::without_grants;
         "wasi:cli/environment@0.2.0": wasmtime_wasi::p2::bindings::cli::environment, WasiCli, cli;
         "wasi:cli/environment@0.3.0": wasmtime_wasi::p3::bindings::cli::environment, WasiCli, cli;
         "wasi:filesystem/preopens@0.2.0": wasmtime_wasi::p2::bindings::filesystem::preopens, WasiFilesystem, filesystem;
@@ -60,7 +60,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
 // What these make lives in the table of the instance; only what they may do is another.
 
 fn cli(state: &mut HostState) -> WasiCliCtxView<'_> {
-    let (wasi, table) = state.bare_wasi();
+    let (wasi, table) = state.wasi_without_grants();
     WasiCliCtxView {
         ctx: wasi.cli(),
         table,
@@ -68,7 +68,7 @@ fn cli(state: &mut HostState) -> WasiCliCtxView<'_> {
 }
 
 fn filesystem(state: &mut HostState) -> WasiFilesystemCtxView<'_> {
-    let (wasi, table) = state.bare_wasi();
+    let (wasi, table) = state.wasi_without_grants();
     WasiFilesystemCtxView {
         ctx: wasi.filesystem(),
         table,
@@ -76,7 +76,7 @@ fn filesystem(state: &mut HostState) -> WasiFilesystemCtxView<'_> {
 }
 
 fn sockets(state: &mut HostState) -> WasiSocketsCtxView<'_> {
-    let (wasi, table) = state.bare_wasi();
+    let (wasi, table) = state.wasi_without_grants();
     WasiSocketsCtxView {
         ctx: wasi.sockets(),
         table,
@@ -84,5 +84,5 @@ fn sockets(state: &mut HostState) -> WasiSocketsCtxView<'_> {
 }
 
 fn http(state: &mut HostState) -> WasiHttpCtxView<'_> {
-    state.bare_http()
+    state.http_without_grants()
 }

@@ -8,7 +8,7 @@ use super::bindings::spin::key_value::key_value as spin_wit;
 use super::bindings::wasi::keyvalue::{atomics, batch, store as wasi_wit};
 use super::redis::Redis;
 use super::sqlite::Synchronous;
-use crate::fault::{Capability, Strikes};
+use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
 use crate::runtime_config::KeyValueStore;
 use crate::state::HostState;
@@ -26,7 +26,7 @@ pub struct KeyValue {
     default: FileStore,
     named: Arc<BTreeMap<String, Backend>>,
     /// Trouble on purpose, where an instance asks.
-    strikes: Option<Strikes>,
+    faults: Option<InstanceFaults>,
 }
 
 #[derive(Clone)]
@@ -81,21 +81,21 @@ impl KeyValue {
         Ok(Self {
             default,
             named: Arc::new(stores),
-            strikes: None,
+            faults: None,
         })
     }
 
     /// The same stores, with the trouble that an instance meets.
-    fn struck_by(&self, strikes: Strikes) -> Self {
+    fn with_faults(&self, faults: InstanceFaults) -> Self {
         Self {
-            strikes: Some(strikes),
+            faults: Some(faults),
             ..self.clone()
         }
     }
 
-    async fn strike(&self) -> Sql<()> {
-        match &self.strikes {
-            Some(strikes) => strikes.strike(Capability::KeyValue).await,
+    async fn inject_fault(&self) -> Sql<()> {
+        match &self.faults {
+            Some(faults) => faults.inject(Capability::KeyValue).await,
             None => Ok(()),
         }
     }
@@ -106,7 +106,7 @@ impl KeyValue {
     }
 
     pub(super) async fn get(&self, label: &str, key: &str) -> Sql<Option<Vec<u8>>> {
-        self.strike().await?;
+        self.inject_fault().await?;
         match self.of(label) {
             Backend::File(file) => file.get(label, key).await,
             Backend::Redis(server) => server.get(key).await,
@@ -115,7 +115,7 @@ impl KeyValue {
 
     pub(super) async fn set(&self, label: &str, key: &str, value: Vec<u8>) -> Sql<()> {
         check(key, &value)?;
-        self.strike().await?;
+        self.inject_fault().await?;
         match self.of(label) {
             Backend::File(file) => file.set(label, key, value).await,
             Backend::Redis(server) => server.set(key, value).await,
@@ -123,7 +123,7 @@ impl KeyValue {
     }
 
     pub(super) async fn delete(&self, label: &str, key: &str) -> Sql<()> {
-        self.strike().await?;
+        self.inject_fault().await?;
         match self.of(label) {
             Backend::File(file) => file.delete(label, key).await,
             Backend::Redis(server) => server.delete(key).await,
@@ -131,7 +131,7 @@ impl KeyValue {
     }
 
     pub(super) async fn keys_after(&self, label: &str, after: &str) -> Sql<Vec<String>> {
-        self.strike().await?;
+        self.inject_fault().await?;
         match self.of(label) {
             Backend::File(file) => file.keys_after(label, after).await,
             Backend::Redis(server) => server.keys_after(after).await,
@@ -160,7 +160,7 @@ impl KeyValue {
         value: Vec<u8>,
     ) -> Sql<bool> {
         check(key, &value)?;
-        self.strike().await?;
+        self.inject_fault().await?;
         match self.of(label) {
             Backend::File(file) => file.swap(label, key, seen, value).await,
             Backend::Redis(server) => server.swap(key, seen, value).await,
@@ -168,7 +168,7 @@ impl KeyValue {
     }
 
     async fn increment(&self, label: &str, key: &str, delta: i64) -> Sql<i64> {
-        self.strike().await?;
+        self.inject_fault().await?;
         match self.of(label) {
             Backend::File(file) => file.increment(label, key, delta).await,
             Backend::Redis(server) => server.increment(key, delta).await,
@@ -213,7 +213,7 @@ impl HostState {
         store: &Resource<OpenStore>,
     ) -> wasmtime::Result<(KeyValue, String)> {
         Ok((
-            self.component.key_value.struck_by(self.strikes.clone()),
+            self.component.key_value.with_faults(self.faults.clone()),
             self.table.get(store)?.label.clone(),
         ))
     }

@@ -65,7 +65,7 @@ impl Connection {
                 }
             }
         };
-        tokio::time::timeout(limits::MQTT_PUBLISH, sending)
+        tokio::time::timeout(limits::MQTT_PUBLISH_TIMEOUT, sending)
             .await
             .unwrap_or_else(|_| {
                 Err(wit::Error::Other(

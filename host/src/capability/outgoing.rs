@@ -1,10 +1,10 @@
 //! `wasi:http` out: only to allowed hosts, with deadlines, and in the trace of the request it serves. What is for a component of
 //! the same application, or for the application itself, stays inside.
 
-use crate::allowed_hosts::{AllowedHost, NEIGHBOUR, SELF};
-use crate::fault::{Capability, Strikes};
+use crate::allowed_hosts::{AllowedHost, CHAINING_SUFFIX, SELF};
+use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
-use crate::serve::chain::{self, To};
+use crate::serve::chain::{self, ChainTarget};
 use http::HeaderValue;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct Outgoing {
     /// Where it may connect to.
     pub allowed: Arc<[AllowedHost]>,
     /// Trouble on purpose.
-    pub strikes: Strikes,
+    pub faults: InstanceFaults,
     /// The trace of the request being served, while there is exactly one.
     pub trace: Option<HeaderValue>,
 }
@@ -42,14 +42,14 @@ impl WasiHttpHooks for Outgoing {
             .port_u16()
             .unwrap_or(if scheme == "http" { 80 } else { 443 });
         let inside = match host.as_str() {
-            "" | "self" | SELF => Some(To::Routes),
+            "" | "self" | SELF => Some(ChainTarget::Routes),
             _ => host
-                .strip_suffix(NEIGHBOUR)
-                .map(|id| To::Component(id.to_owned())),
+                .strip_suffix(CHAINING_SUFFIX)
+                .map(|id| ChainTarget::Component(id.to_owned())),
         };
         let granted = |allowed: &AllowedHost| match inside {
-            Some(To::Routes) => allowed.allows_self(),
-            Some(To::Component(_)) => allowed.allows_inside(&host),
+            Some(ChainTarget::Routes) => allowed.allows_self(),
+            Some(ChainTarget::Component(_)) => allowed.allows_inside(&host),
             None => allowed.allows(&scheme, &host, port),
         };
         if !self.allowed.iter().any(granted) {
@@ -63,11 +63,11 @@ impl WasiHttpHooks for Outgoing {
                 .entry("traceparent")
                 .or_insert_with(|| trace.clone());
         }
-        let strikes = self.strikes.clone();
+        let faults = self.faults.clone();
         if let Some(to) = inside {
             return Box::new(async move {
-                strikes.strike(Capability::Http).await.map_err(on_purpose)?;
-                let answered = chain::ask(to, request);
+                faults.inject(Capability::Http).await.map_err(on_purpose)?;
+                let answered = chain::send(to, request);
                 let response = answered.await.unwrap_or(Err(Error::ConnectionTerminated))?;
                 let io: Box<dyn Future<Output = Result<(), Error>> + Send> =
                     Box::new(std::future::ready(Ok(())));
@@ -76,13 +76,16 @@ impl WasiHttpHooks for Outgoing {
         }
         let options = options.unwrap_or_default();
         let options = RequestOptions {
-            connect_timeout: at_most(options.connect_timeout, limits::OUTGOING_CONNECT),
-            first_byte_timeout: at_most(options.first_byte_timeout, limits::OUTGOING_BYTE),
-            between_bytes_timeout: at_most(options.between_bytes_timeout, limits::OUTGOING_BYTE),
+            connect_timeout: at_most(options.connect_timeout, limits::OUTGOING_CONNECT_TIMEOUT),
+            first_byte_timeout: at_most(options.first_byte_timeout, limits::OUTGOING_BYTE_TIMEOUT),
+            between_bytes_timeout: at_most(
+                options.between_bytes_timeout,
+                limits::OUTGOING_BYTE_TIMEOUT,
+            ),
         };
         Box::new(async move {
             use http_body_util::BodyExt as _;
-            strikes.strike(Capability::Http).await.map_err(on_purpose)?;
+            faults.inject(Capability::Http).await.map_err(on_purpose)?;
             let (response, io) = default_send_request(request, Some(options)).await?;
             let io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(io);
             Ok((response.map(|body| body.boxed_unsync()), io))

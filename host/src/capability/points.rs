@@ -11,7 +11,7 @@ use std::time::Duration;
 use wasmtime::component::Accessor;
 
 /// How often a held call looks whether it may go on.
-const LOOK: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What happens at a point.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub enum Action {
 
 impl Action {
     /// The same action, not used yet.
-    pub fn again(&self) -> Self {
+    pub fn unused_copy(&self) -> Self {
         match self {
             Self::Kill => Self::Kill,
             Self::HoldFirst(path, _) => Self::HoldFirst(path.clone(), AtomicBool::new(false)),
@@ -58,13 +58,13 @@ impl<T: Send + 'static> wit::HostWithStore<T> for Capabilities {
         match points.get(&name) {
             Some(Action::Kill) => {
                 eprintln!("point {name}: kill");
-                die();
+                kill_process();
             }
             Some(Action::HoldFirst(path, used)) if !used.swap(true, Ordering::Relaxed) => {
-                std::fs::write(with(path, "reached"), "")?;
-                let go = with(path, "go");
+                std::fs::write(path_with_ending(path, "reached"), "")?;
+                let go = path_with_ending(path, "go");
                 while !go.exists() {
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
             }
             Some(Action::HoldFirst(..)) | None => {}
@@ -73,7 +73,7 @@ impl<T: Send + 'static> wit::HostWithStore<T> for Capabilities {
     }
 }
 
-fn with(path: &Path, ending: &str) -> PathBuf {
+fn path_with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(ending);
@@ -81,7 +81,7 @@ fn with(path: &Path, ending: &str) -> PathBuf {
 }
 
 /// Ends this process as `kill -9` does: nothing is flushed, nobody is told.
-fn die() -> ! {
+fn kill_process() -> ! {
     let id = std::process::id().to_string();
     // If there is no such program, aborting is the next best.
     if Command::new("kill").args(["-9", &id]).status().is_ok() {

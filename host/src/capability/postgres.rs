@@ -87,8 +87,8 @@ impl HostState {
             Ok(config) => config,
             Err(error) => return Ok(Err(error)),
         };
-        let (component, strikes) = (self.component.clone(), self.strikes.clone());
-        match Connection::open(component, strikes, address, config).await {
+        let (component, faults) = (self.component.clone(), self.faults.clone());
+        match Connection::open(component, faults, address, config).await {
             Ok(connection) => self.keep_postgres(connection),
             Err(error) => Ok(Err(error)),
         }
@@ -123,13 +123,13 @@ async fn open_async<T: Send + 'static>(
     let permitted = accessor.with(|mut access| {
         let state = access.get();
         permitted(state, &address)
-            .map(|config| (state.component.clone(), state.strikes.clone(), config))
+            .map(|config| (state.component.clone(), state.faults.clone(), config))
     });
-    let (component, strikes, config) = match permitted {
+    let (component, faults, config) = match permitted {
         Ok(permitted) => permitted,
         Err(error) => return Ok(Err(error)),
     };
-    match Connection::open(component, strikes, address, config).await {
+    match Connection::open(component, faults, address, config).await {
         Ok(connection) => accessor.with(|mut access| access.get().keep_postgres(connection)),
         Err(error) => Ok(Err(error)),
     }

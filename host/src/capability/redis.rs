@@ -4,7 +4,7 @@
 
 use super::Capabilities;
 use super::bindings::spin::redis::redis as wit;
-use crate::fault::{Capability, Strikes};
+use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
 use crate::messages::{Message, Messages};
 use crate::state::HostState;
@@ -66,7 +66,7 @@ pub struct Redis {
 pub struct Connection {
     to: To,
     /// Trouble on purpose.
-    strikes: Strikes,
+    faults: InstanceFaults,
 }
 
 /// What a handle leads to.
@@ -90,8 +90,8 @@ impl Redis {
             return Ok(connection);
         }
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(limits::SERVER_CONNECT))
-            .set_response_timeout(Some(limits::REDIS_COMMAND));
+            .set_connection_timeout(Some(limits::SERVER_CONNECT_TIMEOUT))
+            .set_response_timeout(Some(limits::REDIS_COMMAND_TIMEOUT));
         let client = Client::open(address)?;
         let connection = client
             .get_multiplexed_async_connection_with_config(&config)
@@ -121,8 +121,8 @@ impl Redis {
 
 impl Connection {
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, wit::Error> {
-        let struck = self.strikes.strike(Capability::Redis).await;
-        struck.map_err(wit::Error::Other)?;
+        let injected = self.faults.inject(Capability::Redis).await;
+        injected.map_err(wit::Error::Other)?;
         match &self.to {
             To::Server(redis, address) => redis.ask(address, command).await.map_err(failed),
             To::Embedded(messages) => embedded(messages, command),
@@ -292,8 +292,8 @@ impl HostState {
             return Ok(Err(wit::Error::TooManyConnections));
         }
         self.redis_handles += 1;
-        let strikes = self.strikes.clone();
-        Ok(Ok(self.table.push(Connection { to, strikes })?))
+        let faults = self.faults.clone();
+        Ok(Ok(self.table.push(Connection { to, faults })?))
     }
 
     pub(super) fn close_redis(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {

@@ -5,7 +5,7 @@
 
 use super::Capabilities;
 use super::bindings::spin::sqlite::sqlite as wit;
-use crate::fault::{Capability, Strikes};
+use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
 use crate::state::HostState;
 use rusqlite::limits::Limit;
@@ -50,7 +50,7 @@ pub struct Connection {
     database: Arc<Database>,
     turn: Option<OwnedMutexGuard<()>>,
     /// Trouble on purpose, where an instance asks.
-    strikes: Option<Strikes>,
+    faults: Option<InstanceFaults>,
 }
 
 /// The rows of a result.
@@ -85,13 +85,13 @@ impl Database {
             raw: Some(raw),
             database: self.clone(),
             turn: None,
-            strikes: None,
+            faults: None,
         })
     }
 
     fn connect(&self) -> Result<Raw, rusqlite::Error> {
         let mut connection = rusqlite::Connection::open(&self.path)?;
-        connection.busy_timeout(limits::SQLITE_RETRY)?;
+        connection.busy_timeout(limits::SQLITE_RETRY_INTERVAL)?;
         let synchronous = match self.synchronous {
             Synchronous::Normal => "NORMAL",
             Synchronous::Full => "FULL",
@@ -124,21 +124,21 @@ impl Connection {
         sql: &str,
         params: &[wit::Value],
     ) -> Result<Rows, wit::Error> {
-        if let Some(strikes) = &self.strikes {
-            let struck = strikes.strike(Capability::Sqlite).await;
-            struck.map_err(wit::Error::Io)?;
+        if let Some(faults) = &self.faults {
+            let injected = faults.inject(Capability::Sqlite).await;
+            injected.map_err(wit::Error::Io)?;
         }
         if self.needs_turn(sql)? {
             let turn = self.database.writer.clone().lock_owned();
-            let turn = tokio::time::timeout(limits::SQLITE_WRITE_WAIT, turn).await;
+            let turn = tokio::time::timeout(limits::SQLITE_WRITE_TIMEOUT, turn).await;
             self.turn = Some(turn.map_err(|_| busy())?);
         }
-        let give_up = Instant::now() + limits::SQLITE_WRITE_WAIT;
+        let give_up = Instant::now() + limits::SQLITE_WRITE_TIMEOUT;
         let result = loop {
             match self.step(sql, params) {
                 // Only another process can be in the way here; within this one writers take turns.
                 Err(error) if is_busy(&error) && Instant::now() < give_up => {
-                    tokio::time::sleep(limits::SQLITE_RETRY).await;
+                    tokio::time::sleep(limits::SQLITE_RETRY_INTERVAL).await;
                 }
                 result => break result,
             }
@@ -171,7 +171,7 @@ impl Connection {
     fn step(&self, sql: &str, params: &[wit::Value]) -> Result<Rows, rusqlite::Error> {
         let raw = self.raw.as_ref().ok_or(rusqlite::Error::InvalidQuery)?;
         if let Ok(mut deadline) = raw.deadline.lock() {
-            *deadline = Instant::now() + limits::SQLITE_STATEMENT;
+            *deadline = Instant::now() + limits::SQLITE_STATEMENT_TIMEOUT;
         }
         let mut statement = raw.connection.prepare_cached(sql)?;
         for (at, param) in params.iter().enumerate() {
@@ -290,7 +290,7 @@ impl HostState {
         };
         match database.open() {
             Ok(mut connection) => {
-                connection.strikes = Some(self.strikes.clone());
+                connection.faults = Some(self.faults.clone());
                 Ok(Ok(self.table.push(connection)?))
             }
             Err(error) => Ok(Err(wit::Error::Io(error.to_string()))),
@@ -366,7 +366,7 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
                 raw: None,
                 database: held.database.clone(),
                 turn: None,
-                strikes: None,
+                faults: None,
             };
             wasmtime::error::Ok(std::mem::replace(held, gone))
         })?;

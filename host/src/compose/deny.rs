@@ -50,7 +50,7 @@ impl Grant {
     }
 
     /// The grant that stands behind an import, if one does.
-    fn behind(import: &str) -> Option<Self> {
+    fn for_interface(import: &str) -> Option<Self> {
         let (name, _) = import.split_once('@').unwrap_or((import, ""));
         Some(match name {
             "fermyon:spin/llm" => Self::AiModels,
@@ -101,7 +101,7 @@ pub fn deny<'a>(wasm: &'a [u8], granted: &BTreeSet<Grant>) -> Result<Cow<'a, [u8
                 let (mut renamed, mut at) = (Vec::new(), body.start);
                 for import in section {
                     let name = import.map_err(|error| error.to_string())?.name.name;
-                    if Grant::behind(name).is_none_or(|grant| granted.contains(&grant)) {
+                    if Grant::for_interface(name).is_none_or(|grant| granted.contains(&grant)) {
                         continue;
                     }
                     // The length before a name takes as many bytes as it needs, as every encoder writes it.

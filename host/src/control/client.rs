@@ -18,7 +18,7 @@ pub struct Host {
 impl Host {
     /// The host of a port, or the only one.
     pub fn find(port: Option<u16>) -> anyhow::Result<Self> {
-        let socket = super::place::find(port)?;
+        let socket = super::socket::find(port)?;
         Ok(Self { socket })
     }
 

@@ -3,10 +3,10 @@
 use crate::link::binding::Binding;
 use crate::link::plan;
 use crate::metrics::ComponentMetrics;
-use crate::serve::health::Snapshot;
+use crate::serve::deployment::{Deployment, FULL_SHARE, Generation};
+use crate::serve::health::HealthSnapshot;
 use crate::serve::load::Loaded;
-use crate::serve::swap::{Report, Swapper};
-use crate::serve::unit::{Generation, Unit, WHOLE};
+use crate::serve::swap::{SwapReport, Swapper};
 use prometheus::Histogram;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub struct ComponentStatus {
     /// The generations that get calls.
     pub generations: Vec<GenerationStatus>,
     /// Its last swap.
-    pub swap: Option<Report>,
+    pub swap: Option<SwapReport>,
 }
 
 /// A link.
@@ -72,24 +72,24 @@ pub struct GenerationStatus {
     pub memory: i64,
     /// How it fares.
     #[serde(flatten)]
-    pub health: Snapshot,
+    pub health: HealthSnapshot,
 }
 
 /// What there is to say now.
 pub fn status(swapper: &Swapper) -> anyhow::Result<Status> {
     let loaded = swapper.loaded();
     let mut components = Vec::new();
-    for unit in loaded.units.values() {
-        let plan = loaded.maker.units().get(&*unit.id);
+    for deployment in loaded.deployments.values() {
+        let plan = loaded.loader.plans().get(&*deployment.id);
         let links = plan.map(|plan| links(loaded, plan)).unwrap_or_default();
         components.push(ComponentStatus {
-            id: unit.id.to_string(),
+            id: deployment.id.to_string(),
             inside: plan
-                .map(|plan| plan.inside.iter().cloned().collect())
+                .map(|plan| plan.fused.iter().cloned().collect())
                 .unwrap_or_default(),
             links,
-            generations: generations(unit),
-            swap: swapper.report(&unit.id)?,
+            generations: generations(deployment),
+            swap: swapper.report(&deployment.id)?,
         });
     }
     Ok(Status {
@@ -100,12 +100,12 @@ pub fn status(swapper: &Swapper) -> anyhow::Result<Status> {
     })
 }
 
-fn links(loaded: &Loaded, plan: &plan::Unit) -> Vec<LinkStatus> {
+fn links(loaded: &Loaded, plan: &plan::DeploymentPlan) -> Vec<LinkStatus> {
     let fused = plan
         .spec
         .links
         .iter()
-        .filter(|link| plan.inside.contains(*link));
+        .filter(|link| plan.fused.contains(*link));
     let fused = fused.map(|callee| LinkStatus {
         callee: callee.clone(),
         binding: Binding::Fused.to_string(),
@@ -113,18 +113,21 @@ fn links(loaded: &Loaded, plan: &plan::Unit) -> Vec<LinkStatus> {
         failed: 0,
         seconds: 0.0,
     });
-    let across = plan.across.iter().map(|callee| {
-        let policy = loaded.maker.spec(callee).and_then(|spec| spec.policy);
+    let local = plan.local.iter().map(|callee| {
+        let policy = loaded.loader.spec(callee).and_then(|spec| spec.policy);
         let binding = policy.map_or(Binding::Isolated, |_| Binding::Policy);
-        let stable = loaded.units.get(callee).map(|unit| unit.stable());
+        let stable = loaded
+            .deployments
+            .get(callee)
+            .map(|deployment| deployment.stable());
         let metrics = stable.map(|stable| stable.component.metrics.clone());
         link(metrics, &plan.spec.id, callee, binding)
     });
-    let away = plan.away.iter().map(|callee| {
+    let remote = plan.remote.iter().map(|callee| {
         let metrics = loaded.metrics.component(callee, 0);
         link(Some(metrics), &plan.spec.id, callee, Binding::Remote)
     });
-    fused.chain(across).chain(away).collect()
+    fused.chain(local).chain(remote).collect()
 }
 
 fn link(
@@ -135,7 +138,7 @@ fn link(
 ) -> LinkStatus {
     let metrics = metrics.map(|metrics| metrics.link(caller, binding));
     let failed = metrics.as_ref().map(|of| {
-        let counters = [&of.timed_out, &of.broken, &of.full, &of.kept_away];
+        let counters = [&of.timed_out, &of.broken, &of.full, &of.breaker_open];
         counters.iter().map(|counter| counter.get()).sum()
     });
     let duration = metrics.as_ref().map(|of| &of.duration);
@@ -158,13 +161,17 @@ fn resident() -> Option<u64> {
     Some(kib * 1024)
 }
 
-fn generations(unit: &Unit) -> Vec<GenerationStatus> {
-    let traffic = unit.traffic();
+fn generations(deployment: &Deployment) -> Vec<GenerationStatus> {
+    let traffic = deployment.traffic();
     let trial = traffic.trial.as_ref();
     let taken = trial
         .filter(|trial| !trial.shadow)
         .map_or(0, |trial| trial.share);
-    let mut all = vec![of(&traffic.stable, "serves", WHOLE.saturating_sub(taken))];
+    let mut all = vec![of(
+        &traffic.stable,
+        "serves",
+        FULL_SHARE.saturating_sub(taken),
+    )];
     if let Some(trial) = trial {
         let role = if trial.shadow { "shadow" } else { "trial" };
         all.push(of(&trial.generation, role, trial.share));

@@ -81,14 +81,14 @@ impl fmt::Display for Link {
 
 /// What `--binding` says: of all links, or of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum BindingOption {
     /// `fused`, `isolated`.
     All(Binding),
     /// `shop->goods=fused`.
     One(Link, Binding),
 }
 
-impl FromStr for Wish {
+impl FromStr for BindingOption {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -110,12 +110,12 @@ pub struct Bindings {
 
 impl Bindings {
     /// What the command line says; the last word counts.
-    pub fn of(wishes: &[Wish]) -> Self {
+    pub fn from_options(options: &[BindingOption]) -> Self {
         let mut bindings = Self::default();
-        for wish in wishes {
-            match wish {
-                Wish::All(binding) => bindings.all = *binding,
-                Wish::One(link, binding) => {
+        for option in options {
+            match option {
+                BindingOption::All(binding) => bindings.all = *binding,
+                BindingOption::One(link, binding) => {
                     bindings.one.insert(link.clone(), *binding);
                 }
             }
@@ -123,8 +123,8 @@ impl Bindings {
         bindings
     }
 
-    /// Links to these are remote, where nothing else is said of one.
-    pub fn away(mut self, components: impl Iterator<Item = String>) -> Self {
+    /// Links to these are remote, where nothing else is declared of one.
+    pub fn with_remote(mut self, components: impl Iterator<Item = String>) -> Self {
         self.remote.extend(components);
         self
     }
@@ -137,15 +137,15 @@ impl Bindings {
         }
     }
 
-    /// How a link is bound; `said` is the manifest's word for it.
-    pub fn of_link(&self, caller: &str, callee: &str, said: Option<Binding>) -> Binding {
+    /// How a link is bound; `declared` is the manifest's word for it.
+    pub fn for_link(&self, caller: &str, callee: &str, declared: Option<Binding>) -> Binding {
         let link = Link {
             caller: caller.to_owned(),
             callee: callee.to_owned(),
         };
-        let away = self.remote.contains(callee).then_some(Binding::Remote);
+        let remote = self.remote.contains(callee).then_some(Binding::Remote);
         let one = self.one.get(&link).copied();
-        one.or(away).or(said).unwrap_or(self.all)
+        one.or(remote).or(declared).unwrap_or(self.all)
     }
 
     /// The links that are named one by one.
@@ -160,20 +160,20 @@ mod tests {
 
     #[test]
     fn the_last_word_counts_and_a_link_has_its_own() {
-        let wishes: Vec<Wish> = ["isolated", "shop->goods=fused", "fused"]
+        let options: Vec<BindingOption> = ["isolated", "shop->goods=fused", "fused"]
             .iter()
             .map(|text| text.parse().unwrap())
             .collect();
-        let bindings = Bindings::of(&wishes);
-        assert_eq!(bindings.of_link("shop", "goods", None), Binding::Fused);
-        assert_eq!(bindings.of_link("desk", "goods", None), Binding::Fused);
-        let bindings = Bindings::of(&wishes[..2]);
-        let said = Some(Binding::Fused);
-        assert_eq!(bindings.of_link("desk", "goods", said), Binding::Fused);
-        assert_eq!(bindings.of_link("shop", "goods", None), Binding::Fused);
-        assert_eq!(bindings.of_link("desk", "goods", None), Binding::Isolated);
+        let bindings = Bindings::from_options(&options);
+        assert_eq!(bindings.for_link("shop", "goods", None), Binding::Fused);
+        assert_eq!(bindings.for_link("desk", "goods", None), Binding::Fused);
+        let bindings = Bindings::from_options(&options[..2]);
+        let declared = Some(Binding::Fused);
+        assert_eq!(bindings.for_link("desk", "goods", declared), Binding::Fused);
+        assert_eq!(bindings.for_link("shop", "goods", None), Binding::Fused);
+        assert_eq!(bindings.for_link("desk", "goods", None), Binding::Isolated);
         for wrong in ["quick", "shop->=fused", "shop=fused", "shop->desk=near"] {
-            assert!(wrong.parse::<Wish>().is_err(), "{wrong}");
+            assert!(wrong.parse::<BindingOption>().is_err(), "{wrong}");
         }
     }
 }

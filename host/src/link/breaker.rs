@@ -14,19 +14,19 @@ pub struct Breaker {
 
 impl Breaker {
     /// Whether a call may go. The first after the pause is a trial; those behind it wait for what becomes of it.
-    pub fn lets_through(&self, now: Instant) -> bool {
+    pub fn allows(&self, now: Instant) -> bool {
         match self.open_until.get() {
             None => true,
             Some(until) if now < until => false,
             Some(_) => {
-                self.open_until.set(Some(now + limits::BREAKER_PAUSE));
+                self.open_until.set(Some(now + limits::BREAKER_OPEN_TIME));
                 true
             }
         }
     }
 
     /// What became of a call.
-    pub fn ended(&self, answered: bool, now: Instant) {
+    pub fn record(&self, answered: bool, now: Instant) {
         if answered {
             self.failures.set(0);
             self.open_until.set(None);
@@ -35,7 +35,7 @@ impl Breaker {
         let failures = self.failures.get().saturating_add(1);
         self.failures.set(failures);
         if failures >= limits::BREAKER_FAILURES {
-            self.open_until.set(Some(now + limits::BREAKER_PAUSE));
+            self.open_until.set(Some(now + limits::BREAKER_OPEN_TIME));
         }
     }
 }
@@ -48,22 +48,22 @@ mod tests {
     fn it_opens_after_failures_in_a_row_and_tries_one_call_after_the_pause() {
         let (breaker, start) = (Breaker::default(), Instant::now());
         for _ in 1..limits::BREAKER_FAILURES {
-            breaker.ended(false, start);
-            assert!(breaker.lets_through(start));
+            breaker.record(false, start);
+            assert!(breaker.allows(start));
         }
-        breaker.ended(true, start);
+        breaker.record(true, start);
         for _ in 0..limits::BREAKER_FAILURES {
-            assert!(breaker.lets_through(start));
-            breaker.ended(false, start);
+            assert!(breaker.allows(start));
+            breaker.record(false, start);
         }
-        assert!(!breaker.lets_through(start));
-        let later = start + limits::BREAKER_PAUSE;
-        assert!(breaker.lets_through(later) && !breaker.lets_through(later));
-        breaker.ended(false, later);
-        assert!(!breaker.lets_through(later));
-        let again = later + limits::BREAKER_PAUSE;
-        assert!(breaker.lets_through(again));
-        breaker.ended(true, again);
-        assert!(breaker.lets_through(again) && breaker.lets_through(again));
+        assert!(!breaker.allows(start));
+        let later = start + limits::BREAKER_OPEN_TIME;
+        assert!(breaker.allows(later) && !breaker.allows(later));
+        breaker.record(false, later);
+        assert!(!breaker.allows(later));
+        let again = later + limits::BREAKER_OPEN_TIME;
+        assert!(breaker.allows(again));
+        breaker.record(true, again);
+        assert!(breaker.allows(again) && breaker.allows(again));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::fit::{self, Surface};
 use crate::remote::shape;
-use crate::serve::load::maker::Provider;
+use crate::serve::load::component_loader::CompiledComponent;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime::component::types::{ComponentInstance, ComponentItem};
@@ -13,7 +13,7 @@ pub fn imports(engine: &Engine, component: &Component) -> Vec<String> {
     let ty = component.component_type();
     let imports = ty.imports(engine);
     let asked = imports.filter(|(name, item)| {
-        !fit::is_of_the_host(name)
+        !fit::is_host_interface(name)
             && match &item.ty {
                 ComponentItem::ComponentInstance(interface) => {
                     let mut items = interface.exports(engine);
@@ -52,9 +52,9 @@ pub fn best(engine: &Engine, component: &Component, import: &str) -> Option<Stri
 /// Whether an export is what is imported. The error names the function or field that differs.
 pub fn fits(
     engine: &Engine,
-    consumer: &Provider<'_>,
+    consumer: &CompiledComponent<'_>,
     import: &str,
-    provider: &Provider<'_>,
+    provider: &CompiledComponent<'_>,
     export: &str,
 ) -> Result<(), String> {
     if same(
@@ -66,7 +66,7 @@ pub fn fits(
     ) {
         return Ok(());
     }
-    let surface = |one: &Provider<'_>| {
+    let surface = |one: &CompiledComponent<'_>| {
         let made = one.recipe.make().map_err(|error| format!("{error:#}"))?;
         Surface::of(&one.recipe.root.id, &made)
     };

@@ -11,7 +11,7 @@ use wac_graph::types::{ItemKind, Package, SubtypeChecker, Types, WorldId};
 const HOST_NAMESPACES: &[&str] = &["wasi:", "spin:", "fermyon:spin", "localmart:testing/"];
 
 /// Whether the host answers an import itself.
-pub fn is_of_the_host(import: &str) -> bool {
+pub fn is_host_interface(import: &str) -> bool {
     let begins = |start: &&str| import.starts_with(*start);
     HOST_NAMESPACES.iter().any(begins)
 }
@@ -44,7 +44,7 @@ impl Match {
     }
 
     /// In words.
-    pub fn words(self) -> &'static str {
+    pub fn description(self) -> &'static str {
         match self {
             Self::Exact => "same version",
             Self::Compatible => "later version that semver calls compatible",
@@ -128,15 +128,15 @@ impl Surface {
     pub fn imports(&self) -> Vec<String> {
         let imports = self.types[self.world].imports.iter();
         let asked = imports
-            .filter(|(name, kind)| !is_of_the_host(name) && !only_types(&self.types, **kind));
+            .filter(|(name, kind)| !is_host_interface(name) && !only_types(&self.types, **kind));
         asked.map(|(name, _)| name.clone()).collect()
     }
 
     /// What it asks of the host.
-    pub fn asked_of_the_host(&self) -> Vec<String> {
+    pub fn host_imports(&self) -> Vec<String> {
         let imports = self.types[self.world].imports.keys();
         imports
-            .filter(|name| is_of_the_host(name))
+            .filter(|name| is_host_interface(name))
             .cloned()
             .collect()
     }

@@ -3,7 +3,7 @@
 //! Each linked component is instantiated once, also where several others link it (a diamond). What no link answers must come
 //! from the host, or from a link that stays open.
 
-use super::fit::{best, is_of_the_host, only_types};
+use super::fit::{best, is_host_interface, only_types};
 use std::collections::{BTreeMap, BTreeSet};
 use wac_graph::types::{ItemKind, Package};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
@@ -17,7 +17,7 @@ pub struct Part {
     /// The ids of the components it links and that go into the same composition.
     pub links: Vec<String>,
     /// The ids of those it links and calls across; what they answer stays open.
-    pub across: Vec<String>,
+    pub unfused: Vec<String>,
 }
 
 /// Why a composition cannot be made.
@@ -169,11 +169,11 @@ impl<'a> Fusion<'a> {
                 Some((*provider, *node, export))
             });
             let Some((provider, node, export)) = answers.next() else {
-                if is_of_the_host(import) || only_types(self.graph.types(), *kind) {
+                if is_host_interface(import) || only_types(self.graph.types(), *kind) {
                     continue;
                 }
                 // Whether it answers is checked where it is linked.
-                if !part.across.is_empty() {
+                if !part.unfused.is_empty() {
                     continue;
                 }
                 let base = |name: &str| name.split('@').next().unwrap_or_default().to_owned();

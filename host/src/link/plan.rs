@@ -1,5 +1,5 @@
 //! What the bindings make of an application: the components that run by themselves, what is fused into each, whom they call
-//! across, and what they may do.
+//! local, and what they may do.
 
 use super::binding::{Binding, Bindings, Link};
 use crate::allowed_hosts::AllowedHost;
@@ -10,36 +10,39 @@ use std::path::{Path, PathBuf};
 
 /// A component that runs by itself.
 #[derive(Clone, Debug)]
-pub struct Unit {
+pub struct DeploymentPlan {
     /// What the manifest says of it, with the grants that it has under these bindings.
     pub spec: ComponentSpec,
     /// The components that are fused into it, itself not counted.
-    pub inside: BTreeSet<String>,
-    /// Whom it, or what is inside, calls across.
-    pub across: BTreeSet<String>,
-    /// Whom it, or what is inside, calls in other hosts.
-    pub away: BTreeSet<String>,
+    pub fused: BTreeSet<String>,
+    /// Whom it, or what is fused, calls across.
+    pub local: BTreeSet<String>,
+    /// Whom it, or what is fused, calls in other hosts.
+    pub remote: BTreeSet<String>,
     /// Whether the file that the manifest names is this very fusion.
     pub as_built: bool,
 }
 
 /// Says which components run by themselves, by id.
-pub fn plan(app: &App, bindings: &Bindings) -> Result<BTreeMap<String, Unit>, ManifestError> {
+pub fn plan(
+    app: &App,
+    bindings: &Bindings,
+) -> Result<BTreeMap<String, DeploymentPlan>, ManifestError> {
     for link in bindings.named() {
         check(app, link)?;
     }
-    let mut units = BTreeMap::new();
+    let mut plans = BTreeMap::new();
     let triggered = app.components.values().filter(|spec| spec.triggered);
     let mut wanted: Vec<&ComponentSpec> = triggered.collect();
     while let Some(spec) = wanted.pop() {
-        if units.contains_key(&spec.id) {
+        if plans.contains_key(&spec.id) {
             continue;
         }
-        let unit = unit(app, bindings, spec);
-        wanted.extend(unit.across.iter().filter_map(|id| app.components.get(id)));
-        units.insert(spec.id.clone(), unit);
+        let plan = deployment_plan(app, bindings, spec);
+        wanted.extend(plan.local.iter().filter_map(|id| app.components.get(id)));
+        plans.insert(spec.id.clone(), plan);
     }
-    Ok(units)
+    Ok(plans)
 }
 
 /// A link that `--binding` names is one of the application's.
@@ -62,36 +65,36 @@ fn check(app: &App, link: &Link) -> Result<(), ManifestError> {
 }
 
 /// How a link is bound: a policy always runs in an engine of its own.
-pub fn bound(
+pub fn binding_of(
     app: &App,
     bindings: &Bindings,
     caller: &str,
     callee: &str,
-    said: Option<Binding>,
+    declared: Option<Binding>,
 ) -> Binding {
     let callee_spec = app.components.get(callee);
     if callee_spec.is_some_and(|spec| spec.policy.is_some()) {
         return Binding::Policy;
     }
-    bindings.of_link(caller, callee, said)
+    bindings.for_link(caller, callee, declared)
 }
 
-fn unit(app: &App, bindings: &Bindings, root: &ComponentSpec) -> Unit {
-    let (mut inside, mut across) = (BTreeSet::new(), BTreeSet::new());
-    let mut away = BTreeSet::new();
+fn deployment_plan(app: &App, bindings: &Bindings, root: &ComponentSpec) -> DeploymentPlan {
+    let (mut fused, mut local) = (BTreeSet::new(), BTreeSet::new());
+    let mut remote = BTreeSet::new();
     let mut wanted = vec![root];
     while let Some(spec) = wanted.pop() {
         for link in &spec.links {
-            let said = spec.bindings.get(link).copied();
-            match bound(app, bindings, &spec.named, link, said) {
+            let declared = spec.bindings.get(link).copied();
+            match binding_of(app, bindings, &spec.manifest_id, link, declared) {
                 Binding::Remote => {
-                    away.insert(link.clone());
+                    remote.insert(link.clone());
                 }
                 Binding::Isolated | Binding::Policy => {
-                    across.insert(link.clone());
+                    local.insert(link.clone());
                 }
                 Binding::Fused => {
-                    if inside.insert(link.clone()) {
+                    if fused.insert(link.clone()) {
                         wanted.extend(app.components.get(link));
                     }
                 }
@@ -99,16 +102,16 @@ fn unit(app: &App, bindings: &Bindings, root: &ComponentSpec) -> Unit {
         }
     }
     let mut spec = root.clone();
-    let as_built = across.is_empty() && away.is_empty();
+    let as_built = local.is_empty() && remote.is_empty();
     if !as_built {
-        let parts = inside.iter().filter_map(|id| app.components.get(id));
+        let parts = fused.iter().filter_map(|id| app.components.get(id));
         restrict(&mut spec, parts);
     }
-    Unit {
+    DeploymentPlan {
         spec,
-        inside,
-        across,
-        away,
+        fused,
+        local,
+        remote,
         as_built,
     }
 }
@@ -142,7 +145,7 @@ fn own(spec: &ComponentSpec) -> OwnGrants {
 }
 
 /// The file of a component without its links: beside the folder `fused`, if the manifest names one in there.
-pub fn part(wasm: &Path) -> PathBuf {
+pub fn standalone_file(wasm: &Path) -> PathBuf {
     let folder = wasm.parent();
     match (folder.and_then(Path::parent), wasm.file_name()) {
         (Some(dist), Some(name)) if folder.is_some_and(|folder| folder.ends_with("fused")) => {
@@ -155,7 +158,7 @@ pub fn part(wasm: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::{Given, resolve};
+    use crate::app::{ResolveOptions, resolve};
     use crate::manifest::Source;
     use std::sync::Arc;
 
@@ -185,25 +188,28 @@ mod tests {
         source = "dist/nobody.wasm"
     "#;
 
-    fn planned(wishes: &[&str]) -> String {
+    fn planned(options: &[&str]) -> String {
         let source = Source {
             path: "spin.toml".into(),
             text: Arc::new(MANIFEST.to_owned()),
             profile: None,
         };
-        let app = resolve(source, &Given::default()).unwrap();
-        let wishes: Vec<_> = wishes.iter().map(|wish| wish.parse().unwrap()).collect();
-        let units = plan(&app, &Bindings::of(&wishes)).unwrap();
-        let shown = units.values().map(|unit| {
+        let app = resolve(source, &ResolveOptions::default()).unwrap();
+        let options: Vec<_> = options
+            .iter()
+            .map(|option| option.parse().unwrap())
+            .collect();
+        let plans = plan(&app, &Bindings::from_options(&options)).unwrap();
+        let shown = plans.values().map(|plan| {
             let join = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join("+");
-            let databases = unit.spec.sqlite_databases.keys().cloned().collect();
+            let databases = plan.spec.sqlite_databases.keys().cloned().collect();
             format!(
                 "{}[{}]->{} {} {}",
-                unit.spec.id,
-                join(&unit.inside),
-                join(&unit.across),
+                plan.spec.id,
+                join(&plan.fused),
+                join(&plan.local),
                 join(&databases),
-                unit.spec.variables.len()
+                plan.spec.variables.len()
             )
         });
         shown.collect::<Vec<_>>().join("; ")
@@ -232,9 +238,12 @@ mod tests {
     #[test]
     fn parts_lie_beside_the_folder_of_the_fused() {
         assert_eq!(
-            part(Path::new("a/dist/fused/x.wasm")),
+            standalone_file(Path::new("a/dist/fused/x.wasm")),
             Path::new("a/dist/x.wasm")
         );
-        assert_eq!(part(Path::new("a/dist/x.wasm")), Path::new("a/dist/x.wasm"));
+        assert_eq!(
+            standalone_file(Path::new("a/dist/x.wasm")),
+            Path::new("a/dist/x.wasm")
+        );
     }
 }

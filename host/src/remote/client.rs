@@ -2,10 +2,10 @@
 //! asking again changes nothing more.
 
 use super::sign::Key;
-use super::{CALLER, Offered, OfferedFunction, SHAPE, SIGNATURE, shape};
+use super::{CALLER, ExportedFunction, ExportedInterfaces, SHAPE, SIGNATURE, shape};
 use crate::limits;
-use crate::link::cross::Function;
 use crate::link::fit;
+use crate::link::stub::LinkFunction;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri};
@@ -20,34 +20,34 @@ use wasmtime::component::Val;
 
 /// A component of another host.
 #[derive(Clone)]
-pub struct Remote {
+pub struct RemoteComponent {
     /// Its id, there as here.
     pub component: String,
     address: Arc<str>,
     key: Key,
     /// What it offers, as it was when it was asked.
-    pub offered: Arc<Offered>,
+    pub offered: Arc<ExportedInterfaces>,
 }
 
 /// Where remote components are, and the key of their links.
 #[derive(Clone, Default)]
-pub struct Remotes {
+pub struct RemoteConfig {
     /// Addresses as `http://host:port`, by component.
     pub addresses: BTreeMap<String, String>,
     /// The key; needed where there are addresses.
     pub key: Option<Key>,
 }
 
-impl Remote {
+impl RemoteComponent {
     /// Asks a host what a component of it offers.
-    pub fn find(component: &str, address: &str, key: &Key) -> anyhow::Result<Self> {
+    pub fn discover(component: &str, address: &str, key: &Key) -> anyhow::Result<Self> {
         let address = address.trim_end_matches('/');
         if !address.starts_with("http://") {
             bail!("{address} is no address of a host's links; write http://host:port");
         }
         let path = format!("/links/{component}");
         let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(limits::REMOTE_FIND))
+            .timeout_global(Some(limits::REMOTE_DISCOVER_TIMEOUT))
             .http_status_as_error(false)
             .build();
         let agent = ureq::Agent::from(agent);
@@ -88,7 +88,7 @@ impl Remote {
         }
     }
 
-    fn function(&self, interface: &str, name: &str) -> Option<&OfferedFunction> {
+    fn function(&self, interface: &str, name: &str) -> Option<&ExportedFunction> {
         self.offered.get(interface)?.get(name)
     }
 
@@ -96,24 +96,24 @@ impl Remote {
     pub async fn call(
         &self,
         client: &Http,
-        function: &Function,
+        function: &LinkFunction,
         params: &[Val],
         patience: Duration,
-    ) -> Result<Vec<Val>, Failed> {
+    ) -> Result<Vec<Val>, RemoteError> {
         let asking = self.attempts(client, function, params);
         match tokio::time::timeout(patience, asking).await {
             Ok(answered) => answered,
-            Err(_) => Err(Failed::TimedOut),
+            Err(_) => Err(RemoteError::TimedOut),
         }
     }
 
     async fn attempts(
         &self,
         client: &Http,
-        function: &Function,
+        function: &LinkFunction,
         params: &[Val],
-    ) -> Result<Vec<Val>, Failed> {
-        let text = written(&function.name, params).map_err(Failed::Broken)?;
+    ) -> Result<Vec<Val>, RemoteError> {
+        let text = written(&function.name, params).map_err(RemoteError::Broken)?;
         let body = Bytes::from(text);
         let interface = self
             .best(&function.interface)
@@ -121,11 +121,11 @@ impl Remote {
         let path = format!("/links/{}/{interface}/{}", self.component, function.name);
         let offered = self.function(interface, &function.name);
         let may_repeat = offered.is_some_and(|offered| offered.promise.is_some());
-        let mut pause = limits::REMOTE_PAUSE;
+        let mut pause = limits::REMOTE_BACKOFF;
         let mut attempt = 1;
         loop {
             match self.attempt(client, function, &path, body.clone()).await {
-                Err(Failed::Lost { sent, .. })
+                Err(RemoteError::Lost { sent, .. })
                     if attempt < limits::REMOTE_ATTEMPTS && (may_repeat || !sent) =>
                 {
                     tokio::time::sleep(pause).await;
@@ -139,11 +139,11 @@ impl Remote {
     async fn attempt(
         &self,
         client: &Http,
-        function: &Function,
+        function: &LinkFunction,
         path: &str,
         body: Bytes,
-    ) -> Result<Vec<Val>, Failed> {
-        let broken = |error: &dyn std::fmt::Display| Failed::Broken(error.to_string());
+    ) -> Result<Vec<Val>, RemoteError> {
+        let broken = |error: &dyn std::fmt::Display| RemoteError::Broken(error.to_string());
         let uri: Uri = format!("{}{path}", self.address)
             .parse()
             .map_err(|error| broken(&error))?;
@@ -156,12 +156,12 @@ impl Remote {
         let response = client
             .request(request)
             .await
-            .map_err(|error| Failed::Lost {
+            .map_err(|error| RemoteError::Lost {
                 sent: !error.is_connect(),
                 reason: error.to_string(),
             })?;
         let status = response.status();
-        let lost = |reason: String| Failed::Lost { sent: true, reason };
+        let lost = |reason: String| RemoteError::Lost { sent: true, reason };
         let body = Limited::new(response.into_body(), limits::REMOTE_BYTES).collect();
         let body = body
             .await
@@ -174,8 +174,10 @@ impl Remote {
                 let value = wasm_wave::from_str::<Val>(ty, &text);
                 Ok(vec![value.map_err(|error| broken(&error))?])
             }
-            (StatusCode::SERVICE_UNAVAILABLE, _) => Err(Failed::Unavailable(text.into_owned())),
-            _ => Err(Failed::Broken(format!("{status}: {text}"))),
+            (StatusCode::SERVICE_UNAVAILABLE, _) => {
+                Err(RemoteError::Unavailable(text.into_owned()))
+            }
+            _ => Err(RemoteError::Broken(format!("{status}: {text}"))),
         }
     }
 }
@@ -187,13 +189,13 @@ pub type Http = Client<HttpConnector, Full<Bytes>>;
 pub fn http() -> Http {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    connector.set_connect_timeout(Some(limits::SERVER_CONNECT));
+    connector.set_connect_timeout(Some(limits::SERVER_CONNECT_TIMEOUT));
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
 /// Why a call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failed {
+pub enum RemoteError {
     /// None in time.
     TimedOut,
     /// The host there says that nobody can answer.
@@ -209,7 +211,7 @@ pub enum Failed {
     Broken(String),
 }
 
-impl Failed {
+impl RemoteError {
     /// In words.
     pub fn reason(self, patience: Duration) -> String {
         match self {

@@ -1,10 +1,10 @@
 //! Answers calls of other hosts over links, on an address of its own.
 
 use super::sign::Key;
-use super::{CALLER, Offered, OfferedFunction, SHAPE, SIGNATURE, shape};
+use super::{CALLER, ExportedFunction, ExportedInterfaces, SHAPE, SIGNATURE, shape};
 use crate::limits;
-use crate::link::{cross, fit};
-use crate::serve::ask::Question;
+use crate::link::{fit, stub};
+use crate::serve::external_call::CallRequest;
 use crate::serve::load::Loaded;
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -114,7 +114,7 @@ async fn carry_out(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> An
         return text.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()));
     }
     let (interface, name) = function.rsplit_once('/').unwrap_or_default();
-    let asked = cross::key(interface, name);
+    let asked = stub::key(interface, name);
     let found = known.iter().find(|function| function.key == asked);
     let Some(function) = found else {
         let reason = format!("`{component}` exports no `{name}` of `{interface}`");
@@ -130,7 +130,7 @@ async fn carry_out(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> An
     let wrong = |error: String| (StatusCode::BAD_REQUEST, error);
     let text = std::str::from_utf8(&body).map_err(|error| wrong(error.to_string()))?;
     let params = params(text, &function.ty).map_err(wrong)?;
-    let answered = loaded.ask(Question {
+    let answered = loaded.submit(CallRequest {
         component: component.to_owned(),
         key: asked.as_str().into(),
         params,
@@ -156,7 +156,7 @@ struct Exported {
 }
 
 fn functions(loaded: &Loaded, component: &str) -> Option<Vec<Exported>> {
-    let generation = loaded.units.get(component)?.stable();
+    let generation = loaded.deployments.get(component)?.stable();
     let engine = &generation.component.engine;
     let ty = generation.component.component.component_type();
     let mut functions = Vec::new();
@@ -164,7 +164,7 @@ fn functions(loaded: &Loaded, component: &str) -> Option<Vec<Exported>> {
         let ComponentItem::ComponentInstance(exported) = item.ty else {
             continue;
         };
-        if fit::is_of_the_host(interface) {
+        if fit::is_host_interface(interface) {
             continue;
         }
         for (name, item) in exported.exports(engine) {
@@ -172,7 +172,7 @@ fn functions(loaded: &Loaded, component: &str) -> Option<Vec<Exported>> {
                 functions.push(Exported {
                     interface: interface.to_owned(),
                     name: name.to_owned(),
-                    key: cross::key(interface, name),
+                    key: stub::key(interface, name),
                     ty,
                 });
             }
@@ -181,9 +181,12 @@ fn functions(loaded: &Loaded, component: &str) -> Option<Vec<Exported>> {
     Some(functions)
 }
 
-fn offered(loaded: &Loaded, component: &str, known: &[Exported]) -> Offered {
-    let generation = loaded.units.get(component).map(|unit| unit.stable());
-    let mut offered: Offered = BTreeMap::new();
+fn offered(loaded: &Loaded, component: &str, known: &[Exported]) -> ExportedInterfaces {
+    let generation = loaded
+        .deployments
+        .get(component)
+        .map(|deployment| deployment.stable());
+    let mut offered: ExportedInterfaces = BTreeMap::new();
     for function in known {
         let promise = generation
             .as_ref()
@@ -191,7 +194,7 @@ fn offered(loaded: &Loaded, component: &str, known: &[Exported]) -> Offered {
         let of = offered.entry(function.interface.clone()).or_default();
         of.insert(
             function.name.clone(),
-            OfferedFunction {
+            ExportedFunction {
                 shape: shape::function(&function.ty),
                 promise,
             },

@@ -3,8 +3,8 @@
 
 use super::connection;
 use super::core::{self, Core};
+use super::deployment::RoutingKey;
 use super::routes::Matched;
-use super::unit::Signs;
 use crate::trace::Trace;
 use futures::channel::oneshot;
 use http::{Request, Response};
@@ -13,10 +13,10 @@ use std::rc::Rc;
 use wasmtime_wasi_http::{Error, WasiBody};
 
 /// The client that such a request comes from, as Spin shows it.
-const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+const INTERNAL_CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Whom a request is for.
-pub enum To {
+pub enum ChainTarget {
     /// A component, by id, whether it has a route or not.
     Component(String),
     /// Whoever answers its path.
@@ -24,18 +24,20 @@ pub enum To {
 }
 
 /// Hands a request on; what comes of it.
-pub fn ask(
-    to: To,
+pub fn send(
+    to: ChainTarget,
     request: Request<WasiBody>,
 ) -> oneshot::Receiver<Result<Response<WasiBody>, Error>> {
     let (answer, answered) = oneshot::channel();
-    let core = core::here();
+    let core = core::current();
     tokio::task::spawn_local(async move {
         let result = match (core, to) {
             // The host is ending.
             (None, _) => Err(Error::DestinationUnavailable),
-            (Some(core), To::Routes) => Ok(connection::answer(&core, request, NOBODY).await),
-            (Some(core), To::Component(id)) => neighbour(&core, &id, request).await,
+            (Some(core), ChainTarget::Routes) => {
+                Ok(connection::answer(&core, request, INTERNAL_CLIENT).await)
+            }
+            (Some(core), ChainTarget::Component(id)) => call_component(&core, &id, request).await,
         };
         // A guest that went away needs no answer.
         let _ = answer.send(result);
@@ -43,19 +45,19 @@ pub fn ask(
     answered
 }
 
-async fn neighbour(
+async fn call_component(
     core: &Rc<Core>,
     id: &str,
     request: Request<WasiBody>,
 ) -> Result<Response<WasiBody>, Error> {
     let by_name = || {
-        let mut units = core.units.values();
-        units.find(|here| {
-            let spec = &here.unit.stable().component.spec;
-            spec.named == id && spec.called_by_http
+        let mut components = core.components.values();
+        components.find(|component| {
+            let spec = &component.deployment.stable().component.spec;
+            spec.manifest_id == id && spec.called_by_http
         })
     };
-    let Some(here) = core.units.get(id).or_else(by_name) else {
+    let Some(component) = core.components.get(id).or_else(by_name) else {
         tracing::warn!(
             "a request to {id}.spin.internal: there is no component of this name that answers HTTP"
         );
@@ -66,12 +68,13 @@ async fn neighbour(
         named: Vec::new(),
         rest: request.uri().path().to_owned(),
     };
-    let headers = connection::added_headers(&request, Some("/..."), &everything, &trace, NOBODY);
+    let headers =
+        connection::added_headers(&request, Some("/..."), &everything, &trace, INTERNAL_CLIENT);
     let request = connection::to_guest(request, headers);
-    let pool = here.choose(&Signs {
+    let pool = component.choose(&RoutingKey {
         trace_id: trace.id(),
         headers: Some(request.headers()),
-        marked: core.is_marked(trace.id(), &here.unit.id),
+        header_selected: core.is_selected_by_header(trace.id(), &component.deployment.id),
     });
     pool.call(request, trace).await.map_err(|error| {
         tracing::error!(

@@ -2,10 +2,10 @@
 
 use super::answer::{HostProblem, full};
 use super::core::Core;
+use super::deployment::RoutingKey;
 use super::pool::{CallError, Pool};
 use super::routes::Matched;
-use super::unit::Signs;
-use crate::allowed_hosts::NEIGHBOUR;
+use crate::allowed_hosts::CHAINING_SUFFIX;
 use crate::app::Target;
 use crate::limits;
 use crate::telemetry::Kind;
@@ -27,9 +27,9 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 /// Spawns onto the core that the connection belongs to.
 #[derive(Clone, Copy)]
-struct OnThisCore;
+struct LocalExecutor;
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for OnThisCore {
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, task: F) {
         tokio::task::spawn_local(async move {
             task.await;
@@ -48,7 +48,7 @@ pub async fn serve(core: &Rc<Core>, stream: TcpStream) {
         let core = core.clone();
         async move { Ok::<_, Infallible>(answer(&core, from_outside(request), peer).await) }
     });
-    let mut builder = hyper_util::server::conn::auto::Builder::new(OnThisCore);
+    let mut builder = hyper_util::server::conn::auto::Builder::new(LocalExecutor);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -86,7 +86,7 @@ fn from_outside(mut request: Request<Incoming>) -> Request<WasiBody> {
         name.split(':')
             .next()
             .unwrap_or_default()
-            .ends_with(NEIGHBOUR)
+            .ends_with(CHAINING_SUFFIX)
     };
     if request.headers().get(http::header::HOST).is_some_and(named) {
         request.headers_mut().remove(http::header::HOST);
@@ -95,7 +95,7 @@ fn from_outside(mut request: Request<Incoming>) -> Request<WasiBody> {
         if body.is_end_stream() {
             super::answer::empty()
         } else {
-            Unread { body: Some(body) }.boxed_unsync()
+            RequestBody { body: Some(body) }.boxed_unsync()
         }
     })
 }
@@ -132,16 +132,16 @@ pub(super) async fn answer(
             return response.clone().map(full);
         }
     };
-    let Some(here) = core.units.get(component) else {
+    let Some(local) = core.components.get(component) else {
         return HostProblem::NotFound.response(loaded.ours, &trace);
     };
-    let _marked = core.mark(trace.id(), request.headers());
-    let signs = Signs {
+    let _selection = core.select_by_header(trace.id(), request.headers());
+    let key = RoutingKey {
         trace_id: trace.id(),
         headers: Some(request.headers()),
-        marked: false,
+        header_selected: false,
     };
-    let (pool, shadow) = (here.choose(&signs), here.shadow(&signs));
+    let (pool, shadow) = (local.choose(&key), local.shadow(&key));
     let text = (!loaded.ours).then_some(route.spec.text.as_str());
     let headers = added_headers(&request, text, &matched, &trace, peer);
     let request = to_guest(request, headers);
@@ -204,7 +204,7 @@ fn mirror(shadow: Rc<Pool>, copy: Request<WasiBody>, trace: Trace, expected: Opt
         let answered = shadow.call(copy, trace).await;
         let status = answered.as_ref().map(Response::status).ok();
         if status != expected {
-            shadow.generation.health.differed();
+            shadow.generation.health.record_difference();
         }
         if let Ok(response) = answered {
             let mut body = response.into_body();
@@ -291,11 +291,11 @@ pub(super) fn to_guest(
 }
 
 /// A request body whose unread rest is read and dropped, within bounds, so that the client gets to see an early answer.
-struct Unread {
+struct RequestBody {
     body: Option<Incoming>,
 }
 
-impl Body for Unread {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -322,7 +322,7 @@ impl Body for Unread {
     }
 }
 
-impl Drop for Unread {
+impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else {
             return;
@@ -337,7 +337,7 @@ impl Drop for Unread {
         };
         tokio::task::spawn_local(async move {
             // Whoever sends more or slower than this is cut off.
-            let _ = tokio::time::timeout(limits::DISCARD_TIME, discard).await;
+            let _ = tokio::time::timeout(limits::DISCARD_TIMEOUT, discard).await;
         });
     }
 }

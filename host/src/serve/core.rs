@@ -1,12 +1,12 @@
 //! A core: a thread with a current-thread runtime, its connections and its instances. A request never leaves it.
 
-use super::ask::Asked;
 use super::connection;
-use super::here::Here;
+use super::deployment::{Deployment, Generation, RoutingKey};
+use super::external_call::PendingCall;
 use super::load::Loaded;
-use super::pool::Caller;
+use super::local::LocalComponent;
+use super::pool::LinkState;
 use super::timer;
-use super::unit::{Generation, Signs, Unit};
 use crate::limits;
 use crate::link::binding::Binding;
 use crate::messages::{self, Message};
@@ -30,20 +30,20 @@ use tokio::sync::{mpsc, watch};
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 /// A link to a component of another host: who calls, who is called, and what this core knows of it.
-type Abroad = (Arc<str>, Arc<str>, Rc<Caller>);
+type RemoteLink = (Arc<str>, Arc<str>, Rc<LinkState>);
 
 /// One core of the host, as its connections see it.
 pub struct Core {
     /// The application.
     pub loaded: Arc<Loaded>,
     /// The components, with their instances on this core.
-    pub units: BTreeMap<String, Here>,
+    pub components: BTreeMap<String, LocalComponent>,
     /// Connections to other hosts.
     pub http: Http,
     /// Links to components there.
-    abroad: RefCell<Vec<Abroad>>,
+    remote_links: RefCell<Vec<RemoteLink>>,
     /// Traces whose requests chose a generation on trial by a header, each with the component.
-    marked: RefCell<Vec<(String, Arc<str>)>>,
+    header_selections: RefCell<Vec<(String, Arc<str>)>>,
     /// Says true when no more may begin.
     pub stopped: watch::Receiver<bool>,
     peers: Arc<[Peer]>,
@@ -52,26 +52,26 @@ pub struct Core {
 }
 
 thread_local! {
-    static HERE: RefCell<Weak<Core>> = const { RefCell::new(Weak::new()) };
+    static CURRENT: RefCell<Weak<Core>> = const { RefCell::new(Weak::new()) };
 }
 
 /// The core that this thread is.
-pub fn here() -> Option<Rc<Core>> {
-    HERE.with(|here| here.borrow().upgrade())
+pub fn current() -> Option<Rc<Core>> {
+    CURRENT.with(|core| core.borrow().upgrade())
 }
 
 /// What a core is told from outside.
-pub enum Tell {
+pub enum CoreCommand {
     /// Make an instance of a generation, before it gets calls.
     Warm(
-        Arc<Unit>,
+        Arc<Deployment>,
         Arc<Generation>,
         oneshot::Sender<Result<(), String>>,
     ),
     /// A generation gets no calls any more. What no guest has seen goes to another, if one is named.
-    Retire(Arc<Unit>, Arc<Generation>, Option<Arc<Generation>>),
+    Retire(Arc<Deployment>, Arc<Generation>, Option<Arc<Generation>>),
     /// A question to a component.
-    Ask(Asked),
+    Call(PendingCall),
 }
 
 /// A core as the others see it: how many connections it has, and where to hand it one more.
@@ -115,17 +115,17 @@ impl Core {
             let thread = std::thread::Builder::new()
                 .name(format!("core-{index}"))
                 .spawn(move || {
-                    let share = share(loaded.units.len(), threads);
-                    let here = |(id, unit): (&String, &Arc<Unit>)| {
-                        (id.clone(), Here::new(unit.clone(), share))
+                    let share = share(loaded.deployments.len(), threads);
+                    let component = |(id, deployment): (&String, &Arc<Deployment>)| {
+                        (id.clone(), LocalComponent::new(deployment.clone(), share))
                     };
-                    let units = loaded.units.iter().map(here).collect();
+                    let components = loaded.deployments.iter().map(component).collect();
                     let core = Rc::new(Self {
                         loaded,
-                        units,
+                        components,
                         http: client::http(),
-                        abroad: RefCell::default(),
-                        marked: RefCell::default(),
+                        remote_links: RefCell::default(),
+                        header_selections: RefCell::default(),
                         stopped,
                         peers,
                         index,
@@ -151,10 +151,10 @@ impl Core {
                 return;
             }
         };
-        HERE.with(|here| here.replace(Rc::downgrade(&self)));
+        CURRENT.with(|core| core.replace(Rc::downgrade(&self)));
         let (inbox, mut messages) = mpsc::unbounded_channel();
         self.loaded.messages.join(inbox);
-        let (inbox, mut told) = mpsc::unbounded_channel();
+        let (inbox, mut commands) = mpsc::unbounded_channel();
         self.loaded.join(inbox);
         if self.index == 0 {
             timer::start(&self);
@@ -179,8 +179,8 @@ impl Core {
                         self.ended();
                     }
                 },
-                Some(message) = messages.recv() => self.hear(&message),
-                Some(tell) = told.recv() => self.heed(tell),
+                Some(message) = messages.recv() => self.deliver(&message),
+                Some(command) = commands.recv() => self.execute(command),
                 _ = stopped.wait_for(|stopped| *stopped) => break,
             }
         }
@@ -196,16 +196,16 @@ impl Core {
     }
 
     /// Hands a message to every component that listens to its channel.
-    fn hear(&self, message: &Message) {
+    fn deliver(&self, message: &Message) {
         let listens = |one: &&messages::Subscription| {
             one.address == message.address && one.channel == message.channel
         };
         for subscription in self.loaded.subscriptions.iter().filter(listens) {
-            if let Some(here) = self.units.get(&subscription.component) {
+            if let Some(component) = self.components.get(&subscription.component) {
                 let trace = Trace::of(None);
-                let pool = here.choose(&Signs {
+                let pool = component.choose(&RoutingKey {
                     trace_id: trace.id(),
-                    ..Signs::default()
+                    ..RoutingKey::default()
                 });
                 let payload = message.payload.clone();
                 let (component, channel) =
@@ -224,10 +224,13 @@ impl Core {
     }
 
     /// Does what it is told from outside.
-    fn heed(self: &Rc<Self>, tell: Tell) {
-        match tell {
-            Tell::Warm(unit, generation, done) => {
-                let pool = self.units.get(&*unit.id).map(|here| here.pool(&generation));
+    fn execute(self: &Rc<Self>, command: CoreCommand) {
+        match command {
+            CoreCommand::Warm(deployment, generation, done) => {
+                let pool = self
+                    .components
+                    .get(&*deployment.id)
+                    .map(|component| component.pool(&generation));
                 tokio::task::spawn_local(async move {
                     let warm = match pool {
                         Some(pool) => pool.warm().await,
@@ -237,37 +240,43 @@ impl Core {
                     let _ = done.send(warm);
                 });
             }
-            Tell::Ask(asked) => self.answer(asked),
-            Tell::Retire(unit, generation, instead) => {
-                if let Some(here) = self.units.get(&*unit.id) {
-                    here.retire(&generation, instead.as_ref());
+            CoreCommand::Call(call) => self.run_external_call(call),
+            CoreCommand::Retire(deployment, generation, instead) => {
+                if let Some(component) = self.components.get(&*deployment.id) {
+                    component.retire(&generation, instead.as_ref());
                 }
             }
         }
     }
 
     /// Remembers for as long as the guard lives that a request chose generations on trial by its headers.
-    pub fn mark(self: &Rc<Self>, trace_id: &str, headers: &HeaderMap) -> Option<Mark> {
-        if self.loaded.named_trials.load(Ordering::Relaxed) == 0 {
+    pub fn select_by_header(
+        self: &Rc<Self>,
+        trace_id: &str,
+        headers: &HeaderMap,
+    ) -> Option<HeaderSelection> {
+        if self.loaded.header_trials.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let is_named = |here: &&Here| {
-            let traffic = here.unit.traffic();
+        let is_selected = |component: &&LocalComponent| {
+            let traffic = component.deployment.traffic();
             let trial = traffic.trial.as_ref();
-            trial.is_some_and(|trial| trial.is_named(headers))
+            trial.is_some_and(|trial| trial.is_selected_by(headers))
         };
-        let chosen = self.units.values().filter(is_named);
+        let chosen = self.components.values().filter(is_selected);
         let chosen: Vec<_> = chosen
-            .map(|here| (trace_id.to_owned(), here.unit.id.clone()))
+            .map(|component| (trace_id.to_owned(), component.deployment.id.clone()))
             .collect();
-        self.marked.borrow_mut().extend(chosen.iter().cloned());
-        Some(Mark(self.clone(), chosen))
+        self.header_selections
+            .borrow_mut()
+            .extend(chosen.iter().cloned());
+        Some(HeaderSelection(self.clone(), chosen))
     }
 
     /// A link to a component of another host, as this core sees it.
-    pub fn abroad(&self, caller: &Arc<str>, callee: &Arc<str>) -> Rc<Caller> {
-        let mut abroad = self.abroad.borrow_mut();
-        let known = abroad
+    pub fn remote_link(&self, caller: &Arc<str>, callee: &Arc<str>) -> Rc<LinkState> {
+        let mut remote_links = self.remote_links.borrow_mut();
+        let known = remote_links
             .iter()
             .find(|(from, to, _)| from == caller && to == callee);
         if let Some((_, _, known)) = known {
@@ -275,15 +284,15 @@ impl Core {
         }
         let metrics = self.loaded.metrics.component(callee, 0);
         let metrics = metrics.link(caller, Binding::Remote);
-        let link = Rc::new(Caller::new(caller.clone(), Binding::Remote, metrics));
-        abroad.push((caller.clone(), callee.clone(), link.clone()));
+        let link = Rc::new(LinkState::new(caller.clone(), Binding::Remote, metrics));
+        remote_links.push((caller.clone(), callee.clone(), link.clone()));
         link
     }
 
     /// Whether a call of this trace goes to the generation on trial, by its request's header.
-    pub fn is_marked(&self, trace_id: &str, component: &str) -> bool {
-        let marked = self.marked.borrow();
-        marked
+    pub fn is_selected_by_header(&self, trace_id: &str, component: &str) -> bool {
+        let header_selections = self.header_selections.borrow();
+        header_selections
             .iter()
             .any(|(trace, id)| trace == trace_id && **id == *component)
     }
@@ -342,8 +351,8 @@ impl Core {
         loop {
             tokio::time::sleep(TIDY_EVERY).await;
             let now = Instant::now();
-            for here in self.units.values() {
-                here.tidy(now);
+            for component in self.components.values() {
+                component.tidy(now);
             }
         }
     }
@@ -353,18 +362,21 @@ impl Core {
 fn share(components: usize, threads: usize) -> usize {
     let pool = usize::try_from(limits::POOL_INSTANCES).unwrap_or(usize::MAX);
     let share = pool / (components.max(1) * threads.max(1));
-    share.clamp(limits::LEAST_INSTANCES_PER_CORE, limits::INSTANCES_PER_CORE)
+    share.clamp(
+        limits::MIN_INSTANCES_PER_CORE,
+        limits::MAX_INSTANCES_PER_CORE,
+    )
 }
 
 /// A request that chose generations on trial by its headers.
-pub struct Mark(Rc<Core>, Vec<(String, Arc<str>)>);
+pub struct HeaderSelection(Rc<Core>, Vec<(String, Arc<str>)>);
 
-impl Drop for Mark {
+impl Drop for HeaderSelection {
     fn drop(&mut self) {
-        let mut marked = self.0.marked.borrow_mut();
+        let mut header_selections = self.0.header_selections.borrow_mut();
         for chosen in &self.1 {
-            if let Some(place) = marked.iter().position(|one| one == chosen) {
-                marked.swap_remove(place);
+            if let Some(place) = header_selections.iter().position(|one| one == chosen) {
+                header_selections.swap_remove(place);
             }
         }
     }

@@ -38,7 +38,7 @@ struct Recent {
 
 /// What is known of a generation at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Snapshot {
+pub struct HealthSnapshot {
     /// Calls that ended, since it serves.
     pub calls: u64,
     /// Those that failed, broken ones among them.
@@ -47,7 +47,7 @@ pub struct Snapshot {
     pub traps: u64,
     /// Copies of calls that were answered otherwise than by the generation that serves.
     pub differences: u64,
-    /// Calls whose durations are counted in the percentiles: the latest, see [`limits::HEALTH_WHILE`].
+    /// Calls whose durations are counted in the percentiles: the latest, see [`limits::HEALTH_WINDOW`].
     pub timed: u64,
     /// Median, in microseconds.
     pub p50_us: u64,
@@ -80,7 +80,7 @@ const LONGEST_US: u64 = 120_000_000;
 
 impl Health {
     /// Counts a call that ended.
-    pub fn ended(&self, outcome: Outcome, time: Duration) {
+    pub fn record(&self, outcome: Outcome, time: Duration) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if outcome != Outcome::Answered {
             self.errors.fetch_add(1, Ordering::Relaxed);
@@ -89,28 +89,28 @@ impl Health {
             self.traps.fetch_add(1, Ordering::Relaxed);
         }
         if let Ok(mut recent) = self.recent.lock() {
-            recent.turn();
+            recent.rotate();
             let us = u64::try_from(time.as_micros()).unwrap_or(LONGEST_US);
             recent.now.saturating_record(us.clamp(1, LONGEST_US));
         }
     }
 
     /// Counts a copy of a call that was answered otherwise.
-    pub fn differed(&self) {
+    pub fn record_difference(&self) {
         self.differences.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What is known now.
-    pub fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot {
+    pub fn snapshot(&self) -> HealthSnapshot {
+        let mut snapshot = HealthSnapshot {
             calls: self.calls.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
             traps: self.traps.load(Ordering::Relaxed),
             differences: self.differences.load(Ordering::Relaxed),
-            ..Snapshot::default()
+            ..HealthSnapshot::default()
         };
         if let Ok(mut recent) = self.recent.lock() {
-            recent.turn();
+            recent.rotate();
             let mut all = recent.now.clone();
             // Both have the same bounds.
             let _ = all.add(&recent.before);
@@ -123,14 +123,14 @@ impl Health {
 }
 
 impl Recent {
-    fn turn(&mut self) {
+    fn rotate(&mut self) {
         let age = self.since.elapsed();
-        if age < limits::HEALTH_WHILE {
+        if age < limits::HEALTH_WINDOW {
             return;
         }
         std::mem::swap(&mut self.now, &mut self.before);
         self.now.reset();
-        if age > limits::HEALTH_WHILE * 2 {
+        if age > limits::HEALTH_WINDOW * 2 {
             self.before.reset();
         }
         self.since = Instant::now();

@@ -1,10 +1,10 @@
 //! The life of one instance: it takes calls from its inbox, several at once if it may, until it is retired, idle or
 //! broken. Everything happens on one core; `ended` can stop it even in a busy loop.
 
-use super::ended::Doom;
-use super::life::Life;
+use super::instance_task::InstanceTask;
+use super::termination::Termination;
 use crate::capability::bindings::spin::redis::redis::Error as RedisError;
-use crate::fault::ON_PURPOSE;
+use crate::fault::INJECTED;
 use crate::limits;
 use crate::state::{HostState, HttpIndices, InboundIndex, LoadedComponent};
 use futures::channel::oneshot;
@@ -24,59 +24,59 @@ use wasmtime_wasi_http::handler::{Prepared, Proxy};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
 /// What comes back from a call.
-pub type Outcome = Result<http::Response<WasiBody>, wasmtime::Error>;
+pub type HttpResult = Result<http::Response<WasiBody>, wasmtime::Error>;
 
 /// One call on its way to an instance.
 pub struct Call {
     /// What is asked.
-    pub work: Work,
+    pub kind: CallKind,
     /// The `traceparent` of requests that come of it.
     pub trace: Option<HeaderValue>,
 }
 
 /// What a call asks, and where its answer goes: dropped without one if the instance ends.
-pub enum Work {
+pub enum CallKind {
     /// A request, its body still to be read.
-    Http(Box<http::Request<WasiBody>>, oneshot::Sender<Outcome>),
+    Http(Box<http::Request<WasiBody>>, oneshot::Sender<HttpResult>),
     /// A message of a Redis channel.
-    Message(Vec<u8>, oneshot::Sender<Handled>),
+    Message(Vec<u8>, oneshot::Sender<MessageResult>),
     /// A call over a link.
-    Linked(LinkedCall, oneshot::Sender<Returned>),
+    Linked(LinkedCall, oneshot::Sender<LinkResult>),
     /// The instance breaks, on purpose.
-    Break(oneshot::Sender<Returned>),
+    Trap(oneshot::Sender<LinkResult>),
 }
 
 /// A call over a link.
 pub struct LinkedCall {
-    /// What is called; see [`crate::link::cross::key`].
+    /// What is called; see [`crate::link::stub::key`].
     pub key: Arc<str>,
     /// Its values.
     pub params: Vec<Val>,
 }
 
 /// What a call over a link brought back.
-pub type Returned = Result<Vec<Val>, wasmtime::Error>;
+pub type LinkResult = Result<Vec<Val>, wasmtime::Error>;
 
 /// What became of a message.
-pub type Handled = Result<(), wasmtime::Error>;
+pub type MessageResult = Result<(), wasmtime::Error>;
 
 impl Call {
     /// Whether nobody waits for the answer any more.
     pub fn is_canceled(&self) -> bool {
-        match &self.work {
-            Work::Http(_, answer) => answer.is_canceled(),
-            Work::Message(_, done) => done.is_canceled(),
-            Work::Linked(_, answer) | Work::Break(answer) => answer.is_canceled(),
+        match &self.kind {
+            CallKind::Http(_, answer) => answer.is_canceled(),
+            CallKind::Message(_, done) => done.is_canceled(),
+            CallKind::Linked(_, answer) | CallKind::Trap(answer) => answer.is_canceled(),
         }
     }
 
     /// Says that there will be no answer, and why.
     fn refuse(self, error: wasmtime::Error) {
         // A caller that went away needs no telling.
-        match self.work {
-            Work::Http(_, answer) => drop(answer.send(Err(error))),
-            Work::Message(_, done) => drop(done.send(Err(error))),
-            Work::Linked(_, answer) | Work::Break(answer) => drop(answer.send(Err(error))),
+        match self.kind {
+            CallKind::Http(_, answer) => drop(answer.send(Err(error))),
+            CallKind::Message(_, done) => drop(done.send(Err(error))),
+            CallKind::Linked(_, answer) | CallKind::Trap(answer) => drop(answer.send(Err(error))),
         }
     }
 }
@@ -85,13 +85,13 @@ impl Call {
 struct Guest {
     instance: Instance,
     http: Option<Proxy>,
-    inbound: Option<Inbound>,
+    inbound: Option<MessageHandler>,
     /// The functions of its interfaces that were called so far.
     linked: RefCell<HashMap<Arc<str>, (Func, usize)>>,
 }
 
 /// `handle-message` of what takes Redis messages.
-enum Inbound {
+enum MessageHandler {
     V1(TypedFunc<(Vec<u8>,), (Result<(), OlderRedisError>,)>),
     V3(TypedFunc<(Vec<u8>,), (Result<(), RedisError>,)>),
 }
@@ -108,7 +108,7 @@ enum OlderRedisError {
     Error,
 }
 
-impl Inbound {
+impl MessageHandler {
     fn function(&self) -> Func {
         match self {
             Self::V1(function) => *function.func(),
@@ -149,7 +149,7 @@ impl Guest {
             .component()?
             .instantiate_async(&mut *store)
             .await?;
-        let http = match &component.entrances.http {
+        let http = match &component.entry_points.http {
             Some(HttpIndices::P3(indices)) => {
                 Some(Proxy::P3(indices.load(&mut *store, &instance)?))
             }
@@ -158,13 +158,13 @@ impl Guest {
             }
             None => None,
         };
-        let inbound = match &component.entrances.inbound_redis {
-            Some(InboundIndex::V1(index)) => {
-                Some(Inbound::V1(instance.get_typed_func(&mut *store, index)?))
-            }
-            Some(InboundIndex::V3(index)) => {
-                Some(Inbound::V3(instance.get_typed_func(&mut *store, index)?))
-            }
+        let inbound = match &component.entry_points.inbound_redis {
+            Some(InboundIndex::V1(index)) => Some(MessageHandler::V1(
+                instance.get_typed_func(&mut *store, index)?,
+            )),
+            Some(InboundIndex::V3(index)) => Some(MessageHandler::V3(
+                instance.get_typed_func(&mut *store, index)?,
+            )),
             None => None,
         };
         Ok(Self {
@@ -185,7 +185,7 @@ impl Guest {
             return Ok(*known);
         }
         let mut store = store.as_context_mut();
-        let functions = store.data().component.entrances.functions.clone();
+        let functions = store.data().component.entry_points.functions.clone();
         let linked = functions.get(&**key);
         let function = linked.and_then(|linked| self.instance.get_func(&mut store, linked.index));
         let (Some(function), Some(linked)) = (function, linked) else {
@@ -211,7 +211,7 @@ impl Guest {
                     .as_context_mut()
                     .data()
                     .component
-                    .entrances
+                    .entry_points
                     .functions
                     .clone();
                 let key = functions.keys().next().map(|key| Arc::from(key.as_str()));
@@ -232,9 +232,9 @@ pub struct Slot {
     calls_per_life: usize,
     retired: Cell<bool>,
     idle_since: Cell<Instant>,
-    doom: Arc<Doom>,
+    termination: Arc<Termination>,
     /// Its future; see [`run`].
-    pub life: Life,
+    pub task: InstanceTask,
     inner: RefCell<Option<Waker>>,
     /// Who waits until it is made.
     made: RefCell<Option<oneshot::Sender<Result<(), String>>>>,
@@ -242,7 +242,7 @@ pub struct Slot {
 
 /// Why an instance ended.
 #[derive(Debug)]
-pub enum End {
+pub enum InstanceEnd {
     /// It was retired or idle, and had nothing left to do.
     Done,
     /// There was no room for it, or it could not be made.
@@ -282,8 +282,8 @@ impl Slot {
             calls_per_life,
             retired: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
-            doom: Arc::default(),
-            life: Life::default(),
+            termination: Arc::default(),
+            task: InstanceTask::default(),
             inner: RefCell::default(),
             made: RefCell::default(),
         }
@@ -297,15 +297,15 @@ impl Slot {
     }
 
     /// Whether it may take another call.
-    pub fn has_room(&self, calls_at_once: usize, calls_per_life: usize) -> bool {
+    pub fn has_room(&self, max_concurrent_calls: usize, calls_per_life: usize) -> bool {
         !self.retired.get()
-            && self.in_flight.get() < calls_at_once
+            && self.in_flight.get() < max_concurrent_calls
             && self.served.get() < calls_per_life
     }
 
     /// Gives it a call, and lets it begin at once if it can.
-    pub fn give(&self, call: Call) {
-        self.life.nudge(|| self.push(call));
+    pub fn push_and_poll(&self, call: Call) {
+        self.task.poll_after(|| self.push(call));
     }
 
     /// Gives it a call, for later.
@@ -325,14 +325,14 @@ impl Slot {
     /// It ends now.
     pub fn kill(&self) {
         self.retired.set(true);
-        self.doom.seal();
-        self.life.wake();
+        self.termination.request();
+        self.task.wake();
     }
 
     /// Whether it has had nothing to do for so long that it may go.
     pub fn is_idle(&self, now: Instant) -> bool {
         self.in_flight.get() == 0
-            && now.duration_since(self.idle_since.get()) > limits::IDLE_INSTANCE
+            && now.duration_since(self.idle_since.get()) > limits::INSTANCE_IDLE_TIMEOUT
     }
 
     /// Tells the calls it has that it will never be.
@@ -388,13 +388,13 @@ fn keep(place: &RefCell<Option<Waker>>, waker: &Waker) {
 }
 
 /// Makes the instance and runs it to its end. `freed` is called after each answer, so that waiting calls can move up.
-pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn()) -> End {
+pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn()) -> InstanceEnd {
     let (start, slot) = (Instant::now(), &*slot);
-    let mut store = match HostState::store(&component, &slot.doom) {
+    let mut store = match HostState::store(&component, &slot.termination) {
         Ok(store) => store,
         Err(error) => {
             slot.refuse_all();
-            return End::NotMade(error);
+            return InstanceEnd::NotMade(error);
         }
     };
     let guest = match Guest::make(&component, &mut store).await {
@@ -402,7 +402,7 @@ pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn
         Err(error) => {
             slot.made(Err(format!("{error:#}")));
             slot.refuse_all();
-            return End::NotMade(error);
+            return InstanceEnd::NotMade(error);
         }
     };
     slot.made(Ok(()));
@@ -416,12 +416,14 @@ pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn
             store.run_concurrent(async |accessor| drive(accessor, &guest, slot, &freed).await);
         let mut calls = pin!(calls);
         poll_fn(|cx| {
-            if slot.doom.is_sealed() {
-                return Poll::Ready(End::Killed);
+            if slot.termination.is_requested() {
+                return Poll::Ready(InstanceEnd::Killed);
             }
             match calls.as_mut().poll(cx) {
-                Poll::Ready(Ok(Ok(()))) => Poll::Ready(End::Done),
-                Poll::Ready(Ok(Err(error)) | Err(error)) => Poll::Ready(End::Trapped(error)),
+                Poll::Ready(Ok(Ok(()))) => Poll::Ready(InstanceEnd::Done),
+                Poll::Ready(Ok(Err(error)) | Err(error)) => {
+                    Poll::Ready(InstanceEnd::Trapped(error))
+                }
                 Poll::Pending => Poll::Pending,
             }
         })
@@ -474,18 +476,18 @@ async fn drive(
 }
 
 /// A call that the guest is about to get.
-enum Started<'g> {
+enum StartedCall<'g> {
     Http(Prepared<'g, HostState>),
-    Message(&'g Inbound, Vec<u8>, oneshot::Sender<Handled>),
+    Message(&'g MessageHandler, Vec<u8>, oneshot::Sender<MessageResult>),
     Linked {
         function: Func,
         params: Vec<Val>,
         results: usize,
-        answer: oneshot::Sender<Returned>,
+        answer: oneshot::Sender<LinkResult>,
     },
 }
 
-impl Started<'_> {
+impl StartedCall<'_> {
     async fn run(self, accessor: &Accessor<HostState>) -> wasmtime::Result<()> {
         match self {
             Self::Http(prepared) => prepared
@@ -524,7 +526,7 @@ fn start<'g>(
     guest: &'g Guest,
     slot: &Slot,
     call: Call,
-) -> wasmtime::Result<Started<'g>> {
+) -> wasmtime::Result<StartedCall<'g>> {
     let alone = slot.in_flight.get() == 1;
     // With several calls in one instance the host cannot tell whose request goes out; the guest then says it itself.
     let trace = call.trace.filter(|_| alone);
@@ -533,20 +535,20 @@ fn start<'g>(
         store.data_mut().outgoing.trace = trace;
         let missing =
             || wasmtime::Error::msg("the component does not export what its trigger calls");
-        match call.work {
-            Work::Http(request, answer) => {
+        match call.kind {
+            CallKind::Http(request, answer) => {
                 let proxy = guest.http.as_ref().ok_or_else(missing)?;
                 Prepared::new(store, proxy, *request, |state| state.http(), answer)
-                    .map(Started::Http)
+                    .map(StartedCall::Http)
             }
-            Work::Message(payload, done) => {
+            CallKind::Message(payload, done) => {
                 let inbound = guest.inbound.as_ref().ok_or_else(missing)?;
-                Ok(Started::Message(inbound, payload, done))
+                Ok(StartedCall::Message(inbound, payload, done))
             }
-            Work::Break(_) => Err(wasmtime::Error::msg(ON_PURPOSE)),
-            Work::Linked(LinkedCall { key, params }, answer) => {
+            CallKind::Trap(_) => Err(wasmtime::Error::msg(INJECTED)),
+            CallKind::Linked(LinkedCall { key, params }, answer) => {
                 let (function, results) = guest.linked(&mut store, &key)?;
-                Ok(Started::Linked {
+                Ok(StartedCall::Linked {
                     function,
                     params,
                     results,

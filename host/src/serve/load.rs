@@ -1,13 +1,13 @@
-//! From an application to components that can be instantiated: which run by themselves, made by [`maker`], with [`entrances`],
-//! [`files`] and what was [`found`].
+//! From an application to components that can be instantiated: which run by themselves, made by [`component_loader`], with [`entry_points`],
+//! [`files`] and what was [`sources`].
 
-mod entrances;
+pub mod component_loader;
+mod entry_points;
 mod files;
-mod found;
-pub mod maker;
+mod sources;
 
-use super::core::Tell;
-use super::unit::{Generation, Unit};
+use super::core::CoreCommand;
+use super::deployment::{Deployment, Generation};
 use crate::aot::AotCache;
 use crate::app::{App, RouteSpec};
 use crate::capability;
@@ -25,11 +25,11 @@ use crate::messages::{Messages, Subscription};
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::policy::Policies;
 use crate::record::Recorder;
-use crate::remote::client::{Remote, Remotes};
+use crate::remote::client::{RemoteComponent, RemoteConfig};
 use crate::runtime_config::RuntimeConfig;
 use crate::state::{LoadedComponent, Servers};
 use anyhow::Context as _;
-use maker::{Maker, Prepared, Provider};
+use component_loader::{CompiledComponent, ComponentLoader, UnlinkedComponent};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ use wasmtime::component::Linker;
 use wasmtime::component::types::ComponentItem;
 
 /// Numbers that the host does not know itself.
-pub type MoreMetrics = Box<dyn Fn() -> String + Send + Sync>;
+pub type ExtraMetrics = Box<dyn Fn() -> String + Send + Sync>;
 
 /// How to load.
 pub struct LoadOptions {
@@ -59,9 +59,9 @@ pub struct LoadOptions {
     /// How links are bound.
     pub bindings: Bindings,
     /// Components of other hosts.
-    pub remotes: Remotes,
+    pub remotes: RemoteConfig,
     /// Further numbers for `/metrics`, in the Prometheus text format; asked at each scrape.
-    pub more_metrics: Option<MoreMetrics>,
+    pub extra_metrics: Option<ExtraMetrics>,
     /// Named points that do something; `None` does not offer points at all.
     pub points: Option<Points>,
 }
@@ -73,7 +73,7 @@ pub struct Loaded {
     /// Whether it wants this host's own ways: problem+json from the host, no `spin-*` headers.
     pub ours: bool,
     /// Components that run by themselves, by id.
-    pub units: BTreeMap<String, Arc<Unit>>,
+    pub deployments: BTreeMap<String, Arc<Deployment>>,
     /// Where they answer, best match first.
     pub routes: Vec<LoadedRoute>,
     /// Messages to components with Redis triggers.
@@ -83,22 +83,22 @@ pub struct Loaded {
     /// The numbers.
     pub metrics: Metrics,
     /// Further numbers.
-    pub more_metrics: Option<MoreMetrics>,
+    pub extra_metrics: Option<ExtraMetrics>,
     /// Whether requests are answered; cleared while draining.
     pub ready: AtomicBool,
     /// How each component came to be.
     pub report: Vec<LoadReport>,
     /// Generations on trial that requests choose by a header.
-    pub named_trials: AtomicUsize,
+    pub header_trials: AtomicUsize,
     /// What goes over a link, if anybody wants it.
     pub recorder: Recorder,
     /// Trouble on purpose.
     pub faults: Arc<Faults>,
     /// Components of other hosts that are called.
-    pub remotes: BTreeMap<String, Remote>,
+    pub remotes: BTreeMap<String, RemoteComponent>,
     /// Makes further generations.
-    pub maker: Maker,
-    cores: Mutex<Vec<mpsc::UnboundedSender<Tell>>>,
+    pub loader: ComponentLoader,
+    cores: Mutex<Vec<mpsc::UnboundedSender<CoreCommand>>>,
     /// Which core is told next.
     turn: AtomicUsize,
     _ticker: Ticker,
@@ -124,21 +124,21 @@ pub struct LoadReport {
 
 impl Loaded {
     /// A core that can be told something.
-    pub fn join(&self, inbox: mpsc::UnboundedSender<Tell>) {
+    pub fn join(&self, inbox: mpsc::UnboundedSender<CoreCommand>) {
         if let Ok(mut cores) = self.cores.lock() {
             cores.push(inbox);
         }
     }
 
     /// Tells one core something: each in turn.
-    pub fn tell_one(&self, tell: Tell) -> anyhow::Result<()> {
+    pub fn send_to_one(&self, command: CoreCommand) -> anyhow::Result<()> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let next = || {
             let cores = self.cores.lock().ok()?;
             let place = turn.checked_rem(cores.len())?;
             cores.get(place).cloned()
         };
-        let give_up = Instant::now() + limits::CORE_START;
+        let give_up = Instant::now() + limits::CORE_START_TIMEOUT;
         let core = loop {
             match next() {
                 Some(core) => break core,
@@ -147,15 +147,15 @@ impl Loaded {
                 None => anyhow::bail!("no core is running"),
             }
         };
-        core.send(tell)
+        core.send(command)
             .map_err(|_| anyhow::anyhow!("the host is ending"))
     }
 
     /// Tells every core something. A core that has ended needs no telling.
-    pub fn tell_all(&self, tell: impl Fn() -> Tell) {
+    pub fn send_to_all(&self, command: impl Fn() -> CoreCommand) {
         if let Ok(cores) = self.cores.lock() {
             for core in cores.iter() {
-                let _ = core.send(tell());
+                let _ = core.send(command());
             }
         }
     }
@@ -169,15 +169,15 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
     capability::add_to_linker(&mut linker, options.points.is_some())?;
     std::fs::create_dir_all(&options.state_dir)
         .with_context(|| format!("making the state folder {}", options.state_dir.display()))?;
-    let mut units = plan::plan(&app, &options.bindings)?;
-    let running = units.values().map(|unit| &unit.spec);
-    let databases = found::databases(&app, running, &options)?;
+    let mut plans = plan::plan(&app, &options.bindings)?;
+    let running = plans.values().map(|plan| &plan.spec);
+    let databases = sources::databases(&app, running, &options)?;
     let redis = Arc::new(Redis::default());
-    let stores_used = |unit: &plan::Unit| !unit.spec.key_value_stores.is_empty();
+    let stores_used = |plan: &plan::DeploymentPlan| !plan.spec.key_value_stores.is_empty();
     let file = options.state_dir.join("key-value.db");
     let key_value = KeyValue::open(
         &file,
-        units.values().any(stores_used),
+        plans.values().any(stores_used),
         &options.runtime_config.key_value_stores,
         &redis,
         options.synchronous,
@@ -195,27 +195,27 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         embedded_messages: ours,
     });
     let (mut specs, fetched) = (app.components, options.state_dir.join("fetched"));
-    let runs = |id: &String, units: &BTreeMap<String, plan::Unit>| {
-        units
+    let runs = |id: &String, plans: &BTreeMap<String, plan::DeploymentPlan>| {
+        plans
             .values()
-            .any(|unit| unit.spec.id == *id || unit.inside.contains(id))
+            .any(|plan| plan.spec.id == *id || plan.fused.contains(id))
     };
     for (id, spec) in &mut specs {
-        if runs(id, &units) {
-            found::fetch(spec, &app.source, &fetched)?;
+        if runs(id, &plans) {
+            sources::fetch(spec, &app.source, &fetched)?;
         }
     }
-    for unit in units.values_mut() {
-        found::fetch(&mut unit.spec, &app.source, &fetched)?;
+    for plan in plans.values_mut() {
+        sources::fetch(&mut plan.spec, &app.source, &fetched)?;
     }
-    let remotes = find_remotes(&units, &options.remotes)?;
+    let remotes = find_remotes(&plans, &options.remotes)?;
     let faults = Arc::<Faults>::default();
     let mut mounted = BTreeMap::new();
-    for unit in units.values() {
-        let files = files::files(&unit.spec, &app.source, &options.state_dir)?;
-        mounted.insert(unit.spec.id.clone(), files);
+    for plan in plans.values() {
+        let files = files::files(&plan.spec, &app.source, &options.state_dir)?;
+        mounted.insert(plan.spec.id.clone(), files);
     }
-    let maker = Maker {
+    let loader = ComponentLoader {
         mounted,
         faults: faults.clone(),
         engine: engine.clone(),
@@ -231,14 +231,14 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         max_memory: options.engine.max_instance_memory,
         metrics: metrics.clone(),
         specs,
-        units,
+        plans,
         routes: routes_of(&app.routes),
     };
-    let (components, report) = make_all(&maker)?;
-    let units = components.into_iter().map(|component| {
+    let (components, report) = make_all(&loader)?;
+    let deployments = components.into_iter().map(|component| {
         (
             component.id.to_string(),
-            Arc::new(Unit::new(Generation::new(component))),
+            Arc::new(Deployment::new(Generation::new(component))),
         )
     });
     let routes = app.routes.into_iter().map(|spec| LoadedRoute {
@@ -251,19 +251,19 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
     Ok(Loaded {
         name: app.name,
         ours,
-        units: units.collect(),
+        deployments: deployments.collect(),
         routes: routes.collect(),
         messages,
         subscriptions: app.subscriptions,
         metrics,
-        more_metrics: options.more_metrics,
+        extra_metrics: options.extra_metrics,
         ready: AtomicBool::new(true),
         report,
-        named_trials: AtomicUsize::new(0),
+        header_trials: AtomicUsize::new(0),
         recorder: Recorder::default(),
         faults,
         remotes,
-        maker,
+        loader,
         cores: Mutex::default(),
         turn: AtomicUsize::new(0),
         _ticker: ticker,
@@ -272,16 +272,19 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
 
 /// Asks other hosts for those of their components that are called.
 fn find_remotes(
-    units: &BTreeMap<String, plan::Unit>,
-    remotes: &Remotes,
-) -> anyhow::Result<BTreeMap<String, Remote>> {
+    plans: &BTreeMap<String, plan::DeploymentPlan>,
+    remotes: &RemoteConfig,
+) -> anyhow::Result<BTreeMap<String, RemoteComponent>> {
     let mut found = BTreeMap::new();
-    for component in units.values().flat_map(|unit| &unit.away) {
+    for component in plans.values().flat_map(|plan| &plan.remote) {
         let address = remotes.addresses.get(component);
         if let (Some(address), Some(key)) = (address, &remotes.key)
             && !found.contains_key(component)
         {
-            found.insert(component.clone(), Remote::find(component, address, key)?);
+            found.insert(
+                component.clone(),
+                RemoteComponent::discover(component, address, key)?,
+            );
         }
     }
     Ok(found)
@@ -300,15 +303,15 @@ fn routes_of(routes: &[RouteSpec]) -> BTreeMap<String, Vec<(usize, String)>> {
 }
 
 /// Makes the first generation of all components, on as many threads as there are cores.
-fn make_all(maker: &Maker) -> anyhow::Result<(Vec<LoadedComponent>, Vec<LoadReport>)> {
-    let files = maker.read()?;
+fn make_all(loader: &ComponentLoader) -> anyhow::Result<(Vec<LoadedComponent>, Vec<LoadReport>)> {
+    let files = loader.read()?;
     // Threads of their own: what compiling leaves in them goes when they end.
     let compilers = rayon::ThreadPoolBuilder::new().build();
     let compilers = compilers.context("starting threads that compile")?;
-    let units: Vec<&plan::Unit> = maker.units().values().collect();
-    let prepare = |unit: &&plan::Unit| maker.prepare(unit, &files);
-    let prepared: Vec<Prepared> =
-        compilers.install(|| units.par_iter().map(prepare).collect::<anyhow::Result<_>>())?;
+    let plans: Vec<&plan::DeploymentPlan> = loader.plans().values().collect();
+    let prepare = |plan: &&plan::DeploymentPlan| loader.prepare(plan, &files);
+    let prepared: Vec<UnlinkedComponent> =
+        compilers.install(|| plans.par_iter().map(prepare).collect::<anyhow::Result<_>>())?;
     let report = prepared.iter().map(|one| LoadReport {
         component: one.id.clone(),
         cached: one.compiled.cached,
@@ -328,16 +331,16 @@ fn make_all(maker: &Maker) -> anyhow::Result<(Vec<LoadedComponent>, Vec<LoadRepo
     let provider = |id: &str| {
         known
             .get(id)
-            .map(|(component, recipe)| Provider { component, recipe })
+            .map(|(component, recipe)| CompiledComponent { component, recipe })
     };
     let linked = prepared
         .into_iter()
-        .map(|one| maker.link(one, 1, &provider));
+        .map(|one| loader.link(one, 1, &provider));
     Ok((linked.collect::<anyhow::Result<_>>()?, report))
 }
 
 /// The names of a component's imports and exports, for reports.
-pub fn surface(
+pub fn imports_and_exports(
     engine: &Engine,
     component: &wasmtime::component::Component,
 ) -> (Vec<String>, Vec<String>) {

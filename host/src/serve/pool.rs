@@ -1,9 +1,9 @@
 //! The instances of one generation of a component on one core: which of them takes a call, when another is made, when none
 //! may be.
 
+use super::deployment::Generation;
 use super::health::Outcome;
-use super::instance::{Call, End, LinkedCall, NoInstance, Slot, Work, run};
-use super::unit::Generation;
+use super::instance::{Call, CallKind, InstanceEnd, LinkedCall, NoInstance, Slot, run};
 use crate::limits;
 use crate::link::binding::Binding;
 use crate::link::breaker::Breaker;
@@ -29,19 +29,19 @@ pub struct Pool {
     /// Whether it only ends what it has.
     draining: Cell<bool>,
     /// Instances of a policy that decide nothing now.
-    deciders: RefCell<Vec<PolicyInstance>>,
+    policy_instances: RefCell<Vec<PolicyInstance>>,
     /// Those who call over a link.
-    callers: RefCell<Vec<Rc<Caller>>>,
+    links: RefCell<Vec<Rc<LinkState>>>,
     /// Oldest first; the newest with room takes the call, so that the others can go when load falls.
     slots: RefCell<Vec<Rc<Slot>>>,
     waiting: RefCell<VecDeque<Call>>,
-    calls_at_once: usize,
+    max_concurrent_calls: usize,
     calls_per_life: usize,
-    most_instances: usize,
+    max_instances: usize,
 }
 
 /// Somebody who calls this generation over a link, as this core sees it.
-pub struct Caller {
+pub struct LinkState {
     id: Arc<str>,
     binding: Binding,
     /// Keeps it from calling what fails all the time.
@@ -50,7 +50,7 @@ pub struct Caller {
     pub metrics: LinkMetrics,
 }
 
-impl Caller {
+impl LinkState {
     /// Whom nothing has kept away yet.
     pub fn new(id: Arc<str>, binding: Binding, metrics: LinkMetrics) -> Self {
         Self {
@@ -62,34 +62,34 @@ impl Caller {
     }
 
     /// Whether a call may be made now; one that is kept away is counted.
-    pub fn lets_through(&self, now: Instant) -> bool {
-        let lets = self.breaker.lets_through(now);
-        if !lets {
-            self.metrics.kept_away.inc();
+    pub fn allows(&self, now: Instant) -> bool {
+        let allowed = self.breaker.allows(now);
+        if !allowed {
+            self.metrics.breaker_open.inc();
         }
-        lets
+        allowed
     }
 
     /// Counts a call that was made. A callee that says itself that it cannot answer is alive and quick.
-    pub fn ended(&self, begun: Instant, came_of_it: Became) {
+    pub fn record(&self, begun: Instant, outcome: LinkOutcome) {
         let (now, metrics) = (Instant::now(), &self.metrics);
         metrics.duration.observe((now - begun).as_secs_f64());
-        let counter = match came_of_it {
-            Became::Answered => &metrics.answered,
-            Became::Refused => &metrics.unavailable,
-            Became::Full => &metrics.full,
-            Became::TimedOut => &metrics.timed_out,
-            Became::Broken => &metrics.broken,
+        let counter = match outcome {
+            LinkOutcome::Answered => &metrics.answered,
+            LinkOutcome::Refused => &metrics.unavailable,
+            LinkOutcome::Full => &metrics.full,
+            LinkOutcome::TimedOut => &metrics.timed_out,
+            LinkOutcome::Broken => &metrics.broken,
         };
         counter.inc();
-        let fine = matches!(came_of_it, Became::Answered | Became::Refused);
-        self.breaker.ended(fine, now);
+        let fine = matches!(outcome, LinkOutcome::Answered | LinkOutcome::Refused);
+        self.breaker.record(fine, now);
     }
 }
 
 /// What became of a call over a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Became {
+pub enum LinkOutcome {
     /// It was answered.
     Answered,
     /// The callee said that it cannot answer.
@@ -117,11 +117,11 @@ pub enum CallError {
 
 impl CallError {
     /// How it is counted.
-    pub fn became(&self) -> Became {
+    pub fn outcome(&self) -> LinkOutcome {
         match self {
-            Self::Full => Became::Full,
-            Self::TimedOut => Became::TimedOut,
-            Self::Broken | Self::Guest(_) => Became::Broken,
+            Self::Full => LinkOutcome::Full,
+            Self::TimedOut => LinkOutcome::TimedOut,
+            Self::Broken | Self::Guest(_) => LinkOutcome::Broken,
         }
     }
 
@@ -142,27 +142,27 @@ impl Pool {
     pub fn new(generation: Arc<Generation>, share: usize) -> Self {
         let component = generation.component.clone();
         // A WASI 0.2 instance serves one request and is gone, as its guests expect.
-        let fresh = matches!(component.entrances.http, Some(HttpIndices::P2(_)))
+        let fresh = matches!(component.entry_points.http, Some(HttpIndices::P2(_)))
             || component.spec.calls_per_life == 1;
         Self {
-            calls_at_once: if fresh {
+            max_concurrent_calls: if fresh {
                 1
             } else {
                 component.spec.calls_per_instance
             },
             calls_per_life: if fresh {
                 1
-            } else if component.recipe.inside.is_empty() {
+            } else if component.recipe.fused.is_empty() {
                 component.spec.calls_per_life
             } else {
                 let calls = component.spec.calls_per_life;
                 calls.min(limits::FUSED_CALLS_PER_LIFE)
             },
-            most_instances: share,
+            max_instances: share,
             generation,
             draining: Cell::new(false),
-            deciders: RefCell::default(),
-            callers: RefCell::default(),
+            policy_instances: RefCell::default(),
+            links: RefCell::default(),
             component,
             slots: RefCell::default(),
             waiting: RefCell::default(),
@@ -176,13 +176,13 @@ impl Pool {
         trace: Trace,
     ) -> Result<http::Response<WasiBody>, CallError> {
         let (answer, response) = oneshot::channel();
-        let work = Work::Http(Box::new(request), answer);
+        let kind = CallKind::Http(Box::new(request), answer);
         let call = Call {
-            work,
+            kind,
             trace: Some(trace.header()),
         };
         let (begun, timeout) = (Instant::now(), self.component.spec.timeout);
-        let answered = self.work(call, timeout, response).await;
+        let answered = self.wait_for_answer(call, timeout, response).await;
         self.count(begun, &answered, |response| {
             response.status().is_server_error()
         });
@@ -193,17 +193,17 @@ impl Pool {
     pub async fn message(self: &Rc<Self>, payload: Vec<u8>, trace: Trace) -> Result<(), CallError> {
         let (done, handled) = oneshot::channel();
         let call = Call {
-            work: Work::Message(payload, done),
+            kind: CallKind::Message(payload, done),
             trace: Some(trace.header()),
         };
         let (begun, timeout) = (Instant::now(), self.component.spec.timeout);
-        let answered = self.work(call, timeout, handled).await;
+        let answered = self.wait_for_answer(call, timeout, handled).await;
         self.count(begun, &answered, |()| false);
         answered
     }
 
     /// Calls a function of an interface that the component exports. `failed` says what of an answer is a failure.
-    pub async fn linked(
+    pub async fn call_function(
         self: &Rc<Self>,
         call: LinkedCall,
         trace: Option<HeaderValue>,
@@ -212,21 +212,21 @@ impl Pool {
     ) -> Result<Vec<Val>, CallError> {
         let (answer, returned) = oneshot::channel();
         let call = Call {
-            work: Work::Linked(call, answer),
+            kind: CallKind::Linked(call, answer),
             trace,
         };
         let begun = Instant::now();
-        let answered = self.work(call, timeout, returned).await;
+        let answered = self.wait_for_answer(call, timeout, returned).await;
         self.count(begun, &answered, |values| failed(values));
         answered
     }
 
     /// Lets the instance that would take a call break instead.
-    pub async fn trapped(self: &Rc<Self>, timeout: Duration) -> Result<Vec<Val>, CallError> {
+    pub async fn inject_trap(self: &Rc<Self>, timeout: Duration) -> Result<Vec<Val>, CallError> {
         let (answer, returned) = oneshot::channel();
-        let work = Work::Break(answer);
-        let call = Call { work, trace: None };
-        self.work(call, timeout, returned).await
+        let kind = CallKind::Trap(answer);
+        let call = Call { kind, trace: None };
+        self.wait_for_answer(call, timeout, returned).await
     }
 
     /// Asks a policy, at once. `failed` says what of an answer is a failure.
@@ -248,29 +248,29 @@ impl Pool {
                 Outcome::Broken
             }
         };
-        self.generation.health.ended(outcome, begun.elapsed());
+        self.generation.health.record(outcome, begun.elapsed());
         decided
     }
 
     fn decided(&self, key: &str, params: &[Val]) -> Result<Vec<Val>, String> {
-        let linked = self.component.entrances.functions.get(key);
+        let linked = self.component.entry_points.functions.get(key);
         let linked = linked.ok_or_else(|| format!("it does not export `{key}`"))?;
-        let idle = self.deciders.borrow_mut().pop();
+        let idle = self.policy_instances.borrow_mut().pop();
         let mut instance = match idle {
             Some(instance) => instance,
-            None => self.decider()?,
+            None => self.new_policy_instance()?,
         };
         let mut results = vec![Val::Bool(false); linked.results];
         let decided = instance.decide(linked.index, params, &mut results);
         decided.map_err(|error| error.to_string())?;
-        let mut idle = self.deciders.borrow_mut();
-        if idle.len() < limits::POLICY_IDLE && !self.draining.get() {
+        let mut idle = self.policy_instances.borrow_mut();
+        if idle.len() < limits::POLICY_IDLE_INSTANCES && !self.draining.get() {
             idle.push(instance);
         }
         Ok(results)
     }
 
-    fn decider(&self) -> Result<PolicyInstance, String> {
+    fn new_policy_instance(&self) -> Result<PolicyInstance, String> {
         let Code::Policy(pre, limits) = &self.component.code else {
             return Err("it is no policy".to_owned());
         };
@@ -282,16 +282,16 @@ impl Pool {
     }
 
     /// Somebody who calls this over a link.
-    pub fn caller(&self, id: &Arc<str>, binding: Binding) -> Rc<Caller> {
-        let mut callers = self.callers.borrow_mut();
-        let same = |caller: &&Rc<Caller>| caller.id == *id && caller.binding == binding;
-        if let Some(known) = callers.iter().find(same) {
+    pub fn link(&self, id: &Arc<str>, binding: Binding) -> Rc<LinkState> {
+        let mut links = self.links.borrow_mut();
+        let same = |link: &&Rc<LinkState>| link.id == *id && link.binding == binding;
+        if let Some(known) = links.iter().find(same) {
             return known.clone();
         }
         let metrics = self.component.metrics.link(id, binding);
-        let caller = Rc::new(Caller::new(id.clone(), binding, metrics));
-        callers.push(caller.clone());
-        caller
+        let link = Rc::new(LinkState::new(id.clone(), binding, metrics));
+        links.push(link.clone());
+        link
     }
 
     fn count<T>(
@@ -308,10 +308,10 @@ impl Pool {
             Ok(answer) if failed(answer) => Outcome::Failed,
             Ok(_) => Outcome::Answered,
         };
-        self.generation.health.ended(outcome, begun.elapsed());
+        self.generation.health.record(outcome, begun.elapsed());
     }
 
-    async fn work<T>(
+    async fn wait_for_answer<T>(
         self: &Rc<Self>,
         call: Call,
         timeout: Duration,
@@ -335,17 +335,17 @@ impl Pool {
 
     /// The slot that took the call, if it did not have to wait for one.
     fn dispatch(self: &Rc<Self>, call: Call) -> Result<Option<Rc<Slot>>, CallError> {
-        let room = |slot: &&Rc<Slot>| slot.has_room(self.calls_at_once, self.calls_per_life);
+        let room = |slot: &&Rc<Slot>| slot.has_room(self.max_concurrent_calls, self.calls_per_life);
         let slot = self.slots.borrow().iter().rev().find(room).cloned();
         if let Some(slot) = slot {
-            match call.work {
+            match call.kind {
                 // Requests come in flocks, and are dearer one by one.
-                Work::Http(..) => slot.push(call),
-                _ => slot.give(call),
+                CallKind::Http(..) => slot.push(call),
+                _ => slot.push_and_poll(call),
             }
             return Ok(Some(slot));
         }
-        if self.slots.borrow().len() < self.most_instances {
+        if self.slots.borrow().len() < self.max_instances {
             return Ok(Some(self.make(Slot::new(call, self.calls_per_life))));
         }
         let mut waiting = self.waiting.borrow_mut();
@@ -360,8 +360,8 @@ impl Pool {
     /// Makes an instance before anybody calls. The error says why it cannot be made.
     pub async fn warm(self: &Rc<Self>) -> Result<(), String> {
         if let Code::Policy(..) = self.component.code {
-            let made = self.decider()?;
-            self.deciders.borrow_mut().push(made);
+            let made = self.new_policy_instance()?;
+            self.policy_instances.borrow_mut().push(made);
             return Ok(());
         }
         if self.calls_per_life == 1 || !self.slots.borrow().is_empty() {
@@ -376,7 +376,7 @@ impl Pool {
     /// Takes no more calls and ends those that it has; the instances go when they have nothing left to do.
     pub fn drain(&self) {
         self.draining.set(true);
-        self.deciders.borrow_mut().clear();
+        self.policy_instances.borrow_mut().clear();
         if self.waiting.borrow().is_empty() {
             for slot in self.slots.borrow().iter() {
                 slot.retire();
@@ -404,10 +404,10 @@ impl Pool {
         let (pool, running) = (self.clone(), slot.clone());
         tokio::task::spawn_local(async move {
             let (moving, freed) = (pool.clone(), running.clone());
-            let life = run(pool.component.clone(), running.clone(), move || {
+            let future = run(pool.component.clone(), running.clone(), move || {
                 moving.move_up(&freed);
             });
-            let end = running.life.live(life).await;
+            let end = running.task.drive(future).await;
             pool.slots
                 .borrow_mut()
                 .retain(|slot| !Rc::ptr_eq(slot, &running));
@@ -435,7 +435,7 @@ impl Pool {
 
     /// A call was answered: the next that waits may go to this instance.
     fn move_up(&self, slot: &Rc<Slot>) {
-        if slot.has_room(self.calls_at_once, self.calls_per_life)
+        if slot.has_room(self.max_concurrent_calls, self.calls_per_life)
             && let Some(call) = self.next_waiting()
         {
             slot.push(call);
@@ -446,10 +446,10 @@ impl Pool {
 
     /// An instance ended: those that wait go to the others, or need another.
     fn refill(self: &Rc<Self>) {
-        let room = |slot: &&Rc<Slot>| slot.has_room(self.calls_at_once, self.calls_per_life);
+        let room = |slot: &&Rc<Slot>| slot.has_room(self.max_concurrent_calls, self.calls_per_life);
         loop {
             let slot = self.slots.borrow().iter().rev().find(room).cloned();
-            if slot.is_none() && self.slots.borrow().len() >= self.most_instances {
+            if slot.is_none() && self.slots.borrow().len() >= self.max_instances {
                 return;
             }
             let Some(call) = self.next_waiting() else {
@@ -462,19 +462,19 @@ impl Pool {
         }
     }
 
-    fn report(&self, end: &End) {
+    fn report(&self, end: &InstanceEnd) {
         let (component, generation) = (&self.component.id, self.component.generation);
         match end {
-            End::Done => {}
-            End::NotMade(error) => {
+            InstanceEnd::Done => {}
+            InstanceEnd::NotMade(error) => {
                 self.component.metrics.rejected.inc();
                 tracing::warn!(%component, generation, error = format!("{error:#}"), "no instance could be made");
             }
-            End::Trapped(error) => {
+            InstanceEnd::Trapped(error) => {
                 self.component.metrics.trapped.inc();
                 tracing::error!(%component, generation, error = format!("{error:?}"), "an instance trapped");
             }
-            End::Killed => {
+            InstanceEnd::Killed => {
                 tracing::error!(%component, generation, "an instance missed its deadline and was ended")
             }
         }

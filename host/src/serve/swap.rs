@@ -2,18 +2,18 @@
 //! cores at once; what the old one has begun it ends. A generation that traps, errs or slows beyond what was allowed goes by itself.
 
 mod make;
-mod verdict;
+mod rollback_limits;
 mod watch;
 
-pub use verdict::Limits;
+pub use rollback_limits::RollbackLimits;
 
-use make::Stages;
+use make::StageTimes;
 
-use super::core::Tell;
+use super::core::CoreCommand;
+use super::deployment::{Deployment, FULL_SHARE, Generation, Traffic, Trial};
 use super::load::Loaded;
-use super::unit::{Generation, Traffic, Trial, Unit, WHOLE};
 use crate::limits;
-use crate::recipe::File;
+use crate::recipe::WasmFile;
 use anyhow::{Context as _, bail};
 use futures::channel::oneshot;
 use futures::future::{Either, select, try_join_all};
@@ -26,23 +26,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What is done to the stores before a generation serves, as migrations; the error says why it must not.
-pub type Before = Box<dyn Fn(&str, &File) -> anyhow::Result<()> + Send + Sync>;
+pub type BeforeSwap = Box<dyn Fn(&str, &WasmFile) -> anyhow::Result<()> + Send + Sync>;
 
 /// What a swap is asked to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Wish {
+pub struct SwapRequest {
     /// The component to be replaced.
     pub component: String,
     /// The file of the new one.
     pub file: PathBuf,
-    /// The share of calls that the new one gets on trial, of [`WHOLE`].
+    /// The share of calls that the new one gets on trial, of [`FULL_SHARE`].
     pub share: Option<u32>,
     /// Requests with this header go to the new one on trial.
     pub header: Option<(String, String)>,
     /// The new one gets copies of calls that change nothing.
     pub shadow: bool,
     /// When it must go, and for how long that is watched.
-    pub limits: Limits,
+    pub limits: RollbackLimits,
     /// Whether what passes its trial takes the place.
     pub promote: bool,
 }
@@ -68,7 +68,7 @@ pub enum Phase {
 
 /// What a swap did.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
+pub struct SwapReport {
     /// The component.
     pub component: String,
     /// The hash of its new file.
@@ -87,9 +87,9 @@ pub struct Report {
 /// One swap.
 struct Swap {
     number: u64,
-    wish: Wish,
+    request: SwapRequest,
     digest: String,
-    replaced: Vec<Replaced>,
+    replaced: Vec<Replacement>,
     stages: Vec<(String, u64)>,
     phase: Phase,
     on_trial: bool,
@@ -97,8 +97,8 @@ struct Swap {
 
 /// A component that a swap gave another generation.
 #[derive(Clone)]
-struct Replaced {
-    unit: Arc<Unit>,
+struct Replacement {
+    deployment: Arc<Deployment>,
     old: Arc<Generation>,
     new: Arc<Generation>,
 }
@@ -106,7 +106,7 @@ struct Replaced {
 /// Swaps components of a running application.
 pub struct Swapper {
     loaded: Arc<Loaded>,
-    before: Before,
+    before: BeforeSwap,
     /// One swap is prepared at a time.
     preparing: Mutex<()>,
     count: AtomicU64,
@@ -116,7 +116,7 @@ pub struct Swapper {
 
 impl Swapper {
     /// For an application.
-    pub fn new(loaded: Arc<Loaded>, before: Before) -> Arc<Self> {
+    pub fn new(loaded: Arc<Loaded>, before: BeforeSwap) -> Arc<Self> {
         Arc::new(Self {
             loaded,
             before,
@@ -132,15 +132,15 @@ impl Swapper {
     }
 
     /// Puts another file in a component's place. It blocks until that gets calls, or is refused.
-    pub fn swap(self: &Arc<Self>, wish: Wish) -> anyhow::Result<Report> {
+    pub fn swap(self: &Arc<Self>, request: SwapRequest) -> anyhow::Result<SwapReport> {
         let Ok(_alone) = self.preparing.lock() else {
             bail!("an earlier swap ended in a panic; start the shop again");
         };
-        let (component, mut stages) = (wish.component.clone(), Stages::new());
-        let trial = trial(&wish)?;
+        let (component, mut stages) = (request.component.clone(), StageTimes::new());
+        let trial = trial(&request)?;
         let affected = self.affected(&component)?;
-        self.expect_undecided(&component, &affected)?;
-        let file = Arc::new(File::read(&wish.file)?);
+        self.refuse_open_trials(&component, &affected)?;
+        let file = Arc::new(WasmFile::read(&request.file)?);
         stages.ended("read");
         let made = self.make(&component, &file, &affected, &mut stages)?;
         (self.before)(&component, &file)?;
@@ -160,11 +160,11 @@ impl Swapper {
             stages: stages.done,
             phase: Phase::Watched,
             on_trial: trial.is_some(),
-            wish,
+            request,
         };
         let report = swap.report();
         let mut swaps = self.swaps()?;
-        for earlier in swaps.values_mut().filter(|earlier| earlier.meets(&swap)) {
+        for earlier in swaps.values_mut().filter(|earlier| earlier.overlaps(&swap)) {
             earlier.phase = Phase::Superseded;
         }
         swaps.insert(component.clone(), swap);
@@ -174,21 +174,21 @@ impl Swapper {
     }
 
     /// Gives what is on trial the place.
-    pub fn promote(&self, component: &str) -> anyhow::Result<Report> {
+    pub fn promote(&self, component: &str) -> anyhow::Result<SwapReport> {
         let mut swaps = self.swaps()?;
-        let swap = undecided(&mut swaps, component)?;
+        let swap = open_swap(&mut swaps, component)?;
         if !swap.on_trial {
             bail!("`{component}` is not on trial; it has the place already");
         }
-        if swap.wish.shadow {
+        if swap.request.shadow {
             self.warm(&swap.replaced)?;
         }
-        self.settle(swap);
+        self.keep(swap);
         Ok(swap.report())
     }
 
     /// Goes back to the generation before the last swap.
-    pub fn rollback(&self, component: &str, why: &str) -> anyhow::Result<Report> {
+    pub fn rollback(&self, component: &str, why: &str) -> anyhow::Result<SwapReport> {
         let mut swaps = self.swaps()?;
         let swap = swaps.get_mut(component);
         let swap = swap.with_context(|| format!("`{component}` was not swapped"))?;
@@ -197,12 +197,12 @@ impl Swapper {
             Phase::Superseded => bail!("another swap came after this one; roll that back"),
             Phase::Watched | Phase::Passed | Phase::Kept => {}
         }
-        self.go_back(swap, why);
+        self.roll_back(swap, why);
         Ok(swap.report())
     }
 
     /// What became of the last swap of a component.
-    pub fn report(&self, component: &str) -> anyhow::Result<Option<Report>> {
+    pub fn report(&self, component: &str) -> anyhow::Result<Option<SwapReport>> {
         Ok(self.swaps()?.get(component).map(Swap::report))
     }
 
@@ -212,13 +212,17 @@ impl Swapper {
     }
 
     /// Nothing of it may be on trial already.
-    fn expect_undecided(&self, component: &str, affected: &[Arc<Unit>]) -> anyhow::Result<()> {
-        for unit in affected {
-            if let Some(trial) = &unit.traffic().trial {
+    fn refuse_open_trials(
+        &self,
+        component: &str,
+        affected: &[Arc<Deployment>],
+    ) -> anyhow::Result<()> {
+        for deployment in affected {
+            if let Some(trial) = &deployment.traffic().trial {
                 bail!(
                     "generation {} of `{}` is on trial: first localmart promote or rollback it, then swap `{component}`",
                     trial.generation.number(),
-                    unit.id
+                    deployment.id
                 );
             }
         }
@@ -226,33 +230,37 @@ impl Swapper {
     }
 
     /// Makes an instance of each new generation on every core.
-    fn warm(&self, made: &[Replaced]) -> anyhow::Result<()> {
-        let warming = made.iter().map(|one| self.warm_one(&one.unit, &one.new));
+    fn warm(&self, made: &[Replacement]) -> anyhow::Result<()> {
+        let warming = made
+            .iter()
+            .map(|one| self.warm_one(&one.deployment, &one.new));
         let warming = try_join_all(warming.collect::<Vec<_>>());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
         runtime.block_on(async {
-            let patience = pin!(tokio::time::sleep(limits::WARM));
+            let patience = pin!(tokio::time::sleep(limits::WARM_TIMEOUT));
             match select(pin!(warming), patience).await {
                 Either::Left((done, _)) => done.map(drop).map_err(anyhow::Error::msg),
-                Either::Right(_) => bail!("no instance within {} s", limits::WARM.as_secs()),
+                Either::Right(_) => {
+                    bail!("no instance within {} s", limits::WARM_TIMEOUT.as_secs())
+                }
             }
         })
     }
 
     fn warm_one(
         &self,
-        unit: &Arc<Unit>,
+        deployment: &Arc<Deployment>,
         generation: &Arc<Generation>,
     ) -> impl Future<Output = Result<(), String>> + use<> {
         let waiting: Mutex<Vec<_>> = Mutex::default();
-        self.loaded.tell_all(|| {
+        self.loaded.send_to_all(|| {
             let (done, made) = oneshot::channel();
             if let Ok(mut waiting) = waiting.lock() {
                 waiting.push(made);
             }
-            Tell::Warm(unit.clone(), generation.clone(), done)
+            CoreCommand::Warm(deployment.clone(), generation.clone(), done)
         });
         let waiting = waiting.into_inner().unwrap_or_default();
         async move {
@@ -265,7 +273,7 @@ impl Swapper {
     }
 
     /// From now on calls go to the new generations, or to both.
-    fn publish(&self, made: &[Replaced], trial: Option<&TrialOf>) {
+    fn publish(&self, made: &[Replacement], trial: Option<&TrialRule>) {
         for one in made {
             let trial = trial.map(|trial| Trial {
                 generation: one.new.clone(),
@@ -274,13 +282,13 @@ impl Swapper {
                 shadow: trial.shadow,
             });
             if trial.as_ref().is_some_and(|trial| trial.header.is_some()) {
-                self.loaded.named_trials.fetch_add(1, Ordering::Relaxed);
+                self.loaded.header_trials.fetch_add(1, Ordering::Relaxed);
             }
             let stable = match trial {
                 Some(_) => one.old.clone(),
                 None => one.new.clone(),
             };
-            one.unit.publish(Traffic { stable, trial });
+            one.deployment.publish(Traffic { stable, trial });
         }
         if trial.is_none() {
             self.retire(made, |one| (&one.old, None));
@@ -289,22 +297,23 @@ impl Swapper {
 
     fn retire(
         &self,
-        made: &[Replaced],
-        who: impl Fn(&Replaced) -> (&Arc<Generation>, Option<&Arc<Generation>>),
+        made: &[Replacement],
+        who: impl Fn(&Replacement) -> (&Arc<Generation>, Option<&Arc<Generation>>),
     ) {
         for one in made {
             let (gone, instead) = who(one);
-            self.loaded
-                .tell_all(|| Tell::Retire(one.unit.clone(), gone.clone(), instead.cloned()));
+            self.loaded.send_to_all(|| {
+                CoreCommand::Retire(one.deployment.clone(), gone.clone(), instead.cloned())
+            });
         }
     }
 
     /// What is new keeps the place.
-    fn settle(&self, swap: &mut Swap) {
+    fn keep(&self, swap: &mut Swap) {
         self.end_trial(swap);
         if swap.on_trial {
             for one in &swap.replaced {
-                one.unit.publish(Traffic {
+                one.deployment.publish(Traffic {
                     stable: one.new.clone(),
                     trial: None,
                 });
@@ -313,15 +322,15 @@ impl Swapper {
         }
         swap.on_trial = false;
         swap.phase = Phase::Kept;
-        tracing::info!(component = swap.wish.component, "a generation was kept");
+        tracing::info!(component = swap.request.component, "a generation was kept");
     }
 
     /// What was before serves again; calls that nobody has seen yet go there.
-    fn go_back(&self, swap: &mut Swap, why: &str) {
+    fn roll_back(&self, swap: &mut Swap, why: &str) {
         self.end_trial(swap);
         if !swap.on_trial {
-            let back = swap.replaced.iter().map(|one| Replaced {
-                unit: one.unit.clone(),
+            let back = swap.replaced.iter().map(|one| Replacement {
+                deployment: one.deployment.clone(),
                 old: one.new.clone(),
                 new: one.old.clone(),
             });
@@ -334,7 +343,7 @@ impl Swapper {
             }
         }
         for one in &swap.replaced {
-            one.unit.publish(Traffic {
+            one.deployment.publish(Traffic {
                 stable: one.old.clone(),
                 trial: None,
             });
@@ -345,28 +354,33 @@ impl Swapper {
             why: why.to_owned(),
         };
         tracing::error!(
-            component = swap.wish.component,
+            component = swap.request.component,
             why,
             "a generation was rolled back"
         );
     }
 
     fn end_trial(&self, swap: &Swap) {
-        if swap.on_trial && swap.wish.header.is_some() {
+        if swap.on_trial && swap.request.header.is_some() {
             self.loaded
-                .named_trials
+                .header_trials
                 .fetch_sub(swap.replaced.len(), Ordering::Relaxed);
         }
     }
 }
 
 impl Swap {
-    fn report(&self) -> Report {
+    fn report(&self) -> SwapReport {
         let replaced = self.replaced.iter();
-        let replaced =
-            replaced.map(|one| (one.unit.id.to_string(), one.old.number(), one.new.number()));
-        Report {
-            component: self.wish.component.clone(),
+        let replaced = replaced.map(|one| {
+            (
+                one.deployment.id.to_string(),
+                one.old.number(),
+                one.new.number(),
+            )
+        });
+        SwapReport {
+            component: self.request.component.clone(),
             digest: self.digest.clone(),
             replaced: replaced.collect(),
             phase: self.phase.clone(),
@@ -376,18 +390,18 @@ impl Swap {
     }
 
     /// Whether both gave the same component another generation.
-    fn meets(&self, other: &Self) -> bool {
+    fn overlaps(&self, other: &Self) -> bool {
         self.replaced.iter().any(|one| {
             other
                 .replaced
                 .iter()
-                .any(|two| Arc::ptr_eq(&one.unit, &two.unit))
+                .any(|two| Arc::ptr_eq(&one.deployment, &two.deployment))
         })
     }
 }
 
 /// A swap that is not decided yet.
-fn undecided<'s>(
+fn open_swap<'s>(
     swaps: &'s mut BTreeMap<String, Swap>,
     component: &str,
 ) -> anyhow::Result<&'s mut Swap> {
@@ -402,32 +416,32 @@ fn undecided<'s>(
 }
 
 /// Which calls go to what is on trial.
-struct TrialOf {
+struct TrialRule {
     share: u32,
     header: Option<(HeaderName, HeaderValue)>,
     shadow: bool,
 }
 
 /// `None` if the new one gets all calls.
-fn trial(wish: &Wish) -> anyhow::Result<Option<TrialOf>> {
-    let header = wish.header.as_ref().map(|(name, value)| {
+fn trial(request: &SwapRequest) -> anyhow::Result<Option<TrialRule>> {
+    let header = request.header.as_ref().map(|(name, value)| {
         let name = HeaderName::try_from(name).context("the name of the header")?;
         let value = HeaderValue::try_from(value).context("the value of the header")?;
         anyhow::Ok((name, value))
     });
     let header = header.transpose()?;
-    if wish.share.is_none() && header.is_none() && !wish.shadow {
+    if request.share.is_none() && header.is_none() && !request.shadow {
         return Ok(None);
     }
     // A shadow sees all calls, unless it is to see fewer.
-    let whole = if wish.shadow && header.is_none() {
-        WHOLE
+    let whole = if request.shadow && header.is_none() {
+        FULL_SHARE
     } else {
         0
     };
-    Ok(Some(TrialOf {
-        share: wish.share.unwrap_or(whole),
+    Ok(Some(TrialRule {
+        share: request.share.unwrap_or(whole),
         header,
-        shadow: wish.shadow,
+        shadow: request.shadow,
     }))
 }

@@ -2,8 +2,8 @@
 
 use super::answer::empty;
 use super::core::Core;
-use super::unit::Signs;
-use crate::app::EverySpec;
+use super::deployment::RoutingKey;
+use crate::app::TimerSpec;
 use crate::telemetry::Kind;
 use crate::trace::Trace;
 use std::rc::Rc;
@@ -11,27 +11,27 @@ use std::time::SystemTime;
 
 /// Starts the timers of all components, on the core that calls this.
 pub fn start(core: &Rc<Core>) {
-    for (id, unit) in &core.loaded.units {
-        if let Some(every) = unit.stable().component.spec.every.clone() {
-            tokio::task::spawn_local(turn(core.clone(), id.clone(), every));
+    for (id, deployment) in &core.loaded.deployments {
+        if let Some(timer) = deployment.stable().component.spec.timer.clone() {
+            tokio::task::spawn_local(run(core.clone(), id.clone(), timer));
         }
     }
 }
 
-async fn turn(core: Rc<Core>, component: String, every: EverySpec) {
+async fn run(core: Rc<Core>, component: String, timer: TimerSpec) {
     let mut stopped = core.stopped.clone();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(every.interval) => {}
+            () = tokio::time::sleep(timer.interval) => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
-        let Some(here) = core.units.get(&component) else {
+        let Some(local) = core.components.get(&component) else {
             return;
         };
         let trace = Trace::of(None);
-        let mut request = http::Request::post(format!("http://localhost{}", every.path))
+        let mut request = http::Request::post(format!("http://localhost{}", timer.path))
             .header("traceparent", trace.header());
-        for (name, value) in &every.headers {
+        for (name, value) in &timer.headers {
             request = request.header(name, value);
         }
         let request = match request.body(empty()) {
@@ -42,21 +42,21 @@ async fn turn(core: Rc<Core>, component: String, every: EverySpec) {
             }
         };
         let begun = SystemTime::now();
-        let pool = here.choose(&Signs {
+        let pool = local.choose(&RoutingKey {
             trace_id: trace.id(),
-            ..Signs::default()
+            ..RoutingKey::default()
         });
         let answer = pool.call(request, trace.clone()).await;
         let failed = !matches!(&answer, Ok(response) if response.status().is_success());
-        let name = || format!("timer {}", every.path);
+        let name = || format!("timer {}", timer.path);
         trace.ended(Kind::Internal, name, begun, failed, Vec::new);
         match answer {
             Ok(response) if response.status().is_success() => {}
             Ok(response) => {
-                tracing::warn!(%component, path = %every.path, status = response.status().as_u16(), "a timer's request failed")
+                tracing::warn!(%component, path = %timer.path, status = response.status().as_u16(), "a timer's request failed")
             }
             Err(error) => {
-                tracing::warn!(%component, path = %every.path, ?error, "a timer's request failed")
+                tracing::warn!(%component, path = %timer.path, ?error, "a timer's request failed")
             }
         }
     }

@@ -1,9 +1,9 @@
 //! A guest's handle: when it holds a connection, how its statements are sent, and what becomes of the connection afterwards.
 
-use super::pool::{Link, NoConnection};
+use super::pool::{NoConnection, PooledConnection};
 use super::values;
 use crate::capability::bindings::spin::postgres::postgres as wit;
-use crate::fault::{Capability, Strikes};
+use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
 use crate::state::LoadedComponent;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Config, Statement};
 pub struct Connection {
     component: Arc<LoadedComponent>,
     /// Trouble on purpose.
-    strikes: Strikes,
+    faults: InstanceFaults,
     address: Arc<str>,
     config: Arc<Config>,
     /// Held while a statement is sent, not while it runs.
@@ -51,7 +51,7 @@ enum State {
 
 /// A connection, and its place among those that its component may hold.
 struct Lease {
-    link: Link,
+    connection: PooledConnection,
     share: OwnedSemaphorePermit,
 }
 
@@ -65,12 +65,12 @@ enum Effect {
 }
 
 /// Why a statement came to nothing.
-enum Stopped {
+enum StatementError {
     Driver(tokio_postgres::Error),
     TooLarge,
 }
 
-impl From<tokio_postgres::Error> for Stopped {
+impl From<tokio_postgres::Error> for StatementError {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Driver(error)
     }
@@ -87,7 +87,7 @@ impl Connection {
     /// A handle; the server is asked for a connection, which the next statement finds.
     pub(super) async fn open(
         component: Arc<LoadedComponent>,
-        strikes: Strikes,
+        faults: InstanceFaults,
         address: String,
         config: Config,
     ) -> Result<Self, wit::Error> {
@@ -98,13 +98,13 @@ impl Connection {
         };
         let connection = Self {
             component,
-            strikes,
+            faults,
             address: address.into(),
             config: Arc::new(config),
             session: Arc::new(Mutex::new(session)),
             given_up: Arc::default(),
         };
-        connection.strike().await?;
+        connection.inject_fault().await?;
         let mut session = connection.session.lock().await;
         connection.have_lease(&mut session).await?;
         connection.settle(&mut session, false);
@@ -113,9 +113,9 @@ impl Connection {
     }
 
     /// What was put here on purpose, if anything was, is a server that is not there.
-    async fn strike(&self) -> Result<(), wit::Error> {
-        let struck = self.strikes.strike(Capability::Postgres).await;
-        struck.map_err(wit::Error::ConnectionFailed)
+    async fn inject_fault(&self) -> Result<(), wit::Error> {
+        let injected = self.faults.inject(Capability::Postgres).await;
+        injected.map_err(wit::Error::ConnectionFailed)
     }
 
     /// Runs one statement.
@@ -124,7 +124,7 @@ impl Connection {
         sql: &str,
         params: &[wit::ParameterValue],
     ) -> Result<Answer, wit::Error> {
-        self.strike().await?;
+        self.inject_fault().await?;
         let effect = effect(sql);
         let params = params.iter().map(values::parameter);
         let params = params
@@ -147,19 +147,19 @@ impl Connection {
         let Some(lease) = session.lease() else {
             return Err(lost());
         };
-        let client = lease.link.client.clone();
+        let client = lease.connection.client.clone();
         let mut running = Running {
             client: Some(client.clone()),
             given_up: self.given_up.clone(),
         };
-        let give_up = tokio::time::Instant::now() + limits::POSTGRES_STATEMENT;
+        let give_up = tokio::time::Instant::now() + limits::POSTGRES_STATEMENT_TIMEOUT;
         // What cannot be prepared fails in the transaction that it was to begin.
-        let begins_before = begins && !lease.link.knows(sql);
+        let begins_before = begins && !lease.connection.knows(sql);
         let prepared = async {
             if begins_before {
                 client.batch_execute("BEGIN").await?;
             }
-            lease.link.prepared(sql).await
+            lease.connection.prepared(sql).await
         };
         let prepared = tokio::time::timeout_at(give_up, prepared).await;
         let sent = match prepared {
@@ -184,18 +184,18 @@ impl Connection {
         let result = match sent {
             Ok((_, Poll::Ready(result))) => Ok(result),
             Ok((sent, Poll::Pending)) => tokio::time::timeout_at(give_up, sent).await.map_err(drop),
-            Err(Some(error)) => Ok(Err(Stopped::Driver(error))),
+            Err(Some(error)) => Ok(Err(StatementError::Driver(error))),
             Err(None) => Err(()),
         };
         let stopped = |text: String| wit::Error::QueryFailed(wit::QueryError::Text(text));
         let result = match result {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Stopped::Driver(error))) => Err(error),
-            Ok(Err(Stopped::TooLarge)) => {
+            Ok(Err(StatementError::Driver(error))) => Err(error),
+            Ok(Err(StatementError::TooLarge)) => {
                 return Err(stopped("the result is larger than 128 MiB".to_owned()));
             }
             Err(()) => {
-                let limit = limits::POSTGRES_STATEMENT;
+                let limit = limits::POSTGRES_STATEMENT_TIMEOUT;
                 return Err(stopped(format!(
                     "the statement did not end within {limit:?} and was cancelled"
                 )));
@@ -208,7 +208,7 @@ impl Connection {
             if matches!(code_of(&error), Some("0A000" | "26000"))
                 && let Some(lease) = session.lease()
             {
-                lease.link.forget(sql);
+                lease.connection.forget(sql);
             }
             failed(&error, client.is_closed())
         });
@@ -251,7 +251,7 @@ impl Connection {
         };
         session.state = if self.given_up.load(Ordering::Relaxed) {
             State::Lost
-        } else if lease.link.client.is_closed() {
+        } else if lease.connection.client.is_closed() {
             // Nothing is lost with it but what a transaction did, or what the session was told.
             if in_transaction || session.altered {
                 State::Lost
@@ -264,7 +264,7 @@ impl Connection {
             State::Kept(lease)
         } else {
             let pool = &self.component.servers.postgres;
-            pool.give_back(self.address.clone(), lease.link);
+            pool.give_back(self.address.clone(), lease.connection);
             drop(lease.share);
             State::Free
         };
@@ -277,8 +277,8 @@ impl Connection {
             let limited = &component.metrics.limited_connections;
             let share = component.postgres_share.take(limited).await?;
             let pool = &component.servers.postgres;
-            let link = pool.take(&self.address, &self.config).await?;
-            Ok(Lease { link, share })
+            let connection = pool.take(&self.address, &self.config).await?;
+            Ok(Lease { connection, share })
         };
         taken.await.map_err(|error| {
             if matches!(error, NoConnection::ShareInUse(_)) {
@@ -327,7 +327,7 @@ impl Drop for Running {
             let cancelling = async move {
                 let told = cancel.cancel_query(tokio_postgres::NoTls);
                 // A server that is gone runs nothing.
-                let _ = tokio::time::timeout(limits::SERVER_CONNECT, told).await;
+                let _ = tokio::time::timeout(limits::SERVER_CONNECT_TIMEOUT, told).await;
                 drop(client);
             };
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -344,7 +344,7 @@ async fn execute(
     begins: bool,
     statement: Statement,
     params: Vec<Parameter>,
-) -> Result<Answer, Stopped> {
+) -> Result<Answer, StatementError> {
     use futures::TryStreamExt as _;
     let params: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = params
         .iter()
@@ -364,10 +364,10 @@ async fn execute(
     while let Some(row) = rows.try_next().await? {
         bytes += row.raw_size_bytes();
         if bytes > limits::POSTGRES_RESULT_BYTES {
-            return Err(Stopped::TooLarge);
+            return Err(StatementError::TooLarge);
         }
         let values = (0..row.len()).map(|column| {
-            row.try_get::<_, values::Lifted>(column)
+            row.try_get::<_, values::GuestValue>(column)
                 .map(|value| value.0)
         });
         found.push(values.collect::<Result<Vec<_>, _>>()?);

@@ -22,12 +22,12 @@ pub struct Postgres {
 struct Idle {
     core: ThreadId,
     address: Arc<str>,
-    link: Link,
+    connection: PooledConnection,
     since: Instant,
 }
 
 /// A connection that somebody uses, or will use again.
-pub(super) struct Link {
+pub(super) struct PooledConnection {
     pub(super) client: Arc<Client>,
     statements: HashMap<String, Statement>,
 }
@@ -58,7 +58,7 @@ impl Postgres {
 
     /// How many of the connections one component may hold.
     pub fn share(&self) -> Share {
-        let share = (self.most / limits::POSTGRES_SHARE).max(limits::POSTGRES_LEAST_SHARE);
+        let share = (self.most / limits::POSTGRES_SHARE_DIVISOR).max(limits::POSTGRES_MIN_SHARE);
         Share(Arc::new(Semaphore::new(share.min(self.most))))
     }
 
@@ -67,38 +67,38 @@ impl Postgres {
         self: &Arc<Self>,
         address: &Arc<str>,
         config: &Config,
-    ) -> Result<Link, NoConnection> {
-        let give_up = tokio::time::Instant::now() + limits::POSTGRES_WAIT;
+    ) -> Result<PooledConnection, NoConnection> {
+        let give_up = tokio::time::Instant::now() + limits::POSTGRES_ACQUIRE_TIMEOUT;
         loop {
             // Asked for before looking, so that what comes free in between is not missed.
             let freed = self.freed.notified();
-            if let Some(link) = self.idle_of(address) {
-                return Ok(link);
+            if let Some(connection) = self.idle_of(address) {
+                return Ok(connection);
             }
             if let Ok(permit) = self.permits.clone().try_acquire_owned() {
                 return self.connect(config, permit).await;
             }
             self.close_oldest_idle();
             if tokio::time::timeout_at(give_up, freed).await.is_err() {
-                return Err(NoConnection::AllInUse(limits::POSTGRES_WAIT));
+                return Err(NoConnection::AllInUse(limits::POSTGRES_ACQUIRE_TIMEOUT));
             }
         }
     }
 
-    fn idle_of(&self, address: &Arc<str>) -> Option<Link> {
+    fn idle_of(&self, address: &Arc<str>) -> Option<PooledConnection> {
         let core = std::thread::current().id();
         let mut idle = self.idle.lock().ok()?;
         // Those that were given back first are the first to be too old.
-        let is_old = |one: &Idle| one.since.elapsed() >= limits::POSTGRES_IDLE;
+        let is_old = |one: &Idle| one.since.elapsed() >= limits::POSTGRES_IDLE_TIMEOUT;
         let old = idle.iter().take_while(|one| is_old(one)).count();
         idle.drain(..old);
         loop {
             let place = idle
                 .iter()
                 .rposition(|one| one.core == core && one.address == *address)?;
-            let link = idle.remove(place).link;
-            if !link.client.is_closed() {
-                return Some(link);
+            let connection = idle.remove(place).connection;
+            if !connection.client.is_closed() {
+                return Some(connection);
             }
         }
     }
@@ -116,11 +116,12 @@ impl Postgres {
         &self,
         config: &Config,
         permit: OwnedSemaphorePermit,
-    ) -> Result<Link, NoConnection> {
-        let connecting = tokio::time::timeout(limits::SERVER_CONNECT, config.connect(NoTls));
+    ) -> Result<PooledConnection, NoConnection> {
+        let connecting =
+            tokio::time::timeout(limits::SERVER_CONNECT_TIMEOUT, config.connect(NoTls));
         let connected = match connecting.await {
             Ok(connected) => connected.map_err(NoConnection::Unreachable),
-            Err(_) => Err(NoConnection::Silent(limits::SERVER_CONNECT)),
+            Err(_) => Err(NoConnection::Silent(limits::SERVER_CONNECT_TIMEOUT)),
         };
         let (client, connection) = match connected {
             Ok(made) => made,
@@ -138,21 +139,21 @@ impl Postgres {
             drop(permit);
             freed.notify_one();
         });
-        Ok(Link {
+        Ok(PooledConnection {
             client: Arc::new(client),
             statements: HashMap::new(),
         })
     }
 
     /// Keeps a connection for the next guest of this core. It must be outside of a transaction and as new.
-    pub(super) fn give_back(&self, address: Arc<str>, link: Link) {
-        if !link.client.is_closed()
+    pub(super) fn give_back(&self, address: Arc<str>, connection: PooledConnection) {
+        if !connection.client.is_closed()
             && let Ok(mut idle) = self.idle.lock()
         {
             idle.push(Idle {
                 core: std::thread::current().id(),
                 address,
-                link,
+                connection,
                 since: Instant::now(),
             });
         }
@@ -175,14 +176,14 @@ impl Share {
         }
         waits.inc();
         let waiting = self.0.clone().acquire_owned();
-        match tokio::time::timeout(limits::POSTGRES_WAIT, waiting).await {
+        match tokio::time::timeout(limits::POSTGRES_ACQUIRE_TIMEOUT, waiting).await {
             Ok(Ok(permit)) => Ok(permit),
-            _ => Err(NoConnection::ShareInUse(limits::POSTGRES_WAIT)),
+            _ => Err(NoConnection::ShareInUse(limits::POSTGRES_ACQUIRE_TIMEOUT)),
         }
     }
 }
 
-impl Link {
+impl PooledConnection {
     /// Whether the statement is prepared on this connection.
     pub(super) fn knows(&self, sql: &str) -> bool {
         self.statements.contains_key(sql)

@@ -28,7 +28,7 @@ pub(super) fn parameter(value: &ParameterValue) -> Result<Box<dyn ToSql + Sync +
         }
         ParameterValue::Datetime((year, month, day, hour, minute, second, nanosecond)) => {
             let time = time(*hour, *minute, *second, *nanosecond)?;
-            Box::new(Moment(date(*year, *month, *day)?.to_datetime(time)))
+            Box::new(DatetimeValue(date(*year, *month, *day)?.to_datetime(time)))
         }
         ParameterValue::Timestamp(seconds) => {
             Box::new(jiff::Timestamp::from_second(*seconds).map_err(|_| out_of_range("timestamp"))?)
@@ -65,7 +65,7 @@ pub(super) fn parameter(value: &ParameterValue) -> Result<Box<dyn ToSql + Sync +
             Box::new(items.iter().map(item).collect::<Result<Vec<_>, _>>()?)
         }
         ParameterValue::ArrayStr(items) => Box::new(items.clone()),
-        ParameterValue::Interval(interval) => Box::new(Span(*interval)),
+        ParameterValue::Interval(interval) => Box::new(IntervalValue(*interval)),
         ParameterValue::DbNull => Box::new(Null),
     })
 }
@@ -111,9 +111,9 @@ fn data_type(ty: &Type) -> DbDataType {
 }
 
 /// A value of a row as guests see it.
-pub(super) struct Lifted(pub(super) DbValue);
+pub(super) struct GuestValue(pub(super) DbValue);
 
-impl<'a> FromSql<'a> for Lifted {
+impl<'a> FromSql<'a> for GuestValue {
     fn from_sql(ty: &Type, raw: &'a [u8]) -> Result<Self, Failure> {
         lift(ty, raw).map(Self)
     }
@@ -272,9 +272,9 @@ impl ToSql for Null {
 
 /// A moment without a zone, which a column with one takes as UTC.
 #[derive(Debug)]
-struct Moment(civil::DateTime);
+struct DatetimeValue(civil::DateTime);
 
-impl ToSql for Moment {
+impl ToSql for DatetimeValue {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
         match *ty {
             Type::TIMESTAMPTZ => self
@@ -313,9 +313,9 @@ impl ToSql for Json {
 }
 
 #[derive(Debug)]
-struct Span(Interval);
+struct IntervalValue(Interval);
 
-impl ToSql for Span {
+impl ToSql for IntervalValue {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
         out.extend_from_slice(&self.0.micros.to_be_bytes());
         out.extend_from_slice(&self.0.days.to_be_bytes());

@@ -1,11 +1,11 @@
 //! Makes what a swap brings: compiles and links the new generations of a component and of those that it is fused into, and
 //! checks those who call them.
 
-use super::{Replaced, Swapper};
+use super::{Replacement, Swapper};
 use crate::link::check;
-use crate::recipe::{File, Recipe};
-use crate::serve::load::maker::{Files, Maker, Provider};
-use crate::serve::unit::{Generation, Unit};
+use crate::recipe::{Recipe, WasmFile};
+use crate::serve::deployment::{Deployment, Generation};
+use crate::serve::load::component_loader::{CompiledComponent, ComponentLoader, Files};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,17 +14,18 @@ use wasmtime::component::Component;
 
 impl Swapper {
     /// The components that get another generation: the one itself, and those that it is fused into.
-    pub(super) fn affected(&self, component: &str) -> anyhow::Result<Vec<Arc<Unit>>> {
-        let units = self.loaded.maker.units().values();
-        let concerned = units.filter(|unit| {
-            unit.spec.id == component
-                || unit.spec.named == component
-                || unit.inside.contains(component)
+    pub(super) fn affected(&self, component: &str) -> anyhow::Result<Vec<Arc<Deployment>>> {
+        let plans = self.loaded.loader.plans().values();
+        let concerned = plans.filter(|plan| {
+            plan.spec.id == component
+                || plan.spec.manifest_id == component
+                || plan.fused.contains(component)
         });
-        let affected = concerned.filter_map(|unit| self.loaded.units.get(&unit.spec.id).cloned());
-        let affected: Vec<Arc<Unit>> = affected.collect();
+        let affected =
+            concerned.filter_map(|plan| self.loaded.deployments.get(&plan.spec.id).cloned());
+        let affected: Vec<Arc<Deployment>> = affected.collect();
         if affected.is_empty() {
-            let known: Vec<&str> = self.loaded.units.keys().map(String::as_str).collect();
+            let known: Vec<&str> = self.loaded.deployments.keys().map(String::as_str).collect();
             bail!(
                 "there is no component `{component}` here; there are {}",
                 known.join(", ")
@@ -37,22 +38,24 @@ impl Swapper {
     pub(super) fn make(
         &self,
         component: &str,
-        file: &Arc<File>,
-        affected: &[Arc<Unit>],
-        stages: &mut Stages,
-    ) -> anyhow::Result<Vec<Replaced>> {
-        let maker = &self.loaded.maker;
+        file: &Arc<WasmFile>,
+        affected: &[Arc<Deployment>],
+        stages: &mut StageTimes,
+    ) -> anyhow::Result<Vec<Replacement>> {
+        let loader = &self.loaded.loader;
         let mut prepared = Vec::new();
-        for unit in affected {
-            let old = unit.stable();
+        for deployment in affected {
+            let old = deployment.stable();
             let mut files = files(&old);
-            let id = if old.component.spec.named == component {
-                unit.id.to_string()
+            let id = if old.component.spec.manifest_id == component {
+                deployment.id.to_string()
             } else {
                 component.to_owned()
             };
             files.insert(id, file.clone());
-            prepared.push(in_background(|| maker.prepare(plan(maker, unit)?, &files))?);
+            prepared.push(in_background(|| {
+                loader.prepare(plan(loader, deployment)?, &files)
+            })?);
         }
         stages.ended("compile");
         let new: BTreeMap<String, _> = prepared
@@ -64,34 +67,34 @@ impl Swapper {
             .collect();
         let stable: BTreeMap<&String, Arc<Generation>> = self
             .loaded
-            .units
+            .deployments
             .iter()
-            .map(|(id, unit)| (id, unit.stable()))
+            .map(|(id, deployment)| (id, deployment.stable()))
             .collect();
         let provider = |id: &str| match new.get(id) {
-            Some((component, recipe)) => Some(Provider { component, recipe }),
+            Some((component, recipe)) => Some(CompiledComponent { component, recipe }),
             None => {
                 let generation = stable.iter().find(|(known, _)| **known == id);
-                generation.map(|(_, generation)| Provider {
+                generation.map(|(_, generation)| CompiledComponent {
                     component: &generation.component.component,
                     recipe: &generation.component.recipe,
                 })
             }
         };
-        for unit in self
+        for deployment in self
             .loaded
-            .units
+            .deployments
             .values()
-            .filter(|unit| !new.contains_key(&*unit.id))
+            .filter(|deployment| !new.contains_key(&*deployment.id))
         {
-            self.check_caller(unit, &provider, &new)?;
+            self.check_caller(deployment, &provider, &new)?;
         }
         let mut made = Vec::new();
-        for (unit, prepared) in affected.iter().zip(prepared) {
-            let generation = maker.link(prepared, unit.next_number(), &provider)?;
-            made.push(Replaced {
-                unit: unit.clone(),
-                old: unit.stable(),
+        for (deployment, prepared) in affected.iter().zip(prepared) {
+            let generation = loader.link(prepared, deployment.next_number(), &provider)?;
+            made.push(Replacement {
+                deployment: deployment.clone(),
+                old: deployment.stable(),
                 new: Arc::new(Generation::new(generation)),
             });
         }
@@ -102,19 +105,20 @@ impl Swapper {
     /// Whoever calls what is new across must find what it imports.
     fn check_caller<'p>(
         &self,
-        caller: &Unit,
-        provider: &dyn Fn(&str) -> Option<Provider<'p>>,
+        caller: &Deployment,
+        provider: &dyn Fn(&str) -> Option<CompiledComponent<'p>>,
         new: &BTreeMap<String, (Component, Recipe)>,
     ) -> anyhow::Result<()> {
-        let engine = &self.loaded.maker.engine;
+        let engine = &self.loaded.loader.engine;
         let generation = caller.stable();
-        let consumer = Provider {
+        let consumer = CompiledComponent {
             component: &generation.component.component,
             recipe: &generation.component.recipe,
         };
-        let across = &plan(&self.loaded.maker, caller)?.across;
-        for callee in across.iter().filter(|callee| new.contains_key(*callee)) {
-            let (Some(offered), Some(before)) = (provider(callee), self.loaded.units.get(callee))
+        let local = &plan(&self.loaded.loader, caller)?.local;
+        for callee in local.iter().filter(|callee| new.contains_key(*callee)) {
+            let (Some(offered), Some(before)) =
+                (provider(callee), self.loaded.deployments.get(callee))
             else {
                 continue;
             };
@@ -140,15 +144,18 @@ impl Swapper {
     }
 }
 
-fn plan<'m>(maker: &'m Maker, unit: &Unit) -> anyhow::Result<&'m crate::link::plan::Unit> {
-    let plan = maker.units().get(&*unit.id);
-    plan.with_context(|| format!("`{}` does not run", unit.id))
+fn plan<'m>(
+    loader: &'m ComponentLoader,
+    deployment: &Deployment,
+) -> anyhow::Result<&'m crate::link::plan::DeploymentPlan> {
+    let plan = loader.plans().get(&*deployment.id);
+    plan.with_context(|| format!("`{}` does not run", deployment.id))
 }
 
 /// The files that a generation was made of.
 fn files(generation: &Generation) -> Files {
     let recipe = &generation.component.recipe;
-    let all = std::iter::once(&recipe.root).chain(&recipe.inside);
+    let all = std::iter::once(&recipe.root).chain(&recipe.fused);
     all.map(|one| (one.id.clone(), one.file.clone())).collect()
 }
 
@@ -163,12 +170,12 @@ fn in_background<R: Send>(work: impl FnOnce() -> anyhow::Result<R> + Send) -> an
 }
 
 /// How long the stages of a swap take.
-pub(super) struct Stages {
+pub(super) struct StageTimes {
     since: Instant,
     pub(super) done: Vec<(String, u64)>,
 }
 
-impl Stages {
+impl StageTimes {
     pub(super) fn new() -> Self {
         Self {
             since: Instant::now(),

@@ -2,7 +2,7 @@
 
 use super::{Phase, Swap, Swapper};
 use crate::limits;
-use crate::serve::health::Snapshot;
+use crate::serve::health::HealthSnapshot;
 use anyhow::Context as _;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -12,7 +12,7 @@ struct Watch {
     component: String,
     number: u64,
     until: Instant,
-    before: Vec<Snapshot>,
+    before: Vec<HealthSnapshot>,
 }
 
 /// Watches the last swap of a component, on a thread of its own.
@@ -24,7 +24,7 @@ pub(super) fn begin(swapper: &Arc<Swapper>, component: &str) -> anyhow::Result<(
         Watch {
             component: component.to_owned(),
             number: swap.number,
-            until: Instant::now() + swap.wish.limits.watch,
+            until: Instant::now() + swap.request.limits.watch,
             before: before.collect(),
         }
     };
@@ -39,7 +39,7 @@ pub(super) fn begin(swapper: &Arc<Swapper>, component: &str) -> anyhow::Result<(
 impl Watch {
     /// Looks once; whether to look again.
     fn goes_on(&self, swapper: &Weak<Swapper>) -> bool {
-        std::thread::sleep(limits::WATCH_EVERY);
+        std::thread::sleep(limits::WATCH_INTERVAL);
         let Some(swapper) = swapper.upgrade() else {
             return false;
         };
@@ -53,16 +53,16 @@ impl Watch {
             return false;
         };
         if let Some(why) = self.judge(swap) {
-            swapper.go_back(swap, &why);
+            swapper.roll_back(swap, &why);
             return false;
         }
         if Instant::now() < self.until {
             return true;
         }
-        if swap.on_trial && !swap.wish.promote {
+        if swap.on_trial && !swap.request.promote {
             swap.phase = Phase::Passed;
         } else {
-            swapper.settle(swap);
+            swapper.keep(swap);
         }
         false
     }
@@ -72,16 +72,16 @@ impl Watch {
         let mut reasons = pairs.filter_map(|(one, before)| {
             // On trial both serve at the same time, which is the fairer comparison.
             let live = one.old.health.snapshot();
-            let old = if swap.on_trial && live.timed >= limits::WATCH_TIMED {
+            let old = if swap.on_trial && live.timed >= limits::WATCH_MIN_TIMED_CALLS {
                 &live
             } else {
                 before
             };
-            let why = swap.wish.limits.judge(&one.new.health.snapshot(), old)?;
+            let why = swap.request.limits.judge(&one.new.health.snapshot(), old)?;
             Some(format!(
                 "generation {} of `{}`: {why}",
                 one.new.number(),
-                one.unit.id
+                one.deployment.id
             ))
         });
         reasons.next()

@@ -4,18 +4,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The fate of one instance, seen by its store's epoch callback too.
 #[derive(Debug, Default)]
-pub struct Doom {
-    sealed: AtomicBool,
+pub struct Termination {
+    requested: AtomicBool,
 }
 
-impl Doom {
+impl Termination {
     /// The instance must end now.
-    pub fn seal(&self) {
-        self.sealed.store(true, Ordering::Relaxed);
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::Relaxed);
     }
 
     /// Whether the instance must end now.
-    pub fn is_sealed(&self) -> bool {
-        self.sealed.load(Ordering::Relaxed)
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::Relaxed)
     }
 }

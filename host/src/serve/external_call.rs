@@ -1,15 +1,15 @@
 //! Asks a running component for a function of its interfaces, from outside of the cores. Values are in WAVE, the text format of
 //! component values.
 
-use super::core::{Core, Tell};
-use super::here;
+use super::core::{Core, CoreCommand};
+use super::deployment::RoutingKey;
 use super::instance::LinkedCall;
 use super::load::Loaded;
-use super::pool::{Became, Pool};
-use super::unit::Signs;
+use super::local;
+use super::pool::{LinkOutcome, Pool};
 use crate::limits;
 use crate::link::binding::Binding;
-use crate::link::{cross, fit};
+use crate::link::{fit, stub};
 use crate::state::Code;
 use anyhow::{Context as _, bail};
 use futures::channel::oneshot;
@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 
-/// A question to a component.
-pub struct Question {
+/// A request to a component.
+pub struct CallRequest {
     /// Its id.
     pub component: String,
-    /// What is called; see [`cross::key`].
+    /// What is called; see [`stub::key`].
     pub key: Arc<str>,
     /// With what.
     pub params: Vec<Val>,
@@ -31,14 +31,14 @@ pub struct Question {
     pub caller: Option<Arc<str>>,
 }
 
-/// A question, and where its answer goes.
-pub struct Asked {
-    question: Question,
-    answer: oneshot::Sender<Called>,
+/// A request, and where its answer goes.
+pub struct PendingCall {
+    request: CallRequest,
+    answer: oneshot::Sender<CallResult>,
 }
 
 /// What a component answers, or why it does not.
-type Called = Result<Vec<Val>, String>;
+type CallResult = Result<Vec<Val>, String>;
 
 impl Loaded {
     /// Calls a function of an interface that a component exports; what it answers.
@@ -61,7 +61,7 @@ impl Loaded {
         if given.next().is_some() {
             bail!("`{function}` has {} parameters", params.len());
         }
-        let answered = self.ask(Question {
+        let answered = self.submit(CallRequest {
             component: component.to_owned(),
             key: key.as_str().into(),
             params,
@@ -70,7 +70,7 @@ impl Loaded {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
-        let patience = limits::LINK_CALL * 2;
+        let patience = limits::LINK_CALL_TIMEOUT * 2;
         let answered = runtime.block_on(async { tokio::time::timeout(patience, answered).await });
         let values = answered
             .context("no answer")?
@@ -81,30 +81,31 @@ impl Loaded {
     }
 
     /// Asks a component; what it answers can be waited for.
-    pub fn ask(&self, question: Question) -> anyhow::Result<oneshot::Receiver<Called>> {
+    pub fn submit(&self, request: CallRequest) -> anyhow::Result<oneshot::Receiver<CallResult>> {
         let (answer, answered) = oneshot::channel();
-        self.tell_one(Tell::Ask(Asked { question, answer }))?;
+        self.send_to_one(CoreCommand::Call(PendingCall { request, answer }))?;
         Ok(answered)
     }
 
     /// The key and the type of a function that a component exports, by its name.
     fn function(&self, component: &str, name: &str) -> anyhow::Result<(String, ComponentFunc)> {
-        let unit = self.units.get(component);
-        let unit = unit.with_context(|| format!("there is no component `{component}`"))?;
-        let (generation, mut known) = (unit.stable(), Vec::new());
+        let deployment = self.deployments.get(component);
+        let deployment =
+            deployment.with_context(|| format!("there is no component `{component}`"))?;
+        let (generation, mut known) = (deployment.stable(), Vec::new());
         let engine = &generation.component.engine;
         let ty = generation.component.component.component_type();
         for (interface, item) in ty.exports(engine) {
             let ComponentItem::ComponentInstance(exported) = item.ty else {
                 continue;
             };
-            if fit::is_of_the_host(interface) {
+            if fit::is_host_interface(interface) {
                 continue;
             }
             for (function, item) in exported.exports(engine) {
                 match item.ty {
                     ComponentItem::ComponentFunc(ty) if function == name => {
-                        return Ok((cross::key(interface, name), ty));
+                        return Ok((stub::key(interface, name), ty));
                     }
                     ComponentItem::ComponentFunc(_) => known.push(function.to_owned()),
                     _ => {}
@@ -119,23 +120,23 @@ impl Loaded {
 }
 
 impl Core {
-    /// Lets a component answer a question from outside.
-    pub(super) fn answer(self: &Rc<Self>, asked: Asked) {
-        let Asked { question, answer } = asked;
-        let said = cross::said(&question.params);
-        let trace_id = said.trace_parent.get(3..35).unwrap_or_default();
-        let signs = Signs {
+    /// Lets a component answer a request from outside.
+    pub(super) fn run_external_call(self: &Rc<Self>, call: PendingCall) {
+        let PendingCall { request, answer } = call;
+        let context = stub::call_context(&request.params);
+        let trace_id = context.trace_parent.get(3..35).unwrap_or_default();
+        let key = RoutingKey {
             trace_id,
-            ..Signs::default()
+            ..RoutingKey::default()
         };
-        let here = self.units.get(&question.component);
-        let pool = here.map(|here| here.choose(&signs));
-        let timeout = here::patience(said.deadline);
+        let component = self.components.get(&request.component);
+        let pool = component.map(|component| component.choose(&key));
+        let timeout = local::patience(context.deadline);
         tokio::task::spawn_local(async move {
             let answered = match (pool, timeout) {
                 (None, _) => Err("there is no such component".to_owned()),
                 (_, None) => Err("the deadline has passed".to_owned()),
-                (Some(pool), Some(timeout)) => asked_of(&pool, question, timeout).await,
+                (Some(pool), Some(timeout)) => call_pool(&pool, request, timeout).await,
             };
             // Whoever asked may have given up.
             let _ = answer.send(answered);
@@ -143,25 +144,25 @@ impl Core {
     }
 }
 
-async fn asked_of(pool: &Rc<Pool>, question: Question, timeout: Duration) -> Called {
-    let Question {
+async fn call_pool(pool: &Rc<Pool>, request: CallRequest, timeout: Duration) -> CallResult {
+    let CallRequest {
         key,
         params,
         caller,
         ..
-    } = question;
+    } = request;
     let begun = Instant::now();
     let answered = match pool.generation.component.code {
         Code::Policy(..) => pool.decide(&key, &params, |_| false),
         Code::Component(_) => {
-            let called = pool.linked(LinkedCall { key, params }, None, timeout, |_| false);
+            let called = pool.call_function(LinkedCall { key, params }, None, timeout, |_| false);
             called.await.map_err(|error| error.reason(timeout))
         }
     };
     if let Some(caller) = caller {
-        let became = answered.as_ref();
-        let became = became.map_or(Became::Broken, |_| Became::Answered);
-        pool.caller(&caller, Binding::Remote).ended(begun, became);
+        let outcome = answered.as_ref();
+        let outcome = outcome.map_or(LinkOutcome::Broken, |_| LinkOutcome::Answered);
+        pool.link(&caller, Binding::Remote).record(begun, outcome);
     }
     answered
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Parts of a whole, as shares are counted.
-pub const WHOLE: u32 = 10_000;
+pub const FULL_SHARE: u32 = 10_000;
 
 /// A component that runs by itself.
-pub struct Unit {
+pub struct Deployment {
     /// Its id.
     pub id: Arc<str>,
     traffic: ArcSwap<Traffic>,
@@ -41,7 +41,7 @@ pub struct Traffic {
 pub struct Trial {
     /// Which one.
     pub generation: Arc<Generation>,
-    /// Its share of all calls, of [`WHOLE`]; all calls of one trace go the same way.
+    /// Its share of all calls, of [`FULL_SHARE`]; all calls of one trace go the same way.
     pub share: u32,
     /// Requests with this header go to it, and the calls that they bring about.
     pub header: Option<(HeaderName, HeaderValue)>,
@@ -51,16 +51,16 @@ pub struct Trial {
 
 /// By what it is decided where a call goes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Signs<'a> {
+pub struct RoutingKey<'a> {
     /// The 32 hexadecimal digits of its trace, or empty.
     pub trace_id: &'a str,
     /// The headers of a request.
     pub headers: Option<&'a HeaderMap>,
     /// Whether it comes of a request whose header chose the trial.
-    pub marked: bool,
+    pub header_selected: bool,
 }
 
-impl Unit {
+impl Deployment {
     /// With its first generation.
     pub fn new(first: Generation) -> Self {
         Self {
@@ -117,38 +117,40 @@ impl Drop for Generation {
 
 impl Traffic {
     /// The generation that a call goes to.
-    pub fn choose(&self, signs: &Signs<'_>) -> &Arc<Generation> {
+    pub fn choose(&self, key: &RoutingKey<'_>) -> &Arc<Generation> {
         match &self.trial {
-            Some(trial) if !trial.shadow && trial.takes(signs) => &trial.generation,
+            Some(trial) if !trial.shadow && trial.takes(key) => &trial.generation,
             _ => &self.stable,
         }
     }
 
     /// The generation that gets a copy of a call, if one does.
-    pub fn shadow(&self, signs: &Signs<'_>) -> Option<&Arc<Generation>> {
+    pub fn shadow(&self, key: &RoutingKey<'_>) -> Option<&Arc<Generation>> {
         let trial = self.trial.as_ref().filter(|trial| trial.shadow)?;
-        trial.takes(signs).then_some(&trial.generation)
+        trial.takes(key).then_some(&trial.generation)
     }
 }
 
 impl Trial {
     /// Whether the header of a request chooses it.
-    pub fn is_named(&self, headers: &HeaderMap) -> bool {
+    pub fn is_selected_by(&self, headers: &HeaderMap) -> bool {
         let named = self.header.as_ref();
         named.is_some_and(|(name, value)| headers.get(name) == Some(value))
     }
 
-    fn takes(&self, signs: &Signs<'_>) -> bool {
-        signs.marked
-            || signs.headers.is_some_and(|headers| self.is_named(headers))
-            || lot(signs.trace_id) < self.share
+    fn takes(&self, key: &RoutingKey<'_>) -> bool {
+        key.header_selected
+            || key
+                .headers
+                .is_some_and(|headers| self.is_selected_by(headers))
+            || sample(key.trace_id) < self.share
     }
 }
 
-/// A number below [`WHOLE`] that is the same for all calls of a trace.
-fn lot(trace_id: &str) -> u32 {
+/// A number below [`FULL_SHARE`] that is the same for all calls of a trace.
+fn sample(trace_id: &str) -> u32 {
     if trace_id.is_empty() {
-        return fastrand::u32(..WHOLE);
+        return fastrand::u32(..FULL_SHARE);
     }
     // FNV-1a, mixed once more: clients may count their traces up.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -156,7 +158,7 @@ fn lot(trace_id: &str) -> u32 {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     hash = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let part = (hash >> 32) % u64::from(WHOLE);
+    let part = (hash >> 32) % u64::from(FULL_SHARE);
     u32::try_from(part).unwrap_or_default()
 }
 
@@ -167,13 +169,13 @@ mod tests {
     #[test]
     fn a_share_of_traces_is_that_share_and_a_trace_keeps_its_way() {
         let traces = (0..100_000_u32).map(|number| format!("{number:032x}"));
-        let lots: Vec<u32> = traces.map(|trace| lot(&trace)).collect();
+        let samples: Vec<u32> = traces.map(|trace| sample(&trace)).collect();
         for share in [100, 500, 5_000] {
-            let taken = lots.iter().filter(|lot| **lot < share).count();
-            let expected = 100_000 * share as usize / WHOLE as usize;
+            let taken = samples.iter().filter(|sample| **sample < share).count();
+            let expected = 100_000 * share as usize / FULL_SHARE as usize;
             let off = taken.abs_diff(expected);
             assert!(off * 10 < expected, "{share}: {taken} of {expected}");
         }
-        assert_eq!(lot("abc"), lot("abc"));
+        assert_eq!(sample("abc"), sample("abc"));
     }
 }

@@ -3,21 +3,21 @@
 
 use super::binding::Bindings;
 use super::fit::{Match, Surface, compare};
-use super::plan::part;
+use super::plan::standalone_file;
 use crate::app::App;
 use crate::componentize;
-use crate::recipe::File;
+use crate::recipe::WasmFile;
 use anyhow::Context as _;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// All components of an application.
-pub struct Survey {
-    components: BTreeMap<String, Surveyed>,
+pub struct LinkGraph {
+    components: BTreeMap<String, Node>,
 }
 
-struct Surveyed {
+struct Node {
     links: Vec<String>,
     surface: Surface,
     file: PathBuf,
@@ -66,7 +66,7 @@ pub struct Edge {
 
 /// Something that keeps a file from taking a component's place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Breach {
+pub struct Incompatibility {
     /// The interface.
     pub interface: String,
     /// Who would miss it; `None` if nobody of this application uses it.
@@ -75,24 +75,28 @@ pub struct Breach {
     pub reason: String,
 }
 
-impl Survey {
+impl LinkGraph {
     /// Reads all components, each without its links.
     pub fn of(app: &App) -> anyhow::Result<Self> {
         let mut components = BTreeMap::new();
-        for spec in app.components.values().filter(|spec| spec.id == spec.named) {
-            let part = part(&spec.wasm);
-            let file = if part.is_file() {
-                part
+        for spec in app
+            .components
+            .values()
+            .filter(|spec| spec.id == spec.manifest_id)
+        {
+            let standalone = standalone_file(&spec.wasm);
+            let file = if standalone.is_file() {
+                standalone
             } else {
                 spec.wasm.clone()
             };
             let surface = surface(&spec.id, &file)?;
-            let surveyed = Surveyed {
+            let node = Node {
                 links: spec.links.clone(),
                 surface,
                 file,
             };
-            components.insert(spec.id.clone(), surveyed);
+            components.insert(spec.id.clone(), node);
         }
         Ok(Self { components })
     }
@@ -119,9 +123,9 @@ impl Survey {
     }
 
     /// What a component asks of the host, and what it exports.
-    pub fn ends(&self, id: &str) -> (Vec<String>, Vec<String>) {
+    pub fn host_imports_and_exports(&self, id: &str) -> (Vec<String>, Vec<String>) {
         let one = self.components.get(id).map(|one| &one.surface);
-        let one = one.map(|surface| (surface.asked_of_the_host(), surface.exports()));
+        let one = one.map(|surface| (surface.host_imports(), surface.exports()));
         one.unwrap_or_default()
     }
 
@@ -138,7 +142,7 @@ impl Survey {
                     Candidate {
                         component: id.clone(),
                         linked: links.contains(id),
-                        versions: fit.words().to_owned(),
+                        versions: fit.description().to_owned(),
                         differs: other.surface.fits(&export, surface, &name).err(),
                         export,
                         chosen: false,
@@ -176,15 +180,16 @@ impl Survey {
         for (caller, one) in &self.components {
             let imports = self.imports(caller);
             for callee in &one.links {
-                let said = app.components.get(caller);
-                let said = said.and_then(|spec| spec.bindings.get(callee).copied());
+                let declared = app.components.get(caller);
+                let declared = declared.and_then(|spec| spec.bindings.get(callee).copied());
                 let over = imports
                     .iter()
                     .filter(|import| import.answered_by.as_ref() == Some(callee));
                 edges.push(Edge {
                     caller: caller.clone(),
                     callee: callee.clone(),
-                    binding: super::plan::bound(app, bindings, caller, callee, said).to_string(),
+                    binding: super::plan::binding_of(app, bindings, caller, callee, declared)
+                        .to_string(),
                     interfaces: over.map(|import| import.name.clone()).collect(),
                 });
             }
@@ -193,11 +198,11 @@ impl Survey {
     }
 
     /// What keeps a file from taking the place of a component.
-    pub fn breaches(&self, id: &str, file: &Path) -> anyhow::Result<Vec<Breach>> {
+    pub fn incompatibilities(&self, id: &str, file: &Path) -> anyhow::Result<Vec<Incompatibility>> {
         let old = self.components.get(id);
         let old = old.with_context(|| format!("there is no component `{id}`"))?;
         let new = surface(id, file)?;
-        let (mut breaches, mut told) = (Vec::new(), BTreeSet::new());
+        let (mut incompatibilities, mut told) = (Vec::new(), BTreeSet::new());
         for (caller, other) in self
             .components
             .iter()
@@ -214,7 +219,7 @@ impl Survey {
                 };
                 if let Some(reason) = reason {
                     told.insert(super::fit::track(&import.name));
-                    breaches.push(Breach {
+                    incompatibilities.push(Incompatibility {
                         interface: import.name.clone(),
                         used_by: Some(caller.clone()),
                         reason,
@@ -228,7 +233,7 @@ impl Survey {
                 continue;
             }
             if let Err(reason) = new.replaces(&old.surface, &export) {
-                breaches.push(Breach {
+                incompatibilities.push(Incompatibility {
                     interface: export,
                     used_by: None,
                     reason,
@@ -238,20 +243,20 @@ impl Survey {
         for name in new.imports() {
             let import = self.import(&new, &old.links, name);
             if import.answered_by.is_none() {
-                breaches.push(Breach {
+                incompatibilities.push(Incompatibility {
                     interface: import.name.clone(),
                     used_by: Some(id.to_owned()),
-                    reason: import.why_nobody(),
+                    reason: import.unanswered_reason(),
                 });
             }
         }
-        Ok(breaches)
+        Ok(incompatibilities)
     }
 
     /// What a file asks of the host that the component in its place does not.
-    pub fn asks_more(&self, id: &str, file: &Path) -> anyhow::Result<Vec<String>> {
-        let (before, _) = self.ends(id);
-        let asked = surface(id, file)?.asked_of_the_host();
+    pub fn new_host_imports(&self, id: &str, file: &Path) -> anyhow::Result<Vec<String>> {
+        let (before, _) = self.host_imports_and_exports(id);
+        let asked = surface(id, file)?.host_imports();
         Ok(asked
             .into_iter()
             .filter(|import| !before.contains(import))
@@ -261,7 +266,7 @@ impl Survey {
 
 impl Import {
     /// Why nobody answers.
-    pub fn why_nobody(&self) -> String {
+    pub fn unanswered_reason(&self) -> String {
         let near = self.candidates.first();
         near.map_or_else(
             || "no component of this application exports it".to_owned(),
@@ -270,7 +275,7 @@ impl Import {
                     "`{}` exports `{}`, but {}",
                     near.component,
                     near.export,
-                    near.why_not()
+                    near.rejection_reason()
                 )
             },
         )
@@ -279,7 +284,7 @@ impl Import {
 
 impl Candidate {
     /// Why it does not answer.
-    pub fn why_not(&self) -> String {
+    pub fn rejection_reason(&self) -> String {
         if let Some(differs) = &self.differs {
             format!("its types differ: {differs}")
         } else if !self.linked {
@@ -291,7 +296,7 @@ impl Candidate {
 }
 
 fn surface(id: &str, file: &Path) -> anyhow::Result<Surface> {
-    let read = File::read(file)?;
+    let read = WasmFile::read(file)?;
     let wasm = componentize::component(&read.bytes)
         .with_context(|| format!("{} is no component", file.display()))?;
     Surface::of(id, &wasm)

@@ -15,7 +15,7 @@ use wasmtime::{Engine, Error};
 
 /// A function of another component, as its caller sees it.
 #[derive(Debug)]
-pub struct Function {
+pub struct LinkFunction {
     /// Who calls.
     pub caller: Arc<str>,
     /// Who is called.
@@ -31,7 +31,7 @@ pub struct Function {
     /// What it returns.
     pub result: Option<Type>,
     /// How the interface says that nobody can answer.
-    refusal: Refusal,
+    unavailable_form: UnavailableForm,
     /// Whether a list of bytes may be among the values.
     bytes: bool,
     /// Whether the callee is in another host.
@@ -40,7 +40,7 @@ pub struct Function {
 
 /// How an interface says that nobody can answer now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+enum UnavailableForm {
     /// `result<_, variant { unavailable(string), … }>`.
     Unavailable,
     /// `result<_, string>`.
@@ -55,7 +55,7 @@ pub fn key(interface: &str, function: &str) -> String {
 }
 
 /// Answers an import of a component with calls to another one. The error says what cannot cross, and why.
-pub fn answer(
+pub fn define(
     linker: &mut Linker<HostState>,
     engine: &Engine,
     component: &Component,
@@ -75,7 +75,7 @@ pub fn answer(
         .instance(import)
         .map_err(|error| format!("{error:#}"))?;
     for (name, ty) in functions {
-        let function = Arc::new(Function {
+        let function = Arc::new(LinkFunction {
             caller: caller.clone(),
             callee: callee.clone(),
             key: key(import, &name).into(),
@@ -85,7 +85,7 @@ pub fn answer(
                 _ => String::new(),
             },
             result: ty.results().next(),
-            refusal: refusal(&ty),
+            unavailable_form: unavailable_form(&ty),
             bytes: ty
                 .params()
                 .map(|(_, ty)| ty)
@@ -101,20 +101,20 @@ pub fn answer(
                 ));
             }
             instance.func_new(&name, move |_, _, params, results| {
-                let core = core::here().ok_or_else(|| Error::msg("the host is ending"))?;
-                function.settle(core.decide(&function, params), results)
+                let core = core::current().ok_or_else(|| Error::msg("the host is ending"))?;
+                function.write_results(core.decide(&function, params), results)
             })
         } else if ty.async_() {
             instance.func_new_concurrent(&name, move |_, _, params, results| {
                 let called = function.call(params);
                 let function = function.clone();
-                Box::pin(async move { function.settle(called?.await, results) })
+                Box::pin(async move { function.write_results(called?.await, results) })
             })
         } else {
             instance.func_new_async(&name, move |_, _, params, results| {
                 let called = function.call(params);
                 let function = function.clone();
-                Box::new(async move { function.settle(called?.await, results) })
+                Box::new(async move { function.write_results(called?.await, results) })
             })
         };
         defined.map_err(|error| format!("{error:#}"))?;
@@ -132,7 +132,7 @@ fn functions(
         match item.ty {
             ComponentItem::ComponentFunc(ty) => {
                 let types = ty.params().map(|(_, ty)| ty).chain(ty.results());
-                if let Some(kind) = types.filter_map(|ty| stays(&ty)).next() {
+                if let Some(kind) = types.filter_map(|ty| instance_bound(&ty)).next() {
                     return Err((name.to_owned(), format!("it hands over a {kind}")));
                 }
                 functions.push((name.to_owned(), ty));
@@ -147,13 +147,13 @@ fn functions(
 }
 
 /// What in a type belongs to one instance and cannot be handed to another, if anything does.
-fn stays(ty: &Type) -> Option<&'static str> {
+fn instance_bound(ty: &Type) -> Option<&'static str> {
     match ty {
         Type::Own(_) | Type::Borrow(_) => Some("resource"),
         Type::Future(_) => Some("future"),
         Type::Stream(_) => Some("stream"),
         Type::ErrorContext => Some("error-context"),
-        other => inner(other).iter().find_map(stays),
+        other => inner(other).iter().find_map(instance_bound),
     }
 }
 
@@ -178,36 +178,36 @@ fn inner(ty: &Type) -> Vec<Type> {
     }
 }
 
-fn refusal(ty: &ComponentFunc) -> Refusal {
+fn unavailable_form(ty: &ComponentFunc) -> UnavailableForm {
     let Some(Type::Result(result)) = ty.results().next() else {
-        return Refusal::Trap;
+        return UnavailableForm::Trap;
     };
     match result.err() {
-        Some(Type::String) => Refusal::Text,
+        Some(Type::String) => UnavailableForm::Text,
         Some(Type::Variant(variant)) => {
             let is_unavailable = |case: wasmtime::component::types::Case<'_>| {
                 case.name == "unavailable" && case.ty == Some(Type::String)
             };
             if variant.cases().any(is_unavailable) {
-                Refusal::Unavailable
+                UnavailableForm::Unavailable
             } else {
-                Refusal::Trap
+                UnavailableForm::Trap
             }
         }
-        _ => Refusal::Trap,
+        _ => UnavailableForm::Trap,
     }
 }
 
 /// The values that come back, or why none do.
-type Called = Result<Vec<Val>, String>;
+type CallResult = Result<Vec<Val>, String>;
 
-impl Function {
+impl LinkFunction {
     /// Hands the values over, at once; what comes back can be waited for.
     fn call(
         self: &Arc<Self>,
         params: &[Val],
-    ) -> wasmtime::Result<impl Future<Output = Called> + Send + use<>> {
-        let core = core::here().ok_or_else(|| Error::msg("the host is ending"))?;
+    ) -> wasmtime::Result<impl Future<Output = CallResult> + Send + use<>> {
+        let core = core::current().ok_or_else(|| Error::msg("the host is ending"))?;
         let (function, too_many) = (self.clone(), self.bytes && has_too_many(params));
         // Instances never leave the thread of their core.
         let asked = (!too_many).then(|| {
@@ -227,7 +227,7 @@ impl Function {
     }
 
     /// Writes down what came back.
-    fn settle(&self, called: Called, results: &mut [Val]) -> wasmtime::Result<()> {
+    fn write_results(&self, called: CallResult, results: &mut [Val]) -> wasmtime::Result<()> {
         let called = match called {
             Ok(values) if self.bytes && has_too_many(&values) => Err(TOO_MANY.to_owned()),
             called => called,
@@ -241,7 +241,7 @@ impl Function {
             }
             Err(reason) => {
                 let reason = format!("{}: {reason}", self.callee);
-                let refused = self.refuse(reason)?;
+                let refused = self.error_value(reason)?;
                 if let Some(slot) = results.first_mut() {
                     *slot = refused;
                 }
@@ -251,12 +251,12 @@ impl Function {
     }
 
     /// The value by which the interface says that nobody can answer.
-    fn refuse(&self, reason: String) -> wasmtime::Result<Val> {
+    fn error_value(&self, reason: String) -> wasmtime::Result<Val> {
         let text = Box::new(Val::String(reason));
-        let error = match self.refusal {
-            Refusal::Unavailable => Val::Variant("unavailable".to_owned(), Some(text)),
-            Refusal::Text => *text,
-            Refusal::Trap => {
+        let error = match self.unavailable_form {
+            UnavailableForm::Unavailable => Val::Variant("unavailable".to_owned(), Some(text)),
+            UnavailableForm::Text => *text,
+            UnavailableForm::Trap => {
                 let text = if let Val::String(text) = *text {
                     text
                 } else {
@@ -269,11 +269,11 @@ impl Function {
     }
 
     /// Whether an answer is the interface's way to say that nobody can answer.
-    pub fn is_refused(&self, values: &[Val]) -> bool {
+    pub fn is_unavailable_answer(&self, values: &[Val]) -> bool {
         let Some(Val::Result(Err(Some(error)))) = values.first() else {
             return false;
         };
-        self.refusal == Refusal::Unavailable
+        self.unavailable_form == UnavailableForm::Unavailable
             && matches!(&**error, Val::Variant(case, _) if case == "unavailable")
     }
 }
@@ -302,7 +302,7 @@ fn has_too_many(values: &[Val]) -> bool {
 
 /// What the first parameter says if it is a context: a record with `trace-parent` and `deadline`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Said<'v> {
+pub struct CallContext<'v> {
     /// W3C `traceparent`, or empty.
     pub trace_parent: &'v str,
     /// Unix milliseconds after which nobody waits; 0 is no deadline.
@@ -310,22 +310,22 @@ pub struct Said<'v> {
 }
 
 /// Reads the context of a call.
-pub fn said(params: &[Val]) -> Said<'_> {
-    let mut said = Said::default();
+pub fn call_context(params: &[Val]) -> CallContext<'_> {
+    let mut context = CallContext::default();
     if let Some(Val::Record(fields)) = params.first() {
         for (name, value) in fields {
             match value {
-                Val::String(text) if name == "trace-parent" => said.trace_parent = text,
-                Val::U64(deadline) if name == "deadline" => said.deadline = *deadline,
+                Val::String(text) if name == "trace-parent" => context.trace_parent = text,
+                Val::U64(deadline) if name == "deadline" => context.deadline = *deadline,
                 _ => {}
             }
         }
     }
-    said
+    context
 }
 
 /// Puts another `trace-parent` into the context of a call, if it has one.
-pub fn retrace(params: &mut [Val], trace_parent: &str) {
+pub fn set_trace_parent(params: &mut [Val], trace_parent: &str) {
     if let Some(Val::Record(fields)) = params.first_mut() {
         for (name, value) in fields {
             if let Val::String(text) = value

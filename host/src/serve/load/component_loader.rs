@@ -1,7 +1,7 @@
 //! Makes components that can be instantiated, when the host starts and when one is swapped: read, compile or load, link, check
 //! every import.
 
-use super::entrances;
+use super::entry_points;
 use crate::aot::{AotCache, Compiled};
 use crate::app::ComponentSpec;
 use crate::capability::key_value::KeyValue;
@@ -10,13 +10,13 @@ use crate::capability::sqlite::Databases;
 use crate::compose::ComposeError;
 use crate::fault::Faults;
 use crate::link::binding::Binding;
-use crate::link::plan::{Unit, part};
-use crate::link::{check, cross, fuse::LinkError};
+use crate::link::plan::{DeploymentPlan, standalone_file};
+use crate::link::{check, fuse::LinkError, stub};
 use crate::manifest::{ManifestError, Source};
 use crate::metrics::Metrics;
 use crate::policy::Policies;
-use crate::recipe::{File, Ingredient, Recipe};
-use crate::remote::client::Remote;
+use crate::recipe::{Recipe, RecipeInput, WasmFile};
+use crate::remote::client::RemoteComponent;
 use crate::state::{Code, HostState, LoadedComponent, Servers};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,10 +25,10 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 /// What making a component takes, beside its file.
-pub struct Maker {
+pub struct ComponentLoader {
     pub(in crate::serve) engine: Engine,
     pub(super) policies: Policies,
-    pub(super) remotes: BTreeMap<String, Remote>,
+    pub(super) remotes: BTreeMap<String, RemoteComponent>,
     pub(super) linker: Linker<HostState>,
     pub(super) cache: AotCache,
     pub(super) source: Source,
@@ -44,16 +44,16 @@ pub struct Maker {
     /// All components of the application.
     pub(super) specs: BTreeMap<String, ComponentSpec>,
     /// Those that run by themselves.
-    pub(super) units: BTreeMap<String, Unit>,
+    pub(super) plans: BTreeMap<String, DeploymentPlan>,
     /// The routes that each answers: their places, and their texts.
     pub(super) routes: BTreeMap<String, Vec<(usize, String)>>,
 }
 
 /// The files of components, by id.
-pub type Files = BTreeMap<String, Arc<File>>;
+pub type Files = BTreeMap<String, Arc<WasmFile>>;
 
 /// A component that is compiled and not linked yet.
-pub struct Prepared {
+pub struct UnlinkedComponent {
     /// Which one.
     pub id: String,
     /// What it is made of.
@@ -62,10 +62,10 @@ pub struct Prepared {
     pub compiled: Compiled,
 }
 
-impl Maker {
+impl ComponentLoader {
     /// The components that run by themselves, and what is inside them.
-    pub fn units(&self) -> &BTreeMap<String, Unit> {
-        &self.units
+    pub fn plans(&self) -> &BTreeMap<String, DeploymentPlan> {
+        &self.plans
     }
 
     /// What the manifest says of a component.
@@ -76,15 +76,18 @@ impl Maker {
     /// Reads the files of all components that run.
     pub fn read(&self) -> anyhow::Result<Files> {
         let mut files = Files::new();
-        for unit in self.units.values() {
-            for id in std::iter::once(&unit.spec.id).chain(&unit.inside) {
+        for plan in self.plans.values() {
+            for id in std::iter::once(&plan.spec.id).chain(&plan.fused) {
                 if !files.contains_key(id)
                     && let Some(spec) = self.specs.get(id)
                 {
-                    files.insert(id.clone(), Arc::new(File::read(&self.file(unit, spec)?)?));
+                    files.insert(
+                        id.clone(),
+                        Arc::new(WasmFile::read(&self.file(plan, spec)?)?),
+                    );
                 }
             }
-            for plug in unit.spec.composition.plugs() {
+            for plug in plan.spec.composition.plugs() {
                 self.expect(&plug.name, &plug.wasm, &plug.span)?;
             }
         }
@@ -92,11 +95,11 @@ impl Maker {
     }
 
     /// Where the file of a component is: without its links, if it has any, unless that is nowhere and the fused one will do.
-    fn file(&self, unit: &Unit, spec: &ComponentSpec) -> Result<PathBuf, ManifestError> {
-        let part = part(&spec.wasm);
-        let fused_will_do = unit.as_built && unit.spec.id == spec.id;
-        let file = if part.is_file() || !fused_will_do {
-            part
+    fn file(&self, plan: &DeploymentPlan, spec: &ComponentSpec) -> Result<PathBuf, ManifestError> {
+        let standalone = standalone_file(&spec.wasm);
+        let fused_is_enough = plan.as_built && plan.spec.id == spec.id;
+        let file = if standalone.is_file() || !fused_is_enough {
+            standalone
         } else {
             spec.wasm.clone()
         };
@@ -119,33 +122,38 @@ impl Maker {
     }
 
     /// Compiles a component out of files, or loads what was compiled before.
-    pub fn prepare(&self, unit: &Unit, files: &Files) -> anyhow::Result<Prepared> {
-        let id = &unit.spec.id;
-        let failed = |error: anyhow::Error| self.failed(unit, &error);
-        let ingredient = |id: &String| {
+    pub fn prepare(
+        &self,
+        plan: &DeploymentPlan,
+        files: &Files,
+    ) -> anyhow::Result<UnlinkedComponent> {
+        let id = &plan.spec.id;
+        let failed = |error: anyhow::Error| self.failed(plan, &error);
+        let input = |id: &String| {
             let (file, spec) = (files.get(id)?.clone(), self.specs.get(id)?);
             // A file that has its links inside already is taken as it is.
-            let whole = file.path == spec.wasm && part(&spec.wasm) != spec.wasm;
+            let whole = file.path == spec.wasm && standalone_file(&spec.wasm) != spec.wasm;
             let links = spec
                 .links
                 .iter()
-                .filter(|link| !whole && unit.inside.contains(*link));
-            let outside = |link: &&String| unit.across.contains(*link) || unit.away.contains(*link);
-            let across = spec.links.iter().filter(outside);
-            Some(Ingredient {
+                .filter(|link| !whole && plan.fused.contains(*link));
+            let outside =
+                |link: &&String| plan.local.contains(*link) || plan.remote.contains(*link);
+            let unfused = spec.links.iter().filter(outside);
+            Some(RecipeInput {
                 id: id.clone(),
                 file,
                 links: links.cloned().collect(),
-                across: across.cloned().collect(),
+                unfused: unfused.cloned().collect(),
             })
         };
-        let root = ingredient(id).ok_or_else(|| anyhow::anyhow!("`{id}` has no file"))?;
-        let inside = unit.inside.iter().filter(|_| !root.links.is_empty());
-        let inside = inside.filter_map(ingredient).collect();
-        let recipe = Recipe::new(root, inside, unit.spec.composition.clone()).map_err(failed)?;
-        let engine = self.engine_of(unit);
+        let root = input(id).ok_or_else(|| anyhow::anyhow!("`{id}` has no file"))?;
+        let fused = plan.fused.iter().filter(|_| !root.links.is_empty());
+        let fused = fused.filter_map(input).collect();
+        let recipe = Recipe::new(root, fused, plan.spec.composition.clone()).map_err(failed)?;
+        let engine = self.engine_of(plan);
         let compiled = self.cache.load(engine, &recipe).map_err(failed)?;
-        Ok(Prepared {
+        Ok(UnlinkedComponent {
             id: id.clone(),
             recipe,
             compiled,
@@ -153,15 +161,15 @@ impl Maker {
     }
 
     /// The engine that a component runs in.
-    pub(in crate::serve) fn engine_of(&self, unit: &Unit) -> &Engine {
-        match unit.spec.policy {
+    pub(in crate::serve) fn engine_of(&self, plan: &DeploymentPlan) -> &Engine {
+        match plan.spec.policy {
             Some(_) => self.policies.engine(),
             None => &self.engine,
         }
     }
 
-    fn failed(&self, unit: &Unit, error: &anyhow::Error) -> anyhow::Error {
-        let spec = &unit.spec;
+    fn failed(&self, plan: &DeploymentPlan, error: &anyhow::Error) -> anyhow::Error {
+        let spec = &plan.spec;
         let plug = error.downcast_ref::<ComposeError>();
         let plug = plug.and_then(|error| error.span.clone());
         let (span, label, help) = match plug {
@@ -182,18 +190,18 @@ impl Maker {
     /// Links what was compiled. `provider` knows the components that others call across.
     pub fn link<'p>(
         &self,
-        prepared: Prepared,
+        prepared: UnlinkedComponent,
         generation: u64,
-        provider: &dyn Fn(&str) -> Option<Provider<'p>>,
+        provider: &dyn Fn(&str) -> Option<CompiledComponent<'p>>,
     ) -> anyhow::Result<LoadedComponent> {
-        let unit = self.units.get(&prepared.id);
-        let unit = unit.ok_or_else(|| anyhow::anyhow!("`{}` does not run", prepared.id))?;
-        let (spec, component) = (unit.spec.clone(), prepared.compiled.component);
+        let plan = self.plans.get(&prepared.id);
+        let plan = plan.ok_or_else(|| anyhow::anyhow!("`{}` does not run", prepared.id))?;
+        let (spec, component) = (plan.spec.clone(), prepared.compiled.component);
         let id: Arc<str> = spec.id.as_str().into();
-        let code = self.code(unit, (&id, &component, &prepared.recipe), provider)?;
-        let entrances = match &code {
-            Code::Component(pre) => entrances::find(&self.engine, pre, &spec, &self.source)?,
-            Code::Policy(..) => entrances::of_policy(self.policies.engine(), &component),
+        let code = self.code(plan, (&id, &component, &prepared.recipe), provider)?;
+        let entry_points = match &code {
+            Code::Component(pre) => entry_points::find(&self.engine, pre, &spec, &self.source)?,
+            Code::Policy(..) => entry_points::of_policy(self.policies.engine(), &component),
         };
         let databases = self.databases.iter();
         let databases = databases.filter(|(label, _)| spec.sqlite_databases.contains_key(*label));
@@ -203,10 +211,10 @@ impl Maker {
             (*place, metrics)
         });
         Ok(LoadedComponent {
-            engine: self.engine_of(unit).clone(),
+            engine: self.engine_of(plan).clone(),
             generation,
             code,
-            entrances,
+            entry_points,
             servers: self.servers.clone(),
             databases: databases
                 .map(|(label, database)| (label.clone(), database.clone()))
@@ -231,11 +239,11 @@ impl Maker {
     /// Links a component to the host and to whom it calls across, or a policy to nothing.
     fn code<'p>(
         &self,
-        unit: &Unit,
+        plan: &DeploymentPlan,
         (id, component, recipe): (&Arc<str>, &Component, &Recipe),
-        provider: &dyn Fn(&str) -> Option<Provider<'p>>,
+        provider: &dyn Fn(&str) -> Option<CompiledComponent<'p>>,
     ) -> Result<Code, ManifestError> {
-        let spec = &unit.spec;
+        let spec = &plan.spec;
         if let Some(limits) = spec.policy {
             let linked = self.policies.link(component).map_err(|reason| {
                 let message = format!("`{id}` is no policy: {reason}");
@@ -246,9 +254,9 @@ impl Maker {
             return Ok(Code::Policy(linked, limits));
         }
         let mut linker = self.linker.clone();
-        self.answer(&mut linker, unit, (id, component, recipe), provider)?;
+        self.answer(&mut linker, plan, (id, component, recipe), provider)?;
         let linked = linker.instantiate_pre(component).map_err(|error| {
-            entrances::unanswered(&self.engine, component, spec, &self.source, &error)
+            entry_points::unanswered(&self.engine, component, spec, &self.source, &error)
         })?;
         Ok(Code::Component(linked))
     }
@@ -257,29 +265,29 @@ impl Maker {
     fn answer<'p>(
         &self,
         linker: &mut Linker<HostState>,
-        unit: &Unit,
+        plan: &DeploymentPlan,
         (id, component, recipe): (&Arc<str>, &Component, &Recipe),
-        provider: &dyn Fn(&str) -> Option<Provider<'p>>,
+        provider: &dyn Fn(&str) -> Option<CompiledComponent<'p>>,
     ) -> Result<(), ManifestError> {
         let wrong = |message: String, help: &str| {
-            let span = unit.spec.tool_span.clone();
+            let span = plan.spec.tool_span.clone();
             self.source.error(span, message, "these links", help)
         };
-        for callee in &unit.spec.links {
-            if unit.inside.contains(callee) {
-                self.metrics.bound(id, callee, Binding::Fused);
+        for callee in &plan.spec.links {
+            if plan.fused.contains(callee) {
+                self.metrics.set_binding(id, callee, Binding::Fused);
             }
         }
         let imports = check::imports(&self.engine, component);
-        for callee in &unit.away {
-            self.metrics.bound(id, callee, Binding::Remote);
+        for callee in &plan.remote {
+            self.metrics.set_binding(id, callee, Binding::Remote);
             self.answer_remotely(linker, (id, component), &imports, callee)
                 .map_err(|reason| wrong(reason, "see docs/reference/links.md"))?;
         }
-        for callee in &unit.across {
+        for callee in &plan.local {
             let policy = self.specs.get(callee).and_then(|spec| spec.policy);
             let binding = policy.map_or(Binding::Isolated, |_| Binding::Policy);
-            self.metrics.bound(id, callee, binding);
+            self.metrics.set_binding(id, callee, binding);
             let Some(provider) = provider(callee) else {
                 continue;
             };
@@ -289,7 +297,7 @@ impl Maker {
                     continue;
                 };
                 used = true;
-                let consumer = Provider { component, recipe };
+                let consumer = CompiledComponent { component, recipe };
                 check::fits(&self.engine, &consumer, import, &provider, &export).map_err(
                     |reason| {
                         let message = format!(
@@ -299,7 +307,7 @@ impl Maker {
                     },
                 )?;
                 let callee: Arc<str> = callee.as_str().into();
-                cross::answer(
+                stub::define(
                     linker,
                     &self.engine,
                     component,
@@ -318,7 +326,7 @@ impl Maker {
     }
 }
 
-impl Maker {
+impl ComponentLoader {
     /// Answers the imports that a component of another host has, if it has them as they are imported.
     fn answer_remotely(
         &self,
@@ -347,7 +355,7 @@ impl Maker {
             }
             let callee: Arc<str> = callee.into();
             let (engine, link) = (&self.engine, (id, &callee, Binding::Remote));
-            cross::answer(linker, engine, component, import, link)?;
+            stub::define(linker, engine, component, import, link)?;
         }
         Ok(())
     }
@@ -355,7 +363,7 @@ impl Maker {
 
 /// A component that is compiled, and what it was made of.
 #[derive(Clone, Copy)]
-pub struct Provider<'p> {
+pub struct CompiledComponent<'p> {
     /// Its types.
     pub component: &'p Component,
     /// Its bytes, to say exactly what differs.

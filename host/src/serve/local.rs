@@ -1,15 +1,15 @@
 //! A component as one core sees it: the instances of each of its generations, and the way of a call to one of them.
 
 use super::core::Core;
+use super::deployment::{Deployment, Generation, RoutingKey};
 use super::instance::LinkedCall;
-use super::pool::{Became, CallError, Pool};
-use super::unit::{Generation, Signs, Unit};
-use crate::fault::{Blow, ON_PURPOSE};
+use super::pool::{CallError, LinkOutcome, Pool};
+use crate::fault::{FaultEffect, INJECTED};
 use crate::limits;
 use crate::link::binding::Binding;
-use crate::link::cross::{self, Function};
 use crate::link::promise::Promise;
-use crate::remote::client::Failed;
+use crate::link::stub::{self, LinkFunction};
+use crate::remote::client::RemoteError;
 use crate::telemetry::{self, Kind};
 use crate::trace::Trace;
 use http::HeaderValue;
@@ -20,33 +20,33 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use wasmtime::component::Val;
 
 /// A component on one core.
-pub struct Here {
+pub struct LocalComponent {
     /// Which one.
-    pub unit: Arc<Unit>,
+    pub deployment: Arc<Deployment>,
     /// How many instances each generation may have.
     share: usize,
     pools: RefCell<Vec<Rc<Pool>>>,
 }
 
-impl Here {
+impl LocalComponent {
     /// Without instances.
-    pub fn new(unit: Arc<Unit>, share: usize) -> Self {
+    pub fn new(deployment: Arc<Deployment>, share: usize) -> Self {
         Self {
-            unit,
+            deployment,
             share,
             pools: RefCell::default(),
         }
     }
 
     /// The instances that a call goes to. It must be given to them at once: they may be drained later.
-    pub fn choose(&self, signs: &Signs<'_>) -> Rc<Pool> {
-        self.pool(self.unit.traffic().choose(signs))
+    pub fn choose(&self, key: &RoutingKey<'_>) -> Rc<Pool> {
+        self.pool(self.deployment.traffic().choose(key))
     }
 
     /// The instances that get a copy of a call, if any do.
-    pub fn shadow(&self, signs: &Signs<'_>) -> Option<Rc<Pool>> {
-        let traffic = self.unit.traffic();
-        traffic.shadow(signs).map(|shadow| self.pool(shadow))
+    pub fn shadow(&self, key: &RoutingKey<'_>) -> Option<Rc<Pool>> {
+        let traffic = self.deployment.traffic();
+        traffic.shadow(key).map(|shadow| self.pool(shadow))
     }
 
     /// The instances of a generation.
@@ -88,28 +88,28 @@ impl Core {
     /// Makes a call over a link: to an instance of the callee on this core. The error says why nobody can answer.
     pub fn link(
         self: Rc<Self>,
-        function: Arc<Function>,
+        function: Arc<LinkFunction>,
         mut params: Vec<Val>,
     ) -> impl Future<Output = Result<Vec<Val>, String>> {
         let (timeout, trace, pool, shadow) = {
-            let said = cross::said(&params);
-            let trace_id = said.trace_parent.get(3..35).unwrap_or_default();
+            let context = stub::call_context(&params);
+            let trace_id = context.trace_parent.get(3..35).unwrap_or_default();
             let trace = telemetry::is_on().then(|| {
-                let header = HeaderValue::from_str(said.trace_parent);
+                let header = HeaderValue::from_str(context.trace_parent);
                 Trace::of(header.ok().as_ref())
             });
-            let here = self.units.get(&*function.callee);
-            let signs = Signs {
+            let component = self.components.get(&*function.callee);
+            let key = RoutingKey {
                 trace_id,
                 headers: None,
-                marked: self.is_marked(trace_id, &function.callee),
+                header_selected: self.is_selected_by_header(trace_id, &function.callee),
             };
-            let pool = here.map(|here| here.choose(&signs));
-            let shadow = here.and_then(|here| here.shadow(&signs));
-            (patience(said.deadline), trace, pool, shadow)
+            let pool = component.map(|component| component.choose(&key));
+            let shadow = component.and_then(|component| component.shadow(&key));
+            (patience(context.deadline), trace, pool, shadow)
         };
         if let Some(trace) = &trace {
-            cross::retrace(&mut params, trace.text());
+            stub::set_trace_parent(&mut params, trace.text());
         }
         async move {
             let pool = pool.ok_or("there is no such component")?;
@@ -119,12 +119,12 @@ impl Core {
             let copy = shadow.map(|shadow| (shadow, params.clone()));
             let recorded = self.loaded.recorder.wants(&function, &params);
             let (begun, start) = (SystemTime::now(), Instant::now());
-            let struck = self
+            let effect = self
                 .loaded
                 .faults
                 .on_link(&function.caller, &function.callee)
                 .await;
-            let answered = call(&pool, &function, params, timeout, struck).await;
+            let answered = call(&pool, &function, params, timeout, effect).await;
             if let Some(arguments) = recorded {
                 let answer = answered.as_deref();
                 let recorder = &self.loaded.recorder;
@@ -145,36 +145,38 @@ impl Core {
     /// Makes a call over a link to a component of another host. The error says why nobody can answer.
     pub fn remote(
         self: Rc<Self>,
-        function: Arc<Function>,
+        function: Arc<LinkFunction>,
         params: Vec<Val>,
     ) -> impl Future<Output = Result<Vec<Val>, String>> {
-        let timeout = patience(cross::said(&params).deadline);
+        let timeout = patience(stub::call_context(&params).deadline);
         async move {
             let remote = self.loaded.remotes.get(&*function.callee);
             let remote = remote.ok_or("there is no such component")?;
             let timeout = timeout.ok_or("the deadline has passed")?;
-            let caller = self.abroad(&function.caller, &function.callee);
+            let link = self.remote_link(&function.caller, &function.callee);
             let recorded = self.loaded.recorder.wants(&function, &params);
             let begun = Instant::now();
-            if !caller.lets_through(begun) {
-                return Err(KEPT_AWAY.to_owned());
+            if !link.allows(begun) {
+                return Err(BREAKER_OPEN.to_owned());
             }
-            let struck = self
+            let effect = self
                 .loaded
                 .faults
                 .on_link(&function.caller, &function.callee)
                 .await;
-            let answered = match struck {
-                Some(Blow::Error | Blow::Trap) => Err(Failed::Broken(ON_PURPOSE.to_owned())),
+            let answered = match effect {
+                Some(FaultEffect::Error | FaultEffect::Trap) => {
+                    Err(RemoteError::Broken(INJECTED.to_owned()))
+                }
                 _ => remote.call(&self.http, &function, &params, timeout).await,
             };
             let time = begun.elapsed();
-            let became = match &answered {
-                Ok(values) => function.became(values),
-                Err(Failed::TimedOut) => Became::TimedOut,
-                Err(_) => Became::Broken,
+            let outcome = match &answered {
+                Ok(values) => function.outcome(values),
+                Err(RemoteError::TimedOut) => LinkOutcome::TimedOut,
+                Err(_) => LinkOutcome::Broken,
             };
-            caller.ended(begun, became);
+            link.record(begun, outcome);
             let answered = answered.map_err(|failed| failed.reason(timeout));
             if let Some(arguments) = recorded {
                 let answer = answered.as_deref();
@@ -186,105 +188,105 @@ impl Core {
     }
 
     /// Asks a policy over a link, at once. The error says why it decides nothing.
-    pub fn decide(&self, function: &Function, params: &[Val]) -> Result<Vec<Val>, String> {
-        let here = self.units.get(&*function.callee);
-        let here = here.ok_or("there is no such component")?;
-        let signs = Signs::default();
-        let (pool, shadow) = (here.choose(&signs), here.shadow(&signs));
-        let caller = pool.caller(&function.caller, Binding::Policy);
+    pub fn decide(&self, function: &LinkFunction, params: &[Val]) -> Result<Vec<Val>, String> {
+        let component = self.components.get(&*function.callee);
+        let component = component.ok_or("there is no such component")?;
+        let key = RoutingKey::default();
+        let (pool, shadow) = (component.choose(&key), component.shadow(&key));
+        let link = pool.link(&function.caller, Binding::Policy);
         let begun = Instant::now();
-        if !caller.lets_through(begun) {
-            return Err(KEPT_AWAY.to_owned());
+        if !link.allows(begun) {
+            return Err(BREAKER_OPEN.to_owned());
         }
-        let failed = |values: &[Val]| function.is_refused(values);
+        let failed = |values: &[Val]| function.is_unavailable_answer(values);
         let decided = match self
             .loaded
             .faults
             .on_decision(&function.caller, &function.callee)
         {
-            None | Some(Blow::Delay(_)) => pool.decide(&function.key, params, failed),
-            Some(Blow::Error | Blow::Trap) => Err(ON_PURPOSE.to_owned()),
+            None | Some(FaultEffect::Delay(_)) => pool.decide(&function.key, params, failed),
+            Some(FaultEffect::Error | FaultEffect::Trap) => Err(INJECTED.to_owned()),
         };
-        let became = decided.as_deref();
-        caller.ended(
+        let outcome = decided.as_deref();
+        link.record(
             begun,
-            became.map_or(Became::Broken, |values| function.became(values)),
+            outcome.map_or(LinkOutcome::Broken, |values| function.outcome(values)),
         );
         if let Some(shadow) = shadow
             && shadow.decide(&function.key, params, failed) != decided
         {
-            shadow.generation.health.differed();
+            shadow.generation.health.record_difference();
         }
         decided
     }
 }
 
-impl Function {
+impl LinkFunction {
     /// How an answer is counted.
-    fn became(&self, values: &[Val]) -> Became {
-        match self.is_refused(values) {
-            true => Became::Refused,
-            false => Became::Answered,
+    fn outcome(&self, values: &[Val]) -> LinkOutcome {
+        match self.is_unavailable_answer(values) {
+            true => LinkOutcome::Refused,
+            false => LinkOutcome::Answered,
         }
     }
 }
 
 /// What a caller is told whom the breaker keeps away.
-const KEPT_AWAY: &str = "it failed too often just now; the circuit breaker is open";
+const BREAKER_OPEN: &str = "it failed too often just now; the circuit breaker is open";
 
 /// How long a caller waits; `None` if it has stopped waiting. `deadline` is in Unix milliseconds; 0 is none.
 pub(super) fn patience(deadline: u64) -> Option<Duration> {
     if deadline == 0 {
-        return Some(limits::LINK_CALL);
+        return Some(limits::LINK_CALL_TIMEOUT);
     }
     let deadline = UNIX_EPOCH.checked_add(Duration::from_millis(deadline))?;
     let left = deadline.duration_since(SystemTime::now()).ok()?;
-    Some(left.min(limits::LINK_CALL))
+    Some(left.min(limits::LINK_CALL_TIMEOUT))
 }
 
 async fn call(
     pool: &Rc<Pool>,
-    function: &Arc<Function>,
+    function: &Arc<LinkFunction>,
     params: Vec<Val>,
     timeout: Duration,
-    struck: Option<Blow>,
+    effect: Option<FaultEffect>,
 ) -> Result<Vec<Val>, String> {
-    let caller = pool.caller(&function.caller, Binding::Isolated);
+    let link = pool.link(&function.caller, Binding::Isolated);
     let begun = Instant::now();
-    if !caller.lets_through(begun) {
-        return Err(KEPT_AWAY.to_owned());
+    if !link.allows(begun) {
+        return Err(BREAKER_OPEN.to_owned());
     }
-    let answered = match struck {
-        Some(Blow::Error) => Err(CallError::Guest(wasmtime::Error::msg(ON_PURPOSE))),
-        Some(Blow::Trap) => pool.trapped(timeout).await,
+    let answered = match effect {
+        Some(FaultEffect::Error) => Err(CallError::Guest(wasmtime::Error::msg(INJECTED))),
+        Some(FaultEffect::Trap) => pool.inject_trap(timeout).await,
         _ => attempt(pool, function, params, timeout).await,
     };
-    let became = answered.as_deref();
-    let became = became.map_or_else(|error| error.became(), |values| function.became(values));
-    caller.ended(begun, became);
+    let outcome = answered.as_deref();
+    let outcome = outcome.map_or_else(|error| error.outcome(), |values| function.outcome(values));
+    link.record(begun, outcome);
     answered.map_err(|error| error.reason(timeout))
 }
 
 async fn attempt(
     pool: &Rc<Pool>,
-    function: &Arc<Function>,
+    function: &Arc<LinkFunction>,
     params: Vec<Val>,
     timeout: Duration,
 ) -> Result<Vec<Val>, CallError> {
-    let trace = HeaderValue::from_str(cross::said(&params).trace_parent);
+    let trace = HeaderValue::from_str(stub::call_context(&params).trace_parent);
     let trace = trace.ok().filter(|trace| !trace.is_empty());
     let call = LinkedCall {
         key: function.key.clone(),
         params,
     };
-    let failed = |values: &[Val]| function.is_refused(values);
-    pool.linked(call, trace, timeout, failed).await
+    let failed = |values: &[Val]| function.is_unavailable_answer(values);
+    pool.call_function(call, trace, timeout, failed).await
 }
 
 /// Gives a generation on trial a copy of a call, for nobody; what it answers is compared.
 fn mirror(
     shadow: Rc<Pool>,
-    function: Arc<Function>,
+    function: Arc<LinkFunction>,
     params: Vec<Val>,
     timeout: Duration,
     pool: &Rc<Pool>,
@@ -294,13 +296,13 @@ fn mirror(
     tokio::task::spawn_local(async move {
         let copied = attempt(&shadow, &function, params, timeout).await;
         if expected.is_some() && copied.ok() != expected {
-            shadow.generation.health.differed();
+            shadow.generation.health.record_difference();
             tracing::debug!(key = %function.key, serving, shadow = shadow.generation.number(), "a shadow answered otherwise");
         }
     });
 }
 
-fn told(trace: &Trace, begun: SystemTime, function: &Function, pool: &Pool, failed: bool) {
+fn told(trace: &Trace, begun: SystemTime, function: &LinkFunction, pool: &Pool, failed: bool) {
     let name = || function.key.to_string();
     trace.ended(Kind::Server, name, begun, failed, || {
         let attribute = |name: &str, value: String| (name.to_owned(), value);

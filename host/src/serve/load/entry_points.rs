@@ -1,9 +1,9 @@
 //! What the host can call of a component, and what it cannot link: every refusal names what is missing and what would help.
 
 use crate::app::ComponentSpec;
-use crate::link::cross;
+use crate::link::stub;
 use crate::manifest::{ManifestError, Source};
-use crate::state::{Entrances, HostState, HttpIndices, InboundIndex, LinkedIndex};
+use crate::state::{EntryPoints, FunctionIndex, HostState, HttpIndices, InboundIndex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmtime::Engine;
@@ -21,7 +21,7 @@ pub(super) fn find(
     pre: &InstancePre<HostState>,
     spec: &ComponentSpec,
     source: &Source,
-) -> Result<Entrances, ManifestError> {
+) -> Result<EntryPoints, ManifestError> {
     let component = pre.component();
     let p3 = wasmtime_wasi_http::p3::bindings::ServiceIndices::new(pre).map(HttpIndices::P3);
     let http = p3
@@ -49,7 +49,7 @@ pub(super) fn find(
     if inbound_redis.is_none() && spec.called_by_redis {
         return Err(missing("a Redis trigger", INBOUND_REDIS));
     }
-    Ok(Entrances {
+    Ok(EntryPoints {
         http,
         inbound_redis,
         functions: Arc::new(functions(engine, component)),
@@ -57,8 +57,8 @@ pub(super) fn find(
 }
 
 /// What can be called of a policy: its interfaces, and nothing by a trigger.
-pub(super) fn of_policy(engine: &Engine, component: &Component) -> Entrances {
-    Entrances {
+pub(super) fn of_policy(engine: &Engine, component: &Component) -> EntryPoints {
+    EntryPoints {
         http: None,
         inbound_redis: None,
         functions: Arc::new(functions(engine, component)),
@@ -66,7 +66,7 @@ pub(super) fn of_policy(engine: &Engine, component: &Component) -> Entrances {
 }
 
 /// The functions of the interfaces that a component exports.
-fn functions(engine: &Engine, component: &Component) -> BTreeMap<String, LinkedIndex> {
+fn functions(engine: &Engine, component: &Component) -> BTreeMap<String, FunctionIndex> {
     let mut functions = BTreeMap::new();
     let ty = component.component_type();
     for (interface, item) in ty.exports(engine) {
@@ -79,8 +79,8 @@ fn functions(engine: &Engine, component: &Component) -> BTreeMap<String, LinkedI
                 && let Some(index) = component.get_export_index(place.as_ref(), name)
             {
                 let results = function.results().len();
-                let linked = LinkedIndex { index, results };
-                functions.insert(cross::key(interface, name), linked);
+                let linked = FunctionIndex { index, results };
+                functions.insert(stub::key(interface, name), linked);
             }
         }
     }

@@ -1,13 +1,13 @@
 //! When a generation must go: it traps, it errs more than it may, or it is slower than the one before.
 
 use crate::limits;
-use crate::serve::health::Snapshot;
+use crate::serve::health::HealthSnapshot;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// When a generation must go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Limits {
+pub struct RollbackLimits {
     /// For how long it is watched.
     pub watch: Duration,
     /// The part of its calls that may fail, 0 to 1.
@@ -16,21 +16,21 @@ pub struct Limits {
     pub max_p99_ratio: f64,
 }
 
-impl Default for Limits {
+impl Default for RollbackLimits {
     fn default() -> Self {
         Self {
-            watch: limits::WATCH,
+            watch: limits::WATCH_TIME,
             max_error_rate: limits::WATCH_ERROR_RATE,
             max_p99_ratio: limits::WATCH_P99_RATIO,
         }
     }
 }
 
-impl Limits {
+impl RollbackLimits {
     /// Why a generation must go, compared with the one before it, if it must.
-    pub fn judge(&self, new: &Snapshot, old: &Snapshot) -> Option<String> {
+    pub fn judge(&self, new: &HealthSnapshot, old: &HealthSnapshot) -> Option<String> {
         let (rate, before) = (part(new.errors, new.calls), part(old.errors, old.calls));
-        if new.errors >= limits::WATCH_ERRORS && rate > self.max_error_rate && rate > before {
+        if new.errors >= limits::WATCH_MIN_ERRORS && rate > self.max_error_rate && rate > before {
             let what = if new.traps * 2 > new.errors {
                 "broke"
             } else {
@@ -44,10 +44,11 @@ impl Limits {
                 self.max_error_rate * 100.0
             ));
         }
-        let known = new.timed >= limits::WATCH_TIMED && old.timed >= limits::WATCH_TIMED;
+        let known = new.timed >= limits::WATCH_MIN_TIMED_CALLS
+            && old.timed >= limits::WATCH_MIN_TIMED_CALLS;
         let slower = new.p99_us.saturating_sub(old.p99_us);
         let ratio = part(new.p99_us, old.p99_us);
-        if known && ratio > self.max_p99_ratio && slower > us(limits::WATCH_SLOWER) {
+        if known && ratio > self.max_p99_ratio && slower > us(limits::WATCH_MIN_SLOWDOWN) {
             return Some(format!(
                 "p99 is {:.1} ms, {ratio:.1} times the {:.1} ms before, where {} may be",
                 ms(new.p99_us),
@@ -77,23 +78,23 @@ fn part(some: u64, all: u64) -> f64 {
 mod tests {
     use super::*;
 
-    fn snapshot(calls: u64, errors: u64, traps: u64, p99_us: u64) -> Snapshot {
-        Snapshot {
+    fn snapshot(calls: u64, errors: u64, traps: u64, p99_us: u64) -> HealthSnapshot {
+        HealthSnapshot {
             calls,
             errors,
             traps,
             timed: calls,
             p99_us,
-            ..Snapshot::default()
+            ..HealthSnapshot::default()
         }
     }
 
     #[test]
     fn a_generation_goes_for_errors_and_slowness_but_not_for_bad_luck() {
-        let limits = Limits {
+        let limits = RollbackLimits {
             max_error_rate: 0.01,
             max_p99_ratio: 1.5,
-            ..Limits::default()
+            ..RollbackLimits::default()
         };
         let good = snapshot(10_000, 5, 0, 4_000);
         for (new, why) in [
