@@ -1,5 +1,5 @@
-//! Faults on purpose: errors, delays and traps on links and on what components ask of the host, to see what the others make of it.
-//! Where there are none they cost a load.
+//! Fault injection: errors, delays and traps on links and on host capabilities, to test how components cope. Without
+//! faults a check costs one atomic load.
 
 use crate::serve::deployment::FULL_SHARE;
 use crate::serve::termination::Termination;
@@ -11,23 +11,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// What a component asks of the host.
+/// A capability that the host provides to components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Capability {
-    /// Databases in files.
+    /// SQLite databases.
     Sqlite,
-    /// A Postgres server.
+    /// Postgres.
     Postgres,
-    /// A Redis server.
+    /// Redis.
     Redis,
     /// Key-value stores.
     KeyValue,
-    /// Requests that go out.
+    /// Outgoing HTTP requests.
     Http,
 }
 
-/// All of them.
+/// All capabilities.
 const CAPABILITIES: [Capability; 5] = [
     Capability::Sqlite,
     Capability::Postgres,
@@ -37,7 +37,7 @@ const CAPABILITIES: [Capability; 5] = [
 ];
 
 impl Capability {
-    /// Its name.
+    /// The name in options and reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
@@ -56,7 +56,7 @@ impl FromStr for Capability {
         let named = CAPABILITIES.into_iter().find(|one| one.name() == text);
         named.ok_or_else(|| {
             let known = CAPABILITIES.map(Self::name).join(", ");
-            format!("`{text}` is no capability; there are {known}")
+            format!("`{text}` is not a capability; there are {known}")
         })
     }
 }
@@ -65,18 +65,18 @@ impl FromStr for Capability {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultTarget {
-    /// On calls over a link.
+    /// Calls over a link.
     Link {
-        /// Who calls.
+        /// The calling component.
         caller: String,
-        /// Who is called.
+        /// The called component.
         callee: String,
     },
-    /// On what components ask of the host.
+    /// Uses of a capability.
     Capability {
-        /// What they ask.
+        /// The capability.
         capability: Capability,
-        /// Of this component only.
+        /// Only uses by this component.
         component: Option<String>,
     },
 }
@@ -91,11 +91,11 @@ impl FaultTarget {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultEffect {
-    /// The call fails: `unavailable`, or the capability's own error.
+    /// The call fails with `unavailable`, or with the capability's own error.
     Error,
-    /// It takes so much longer.
+    /// The call is delayed.
     Delay(Duration),
-    /// The instance ends: of a link the callee's, of a capability the one that asks.
+    /// An instance traps: the callee's on a link, the caller's on a capability.
     Trap,
 }
 
@@ -106,18 +106,18 @@ pub struct Fault {
     pub target: FaultTarget,
     /// What it does.
     pub effect: FaultEffect,
-    /// The share of matching calls that fail, in parts of [`FULL_SHARE`].
+    /// The share of matching calls that it affects, in parts of [`FULL_SHARE`].
     pub rate: u32,
 }
 
-/// A fault with its number.
+/// A fault that is active in a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveFault {
-    /// Counted from 1.
+    /// Its number, counted from 1.
     pub number: u64,
     /// How many calls it has affected.
     pub hits: u64,
-    /// What it is.
+    /// The fault.
     #[serde(flatten)]
     pub fault: Fault,
 }
@@ -144,7 +144,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The faults of a host.
+/// All active faults of a host.
 #[derive(Default)]
 pub struct Faults {
     any: AtomicBool,
@@ -153,7 +153,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Adds one; its number.
+    /// Adds a fault and returns its number.
     pub fn add(&self, fault: Fault) -> u64 {
         let number = self.newest.fetch_add(1, Ordering::Relaxed) + 1;
         self.list.rcu(|list| {
@@ -165,7 +165,7 @@ impl Faults {
         number
     }
 
-    /// All of them.
+    /// All active faults.
     pub fn list(&self) -> Vec<ActiveFault> {
         let list = self.list.load();
         let shown = list.iter().map(|(number, fault, hits)| ActiveFault {
@@ -176,7 +176,7 @@ impl Faults {
         shown.collect()
     }
 
-    /// Removes one, or all; how many went.
+    /// Removes one fault, or all of them. Returns how many were removed.
     pub fn clear(&self, number: Option<u64>) -> usize {
         let before = self.list.load().len();
         self.list.rcu(|list| {
@@ -223,7 +223,7 @@ impl Faults {
     }
 }
 
-/// The faults that one instance meets when it asks something of the host.
+/// The faults that apply to the capabilities of one instance.
 #[derive(Clone)]
 pub struct InstanceFaults {
     faults: Arc<Faults>,
@@ -231,8 +231,8 @@ pub struct InstanceFaults {
     termination: Arc<Termination>,
 }
 
-/// What an error on purpose says.
-pub const INJECTED: &str = "a fault was put here on purpose; localmart fault list shows it";
+/// The message of injected errors.
+pub const INJECTED: &str = "injected fault; see localmart fault list";
 
 impl InstanceFaults {
     /// The faults of one instance. A trap ends it through `termination`.

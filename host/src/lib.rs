@@ -1,11 +1,19 @@
-//! The component host. It reads a Spin manifest, links components, and serves them; it knows no shop.
+//! The component host: reads a Spin manifest, links its components and serves them. It knows nothing about the shop.
 //!
-//! In reading order: [`manifest`] (spin.toml, with places for errors), [`app`] (what it comes to, variables resolved),
-//! [`variables`], [`allowed_hosts`], [`link`] (how components meet), [`engine`], [`fetch`] (components from elsewhere), [`componentize`] (core modules), [`compose`] (what a component brings along), [`recipe`] (what it is made of) and [`aot`]
-//! (compiling once), [`capability`] (what a guest may import), [`state`] (what an instance owns), [`messages`] (for
-//! triggers), [`serve`] (threads,
-//! connections, instances, timers), [`observe`], [`metrics`] and [`telemetry`], [`runtime_config`] (where stores and
-//! variables come from), [`sections`] (what a component carries), [`policy`] (components that only decide), [`remote`] (components of other hosts), [`record`] (what goes over a link), [`fault`] (trouble on purpose), [`limits`].
+//! Modules in reading order:
+//!
+//! - [`manifest`]: the syntax of spin.toml, with source spans for error messages
+//! - [`app`]: the resolved application: components, grants, routes; with [`variables`] and [`allowed_hosts`]
+//! - [`link`]: how imports of one component are bound to exports of another
+//! - [`engine`], [`fetch`] (components from URLs), [`componentize`] (core modules), [`compose`] (dependencies and
+//!   middleware), [`recipe`] (the inputs of a compilation), [`aot`] (the cache of compiled code), [`sections`] (custom
+//!   sections)
+//! - [`capability`]: the interfaces that a guest may import; [`state`]: what one instance owns
+//! - [`policy`]: components that only compute a decision
+//! - [`serve`]: threads, connections, instances and timers; [`messages`]: delivery to Redis triggers
+//! - [`remote`]: links to components on other hosts; [`record`]: recording of link calls; [`fault`]: fault injection
+//! - [`observe`], [`metrics`], [`telemetry`], [`trace`]: what operators see; `control`: the control socket
+//! - [`runtime_config`]: where stores and variables come from; [`limits`]: every limit and timeout
 
 pub mod allowed_hosts;
 pub mod aot;

@@ -1,10 +1,13 @@
-//! Links: how an import of one component meets an export of another.
+//! Links: how an import of one component is bound to an export of another.
 //!
-//! In reading order: [`binding`] (which way was chosen), [`plan`] (what that makes of an application: what runs by itself,
-//! with what inside), [`fit`] (which export answers an import, and whether it is what is asked for), [`check`] (the same of what is compiled),
-//! [`fuse`] (into one component),
-//! [`stub`] (a call that leaves its component), [`breaker`] (when it had better not), [`promise`] (what an interface says of
-//! asking again), [`graph`] (a look at it all, without running any of it).
+//! Modules in reading order:
+//!
+//! - [`binding`]: the ways to bind a link; [`plan`]: which components run in their own instances under these bindings
+//! - [`fit`]: which export matches an import; [`check`]: the same for compiled components
+//! - [`fuse`]: joins several components into one
+//! - [`stub`]: calls from one instance to another; [`breaker`]: the circuit breaker for them
+//! - [`promise`]: which functions can be called again safely
+//! - [`graph`]: all links of an application, for reports
 
 pub mod binding;
 pub mod breaker;

@@ -1,4 +1,5 @@
-//! What a component is made of: a file, or several fused along their links, with the components that it brings along.
+//! The inputs that a component is compiled from: its wasm file, the components fused into it, its dependencies and its
+//! middleware.
 
 use crate::componentize;
 use crate::compose::Composition;
@@ -8,14 +9,14 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A wasm file that was read.
+/// A wasm file in memory.
 #[derive(Debug, PartialEq, Eq)]
 pub struct WasmFile {
-    /// Where.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What was in it.
+    /// The content of the file.
     pub bytes: Vec<u8>,
-    /// The BLAKE3 hash of that, in hexadecimal.
+    /// The BLAKE3 hash of the content, in hexadecimal.
     pub digest: String,
 }
 
@@ -31,33 +32,33 @@ impl WasmFile {
     }
 }
 
-/// A component that goes into a recipe.
+/// One component of a recipe.
 #[derive(Clone, Debug)]
 pub struct RecipeInput {
     /// Its id.
     pub id: String,
     /// Its file.
     pub file: Arc<WasmFile>,
-    /// Whom it links of those that go into the same recipe.
+    /// Its links within the recipe.
     pub links: Vec<String>,
-    /// Whom it links and calls unfused.
+    /// Its links that are not fused.
     pub unfused: Vec<String>,
 }
 
-/// What a component is made of.
+/// Everything that determines the compiled component.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// The component itself.
     pub root: RecipeInput,
-    /// What is fused into it.
+    /// The components that are fused into it.
     pub fused: Vec<RecipeInput>,
-    /// What it brings along, and what each of these is.
+    /// Its dependencies and middleware.
     pub composition: Composition,
     plugs: Vec<Arc<WasmFile>>,
 }
 
 impl Recipe {
-    /// Reads what the component brings along.
+    /// A recipe; reads the files of dependencies and middleware.
     pub fn new(
         root: RecipeInput,
         fused: Vec<RecipeInput>,
@@ -75,7 +76,7 @@ impl Recipe {
         })
     }
 
-    /// A component that stands alone, as it is in its file.
+    /// A recipe for a single component without links.
     pub fn alone(id: &str, wasm: &Path, composition: Composition) -> anyhow::Result<Self> {
         let root = RecipeInput {
             id: id.to_owned(),
@@ -86,7 +87,7 @@ impl Recipe {
         Self::new(root, Vec::new(), composition)
     }
 
-    /// A name that is the same for the same result, in hexadecimal.
+    /// A key for the cache, in hexadecimal. Equal recipes have equal keys.
     pub fn key(&self) -> String {
         if self.fused.is_empty() && self.composition.is_empty() {
             return self.root.file.digest.clone();
@@ -107,7 +108,7 @@ impl Recipe {
         all.finalize().to_hex().to_string()
     }
 
-    /// Makes it.
+    /// Produces the wasm of the component: componentizes, fuses and composes as needed.
     pub fn make(&self) -> anyhow::Result<Vec<u8>> {
         let place = || format!("reading {}", self.root.file.path.display());
         let mut made = componentize::component(&self.root.file.bytes).with_context(place)?;

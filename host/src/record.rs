@@ -1,4 +1,5 @@
-//! Recording the calls of a link into a file: a line of JSON for each, values in WAVE, so that they can be made again elsewhere.
+//! Records the calls of a link into a file, as one line of JSON per call with values in WAVE, so that they can be
+//! replayed elsewhere.
 
 use crate::link::binding::Link;
 use crate::link::stub::LinkFunction;
@@ -12,28 +13,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wasmtime::component::Val;
 
-/// A call that was recorded.
+/// A recorded call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedCall {
     /// When it was made, in Unix milliseconds.
     pub at_ms: u64,
-    /// Who called.
+    /// The calling component.
     pub caller: String,
-    /// Who was called.
+    /// The called component.
     pub callee: String,
     /// The interface.
     pub interface: String,
     /// The function.
     pub function: String,
-    /// With what, in WAVE.
+    /// The arguments in WAVE.
     pub arguments: Vec<String>,
-    /// What came back, in WAVE; nothing if the callee did not answer.
+    /// The returned value in WAVE; `None` if the callee did not answer.
     pub answer: Option<String>,
-    /// How long it took, in microseconds.
+    /// The duration in microseconds.
     pub us: u64,
 }
 
-/// What is recorded now, if anything is.
+/// Records at most one link at a time.
 #[derive(Default)]
 pub struct Recorder {
     on: AtomicBool,
@@ -47,12 +48,12 @@ struct Recording {
 }
 
 impl Recorder {
-    /// Begins to record a link into a file that is not there yet.
+    /// Starts to record a link into a new file.
     pub fn begin(&self, link: Link, path: &Path) -> anyhow::Result<()> {
         let mut recording = self.lock()?;
         if let Some(known) = &*recording {
             bail!(
-                "{} is recorded already; end that first: localmart traffic stop",
+                "{} is already being recorded; stop it first: localmart traffic stop",
                 known.link
             );
         }
@@ -66,17 +67,17 @@ impl Recorder {
         Ok(())
     }
 
-    /// Ends it; how many calls there were.
+    /// Stops recording. Returns the number of recorded calls.
     pub fn end(&self) -> anyhow::Result<u64> {
         self.on.store(false, Ordering::Release);
         let Some(mut recording) = self.lock()?.take() else {
-            bail!("nothing is recorded");
+            bail!("no recording is running");
         };
         recording.file.flush().context("writing the last calls")?;
         Ok(recording.calls)
     }
 
-    /// The arguments of a call, if it is to be recorded.
+    /// The arguments of a call in WAVE, if the call is to be recorded.
     pub fn wants(&self, function: &LinkFunction, params: &[Val]) -> Option<Vec<String>> {
         if !self.on.load(Ordering::Acquire) {
             return None;
@@ -92,7 +93,7 @@ impl Recorder {
             .collect()
     }
 
-    /// Records a call that ended.
+    /// Records a finished call.
     pub fn ended(
         &self,
         function: &LinkFunction,
@@ -132,6 +133,6 @@ impl Recorder {
 
     fn lock(&self) -> anyhow::Result<std::sync::MutexGuard<'_, Option<Recording>>> {
         let locked = self.recording.lock();
-        locked.map_err(|_| anyhow::anyhow!("the recorder broke; start the shop again"))
+        locked.map_err(|_| anyhow::anyhow!("the recorder panicked earlier; restart the application"))
     }
 }

@@ -1,11 +1,11 @@
-//! Links to components in another process, over HTTP: the same WIT, the same calls.
+//! Links to components on other hosts, over HTTP, with the same WIT interfaces.
 //!
-//! A call is `POST /links/<component>/<interface>/<function>` with its arguments as a tuple in WAVE, the text format of component
-//! values; the answer is the value in WAVE. `GET /links/<component>` tells what a component exports, so that both sides are compared
-//! before anything is called. Every request is signed with a key that both sides have ([`sign`]); what is said travels in the
-//! clear, so that between machines it belongs on a private network.
+//! A call is `POST /links/<component>/<interface>/<function>`. Its body contains the arguments in WAVE, the text format
+//! for component values, and the response contains the result in WAVE. `GET /links/<component>` lists the exports of a
+//! component, so that the types are compared before the first call. Every request is signed with a key that both hosts
+//! share ([`sign`]). The content is not encrypted: between machines, use a private network.
 //!
-//! [`shape`] writes types down to be compared, [`server`] answers, [`client`] asks.
+//! [`shape`] writes types as text, [`server`] answers calls, [`client`] makes them.
 
 pub mod client;
 pub mod server;
@@ -16,21 +16,21 @@ use crate::link::promise::Promise;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// What a component exports: interfaces, with their functions.
+/// The exported functions of a component, by interface and name.
 pub type ExportedInterfaces = BTreeMap<String, BTreeMap<String, ExportedFunction>>;
 
-/// A function that another process may call.
+/// A function that another host may call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportedFunction {
-    /// Its types, written down.
+    /// Its types as text.
     pub shape: String,
-    /// What it promises of being asked again.
+    /// What it promises about repeated calls.
     pub promise: Option<Promise>,
 }
 
-/// The header with the shape of the function that is meant, hashed; what has another shape by now does not answer.
+/// The header with the hash of the function's types. A host whose function has other types by now refuses the call.
 const SHAPE: &str = "localmart-shape";
 /// The header with the signature.
 const SIGNATURE: &str = "localmart-signature";
-/// The header with who calls.
+/// The header with the id of the calling component.
 const CALLER: &str = "localmart-caller";

@@ -1,9 +1,14 @@
 //! Serving: one current-thread runtime per core, with its own connections and its own instances of every component.
 //!
-//! In reading order: [`load`] (from an application to components that can be instantiated), [`core`] (a thread),
-//! [`connection`] (HTTP in), [`routes`] (which component), [`deployment`] and [`local`] (which of its generations, on which core), [`pool`] and [`instance`] (which
-//! instance, and its [`instance_task`]), [`health`] (how a generation fares), [`swap`] (another generation in its place),
-//! [`answer`] (what the host says itself), [`external_call`] (calls from outside of the cores), [`chain`] (requests among components), [`timer`], [`termination`] (how an instance is ended from outside).
+//! Modules in reading order:
+//!
+//! - [`load`]: from a resolved application to components that can be instantiated
+//! - [`core`]: one serving thread; [`connection`]: HTTP connections; [`routes`]: route matching
+//! - [`deployment`]: which generation of a component gets a call; [`local`]: a component on one core
+//! - [`pool`]: which instance gets a call; [`instance`] and [`instance_task`]: one instance
+//! - [`health`]: call statistics of a generation; [`swap`]: replacing a component while it serves
+//! - [`answer`]: responses made by the host; [`chain`]: HTTP requests between components; [`timer`]: periodic requests
+//! - [`external_call`]: calls from outside the cores; [`termination`]: ending an instance from outside
 
 pub mod answer;
 pub mod chain;
@@ -34,25 +39,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// A host that serves.
+/// A host that is serving.
 pub struct Running {
-    /// The address shoppers connect to, with its real port.
+    /// The public HTTP address, with the port that was actually bound.
     pub address: SocketAddr,
-    /// The observe address, with its real port.
+    /// The address of the metrics and health endpoint, with the port that was actually bound.
     pub observe: Option<SocketAddr>,
-    /// The address of links of other hosts, with its real port.
+    /// The address that accepts link calls from other hosts, with the port that was actually bound.
     pub links: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     in_flight: Arc<AtomicUsize>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
-/// Binds an address. The error names the remedy.
+/// Binds an address. The error says what to do about it; `flag` is the option that chooses the address.
 pub fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).map_err(|error| {
         let remedy = match error.kind() {
             std::io::ErrorKind::AddrInUse => format!(
-                "something else listens there; end it, or choose another with {flag} 127.0.0.1:0"
+                "another process listens there; stop it, or choose another address with {flag} 127.0.0.1:0"
             ),
             std::io::ErrorKind::PermissionDenied => {
                 format!("ports below 1024 need privileges; choose another with {flag}")
@@ -67,7 +72,7 @@ pub fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Starts serving.
+/// Starts serving on `threads` cores, and on the observe and link addresses if there are any.
 pub fn start(
     loaded: Arc<Loaded>,
     listener: TcpListener,
@@ -103,9 +108,10 @@ pub fn start(
 }
 
 impl Running {
-    /// Stops accepting, lets what is under way end, for at most [`limits::DRAIN_TIMEOUT`]. Returns whether everything ended.
+    /// Stops accepting connections and waits up to [`limits::DRAIN_TIMEOUT`] for requests in flight. Returns whether
+    /// all of them finished.
     pub fn drain(self) -> bool {
-        // Threads that already ended need no telling.
+        // Sending fails only if every thread has ended already.
         let _ = self.stop.send(true);
         let give_up = Instant::now() + limits::DRAIN_TIMEOUT;
         let mut threads = self.threads;

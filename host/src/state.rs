@@ -1,4 +1,4 @@
-//! What one instance owns on the host's side: WASI, its handles, its limits. Dropping it gives everything back.
+//! The host's data for one instance: WASI, open handles, limits. Dropping it releases everything.
 
 use crate::app::ComponentSpec;
 use crate::capability::key_value::KeyValue;
@@ -26,52 +26,52 @@ use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-/// A component, loaded, linked and ready to be instantiated.
+/// A component that is linked and ready to be instantiated.
 pub struct LoadedComponent {
-    /// What the manifest says of it.
+    /// Its resolved manifest entry.
     pub spec: ComponentSpec,
-    /// Its id, shared by logs.
+    /// Its id.
     pub id: Arc<str>,
-    /// Which generation of it this is, counted from 1.
+    /// Its generation, counted from 1.
     pub generation: u64,
-    /// The engine it was compiled for.
+    /// The engine that it was compiled for.
     pub engine: Engine,
-    /// Linked; a policy is linked to another engine.
+    /// The linked code.
     pub code: Code,
-    /// What the host can call of it.
+    /// The exports that the host can call.
     pub entry_points: EntryPoints,
-    /// Kept so that its code stays mapped.
+    /// The compiled component; it keeps the machine code mapped.
     pub component: Component,
-    /// The databases it may open.
+    /// The databases that it may open.
     pub databases: Databases,
     /// Connections to servers, shared by all components.
     pub servers: Arc<Servers>,
     /// The key-value stores.
     pub key_value: KeyValue,
-    /// Where its files lie, if it has any.
+    /// The folder with its files.
     pub files: Option<PathBuf>,
-    /// Trouble on purpose.
+    /// The active faults.
     pub faults: Arc<Faults>,
-    /// Named points that do something.
+    /// The test points with an action.
     pub points: Arc<Points>,
     /// Where it may connect to.
     pub allowed_hosts: Arc<[crate::allowed_hosts::AllowedHost]>,
-    /// Linear memory of one instance in bytes.
+    /// The limit for the linear memory of one instance, in bytes.
     pub max_memory: usize,
-    /// The Postgres connections that it may hold.
+    /// Its share of the Postgres connections.
     pub postgres_share: Share,
-    /// Its numbers.
+    /// Its metrics.
     pub metrics: ComponentMetrics,
-    /// Its numbers per route, by the place of the route.
+    /// Its metrics per route, by the position of the route.
     pub routes: BTreeMap<usize, RouteMetrics>,
-    /// What it was made of.
+    /// The inputs that it was compiled from.
     pub recipe: Recipe,
-    /// What its interfaces promise of asking again.
+    /// The promises of its functions about repeated calls; read when first needed.
     pub promises: OnceLock<Promises>,
 }
 
 impl LoadedComponent {
-    /// What an interface that it exports promises of asking a function again; see [`crate::link::stub::key`].
+    /// What an exported function promises about repeated calls; `key` is a [`crate::link::stub::key`].
     pub fn promise(&self, key: &str) -> Option<Promise> {
         let promises = self
             .promises
@@ -83,7 +83,7 @@ impl LoadedComponent {
         same.find_map(|(_, functions)| functions.get(function).copied())
     }
 
-    /// The same without any grant.
+    /// A copy without grants.
     fn without_grants(&self) -> Self {
         let mut spec = self.spec.clone();
         spec.variables.clear();
@@ -120,46 +120,46 @@ impl LoadedComponent {
     }
 }
 
-/// A component, linked.
+/// A linked component.
 #[derive(Clone)]
 pub enum Code {
-    /// To what it may ask of the host.
+    /// A component that is linked to the host's capabilities.
     Component(InstancePre<HostState>),
-    /// To nothing, in the engine of policies.
+    /// A policy, which runs in another engine without capabilities.
     Policy(InstancePre<PolicyState>, PolicyLimits),
 }
 
 impl Code {
-    /// Of what is instantiated with a [`HostState`].
+    /// The linked component; an error for a policy.
     pub fn component(&self) -> wasmtime::Result<&InstancePre<HostState>> {
         match self {
             Self::Component(pre) => Ok(pre),
-            Self::Policy(..) => Err(wasmtime::Error::msg("a policy only decides")),
+            Self::Policy(..) => Err(wasmtime::Error::msg("a policy has no host state")),
         }
     }
 }
 
-/// What the host can call of a component.
+/// The exports that the host can call.
 #[derive(Clone)]
 pub struct EntryPoints {
-    /// Its HTTP export.
+    /// The HTTP handler.
     pub http: Option<HttpIndices>,
-    /// What takes its Redis messages.
+    /// The handler for Redis messages.
     pub inbound_redis: Option<InboundIndex>,
-    /// The functions of the interfaces that it exports, by [`crate::link::stub::key`].
+    /// The functions of all exported interfaces, by [`crate::link::stub::key`].
     pub functions: Arc<BTreeMap<String, FunctionIndex>>,
 }
 
-/// Where a function of an interface is.
+/// The location of a function of an exported interface.
 #[derive(Clone, Copy)]
 pub struct FunctionIndex {
-    /// Where it is.
+    /// The export index.
     pub index: ComponentExportIndex,
-    /// How many values it returns: one or none.
+    /// The number of results: 0 or 1.
     pub results: usize,
 }
 
-/// Where the `handle-message` of a component is.
+/// The export index of `handle-message`.
 #[derive(Clone, Copy)]
 pub enum InboundIndex {
     /// `fermyon:spin/inbound-redis`.
@@ -168,7 +168,7 @@ pub enum InboundIndex {
     V3(ComponentExportIndex),
 }
 
-/// Where the HTTP export of a component is.
+/// The export indices of the HTTP handler.
 #[derive(Clone)]
 pub enum HttpIndices {
     /// `wasi:http/incoming-handler@0.2`.
@@ -177,30 +177,30 @@ pub enum HttpIndices {
     P3(wasmtime_wasi_http::p3::bindings::ServiceIndices),
 }
 
-/// What all components share of servers elsewhere.
+/// Connections to servers, shared by all components.
 pub struct Servers {
     /// Postgres.
     pub postgres: Arc<Postgres>,
     /// Redis.
     pub redis: Arc<Redis>,
-    /// Messages to triggers.
+    /// Delivery of messages to Redis triggers.
     pub messages: Arc<Messages>,
-    /// Whether the address `embedded` carries messages within this process.
+    /// Whether the address `embedded` delivers messages within this process.
     pub embedded_messages: bool,
 }
 
-/// The data of an instance's store.
+/// The data in the store of an instance.
 pub struct HostState {
-    /// WASI.
+    /// The WASI context.
     wasi: WasiCtx,
-    /// Handles.
+    /// Open handles.
     pub table: ResourceTable,
     http: WasiHttpCtx,
-    /// What outgoing requests may do.
+    /// The permissions and state of outgoing HTTP requests.
     pub outgoing: Outgoing,
-    /// Which component this is.
+    /// The component of this instance.
     pub component: Arc<LoadedComponent>,
-    /// Trouble on purpose that this instance meets.
+    /// The faults that apply to this instance.
     pub faults: InstanceFaults,
     /// Open Redis handles.
     pub redis_handles: usize,
@@ -209,16 +209,16 @@ pub struct HostState {
     /// Open MQTT handles.
     pub mqtt_handles: usize,
     limiter: Limiter,
-    /// What the components inside this one see that have none of its grants; made when one asks.
+    /// The state for inner components that have no grants; created on first use.
     ungranted: Option<Box<HostState>>,
 }
 
-/// Keeps linear memories and tables within bounds.
+/// Limits linear memories and tables.
 struct Limiter {
     max_memory: usize,
     component: Arc<str>,
     limited: IntCounter,
-    /// What all instances of the component have, and what this one has of it, in bytes.
+    /// The memory of all instances of the component, and this instance's part of it, in bytes.
     memory: IntGauge,
     held: i64,
 }
@@ -244,7 +244,7 @@ impl ResourceLimiter for Limiter {
         }
         if !granted {
             self.limited.inc();
-            tracing::warn!(component = %self.component, desired, limit = self.max_memory, "a guest wants more memory than it may have");
+            tracing::warn!(component = %self.component, desired, limit = self.max_memory, "a guest exceeded its memory limit");
         }
         Ok(granted)
     }
@@ -260,7 +260,7 @@ impl ResourceLimiter for Limiter {
 }
 
 impl HostState {
-    /// A store for one instance of a component. `termination` ends it from outside, even in a busy loop.
+    /// Creates the store for one instance. `termination` can end the instance from outside, even in a busy loop.
     pub fn store(
         component: &Arc<LoadedComponent>,
         termination: &Arc<Termination>,
@@ -326,7 +326,7 @@ impl HostState {
         }
     }
 
-    /// What this would be without any grant. What is opened there fails, so its table stays empty.
+    /// The state of this instance without any grant. Opening handles with it fails, so its table stays empty.
     pub fn without_grants(&mut self) -> &mut Self {
         let (component, faults) = (&self.component, &self.faults);
         self.ungranted.get_or_insert_with(|| {
@@ -339,7 +339,7 @@ impl HostState {
         })
     }
 
-    /// WASI without any grant, and the handles of this.
+    /// A WASI context without grants, with the handles of this instance.
     pub fn wasi_without_grants(&mut self) -> (&mut WasiCtx, &mut ResourceTable) {
         self.without_grants();
         let ungranted = self
@@ -349,7 +349,7 @@ impl HostState {
         (ungranted.unwrap_or(&mut self.wasi), &mut self.table)
     }
 
-    /// HTTP without any grant, with the handles of this.
+    /// HTTP without grants, with the handles of this instance.
     pub fn http_without_grants(&mut self) -> WasiHttpCtxView<'_> {
         self.without_grants();
         let ungranted = self
@@ -364,7 +364,7 @@ impl HostState {
     }
 }
 
-/// Lets a guest open sockets to its allowed hosts, by address, and nothing else.
+/// Lets a guest open sockets to its allowed hosts, by address, and forbids everything else.
 fn allow_sockets(wasi: &mut WasiCtxBuilder, allowed: &Arc<[crate::allowed_hosts::AllowedHost]>) {
     let allowed = allowed.clone();
     wasi.allow_tcp(true)
@@ -375,7 +375,8 @@ fn allow_sockets(wasi: &mut WasiCtxBuilder, allowed: &Arc<[crate::allowed_hosts:
         let scheme = match usage {
             SocketAddrUse::TcpConnect => "tcp",
             SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => "udp",
-            // Connecting binds to a port of the system's choice; a guest may not choose one, nor listen.
+            // Connecting binds implicitly to a port that the system chooses. A guest may not choose the port, nor
+            // listen.
             SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
                 let implicit = address.ip().is_unspecified() && address.port() == 0;
                 return Box::pin(async move { implicit });

@@ -170,7 +170,7 @@ fn a_fault_that_cannot_strike_is_refused() {
         (&["--on", "sqlite"], "say what the fault does"),
         (
             &["--on", "disk", "--error", "1%"],
-            "`disk` is no capability",
+            "`disk` is not a capability",
         ),
         (
             &["--on", "sqlite", "--component", "nobody", "--error", "1%"],

@@ -185,7 +185,7 @@ fn a_guest_that_misbehaves_is_stopped_and_the_others_go_on() {
     }
     assert!(
         shop.log()
-            .contains("a guest wants more memory than it may have")
+            .contains("a guest exceeded its memory limit")
     );
 }
 

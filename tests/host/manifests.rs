@@ -182,7 +182,7 @@ fn an_import_that_nobody_offers_is_named() {
         &body,
         &[
             "`order` imports `localmart:",
-            "which nobody offers",
+            "which neither the host nor a link provides",
             "links =",
             "spin.toml:9",
         ],

@@ -64,7 +64,7 @@ fn a_policy_is_replaced_and_a_bad_one_costs_its_decision(binding: &str) {
     }
     let log = shop.log();
     assert!(
-        log.contains("instructions") && log.contains("a policy decided nothing"),
+        log.contains("instructions") && log.contains("a policy made no decision"),
         "{log}"
     );
     put(&taxing("none"));

@@ -111,12 +111,12 @@ fn what_is_not_there_or_not_allowed_is_refused_at_the_start() {
             address("payment", &links),
             "`payment` does not run here",
         ),
-        (&state, "catalog=here".to_owned(), "is no address"),
+        (&state, "catalog=here".to_owned(), "is not the address"),
         // Another state folder has another key.
         (
             &scratch("state"),
             address("catalog", &links),
-            "not signed with the key",
+            "the signature is wrong or expired",
         ),
     ] {
         let said = start(state, &["--remote", &remote]);

@@ -256,7 +256,7 @@ fn one_that_traps_fails_or_slows_goes_by_itself_and_says_why() {
     let product = shop.product(5, 100_000);
     let see = || shop.get(&format!("/api/products/{product}"));
     for (what, why) in [
-        ("traps", "broke"),
+        ("traps", "trapped"),
         ("fails", "failed"),
         ("slow", "times the"),
     ] {

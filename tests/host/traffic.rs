@@ -26,7 +26,7 @@ fn the_calls_of_a_link_are_recorded_and_made_again() {
         &["traffic", "record", "--link", "cart->catalog", "--to", path],
     );
     assert!(
-        said.contains("order->catalog is recorded already"),
+        said.contains("order->catalog is already being recorded"),
         "{said}"
     );
     for _ in 0..3 {
@@ -67,7 +67,7 @@ fn the_calls_of_a_link_are_recorded_and_made_again() {
     );
 
     let said = refused(&shop, &["traffic", "stop"]);
-    assert!(said.contains("nothing is recorded"), "{said}");
+    assert!(said.contains("no recording is running"), "{said}");
     let said = refused(
         &shop,
         &[

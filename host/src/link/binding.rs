@@ -1,4 +1,4 @@
-//! How a link is bound: which way of joining two components the user chose for it.
+//! How a link is bound, and the options that choose it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,19 +7,21 @@ use std::str::FromStr;
 /// How a link is bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Binding {
-    /// Joined into one component: one instance, one fate, the cheapest call.
+    /// Caller and callee are joined into one component and run in the same instance. This makes the fastest call, and a
+    /// trap ends both.
     Fused,
-    /// The callee runs in instances of its own, with its own grants, limits and generation.
+    /// The callee runs in its own instances, with its own grants, limits and generations.
     #[default]
     Isolated,
-    /// The callee runs in another host, and is called over HTTP.
+    /// The callee runs on another host and is called over HTTP.
     Remote,
-    /// The callee is a policy: it runs in an engine of its own that counts instructions. Nobody chooses it for a link.
+    /// The callee is a policy and runs in an engine that counts instructions. This binding follows from the callee; no
+    /// option selects it.
     Policy,
 }
 
 impl Binding {
-    /// Its name, as flags, metrics and the manifest have it.
+    /// The name in options, metrics and the manifest.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fused => "fused",
@@ -44,18 +46,18 @@ impl FromStr for Binding {
             "fused" => Ok(Self::Fused),
             "isolated" => Ok(Self::Isolated),
             other => Err(format!(
-                "`{other}` is no binding; there are fused and isolated"
+                "`{other}` is not a binding; use fused or isolated"
             )),
         }
     }
 }
 
-/// A link: who calls, who is called.
+/// A link between two components.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Link {
-    /// Who calls.
+    /// The calling component.
     pub caller: String,
-    /// Who is called.
+    /// The called component.
     pub callee: String,
 }
 
@@ -68,7 +70,7 @@ impl FromStr for Link {
                 caller: caller.trim().to_owned(),
                 callee: callee.trim().to_owned(),
             }),
-            _ => Err(format!("`{text}` is no link; write caller->callee")),
+            _ => Err(format!("`{text}` is not a link; write caller->callee")),
         }
     }
 }
@@ -79,12 +81,12 @@ impl fmt::Display for Link {
     }
 }
 
-/// What `--binding` says: of all links, or of one.
+/// A value of `--binding`: for all links, or for one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BindingOption {
-    /// `fused`, `isolated`.
+    /// `fused` or `isolated`.
     All(Binding),
-    /// `shop->goods=fused`.
+    /// For example `shop->goods=fused`.
     One(Link, Binding),
 }
 
@@ -103,13 +105,13 @@ impl FromStr for BindingOption {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bindings {
     all: Binding,
-    /// Components of other hosts.
+    /// Components on other hosts.
     remote: BTreeSet<String>,
     one: BTreeMap<Link, Binding>,
 }
 
 impl Bindings {
-    /// What the command line says; the last word counts.
+    /// The bindings that options select. A later option overrides an earlier one.
     pub fn from_options(options: &[BindingOption]) -> Self {
         let mut bindings = Self::default();
         for option in options {
@@ -123,13 +125,13 @@ impl Bindings {
         bindings
     }
 
-    /// Links to these are remote, where nothing else is declared of one.
+    /// Makes links to these components remote, unless an option for one link says otherwise.
     pub fn with_remote(mut self, components: impl Iterator<Item = String>) -> Self {
         self.remote.extend(components);
         self
     }
 
-    /// Every link the same way.
+    /// The same binding for every link.
     pub fn all(binding: Binding) -> Self {
         Self {
             all: binding,
@@ -137,7 +139,7 @@ impl Bindings {
         }
     }
 
-    /// How a link is bound; `declared` is the manifest's word for it.
+    /// The binding of a link. `declared` is the binding in the manifest.
     pub fn for_link(&self, caller: &str, callee: &str, declared: Option<Binding>) -> Binding {
         let link = Link {
             caller: caller.to_owned(),
@@ -148,7 +150,7 @@ impl Bindings {
         one.or(remote).or(declared).unwrap_or(self.all)
     }
 
-    /// The links that are named one by one.
+    /// The links that an option names.
     pub fn named(&self) -> impl Iterator<Item = &Link> {
         self.one.keys()
     }

@@ -1,19 +1,21 @@
-//! A circuit breaker: after some failures in a row a callee is left alone for a while, then one call tries it again.
+//! A circuit breaker: after several failures in a row it rejects calls for a while, then lets one call through as a
+//! test.
 
 use crate::limits;
 use std::cell::Cell;
 use std::time::Instant;
 
-/// Of one link to one generation on one core.
+/// The circuit breaker of one link to one generation on one core.
 #[derive(Debug, Default)]
 pub struct Breaker {
     failures: Cell<u32>,
-    /// Until when nobody is let through, once it is open.
+    /// The end of the current pause; set while the breaker is open.
     open_until: Cell<Option<Instant>>,
 }
 
 impl Breaker {
-    /// Whether a call may go. The first after the pause is a trial; those behind it wait for what becomes of it.
+    /// Whether a call may be made. The first call after the pause is a test; later calls are rejected until it succeeds
+    /// or another pause has passed.
     pub fn allows(&self, now: Instant) -> bool {
         match self.open_until.get() {
             None => true,
@@ -25,7 +27,7 @@ impl Breaker {
         }
     }
 
-    /// What became of a call.
+    /// Records the result of a call.
     pub fn record(&self, answered: bool, now: Instant) {
         if answered {
             self.failures.set(0);

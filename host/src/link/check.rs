@@ -1,5 +1,5 @@
-//! Whether compiled components fit together. Types that are the same are seen at once; only where they are not is it worked out
-//! whether they fit all the same, and what differs.
+//! Type checks between compiled components. Identical types are found quickly; only different ones are compared
+//! structurally, to see whether they fit and what differs.
 
 use super::fit::{self, Surface};
 use crate::remote::shape;
@@ -8,7 +8,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 use wasmtime::component::types::{ComponentInstance, ComponentItem};
 
-/// The interfaces with functions that a component imports of others, not of the host.
+/// The imported interfaces that contain functions and that other components, not the host, have to provide.
 pub fn imports(engine: &Engine, component: &Component) -> Vec<String> {
     let ty = component.component_type();
     let imports = ty.imports(engine);
@@ -25,7 +25,7 @@ pub fn imports(engine: &Engine, component: &Component) -> Vec<String> {
     asked.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// The functions of an interface that a component imports, with their types written down.
+/// The functions of an imported interface, with their types as text.
 pub fn shapes(engine: &Engine, component: &Component, import: &str) -> Vec<(String, String)> {
     let ty = component.component_type();
     let Some(ComponentItem::ComponentInstance(interface)) =
@@ -42,14 +42,14 @@ pub fn shapes(engine: &Engine, component: &Component, import: &str) -> Vec<(Stri
     functions.collect()
 }
 
-/// The export of a component that answers an import best.
+/// The export of a component that matches an import best.
 pub fn best(engine: &Engine, component: &Component, import: &str) -> Option<String> {
     let ty = component.component_type();
     let exports = ty.exports(engine).map(|(name, _)| name);
     fit::best(import, exports).map(str::to_owned)
 }
 
-/// Whether an export is what is imported. The error names the function or field that differs.
+/// Whether an export has the types of an import. The error names the function or field that differs.
 pub fn fits(
     engine: &Engine,
     consumer: &CompiledComponent<'_>,
@@ -99,7 +99,7 @@ fn all_functions_are_the_same(
 ) -> bool {
     asked.exports(engine).all(|(name, item)| {
         let ComponentItem::ComponentFunc(asked) = item.ty else {
-            // Types matter where functions use them; a resource is never the same.
+            // Types are compared where functions use them. Resources are never the same.
             return matches!(item.ty, ComponentItem::Type(_));
         };
         match offered.get_export(engine, name).map(|item| item.ty) {

@@ -1,55 +1,55 @@
-//! Which export answers an import, by which rule, and whether its types are those that are asked for.
+//! Which export answers an import, and whether its types fit.
 //!
-//! An export answers an import of the same package and interface if it has the same version, or a later one that semantic
-//! versioning calls compatible. Then every function that is imported must be there, with types that fit.
+//! An export answers an import of the same package and interface if it has the same version or a later one that is
+//! compatible according to semantic versioning. It must then contain every imported function, with types that fit.
 
 use semver::Version;
 use std::collections::HashSet;
 use wac_graph::types::{ItemKind, Package, SubtypeChecker, Types, WorldId};
 
-/// Interfaces that the host offers, by the beginning of their names.
+/// Prefixes of the interfaces that the host provides.
 const HOST_NAMESPACES: &[&str] = &["wasi:", "spin:", "fermyon:spin", "localmart:testing/"];
 
-/// Whether the host answers an import itself.
+/// Whether the host provides an import itself.
 pub fn is_host_interface(import: &str) -> bool {
     let begins = |start: &&str| import.starts_with(*start);
     HOST_NAMESPACES.iter().any(begins)
 }
 
-/// What a component asks for and offers.
+/// The imports and exports of a component with their types.
 pub struct Surface {
     types: Types,
     world: WorldId,
 }
 
-/// By which rule an export answers an import, or how nearly it does.
+/// How the versions of an import and an export relate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Match {
-    /// The same name, the same version.
+    /// The same interface and version.
     Exact,
     /// The same interface in a later, compatible version.
     Compatible,
-    /// The same interface, but too old.
+    /// The same interface in an earlier version of the same compatibility track.
     Older,
-    /// The same interface, but of an incompatible version.
+    /// The same interface in an incompatible version.
     Incompatible,
-    /// Something else.
+    /// A different interface.
     Other,
 }
 
 impl Match {
-    /// Whether the names allow it.
+    /// Whether an export with this relation answers the import.
     pub fn answers(self) -> bool {
         matches!(self, Self::Exact | Self::Compatible)
     }
 
-    /// In words.
+    /// A description for reports.
     pub fn description(self) -> &'static str {
         match self {
             Self::Exact => "same version",
-            Self::Compatible => "later version that semver calls compatible",
-            Self::Older => "older than what is imported",
-            Self::Incompatible => "semver calls these versions incompatible",
+            Self::Compatible => "later version that is compatible according to semver",
+            Self::Older => "older than the imported version",
+            Self::Incompatible => "incompatible version according to semver",
             Self::Other => "another interface",
         }
     }
@@ -76,13 +76,13 @@ pub fn compare(import: &str, export: &str) -> Match {
     }
 }
 
-/// The export that answers an import best: the same version, or else the latest.
+/// The export that matches an import best: the same version, or else the latest compatible one.
 pub fn best<'e>(import: &str, exports: impl Iterator<Item = &'e str>) -> Option<&'e str> {
     let answering = exports.filter(|export| compare(import, export).answers());
     answering.max_by_key(|export| (*export == import, split(export).1))
 }
 
-/// What all compatible versions of an interface have in common, as `a:b/c@1` or `a:b/c@0.2`.
+/// The compatibility track of an interface, which all compatible versions share: `a:b/c@1` or `a:b/c@0.2`.
 pub fn track(name: &str) -> String {
     match split(name) {
         (name, Some(version)) => format!("{name}@{}", track_of(&version)),
@@ -107,7 +107,7 @@ fn split(name: &str) -> (&str, Option<Version>) {
 }
 
 impl Surface {
-    /// Reads a component.
+    /// Reads the types of a component.
     pub fn of(id: &str, wasm: &[u8]) -> Result<Self, String> {
         let mut types = Types::default();
         let name = format!("app:{}", id.replace(' ', "-"));
@@ -124,7 +124,7 @@ impl Surface {
         self.types[self.world].exports.get(name).copied()
     }
 
-    /// What it asks of others, not of the host; interfaces that are nothing but names of types need nobody.
+    /// The imports that other components have to provide. Interfaces that contain only types need no provider.
     pub fn imports(&self) -> Vec<String> {
         let imports = self.types[self.world].imports.iter();
         let asked = imports
@@ -132,7 +132,7 @@ impl Surface {
         asked.map(|(name, _)| name.clone()).collect()
     }
 
-    /// What it asks of the host.
+    /// The imports that the host provides.
     pub fn host_imports(&self) -> Vec<String> {
         let imports = self.types[self.world].imports.keys();
         imports
@@ -141,18 +141,18 @@ impl Surface {
             .collect()
     }
 
-    /// What it offers.
+    /// The exports.
     pub fn exports(&self) -> Vec<String> {
         self.types[self.world].exports.keys().cloned().collect()
     }
 
-    /// The export that answers an import best, by its name.
+    /// The export that matches an import best.
     pub fn best(&self, import: &str) -> Option<&str> {
         let exports = self.types[self.world].exports.keys();
         best(import, exports.map(String::as_str))
     }
 
-    /// Whether an export of this is what another imports. The error names the function or field that differs.
+    /// Whether an export has the types that `consumer` imports. The error names the function or field that differs.
     pub fn fits(&self, export: &str, consumer: &Self, import: &str) -> Result<(), String> {
         let (Some(offered), Some(asked)) = (self.export(export), consumer.import(import)) else {
             return Err(format!(
@@ -162,14 +162,14 @@ impl Surface {
         subtype(offered, &self.types, asked, &consumer.types)
     }
 
-    /// Whether whoever uses an export of `before` can use this in its place.
+    /// Whether users of an export of `before` can use this component instead.
     pub fn replaces(&self, before: &Self, export: &str) -> Result<(), String> {
         let Some(old) = before.export(export) else {
             return Err(format!("there was no export `{export}`"));
         };
         match self.best(export).and_then(|name| self.export(name)) {
             Some(new) => subtype(new, &self.types, old, &before.types),
-            None => Err("it is not exported any more".to_owned()),
+            None => Err("it is no longer exported".to_owned()),
         }
     }
 }
@@ -186,7 +186,7 @@ fn subtype(
     fits.map_err(|error| format!("{error:#}"))
 }
 
-/// Whether an import brings only names of types, which need nobody to answer.
+/// Whether an imported interface contains only types and therefore needs no provider.
 pub(super) fn only_types(types: &Types, kind: ItemKind) -> bool {
     match kind {
         ItemKind::Instance(interface) => {

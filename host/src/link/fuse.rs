@@ -1,67 +1,67 @@
-//! Fusing a component with those it links into one, every type checked before anything runs.
+//! Fuses a component and its links into one component. All types are checked before anything runs.
 //!
-//! Each linked component is instantiated once, also where several others link it (a diamond). What no link answers must come
-//! from the host, or from a link that stays open.
+//! Each linked component is instantiated once, even if several others link it (a diamond). An import without a linked
+//! provider must come from the host, or from a link that is not fused.
 
 use super::fit::{best, is_host_interface, only_types};
 use std::collections::{BTreeMap, BTreeSet};
 use wac_graph::types::{ItemKind, Package};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
-/// One component as it goes into a composition.
+/// A component to fuse.
 pub struct Part {
     /// Its id.
     pub id: String,
     /// Its wasm.
     pub wasm: Vec<u8>,
-    /// The ids of the components it links and that go into the same composition.
+    /// The ids of its links that are fused too.
     pub links: Vec<String>,
-    /// The ids of those it links and calls across; what they answer stays open.
+    /// The ids of its links that are not fused; the imports that they answer remain imports.
     pub unfused: Vec<String>,
 }
 
-/// Why a composition cannot be made.
+/// Why components cannot be fused.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// A part is not a component.
     #[error("`{id}` is not a component: {reason}")]
     NotAComponent {
-        /// Which one.
+        /// The part.
         id: String,
-        /// What the parser says.
+        /// The message of the parser.
         reason: String,
     },
-    /// Two parts have one id, or a link names nobody.
+    /// A link names a component that is not among the parts.
     #[error("`{0}` is linked but not among the components")]
     Missing(String),
-    /// Nobody linked exports what is imported.
+    /// No link exports an imported interface.
     #[error("`{id}` imports `{import}`, which none of its links exports{}", near(.candidates))]
     Unanswered {
-        /// Who imports.
+        /// The importing component.
         id: String,
-        /// What.
+        /// The imported interface.
         import: String,
-        /// Exports of links that look alike.
+        /// Exports of the links with the same name and another version.
         candidates: Vec<String>,
     },
-    /// A link exports the interface, but not this one.
+    /// A link exports the interface with other types.
     #[error("`{id}` imports `{import}`, and `{provider}` exports it with other types: {reason}")]
     Mismatch {
-        /// Who imports.
+        /// The importing component.
         id: String,
-        /// What.
+        /// The imported interface.
         import: String,
-        /// Who exports.
+        /// The exporting component.
         provider: String,
-        /// Which function or field differs.
+        /// The function or field that differs.
         reason: String,
     },
-    /// A link answers nothing.
+    /// A link answers no import.
     #[error("`{id}` links `{link}` but imports nothing that it exports")]
     Unused {
-        /// Who links.
+        /// The importing component.
         id: String,
-        /// Whom.
+        /// The unused link.
         link: String,
     },
     /// The links form a cycle.
@@ -80,7 +80,7 @@ fn near(candidates: &[String]) -> String {
     }
 }
 
-/// Fuses `root` with its links, and theirs.
+/// Fuses `root` with its links, directly and indirectly.
 pub fn fuse(root: &str, parts: &[Part]) -> Result<Vec<u8>, LinkError> {
     let mut fusion = Fusion {
         graph: CompositionGraph::new(),
@@ -172,7 +172,7 @@ impl<'a> Fusion<'a> {
                 if is_host_interface(import) || only_types(self.graph.types(), *kind) {
                     continue;
                 }
-                // Whether it answers is checked where it is linked.
+                // Whether the unfused links provide it is checked when the component is linked.
                 if !part.unfused.is_empty() {
                     continue;
                 }

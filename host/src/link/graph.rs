@@ -1,5 +1,5 @@
-//! A look at all components of an application and how they meet, without running any: who answers each import, by which rule, who
-//! nearly did, and whether a new file could take a component's place.
+//! All components of an application and their links, without running anything: which component answers each import and
+//! why, which ones nearly do, and whether a new file could replace a component.
 
 use super::binding::Bindings;
 use super::fit::{Match, Surface, compare};
@@ -23,60 +23,60 @@ struct Node {
     file: PathBuf,
 }
 
-/// How an import of a component is answered.
+/// An import of a component, and what answers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Import {
-    /// Its name.
+    /// The imported interface.
     pub name: String,
-    /// The component that answers, if one does.
+    /// The component that answers it.
     pub answered_by: Option<String>,
-    /// Everybody who exports this interface in some version.
+    /// All components that export this interface in any version.
     pub candidates: Vec<Candidate>,
 }
 
-/// A component that exports an interface that another imports, or nearly.
+/// A component that exports an imported interface, possibly in another version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Candidate {
     /// Its id.
     pub component: String,
-    /// What it exports.
+    /// The exported interface.
     pub export: String,
     /// Whether the importing component links it.
     pub linked: bool,
-    /// By which rule the versions meet, or why they do not, in words.
+    /// How the versions relate, in words.
     pub versions: String,
-    /// Which function or field differs, if the types do.
+    /// The function or field that differs, if the types do not fit.
     pub differs: Option<String>,
-    /// Whether it is the one that answers.
+    /// Whether this component answers the import.
     pub chosen: bool,
 }
 
 /// A link of the application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Edge {
-    /// Who calls.
+    /// The calling component.
     pub caller: String,
-    /// Who is called.
+    /// The called component.
     pub callee: String,
-    /// `fused` or `isolated`.
+    /// The name of its binding.
     pub binding: String,
-    /// The interfaces that are called.
+    /// The interfaces that are called over the link.
     pub interfaces: Vec<String>,
 }
 
-/// Something that keeps a file from taking a component's place.
+/// A reason why a file cannot replace a component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Incompatibility {
     /// The interface.
     pub interface: String,
-    /// Who would miss it; `None` if nobody of this application uses it.
+    /// The component that needs the interface; `None` if no component of this application uses it.
     pub used_by: Option<String>,
     /// What is missing or differs.
     pub reason: String,
 }
 
 impl LinkGraph {
-    /// Reads all components, each without its links.
+    /// Reads the standalone files of all components.
     pub fn of(app: &App) -> anyhow::Result<Self> {
         let mut components = BTreeMap::new();
         for spec in app
@@ -106,12 +106,12 @@ impl LinkGraph {
         self.components.keys()
     }
 
-    /// The file of a component, its links not in it.
+    /// The standalone file of a component.
     pub fn file(&self, id: &str) -> Option<&Path> {
         self.components.get(id).map(|one| one.file.as_path())
     }
 
-    /// How each import of a component is answered, those that the host answers left out.
+    /// The imports of a component, except for those that the host provides.
     pub fn imports(&self, id: &str) -> Vec<Import> {
         let Some(one) = self.components.get(id) else {
             return Vec::new();
@@ -122,7 +122,7 @@ impl LinkGraph {
             .collect()
     }
 
-    /// What a component asks of the host, and what it exports.
+    /// The imports of a component that the host provides, and its exports.
     pub fn host_imports_and_exports(&self, id: &str) -> (Vec<String>, Vec<String>) {
         let one = self.components.get(id).map(|one| &one.surface);
         let one = one.map(|surface| (surface.host_imports(), surface.exports()));
@@ -150,7 +150,7 @@ impl LinkGraph {
                 ));
             }
         }
-        // The first in the order of the links, and of its exports the best.
+        // Candidates come in the order of the links; of one component the best export comes first.
         let place =
             |candidate: &Candidate| links.iter().position(|link| *link == candidate.component);
         candidates.sort_by_key(|(fit, candidate)| {
@@ -174,7 +174,7 @@ impl LinkGraph {
         }
     }
 
-    /// The links, with the interfaces that go over each.
+    /// The links, with the interfaces that are called over each.
     pub fn edges(&self, app: &App, bindings: &Bindings) -> Vec<Edge> {
         let mut edges = Vec::new();
         for (caller, one) in &self.components {
@@ -197,7 +197,7 @@ impl LinkGraph {
         edges
     }
 
-    /// What keeps a file from taking the place of a component.
+    /// The reasons why a file cannot replace a component.
     pub fn incompatibilities(&self, id: &str, file: &Path) -> anyhow::Result<Vec<Incompatibility>> {
         let old = self.components.get(id);
         let old = old.with_context(|| format!("there is no component `{id}`"))?;
@@ -214,7 +214,7 @@ impl LinkGraph {
                 .filter(|import| import.answered_by.as_deref() == Some(id))
             {
                 let reason = match new.best(&import.name) {
-                    None => Some("it is not exported any more".to_owned()),
+                    None => Some("it is no longer exported".to_owned()),
                     Some(export) => new.fits(export, &other.surface, &import.name).err(),
                 };
                 if let Some(reason) = reason {
@@ -227,7 +227,7 @@ impl LinkGraph {
                 }
             }
         }
-        // What nobody here uses may be used elsewhere.
+        // Exports that no component here uses may be used elsewhere.
         for export in old.surface.exports() {
             if told.contains(&super::fit::track(&export)) {
                 continue;
@@ -253,7 +253,7 @@ impl LinkGraph {
         Ok(incompatibilities)
     }
 
-    /// What a file asks of the host that the component in its place does not.
+    /// The host interfaces that a file imports and the current component does not.
     pub fn new_host_imports(&self, id: &str, file: &Path) -> anyhow::Result<Vec<String>> {
         let (before, _) = self.host_imports_and_exports(id);
         let asked = surface(id, file)?.host_imports();
@@ -265,7 +265,7 @@ impl LinkGraph {
 }
 
 impl Import {
-    /// Why nobody answers.
+    /// Why no component answers the import.
     pub fn unanswered_reason(&self) -> String {
         let near = self.candidates.first();
         near.map_or_else(
@@ -283,7 +283,7 @@ impl Import {
 }
 
 impl Candidate {
-    /// Why it does not answer.
+    /// Why this component does not answer the import.
     pub fn rejection_reason(&self) -> String {
         if let Some(differs) = &self.differs {
             format!("its types differ: {differs}")
@@ -298,7 +298,7 @@ impl Candidate {
 fn surface(id: &str, file: &Path) -> anyhow::Result<Surface> {
     let read = WasmFile::read(file)?;
     let wasm = componentize::component(&read.bytes)
-        .with_context(|| format!("{} is no component", file.display()))?;
+        .with_context(|| format!("{} is not a component", file.display()))?;
     Surface::of(id, &wasm)
-        .map_err(|reason| anyhow::anyhow!("{} is no component: {reason}", file.display()))
+        .map_err(|reason| anyhow::anyhow!("{} is not a component: {reason}", file.display()))
 }

@@ -1,5 +1,5 @@
-//! What the bindings make of an application: the components that run by themselves, what is fused into each, whom they call
-//! local, and what they may do.
+//! Plans an application under its bindings: which components run in their own instances, what is fused into each, which
+//! components each one calls, and which grants it gets.
 
 use super::binding::{Binding, Bindings, Link};
 use crate::allowed_hosts::AllowedHost;
@@ -8,22 +8,22 @@ use crate::manifest::ManifestError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// A component that runs by itself.
+/// A component that runs in its own instances.
 #[derive(Clone, Debug)]
 pub struct DeploymentPlan {
-    /// What the manifest says of it, with the grants that it has under these bindings.
+    /// Its manifest entry, with the grants that it gets under these bindings.
     pub spec: ComponentSpec,
-    /// The components that are fused into it, itself not counted.
+    /// The components that are fused into it.
     pub fused: BTreeSet<String>,
-    /// Whom it, or what is fused, calls across.
+    /// The components and policies of this host that it calls, or that a component fused into it calls.
     pub local: BTreeSet<String>,
-    /// Whom it, or what is fused, calls in other hosts.
+    /// The components on other hosts that it calls, or that a component fused into it calls.
     pub remote: BTreeSet<String>,
-    /// Whether the file that the manifest names is this very fusion.
+    /// Whether everything is fused, so that the fused file that the manifest names can be used.
     pub as_built: bool,
 }
 
-/// Says which components run by themselves, by id.
+/// Plans which components run in their own instances, by id.
 pub fn plan(
     app: &App,
     bindings: &Bindings,
@@ -45,7 +45,7 @@ pub fn plan(
     Ok(plans)
 }
 
-/// A link that `--binding` names is one of the application's.
+/// Checks that a link named by `--binding` exists.
 fn check(app: &App, link: &Link) -> Result<(), ManifestError> {
     let caller = app.components.get(&link.caller);
     if caller.is_some_and(|spec| spec.links.contains(&link.callee)) {
@@ -64,7 +64,7 @@ fn check(app: &App, link: &Link) -> Result<(), ManifestError> {
     Err(ManifestError::file(message, help))
 }
 
-/// How a link is bound: a policy always runs in an engine of its own.
+/// The binding of a link. A policy always has its own binding.
 pub fn binding_of(
     app: &App,
     bindings: &Bindings,
@@ -116,7 +116,7 @@ fn deployment_plan(app: &App, bindings: &Bindings, root: &ComponentSpec) -> Depl
     }
 }
 
-/// Leaves a component the grants that it and what is inside it need themselves.
+/// Reduces the grants of a component to those that it and the components fused into it need.
 fn restrict<'a>(spec: &mut ComponentSpec, parts: impl Iterator<Item = &'a ComponentSpec>) {
     let mut own = own(spec);
     for part in parts {
@@ -134,7 +134,7 @@ fn restrict<'a>(spec: &mut ComponentSpec, parts: impl Iterator<Item = &'a Compon
     spec.allowed_hosts = own.allowed_hosts;
 }
 
-/// What a component needs itself: what it says, or else all that it is granted.
+/// The grants that a component itself needs: its `own` table, or else all of its grants.
 fn own(spec: &ComponentSpec) -> OwnGrants {
     spec.own.clone().unwrap_or_else(|| OwnGrants {
         sqlite_databases: spec.sqlite_databases.keys().cloned().collect(),
@@ -144,7 +144,8 @@ fn own(spec: &ComponentSpec) -> OwnGrants {
     })
 }
 
-/// The file of a component without its links: beside the folder `fused`, if the manifest names one in there.
+/// The standalone file of a component, without its links. It lies next to the folder `fused` if the manifest names a
+/// file in that folder.
 pub fn standalone_file(wasm: &Path) -> PathBuf {
     let folder = wasm.parent();
     match (folder.and_then(Path::parent), wasm.file_name()) {

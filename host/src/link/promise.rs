@@ -1,27 +1,27 @@
-//! What an interface says of asking a function again. WIT has no word for it, so it is in the documentation of the function, in
-//! those of RFC 9110: `Safe.` (it changes nothing) or `Idempotent` (asking again changes nothing more), each as a sentence or at the
-//! beginning of one. `localmart
-//! build` puts that into the component, as a custom section of JSON: `{ "package:name/interface@1.0.0": { "function": "safe" } }`.
+//! Which functions can be called again safely. WIT has no notation for this, so it is part of a function's
+//! documentation, with the terms of RFC 9110: `Safe.` (the function changes nothing) or `Idempotent` (a repeated call
+//! changes nothing more), as a sentence or at the beginning of one. `localmart build` writes it into the component as a
+//! custom section of JSON: `{ "package:name/interface@1.0.0": { "function": "safe" } }`.
 
 use crate::sections;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The custom section.
+/// The name of the custom section.
 pub const SECTION: &str = "localmart:promises";
 
-/// What a function promises of being asked again.
+/// What a function promises about repeated calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Promise {
     /// It changes nothing.
     Safe,
-    /// Asking again changes nothing more.
+    /// A repeated call changes nothing more.
     Idempotent,
 }
 
 impl Promise {
-    /// What the documentation of a function says.
+    /// Reads the promise from the documentation of a function.
     pub fn of(docs: &str) -> Option<Self> {
         let says = |word: &str| docs.split_whitespace().any(|one| one == word);
         if says("Safe.") {
@@ -32,10 +32,10 @@ impl Promise {
     }
 }
 
-/// The promises of functions, by interface and function.
+/// Promises by interface and function.
 pub type Promises = BTreeMap<String, BTreeMap<String, Promise>>;
 
-/// Those that a component and the components inside it carry.
+/// The promises in a component and in the components inside it.
 pub fn read(wasm: &[u8]) -> Promises {
     let mut all = Promises::new();
     for section in sections::read(wasm, SECTION).unwrap_or_default() {

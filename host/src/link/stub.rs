@@ -1,6 +1,6 @@
-//! A call that leaves its component: the import is answered by the host, which hands the values to an instance of the callee on the
-//! same core and waits, no longer than it may. What goes wrong on the other side comes back as the interface's own
-//! `unavailable`; the caller lives on.
+//! Calls between instances. The host defines the imported functions of a caller as stubs, which pass the arguments to
+//! an instance of the callee on the same core and wait up to the deadline. If there is no answer, the stub returns the
+//! interface's own `unavailable`, and the caller keeps running.
 
 use super::binding::Binding;
 use crate::limits;
@@ -13,48 +13,48 @@ use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem
 use wasmtime::component::{Component, Linker, Val};
 use wasmtime::{Engine, Error};
 
-/// A function of another component, as its caller sees it.
+/// A stub for a function of another component.
 #[derive(Debug)]
 pub struct LinkFunction {
-    /// Who calls.
+    /// The calling component.
     pub caller: Arc<str>,
-    /// Who is called.
+    /// The called component.
     pub callee: Arc<str>,
-    /// What is called, in all compatible versions: `package:name/interface@1#function`.
+    /// The function, on its compatibility track: `package:name/interface@1#function`.
     pub key: Arc<str>,
-    /// The interface, as it is imported.
+    /// The interface as imported.
     pub interface: String,
-    /// The function.
+    /// The name of the function.
     pub name: String,
-    /// Its types, written down; empty where the callee is in this host.
+    /// Its types as text; empty if the callee is on this host.
     pub shape: String,
-    /// What it returns.
+    /// The type of its result.
     pub result: Option<Type>,
-    /// How the interface says that nobody can answer.
+    /// How the interface reports that there is no answer.
     unavailable_form: UnavailableForm,
     /// Whether a list of bytes may be among the values.
     bytes: bool,
-    /// Whether the callee is in another host.
+    /// Whether the callee is on another host.
     remote: bool,
 }
 
-/// How an interface says that nobody can answer now.
+/// How an interface reports that there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UnavailableForm {
     /// `result<_, variant { unavailable(string), … }>`.
     Unavailable,
     /// `result<_, string>`.
     Text,
-    /// Not at all: the caller traps.
+    /// The interface cannot report it, so the caller traps.
     Trap,
 }
 
-/// The key of a function in all compatible versions of its interface.
+/// The key of a function, the same for all compatible versions of its interface.
 pub fn key(interface: &str, function: &str) -> String {
     format!("{}#{function}", super::fit::track(interface))
 }
 
-/// Answers an import of a component with calls to another one. The error says what cannot cross, and why.
+/// Defines stubs for an import of a component. The error says what cannot be passed between instances, and why.
 pub fn define(
     linker: &mut Linker<HostState>,
     engine: &Engine,
@@ -69,7 +69,7 @@ pub fn define(
         return Err(format!("`{import}` is not an interface"));
     };
     let functions = functions(engine, &interface).map_err(|(item, reason)| {
-        format!("`{item}` of `{import}` cannot leave its component: {reason}; bind this link fused")
+        format!("`{item}` of `{import}` cannot be called in another instance: {reason}; bind this link fused")
     })?;
     let mut instance = linker
         .instance(import)
@@ -97,11 +97,11 @@ pub fn define(
         let defined = if binding == Binding::Policy {
             if ty.async_() {
                 return Err(format!(
-                    "`{name}` of `{import}` is async, and a policy decides at once"
+                    "`{name}` of `{import}` is async, and policies are synchronous"
                 ));
             }
             instance.func_new(&name, move |_, _, params, results| {
-                let core = core::current().ok_or_else(|| Error::msg("the host is ending"))?;
+                let core = core::current().ok_or_else(|| Error::msg("the host is shutting down"))?;
                 function.write_results(core.decide(&function, params), results)
             })
         } else if ty.async_() {
@@ -122,7 +122,7 @@ pub fn define(
     Ok(())
 }
 
-/// The functions of an interface, if all of it can cross.
+/// The functions of an interface. The error names an item that cannot be passed between instances.
 fn functions(
     engine: &Engine,
     interface: &ComponentInstance,
@@ -133,7 +133,7 @@ fn functions(
             ComponentItem::ComponentFunc(ty) => {
                 let types = ty.params().map(|(_, ty)| ty).chain(ty.results());
                 if let Some(kind) = types.filter_map(|ty| instance_bound(&ty)).next() {
-                    return Err((name.to_owned(), format!("it hands over a {kind}")));
+                    return Err((name.to_owned(), format!("it passes a {kind}")));
                 }
                 functions.push((name.to_owned(), ty));
             }
@@ -146,7 +146,7 @@ fn functions(
     Ok(functions)
 }
 
-/// What in a type belongs to one instance and cannot be handed to another, if anything does.
+/// The part of a type that belongs to one instance and cannot be passed to another.
 fn instance_bound(ty: &Type) -> Option<&'static str> {
     match ty {
         Type::Own(_) | Type::Borrow(_) => Some("resource"),
@@ -164,7 +164,7 @@ fn has_bytes(ty: Type) -> bool {
     }
 }
 
-/// The types that a type is made of.
+/// The types that a type contains.
 fn inner(ty: &Type) -> Vec<Type> {
     match ty {
         Type::List(list) => vec![list.ty()],
@@ -198,18 +198,18 @@ fn unavailable_form(ty: &ComponentFunc) -> UnavailableForm {
     }
 }
 
-/// The values that come back, or why none do.
+/// The returned values, or the reason why there are none.
 type CallResult = Result<Vec<Val>, String>;
 
 impl LinkFunction {
-    /// Hands the values over, at once; what comes back can be waited for.
+    /// Starts the call at once and returns a future for the result.
     fn call(
         self: &Arc<Self>,
         params: &[Val],
     ) -> wasmtime::Result<impl Future<Output = CallResult> + Send + use<>> {
-        let core = core::current().ok_or_else(|| Error::msg("the host is ending"))?;
+        let core = core::current().ok_or_else(|| Error::msg("the host is shutting down"))?;
         let (function, too_many) = (self.clone(), self.bytes && has_too_many(params));
-        // Instances never leave the thread of their core.
+        // The future is created and polled on the thread of this core only.
         let asked = (!too_many).then(|| {
             let params = params.to_vec();
             if function.remote {
@@ -226,7 +226,7 @@ impl LinkFunction {
         })
     }
 
-    /// Writes down what came back.
+    /// Stores the result of the call, or the interface's `unavailable`.
     fn write_results(&self, called: CallResult, results: &mut [Val]) -> wasmtime::Result<()> {
         let called = match called {
             Ok(values) if self.bytes && has_too_many(&values) => Err(TOO_MANY.to_owned()),
@@ -250,7 +250,7 @@ impl LinkFunction {
         }
     }
 
-    /// The value by which the interface says that nobody can answer.
+    /// The value that reports `reason` through the interface; an error if the interface cannot report it.
     fn error_value(&self, reason: String) -> wasmtime::Result<Val> {
         let text = Box::new(Val::String(reason));
         let error = match self.unavailable_form {
@@ -268,7 +268,7 @@ impl LinkFunction {
         Ok(Val::Result(Err(Some(Box::new(error)))))
     }
 
-    /// Whether an answer is the interface's way to say that nobody can answer.
+    /// Whether the callee itself answered `unavailable`.
     pub fn is_unavailable_answer(&self, values: &[Val]) -> bool {
         let Some(Val::Result(Err(Some(error)))) = values.first() else {
             return false;
@@ -278,7 +278,7 @@ impl LinkFunction {
     }
 }
 
-const TOO_MANY: &str = "more bytes in one list than may cross a link (256 KiB)";
+const TOO_MANY: &str = "a list has more bytes than may cross a link (256 KiB)";
 
 fn has_too_many(values: &[Val]) -> bool {
     let too_many = |value: &Val| match value {
@@ -300,12 +300,12 @@ fn has_too_many(values: &[Val]) -> bool {
     values.iter().any(too_many)
 }
 
-/// What the first parameter says if it is a context: a record with `trace-parent` and `deadline`.
+/// The context of a call: the first parameter, if it is a record with `trace-parent` and `deadline`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallContext<'v> {
-    /// W3C `traceparent`, or empty.
+    /// The W3C `traceparent`; may be empty.
     pub trace_parent: &'v str,
-    /// Unix milliseconds after which nobody waits; 0 is no deadline.
+    /// The deadline in Unix milliseconds; 0 means none.
     pub deadline: u64,
 }
 
@@ -324,7 +324,7 @@ pub fn call_context(params: &[Val]) -> CallContext<'_> {
     context
 }
 
-/// Puts another `trace-parent` into the context of a call, if it has one.
+/// Replaces the `trace-parent` in the context of a call, if there is one.
 pub fn set_trace_parent(params: &mut [Val], trace_parent: &str) {
     if let Some(Val::Record(fields)) = params.first_mut() {
         for (name, value) in fields {

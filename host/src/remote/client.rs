@@ -1,5 +1,5 @@
-//! Asks components of other hosts over links. A call is repeated only where nothing was sent yet, or where the interface says that
-//! asking again changes nothing more.
+//! Calls components on other hosts. A call is retried only if it was not sent, or if the interface promises that
+//! repeated calls change nothing more.
 
 use super::sign::Key;
 use super::{CALLER, ExportedFunction, ExportedInterfaces, SHAPE, SIGNATURE, shape};
@@ -18,32 +18,32 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::Val;
 
-/// A component of another host.
+/// A component on another host.
 #[derive(Clone)]
 pub struct RemoteComponent {
-    /// Its id, there as here.
+    /// Its id, the same on both hosts.
     pub component: String,
     address: Arc<str>,
     key: Key,
-    /// What it offers, as it was when it was asked.
+    /// Its exports when the link was established.
     pub offered: Arc<ExportedInterfaces>,
 }
 
-/// Where remote components are, and the key of their links.
+/// The addresses of components on other hosts, and the key for links to them.
 #[derive(Clone, Default)]
 pub struct RemoteConfig {
     /// Addresses as `http://host:port`, by component.
     pub addresses: BTreeMap<String, String>,
-    /// The key; needed where there are addresses.
+    /// The key; required if there are addresses.
     pub key: Option<Key>,
 }
 
 impl RemoteComponent {
-    /// Asks a host what a component of it offers.
+    /// Asks another host for the exports of a component.
     pub fn discover(component: &str, address: &str, key: &Key) -> anyhow::Result<Self> {
         let address = address.trim_end_matches('/');
         if !address.starts_with("http://") {
-            bail!("{address} is no address of a host's links; write http://host:port");
+            bail!("{address} is not the address of another host; write http://host:port");
         }
         let path = format!("/links/{component}");
         let agent = ureq::Agent::config_builder()
@@ -57,7 +57,7 @@ impl RemoteComponent {
             .call();
         let help = "start it first: localmart up --link-listen";
         let mut answer = asked.with_context(|| {
-            format!("the host that has `{component}` does not answer at {address}\n  help: {help}")
+            format!("the host of `{component}` does not answer at {address}\n  help: {help}")
         })?;
         let text = answer.body_mut().read_to_string()?;
         if answer.status() != StatusCode::OK {
@@ -71,12 +71,12 @@ impl RemoteComponent {
         })
     }
 
-    /// The interface that answers an import, by its name there.
+    /// The exported interface that matches an import best.
     pub fn best(&self, import: &str) -> Option<&str> {
         fit::best(import, self.offered.keys().map(String::as_str))
     }
 
-    /// Whether a function is what is imported. The error says what differs.
+    /// Whether a function has the imported types. The error says what differs.
     pub fn fits(&self, interface: &str, name: &str, asked: &str) -> Result<(), String> {
         match self.function(interface, name) {
             None => Err(format!("it does not export `{name}`")),
@@ -92,7 +92,7 @@ impl RemoteComponent {
         self.offered.get(interface)?.get(name)
     }
 
-    /// Calls a function there.
+    /// Calls a function. Waits for `patience` at most, including retries.
     pub async fn call(
         &self,
         client: &Http,
@@ -182,10 +182,10 @@ impl RemoteComponent {
     }
 }
 
-/// The connections of a core to other hosts.
+/// An HTTP client: the connections of a core to other hosts.
 pub type Http = Client<HttpConnector, Full<Bytes>>;
 
-/// Of a core that has none yet.
+/// A client without connections.
 pub fn http() -> Http {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
@@ -193,26 +193,26 @@ pub fn http() -> Http {
     Client::builder(TokioExecutor::new()).build(connector)
 }
 
-/// Why a call has no answer.
+/// Why a remote call has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemoteError {
-    /// None in time.
+    /// There was no answer in time.
     TimedOut,
-    /// The host there says that nobody can answer.
+    /// The other host reports that the component is unavailable.
     Unavailable(String),
-    /// The connection was not made, or lost.
+    /// The connection could not be made, or was lost.
     Lost {
         /// Whether the call may have arrived.
         sent: bool,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The two hosts do not understand each other.
+    /// The hosts do not understand each other, for example because of different types.
     Broken(String),
 }
 
 impl RemoteError {
-    /// In words.
+    /// The reason in words.
     pub fn reason(self, patience: Duration) -> String {
         match self {
             Self::TimedOut => format!("no answer within {} ms", patience.as_millis()),

@@ -1,4 +1,4 @@
-//! Answers calls of other hosts over links, on an address of its own.
+//! Answers link calls from other hosts, on an address of its own.
 
 use super::sign::Key;
 use super::{CALLER, ExportedFunction, ExportedInterfaces, SHAPE, SIGNATURE, shape};
@@ -21,7 +21,7 @@ use wasm_wave::untyped::UntypedFuncCall;
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 
-/// Starts the thread that answers.
+/// Starts the thread that answers calls.
 pub fn start(
     loaded: Arc<Loaded>,
     key: Key,
@@ -35,7 +35,7 @@ pub fn start(
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
-                tracing::error!(%error, "links of other hosts cannot be answered");
+                tracing::error!(%error, "link calls from other hosts cannot be answered");
                 return;
             }
         };
@@ -46,7 +46,7 @@ pub fn start(
             };
             let Ok((stream, _)) = accepted else { continue };
             let (loaded, key) = (loaded.clone(), key.clone());
-            // An answer must not wait for the caller's acknowledgement.
+            // Without it, an answer may wait for the caller's acknowledgement.
             let _ = stream.set_nodelay(true);
             tokio::spawn(async move {
                 let service = hyper::service::service_fn(move |request| {
@@ -56,7 +56,7 @@ pub fn start(
                 let connection = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service);
                 if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection of another host ended early");
+                    tracing::debug!(%error, "a connection from another host ended early");
                 }
             });
         }
@@ -64,7 +64,7 @@ pub fn start(
     let thread = std::thread::Builder::new().name("links".to_owned());
     thread
         .spawn(move || runtime.block_on(serving))
-        .context("starting the thread of links")
+        .context("starting the thread for link calls")
 }
 
 type Answer = Result<String, (StatusCode, String)>;
@@ -84,7 +84,7 @@ async fn carry_out(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> An
     let refused = |status: StatusCode, reason: &str| Err((status, reason.to_owned()));
     let body = Limited::new(body, limits::REMOTE_BYTES).collect().await;
     let Ok(body) = body else {
-        return refused(StatusCode::PAYLOAD_TOO_LARGE, "more than crosses a link");
+        return refused(StatusCode::PAYLOAD_TOO_LARGE, "the call is larger than the limit for links");
     };
     let (path, body) = (parts.uri.path(), body.to_bytes());
     let header = |name: &str| {
@@ -97,11 +97,11 @@ async fn carry_out(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> An
     if !key.verifies(header(SIGNATURE), path, &body) {
         return refused(
             StatusCode::UNAUTHORIZED,
-            "not signed with the key of this shop's links, or not lately",
+            "the signature is wrong or expired: both hosts need the same link key and correct clocks",
         );
     }
     let Some(rest) = path.strip_prefix("/links/") else {
-        return refused(StatusCode::NOT_FOUND, "there is /links/<component>");
+        return refused(StatusCode::NOT_FOUND, "unknown path; there is /links/<component>");
     };
     let (component, function) = rest.split_once('/').unwrap_or((rest, ""));
     let Some(known) = functions(loaded, component) else {
@@ -117,7 +117,7 @@ async fn carry_out(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> An
     let asked = stub::key(interface, name);
     let found = known.iter().find(|function| function.key == asked);
     let Some(function) = found else {
-        let reason = format!("`{component}` exports no `{name}` of `{interface}`");
+        let reason = format!("`{component}` does not export `{name}` in `{interface}`");
         return Err((StatusCode::CONFLICT, reason));
     };
     if header(SHAPE) != shape::hash(&shape::function(&function.ty)) {
@@ -140,7 +140,7 @@ async fn carry_out(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> An
     let answered = answered.map_err(|error| unavailable(format!("{error:#}")))?;
     let values = answered
         .await
-        .map_err(|_| unavailable("the host is ending".to_owned()))?;
+        .map_err(|_| unavailable("the host is shutting down".to_owned()))?;
     let values = values.map_err(unavailable)?;
     let shown = values.first().map(wasm_wave::to_string).transpose();
     let shown = shown.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
@@ -203,7 +203,7 @@ fn offered(loaded: &Loaded, component: &str, known: &[Exported]) -> ExportedInte
     offered
 }
 
-/// Reads the arguments of a call, as `name(first, second)`.
+/// Reads the arguments of a call, written as `name(first, second)`.
 fn params(text: &str, ty: &ComponentFunc) -> Result<Vec<Val>, String> {
     let call = UntypedFuncCall::parse(text).map_err(|error| error.to_string())?;
     let types: Vec<_> = ty.params().map(|(_, ty)| ty).collect();

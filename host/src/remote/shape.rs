@@ -1,8 +1,8 @@
-//! Types of functions, written down so that two processes can compare them.
+//! Function types as text, so that two hosts can compare them.
 
 use wasmtime::component::types::{ComponentFunc, Type};
 
-/// A function's types.
+/// The types of a function as text.
 pub fn function(ty: &ComponentFunc) -> String {
     let kind = if ty.async_() { "async func" } else { "func" };
     let params = ty.params().map(|(name, ty)| format!("{name}: {}", of(&ty)));
@@ -11,7 +11,7 @@ pub fn function(ty: &ComponentFunc) -> String {
     format!("{kind}({}) -> ({})", params.join(", "), results.join(", "))
 }
 
-/// A short name of what a function's types are, in hexadecimal.
+/// A short hash of the types of a function, in hexadecimal.
 pub fn hash(shape: &str) -> String {
     blake3::hash(shape.as_bytes())
         .to_hex()

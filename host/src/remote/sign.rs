@@ -1,13 +1,13 @@
-//! Signatures of requests between hosts: HMAC-SHA256 over the time, the path and the body, with a key that both have.
+//! Signatures of requests between hosts: HMAC-SHA256 over time, path and body, with a shared key.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How old a signature may be, and how far the clocks of two hosts may be apart.
+/// The maximum age of a signature. It also bounds the clock difference between two hosts.
 const OLDEST: Duration = Duration::from_secs(60);
 
-/// The key of links between hosts.
+/// The shared key for links between hosts.
 #[derive(Clone)]
 pub struct Key(Vec<u8>);
 
@@ -17,7 +17,7 @@ impl Key {
         Self(text.as_bytes().to_vec())
     }
 
-    /// Signs a request: `t=<Unix seconds>,v1=<hexadecimal>`.
+    /// Signs a request. The result is `t=<Unix seconds>,v1=<hexadecimal>`.
     pub fn sign(&self, path: &str, body: &[u8]) -> String {
         let time = now();
         let mac = self.mac(time, path, body).finalize().into_bytes();
@@ -25,7 +25,7 @@ impl Key {
         format!("t={time},v1={hex}")
     }
 
-    /// Whether a request was signed with this key, and lately.
+    /// Whether a request was signed with this key, and recently enough.
     pub fn verifies(&self, signature: &str, path: &str, body: &[u8]) -> bool {
         let Some((time, mac)) = signature.split_once(",v1=") else {
             return false;
@@ -38,12 +38,12 @@ impl Key {
             .step_by(2)
             .map(|at| u8::from_str_radix(mac.get(at..at + 2)?, 16).ok())
             .collect();
-        // Compared in constant time.
+        // The comparison takes constant time.
         recent && bytes.is_some_and(|bytes| self.mac(time, path, body).verify_slice(&bytes).is_ok())
     }
 
     fn mac(&self, time: u64, path: &str, body: &[u8]) -> Hmac<Sha256> {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        #[expect(clippy::expect_used, reason = "HMAC accepts keys of any length")]
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("a key of any length");
         mac.update(format!("{time}\n{path}\n").as_bytes());
         mac.update(body);

@@ -1,4 +1,5 @@
-//! What the host answers itself: problem+json for our own applications, Spin's empty bodies for others.
+//! Responses made by the host itself: problem+json for applications with a `[application.tool.localmart]` table, empty
+//! bodies as in Spin for all others.
 
 use super::pool::CallError;
 use crate::limits;
@@ -8,16 +9,16 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Full};
 use wasmtime_wasi_http::WasiBody;
 
-/// An error of the host: status, code, words.
+/// An error response of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostProblem {
-    /// No route.
+    /// No route matches.
     NotFound,
-    /// The component is full or down.
+    /// The component has no capacity left, or no instance could be started.
     Unavailable,
-    /// No response in time.
+    /// The component did not respond in time.
     Timeout,
-    /// The guest broke.
+    /// The guest trapped or failed.
     Internal,
 }
 
@@ -42,12 +43,12 @@ impl HostProblem {
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
-                "Too much is going on right now; try again.",
+                "The service is busy. Try again shortly.",
             ),
             Self::Timeout => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "timeout",
-                "The answer took too long.",
+                "The request timed out.",
             ),
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -57,7 +58,7 @@ impl HostProblem {
         }
     }
 
-    /// The response.
+    /// The HTTP response. `ours` selects problem+json.
     pub fn response(self, ours: bool, trace: &Trace) -> Response<WasiBody> {
         let (status, code, detail) = self.parts();
         let mut response = if ours {
@@ -92,14 +93,14 @@ impl HostProblem {
     }
 }
 
-/// A body of bytes.
+/// A body with these bytes.
 pub fn full(bytes: impl Into<Bytes>) -> WasiBody {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
 }
 
-/// No body.
+/// An empty body.
 pub fn empty() -> WasiBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }

@@ -1,5 +1,5 @@
-//! Requests from one component to another of the same application, and to the application itself: they stay on their core, and
-//! on no network.
+//! Service chaining: HTTP requests from a component to another component of the application, or to the application
+//! itself. They stay on their core and never reach the network.
 
 use super::connection;
 use super::core::{self, Core};
@@ -12,18 +12,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// The client that such a request comes from, as Spin shows it.
+/// The client address of such requests, as in Spin.
 const INTERNAL_CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// Whom a request is for.
+/// The destination of a chained request.
 pub enum ChainTarget {
-    /// A component, by id, whether it has a route or not.
+    /// A component by id, whether or not it has a route.
     Component(String),
-    /// Whoever answers its path.
+    /// The component whose route matches the path.
     Routes,
 }
 
-/// Hands a request on; what comes of it.
+/// Sends a request. The receiver resolves to the response.
 pub fn send(
     to: ChainTarget,
     request: Request<WasiBody>,
@@ -32,14 +32,14 @@ pub fn send(
     let core = core::current();
     tokio::task::spawn_local(async move {
         let result = match (core, to) {
-            // The host is ending.
+            // The host is shutting down.
             (None, _) => Err(Error::DestinationUnavailable),
             (Some(core), ChainTarget::Routes) => {
                 Ok(connection::answer(&core, request, INTERNAL_CLIENT).await)
             }
             (Some(core), ChainTarget::Component(id)) => call_component(&core, &id, request).await,
         };
-        // A guest that went away needs no answer.
+        // The receiver is gone if the guest dropped the request.
         let _ = answer.send(result);
     });
     answered
@@ -59,7 +59,7 @@ async fn call_component(
     };
     let Some(component) = core.components.get(id).or_else(by_name) else {
         tracing::warn!(
-            "a request to {id}.spin.internal: there is no component of this name that answers HTTP"
+            "request to {id}.spin.internal: no component with this id answers HTTP"
         );
         return Err(Error::DestinationNotFound);
     };
@@ -80,7 +80,7 @@ async fn call_component(
         tracing::error!(
             component = id,
             ?error,
-            "a request of another component failed"
+            "a request from another component failed"
         );
         Error::InternalError(Some(format!("`{id}` did not answer")))
     })

@@ -1,4 +1,4 @@
-//! HTTP in: a connection, its requests, the component that answers each.
+//! HTTP connections: reads requests and passes each to the component whose route matches.
 
 use super::answer::{HostProblem, full};
 use super::core::Core;
@@ -25,7 +25,7 @@ use std::time::{Instant, SystemTime};
 use tokio::net::TcpStream;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// Spawns onto the core that the connection belongs to.
+/// Runs hyper's tasks on the core that accepted the connection.
 #[derive(Clone, Copy)]
 struct LocalExecutor;
 
@@ -40,7 +40,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 /// Serves a connection until it ends or the host drains.
 pub async fn serve(core: &Rc<Core>, stream: TcpStream) {
     let Ok(peer) = stream.peer_addr() else { return };
-    // Without this, answers wait up to 40 ms for the client's acknowledgement.
+    // Without it, responses can wait up to 40 ms for the client's acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
@@ -69,7 +69,7 @@ pub async fn serve(core: &Rc<Core>, stream: TcpStream) {
     }
 }
 
-/// What Spin reserves: whether the application is there, and what it is called.
+/// The paths that Spin reserves: the health check, and the name of the application.
 fn well_known(path: &str, name: &str) -> Option<Response<WasiBody>> {
     let body = match path.strip_prefix("/.well-known/spin/")? {
         "health" => "OK".to_owned(),
@@ -79,7 +79,8 @@ fn well_known(path: &str, name: &str) -> Option<Response<WasiBody>> {
     Some(Response::new(full(body)))
 }
 
-/// A request as it came over the network. No name of a component is a host there.
+/// Prepares a request from the network. A `Host` header that names a component is removed: component names are hosts
+/// only inside the application.
 fn from_outside(mut request: Request<Incoming>) -> Request<WasiBody> {
     let named = |host: &HeaderValue| {
         let name = host.to_str().unwrap_or_default();
@@ -100,7 +101,7 @@ fn from_outside(mut request: Request<Incoming>) -> Request<WasiBody> {
     })
 }
 
-/// Finds who answers a request, and lets them.
+/// Finds the component for a request and returns its response.
 pub(super) async fn answer(
     core: &Rc<Core>,
     request: Request<WasiBody>,
@@ -186,7 +187,7 @@ pub(super) async fn answer(
     response
 }
 
-/// A copy of a request that changes nothing and has no body.
+/// A copy of a request with a safe method and no body; `None` for every other request.
 fn copy(request: &Request<WasiBody>) -> Option<Request<WasiBody>> {
     if !request.method().is_safe() || !request.body().is_end_stream() {
         return None;
@@ -198,7 +199,7 @@ fn copy(request: &Request<WasiBody>) -> Option<Request<WasiBody>> {
     Some(copy)
 }
 
-/// Gives a generation on trial a copy of a request, for nobody; whether it answers alike is counted.
+/// Sends a copy of a request to a shadow generation and counts whether the status differs.
 fn mirror(shadow: Rc<Pool>, copy: Request<WasiBody>, trace: Trace, expected: Option<StatusCode>) {
     tokio::task::spawn_local(async move {
         let answered = shadow.call(copy, trace).await;
@@ -213,7 +214,8 @@ fn mirror(shadow: Rc<Pool>, copy: Request<WasiBody>, trace: Trace, expected: Opt
     });
 }
 
-/// What the guest learns from the host: the trace, the client, and, of a route that is named, Spin's other `spin-*` headers.
+/// The headers that the host adds for the guest: the trace, the client address and, if `route` is set, Spin's other
+/// `spin-*` headers.
 pub(super) fn added_headers(
     request: &Request<WasiBody>,
     route: Option<&str>,
@@ -257,7 +259,7 @@ pub(super) fn added_headers(
     headers
 }
 
-/// The request as the guest gets it: absolute, without headers that only the host may set.
+/// The request as the guest receives it: with an absolute URI and without headers that only the host may set.
 pub(super) fn to_guest(
     request: Request<WasiBody>,
     added: Vec<(HeaderName, HeaderValue)>,
@@ -290,7 +292,8 @@ pub(super) fn to_guest(
     Request::from_parts(parts, body)
 }
 
-/// A request body whose unread rest is read and dropped, within bounds, so that the client gets to see an early answer.
+/// A request body. When it is dropped, the rest is read and discarded within limits, so that the client can read an
+/// early response.
 struct RequestBody {
     body: Option<Incoming>,
 }
@@ -336,7 +339,7 @@ impl Drop for RequestBody {
             }
         };
         tokio::task::spawn_local(async move {
-            // Whoever sends more or slower than this is cut off.
+            // A client that sends more, or more slowly, is disconnected.
             let _ = tokio::time::timeout(limits::DISCARD_TIMEOUT, discard).await;
         });
     }

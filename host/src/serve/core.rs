@@ -1,4 +1,5 @@
-//! A core: a thread with a current-thread runtime, its connections and its instances. A request never leaves it.
+//! A core: one thread with a current-thread runtime, its own connections and its own instances. A request never leaves
+//! its core.
 
 use super::connection;
 use super::deployment::{Deployment, Generation, RoutingKey};
@@ -26,25 +27,25 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
-/// How often idle instances are looked for.
+/// How often each core looks for idle instances.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
-/// A link to a component of another host: who calls, who is called, and what this core knows of it.
+/// A link to a component on another host: caller, callee, and the state of the link on this core.
 type RemoteLink = (Arc<str>, Arc<str>, Rc<LinkState>);
 
-/// One core of the host, as its connections see it.
+/// One core of the host.
 pub struct Core {
-    /// The application.
+    /// The loaded application.
     pub loaded: Arc<Loaded>,
-    /// The components, with their instances on this core.
+    /// The components by id, with their instances on this core.
     pub components: BTreeMap<String, LocalComponent>,
     /// Connections to other hosts.
     pub http: Http,
-    /// Links to components there.
+    /// Links to components on other hosts.
     remote_links: RefCell<Vec<RemoteLink>>,
-    /// Traces whose requests chose a generation on trial by a header, each with the component.
+    /// Traces whose request selected a generation on trial by header, with the id of the component on trial.
     header_selections: RefCell<Vec<(String, Arc<str>)>>,
-    /// Says true when no more may begin.
+    /// Becomes true when the host stops accepting work.
     pub stopped: watch::Receiver<bool>,
     peers: Arc<[Peer]>,
     index: usize,
@@ -55,26 +56,26 @@ thread_local! {
     static CURRENT: RefCell<Weak<Core>> = const { RefCell::new(Weak::new()) };
 }
 
-/// The core that this thread is.
+/// The core of the current thread; `None` outside of cores and during shutdown.
 pub fn current() -> Option<Rc<Core>> {
     CURRENT.with(|core| core.borrow().upgrade())
 }
 
-/// What a core is told from outside.
+/// A command to a core from another thread.
 pub enum CoreCommand {
-    /// Make an instance of a generation, before it gets calls.
+    /// Start an instance of a generation before it gets calls. The sender reports the result.
     Warm(
         Arc<Deployment>,
         Arc<Generation>,
         oneshot::Sender<Result<(), String>>,
     ),
-    /// A generation gets no calls any more. What no guest has seen goes to another, if one is named.
+    /// Retire a generation. Calls that no guest has seen yet move to the second generation, if there is one.
     Retire(Arc<Deployment>, Arc<Generation>, Option<Arc<Generation>>),
-    /// A question to a component.
+    /// Call a function of a component.
     Call(PendingCall),
 }
 
-/// A core as the others see it: how many connections it has, and where to hand it one more.
+/// A core as the other cores see it: its number of connections, and where to hand over another one.
 struct Peer {
     connections: AtomicUsize,
     inbox: mpsc::UnboundedSender<std::net::TcpStream>,
@@ -111,7 +112,7 @@ impl Core {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
-                .context("making a runtime")?;
+                .context("starting an async runtime")?;
             let thread = std::thread::Builder::new()
                 .name(format!("core-{index}"))
                 .spawn(move || {
@@ -167,7 +168,7 @@ impl Core {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => self.take(stream),
                     Err(error) => {
-                        // Out of file descriptors: wait for some to come back instead of spinning.
+                        // Probably out of file descriptors: wait until some are closed instead of spinning.
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
@@ -187,7 +188,7 @@ impl Core {
         drop(listener);
         self.loaded.ready.store(false, Ordering::Relaxed);
         while self.has_connections() {
-            // What was handed over too late is closed; its client has sent nothing that was promised an answer.
+            // Connections that were handed over too late are closed. Their clients have not sent a request yet.
             while handed.try_recv().is_ok() {
                 self.ended();
             }
@@ -195,7 +196,7 @@ impl Core {
         }
     }
 
-    /// Hands a message to every component that listens to its channel.
+    /// Passes a message to every component that subscribes to its channel.
     fn deliver(&self, message: &Message) {
         let listens = |one: &&messages::Subscription| {
             one.address == message.address && one.channel == message.channel
@@ -223,7 +224,7 @@ impl Core {
         }
     }
 
-    /// Does what it is told from outside.
+    /// Executes a command from another thread.
     fn execute(self: &Rc<Self>, command: CoreCommand) {
         match command {
             CoreCommand::Warm(deployment, generation, done) => {
@@ -236,7 +237,7 @@ impl Core {
                         Some(pool) => pool.warm().await,
                         None => Err("there is no such component".to_owned()),
                     };
-                    // Whoever asked may have given up.
+                    // The receiver is gone if the swap gave up waiting.
                     let _ = done.send(warm);
                 });
             }
@@ -249,7 +250,7 @@ impl Core {
         }
     }
 
-    /// Remembers for as long as the guard lives that a request chose generations on trial by its headers.
+    /// Records that a request selects generations on trial by its headers. The selection lasts as long as the guard.
     pub fn select_by_header(
         self: &Rc<Self>,
         trace_id: &str,
@@ -273,7 +274,7 @@ impl Core {
         Some(HeaderSelection(self.clone(), chosen))
     }
 
-    /// A link to a component of another host, as this core sees it.
+    /// The state of a link to a component on another host.
     pub fn remote_link(&self, caller: &Arc<str>, callee: &Arc<str>) -> Rc<LinkState> {
         let mut remote_links = self.remote_links.borrow_mut();
         let known = remote_links
@@ -289,7 +290,7 @@ impl Core {
         link
     }
 
-    /// Whether a call of this trace goes to the generation on trial, by its request's header.
+    /// Whether a call of this trace goes to the generation on trial because the request selected it by header.
     pub fn is_selected_by_header(&self, trace_id: &str, component: &str) -> bool {
         let header_selections = self.header_selections.borrow();
         header_selections
@@ -297,8 +298,8 @@ impl Core {
             .any(|(trace, id)| trace == trace_id && **id == *component)
     }
 
-    /// Serves a connection here, or hands it to a core that has fewer. It is counted at once, so that a burst of
-    /// connections does not all go the same way.
+    /// Serves a connection on this core, or hands it to the core with the fewest connections. It is counted at once, so
+    /// that a burst of connections is spread evenly.
     fn take(self: &Rc<Self>, stream: TcpStream) {
         let busy = |(place, peer): &(usize, &Peer)| {
             (
@@ -321,7 +322,7 @@ impl Core {
         }
     }
 
-    /// Serves a connection that is counted already.
+    /// Serves a connection that is already counted.
     fn serve(self: &Rc<Self>, stream: TcpStream) {
         let core = self.clone();
         tokio::task::spawn_local(async move {
@@ -341,7 +342,7 @@ impl Core {
         mine.is_some_and(|peer| peer.connections.load(Ordering::Relaxed) > 0)
     }
 
-    /// Counts a request for as long as the guard lives.
+    /// Counts a request in flight for as long as the guard lives.
     pub fn request(&self) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(self.in_flight.clone())
@@ -358,7 +359,7 @@ impl Core {
     }
 }
 
-/// How many instances a component may have on a core, so that no component can empty the pool for the others.
+/// The maximum number of instances of one component on one core, so that no component can use up the instance pool.
 fn share(components: usize, threads: usize) -> usize {
     let pool = usize::try_from(limits::POOL_INSTANCES).unwrap_or(usize::MAX);
     let share = pool / (components.max(1) * threads.max(1));
@@ -368,7 +369,7 @@ fn share(components: usize, threads: usize) -> usize {
     )
 }
 
-/// A request that chose generations on trial by its headers.
+/// Guard of a request that selected generations on trial by its headers.
 pub struct HeaderSelection(Rc<Core>, Vec<(String, Arc<str>)>);
 
 impl Drop for HeaderSelection {
@@ -382,7 +383,7 @@ impl Drop for HeaderSelection {
     }
 }
 
-/// A request under way.
+/// Guard that counts a request in flight.
 pub struct InFlight(Arc<AtomicUsize>);
 
 impl Drop for InFlight {

@@ -1,5 +1,4 @@
-//! A component that runs by itself, whichever of its generations serves: what gets which part of the calls, changed at once
-//! for all cores.
+//! A component and its generations: which generation gets which share of the calls. Changes apply to all cores at once.
 
 use super::health::Health;
 use crate::state::LoadedComponent;
@@ -8,29 +7,29 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Parts of a whole, as shares are counted.
+/// The denominator of shares: 10 000 parts are 100 %.
 pub const FULL_SHARE: u32 = 10_000;
 
-/// A component that runs by itself.
+/// A component that runs in its own instances.
 pub struct Deployment {
-    /// Its id.
+    /// The id of the component.
     pub id: Arc<str>,
     traffic: ArcSwap<Traffic>,
     newest: AtomicU64,
 }
 
-/// One generation of a component: its code, linked and ready, and how it fares.
+/// One generation of a component: its linked code, and statistics of its calls.
 pub struct Generation {
-    /// What is instantiated; it knows its number.
+    /// The code to instantiate; it contains the generation number.
     pub component: Arc<LoadedComponent>,
-    /// How it fares.
+    /// Statistics of its calls.
     pub health: Health,
 }
 
-/// Who gets which calls.
+/// How calls are divided between generations.
 #[derive(Clone)]
 pub struct Traffic {
-    /// Whom all calls go to that nothing else is said of.
+    /// The generation that gets every call that the trial does not get.
     pub stable: Arc<Generation>,
     /// A generation on trial.
     pub trial: Option<Trial>,
@@ -39,29 +38,29 @@ pub struct Traffic {
 /// A generation on trial, and which calls it gets.
 #[derive(Clone)]
 pub struct Trial {
-    /// Which one.
+    /// The generation.
     pub generation: Arc<Generation>,
-    /// Its share of all calls, of [`FULL_SHARE`]; all calls of one trace go the same way.
+    /// Its share of all calls, in parts of [`FULL_SHARE`]. All calls of one trace are treated alike.
     pub share: u32,
-    /// Requests with this header go to it, and the calls that they bring about.
+    /// Requests with this header go to the trial, and so do the calls that they cause.
     pub header: Option<(HeaderName, HeaderValue)>,
-    /// It gets copies of calls that change nothing; nobody waits for what it answers.
+    /// The trial only gets copies of calls without side effects. Its answers are compared and dropped.
     pub shadow: bool,
 }
 
-/// By what it is decided where a call goes.
+/// The properties of a call that decide which generation gets it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RoutingKey<'a> {
-    /// The 32 hexadecimal digits of its trace, or empty.
+    /// The trace id of 32 hexadecimal digits; may be empty.
     pub trace_id: &'a str,
-    /// The headers of a request.
+    /// The headers of an HTTP request.
     pub headers: Option<&'a HeaderMap>,
-    /// Whether it comes of a request whose header chose the trial.
+    /// Whether the call belongs to a request whose header selected the trial.
     pub header_selected: bool,
 }
 
 impl Deployment {
-    /// With its first generation.
+    /// A deployment with its first generation.
     pub fn new(first: Generation) -> Self {
         Self {
             id: first.component.id.clone(),
@@ -73,29 +72,29 @@ impl Deployment {
         }
     }
 
-    /// Who gets which calls now.
+    /// The current division of calls.
     pub fn traffic(&self) -> arc_swap::Guard<Arc<Traffic>> {
         self.traffic.load()
     }
 
-    /// Whom all calls go to that nothing else is said of.
+    /// The generation that gets every call that the trial does not get.
     pub fn stable(&self) -> Arc<Generation> {
         self.traffic.load().stable.clone()
     }
 
-    /// From now on calls go this way.
+    /// Replaces the division of calls.
     pub fn publish(&self, traffic: Traffic) {
         self.traffic.store(Arc::new(traffic));
     }
 
-    /// The number of a new generation.
+    /// The number for the next generation.
     pub fn next_number(&self) -> u64 {
         self.newest.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
 impl Generation {
-    /// Ready to serve.
+    /// A generation that is ready to serve.
     pub fn new(component: LoadedComponent) -> Self {
         Self {
             component: Arc::new(component),
@@ -103,7 +102,7 @@ impl Generation {
         }
     }
 
-    /// Counted from 1 for each component since the host started.
+    /// The generation number, counted from 1 for each component since the host started.
     pub fn number(&self) -> u64 {
         self.component.generation
     }
@@ -116,7 +115,7 @@ impl Drop for Generation {
 }
 
 impl Traffic {
-    /// The generation that a call goes to.
+    /// The generation that gets a call.
     pub fn choose(&self, key: &RoutingKey<'_>) -> &Arc<Generation> {
         match &self.trial {
             Some(trial) if !trial.shadow && trial.takes(key) => &trial.generation,
@@ -124,7 +123,7 @@ impl Traffic {
         }
     }
 
-    /// The generation that gets a copy of a call, if one does.
+    /// The generation that gets a copy of a call, if there is one.
     pub fn shadow(&self, key: &RoutingKey<'_>) -> Option<&Arc<Generation>> {
         let trial = self.trial.as_ref().filter(|trial| trial.shadow)?;
         trial.takes(key).then_some(&trial.generation)
@@ -132,7 +131,7 @@ impl Traffic {
 }
 
 impl Trial {
-    /// Whether the header of a request chooses it.
+    /// Whether the headers of a request select this trial.
     pub fn is_selected_by(&self, headers: &HeaderMap) -> bool {
         let named = self.header.as_ref();
         named.is_some_and(|(name, value)| headers.get(name) == Some(value))
@@ -152,7 +151,7 @@ fn sample(trace_id: &str) -> u32 {
     if trace_id.is_empty() {
         return fastrand::u32(..FULL_SHARE);
     }
-    // FNV-1a, mixed once more: clients may count their traces up.
+    // FNV-1a with one more mixing step, because clients may use consecutive trace ids.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for byte in trace_id.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

@@ -1,5 +1,5 @@
-//! Asks a running component for a function of its interfaces, from outside of the cores. Values are in WAVE, the text format of
-//! component values.
+//! Calls to exported functions from outside the cores: from the control socket and from other hosts. Values are in
+//! WAVE, the text format for component values.
 
 use super::core::{Core, CoreCommand};
 use super::deployment::RoutingKey;
@@ -19,29 +19,29 @@ use std::time::{Duration, Instant};
 use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 
-/// A request to a component.
+/// A call to a function of a component.
 pub struct CallRequest {
-    /// Its id.
+    /// The component to call.
     pub component: String,
-    /// What is called; see [`stub::key`].
+    /// The function; see [`stub::key`].
     pub key: Arc<str>,
-    /// With what.
+    /// The arguments.
     pub params: Vec<Val>,
-    /// The component of another host that asks, if one does.
+    /// The calling component, if the call comes from another host.
     pub caller: Option<Arc<str>>,
 }
 
-/// A request, and where its answer goes.
+/// A call and the sender for its result.
 pub struct PendingCall {
     request: CallRequest,
     answer: oneshot::Sender<CallResult>,
 }
 
-/// What a component answers, or why it does not.
+/// The returned values, or the reason why there are none.
 type CallResult = Result<Vec<Val>, String>;
 
 impl Loaded {
-    /// Calls a function of an interface that a component exports; what it answers.
+    /// Calls a function that a component exports and waits for the result.
     pub fn call(
         &self,
         component: &str,
@@ -54,12 +54,12 @@ impl Loaded {
         for (name, ty) in ty.params() {
             let text = given
                 .next()
-                .with_context(|| format!("`{name}` is missing"))?;
+                .with_context(|| format!("the argument `{name}` is missing"))?;
             let value = wasm_wave::from_str::<Val>(&ty, text);
-            params.push(value.with_context(|| format!("`{name}` cannot be {text}"))?);
+            params.push(value.with_context(|| format!("`{text}` is not a value for `{name}`"))?);
         }
         if given.next().is_some() {
-            bail!("`{function}` has {} parameters", params.len());
+            bail!("`{function}` takes {} arguments", params.len());
         }
         let answered = self.submit(CallRequest {
             component: component.to_owned(),
@@ -74,20 +74,20 @@ impl Loaded {
         let answered = runtime.block_on(async { tokio::time::timeout(patience, answered).await });
         let values = answered
             .context("no answer")?
-            .context("the host is ending")?;
+            .context("the host is shutting down")?;
         let values = values.map_err(anyhow::Error::msg)?;
         let shown = values.first().map(wasm_wave::to_string).transpose()?;
         Ok(shown.unwrap_or_default())
     }
 
-    /// Asks a component; what it answers can be waited for.
+    /// Submits a call to one of the cores. The receiver resolves to the result.
     pub fn submit(&self, request: CallRequest) -> anyhow::Result<oneshot::Receiver<CallResult>> {
         let (answer, answered) = oneshot::channel();
         self.send_to_one(CoreCommand::Call(PendingCall { request, answer }))?;
         Ok(answered)
     }
 
-    /// The key and the type of a function that a component exports, by its name.
+    /// Finds an exported function by its name, in any interface.
     fn function(&self, component: &str, name: &str) -> anyhow::Result<(String, ComponentFunc)> {
         let deployment = self.deployments.get(component);
         let deployment =
@@ -120,7 +120,7 @@ impl Loaded {
 }
 
 impl Core {
-    /// Lets a component answer a request from outside.
+    /// Runs a call from outside the cores.
     pub(super) fn run_external_call(self: &Rc<Self>, call: PendingCall) {
         let PendingCall { request, answer } = call;
         let context = stub::call_context(&request.params);
@@ -138,7 +138,7 @@ impl Core {
                 (_, None) => Err("the deadline has passed".to_owned()),
                 (Some(pool), Some(timeout)) => call_pool(&pool, request, timeout).await,
             };
-            // Whoever asked may have given up.
+            // The receiver is gone if the caller gave up waiting.
             let _ = answer.send(answered);
         });
     }

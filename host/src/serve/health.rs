@@ -1,4 +1,4 @@
-//! How a generation fares: calls, failures and how long they took, since it serves and of late.
+//! Call statistics of one generation: totals since it started to serve, and recent latencies.
 
 use crate::limits;
 use hdrhistogram::Histogram;
@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Of one generation, over all cores.
+/// Statistics of one generation, over all cores.
 #[derive(Debug)]
 pub struct Health {
     calls: AtomicU64,
@@ -17,18 +17,18 @@ pub struct Health {
     recent: Mutex<Recent>,
 }
 
-/// What became of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was answered.
+    /// The component answered.
     Answered,
-    /// It was answered with a failure of the component: a 5xx, or `unavailable`.
+    /// The component answered with a failure: a 5xx status, or `unavailable`.
     Failed,
-    /// The instance broke, or did not answer in time.
+    /// The instance trapped or did not answer in time.
     Broken,
 }
 
-/// Durations in microseconds, of this while and the one before.
+/// Latencies in microseconds of the current window and the one before.
 #[derive(Debug)]
 struct Recent {
     since: Instant,
@@ -36,29 +36,29 @@ struct Recent {
     before: Histogram<u32>,
 }
 
-/// What is known of a generation at a moment.
+/// The statistics of a generation at one point in time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HealthSnapshot {
-    /// Calls that ended, since it serves.
+    /// Finished calls.
     pub calls: u64,
-    /// Those that failed, broken ones among them.
+    /// Failed calls, including those counted in `traps`.
     pub errors: u64,
-    /// Those during which the instance broke or that were not answered in time.
+    /// Calls that ended with a trap or a timeout.
     pub traps: u64,
-    /// Copies of calls that were answered otherwise than by the generation that serves.
+    /// Copies of calls that the shadow generation answered differently.
     pub differences: u64,
-    /// Calls whose durations are counted in the percentiles: the latest, see [`limits::HEALTH_WINDOW`].
+    /// Recent calls whose latencies the percentiles are computed from; see [`limits::HEALTH_WINDOW`].
     pub timed: u64,
-    /// Median, in microseconds.
+    /// Median latency in microseconds.
     pub p50_us: u64,
-    /// In microseconds.
+    /// 99th percentile of the latency in microseconds.
     pub p99_us: u64,
 }
 
 impl Default for Health {
     fn default() -> Self {
         let empty = || {
-            #[expect(clippy::expect_used, reason = "the bounds are constants, and valid")]
+            #[expect(clippy::expect_used, reason = "the bounds are valid constants")]
             Histogram::new_with_bounds(1, LONGEST_US, 2).expect("valid bounds")
         };
         Self {
@@ -75,11 +75,11 @@ impl Default for Health {
     }
 }
 
-/// The longest duration that is told from longer ones, in microseconds.
+/// Longer latencies are counted as this one, in microseconds.
 const LONGEST_US: u64 = 120_000_000;
 
 impl Health {
-    /// Counts a call that ended.
+    /// Counts a finished call.
     pub fn record(&self, outcome: Outcome, time: Duration) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         if outcome != Outcome::Answered {
@@ -95,12 +95,12 @@ impl Health {
         }
     }
 
-    /// Counts a copy of a call that was answered otherwise.
+    /// Counts a copy of a call that was answered differently.
     pub fn record_difference(&self) {
         self.differences.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What is known now.
+    /// The current statistics.
     pub fn snapshot(&self) -> HealthSnapshot {
         let mut snapshot = HealthSnapshot {
             calls: self.calls.load(Ordering::Relaxed),
@@ -112,7 +112,7 @@ impl Health {
         if let Ok(mut recent) = self.recent.lock() {
             recent.rotate();
             let mut all = recent.now.clone();
-            // Both have the same bounds.
+            // Both histograms have the same bounds.
             let _ = all.add(&recent.before);
             snapshot.timed = all.len();
             snapshot.p50_us = all.value_at_quantile(0.5);

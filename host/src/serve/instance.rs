@@ -1,5 +1,5 @@
-//! The life of one instance: it takes calls from its inbox, several at once if it may, until it is retired, idle or
-//! broken. Everything happens on one core; `ended` can stop it even in a busy loop.
+//! One instance: it takes calls from its inbox, several at once if allowed, until it is retired, idle or trapped. It
+//! stays on one core. [`Termination`] can end it even in a busy loop.
 
 use super::instance_task::InstanceTask;
 use super::termination::Termination;
@@ -23,45 +23,45 @@ use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::handler::{Prepared, Proxy};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
-/// What comes back from a call.
+/// The result of an HTTP request.
 pub type HttpResult = Result<http::Response<WasiBody>, wasmtime::Error>;
 
-/// One call on its way to an instance.
+/// A call on its way to an instance.
 pub struct Call {
-    /// What is asked.
+    /// What to call.
     pub kind: CallKind,
-    /// The `traceparent` of requests that come of it.
+    /// The `traceparent` of outgoing requests made during this call.
     pub trace: Option<HeaderValue>,
 }
 
-/// What a call asks, and where its answer goes: dropped without one if the instance ends.
+/// What to call, and the sender for the answer. If the instance ends first, the sender is dropped.
 pub enum CallKind {
-    /// A request, its body still to be read.
+    /// An HTTP request whose body has not been read yet.
     Http(Box<http::Request<WasiBody>>, oneshot::Sender<HttpResult>),
-    /// A message of a Redis channel.
+    /// A message from a Redis channel.
     Message(Vec<u8>, oneshot::Sender<MessageResult>),
     /// A call over a link.
     Linked(LinkedCall, oneshot::Sender<LinkResult>),
-    /// The instance breaks, on purpose.
+    /// An injected trap.
     Trap(oneshot::Sender<LinkResult>),
 }
 
 /// A call over a link.
 pub struct LinkedCall {
-    /// What is called; see [`crate::link::stub::key`].
+    /// The function; see [`crate::link::stub::key`].
     pub key: Arc<str>,
-    /// Its values.
+    /// The arguments.
     pub params: Vec<Val>,
 }
 
-/// What a call over a link brought back.
+/// The result of a call over a link.
 pub type LinkResult = Result<Vec<Val>, wasmtime::Error>;
 
-/// What became of a message.
+/// The result of a message.
 pub type MessageResult = Result<(), wasmtime::Error>;
 
 impl Call {
-    /// Whether nobody waits for the answer any more.
+    /// Whether the caller has stopped waiting.
     pub fn is_canceled(&self) -> bool {
         match &self.kind {
             CallKind::Http(_, answer) => answer.is_canceled(),
@@ -70,9 +70,9 @@ impl Call {
         }
     }
 
-    /// Says that there will be no answer, and why.
+    /// Answers the call with an error.
     fn refuse(self, error: wasmtime::Error) {
-        // A caller that went away needs no telling.
+        // Sending fails only if the caller has stopped waiting.
         match self.kind {
             CallKind::Http(_, answer) => drop(answer.send(Err(error))),
             CallKind::Message(_, done) => drop(done.send(Err(error))),
@@ -81,26 +81,26 @@ impl Call {
     }
 }
 
-/// An instance, and what can be called of it.
+/// An instance and its callable exports.
 struct Guest {
     instance: Instance,
     http: Option<Proxy>,
     inbound: Option<MessageHandler>,
-    /// The functions of its interfaces that were called so far.
+    /// The linked functions called so far, each with its number of results.
     linked: RefCell<HashMap<Arc<str>, (Func, usize)>>,
 }
 
-/// `handle-message` of what takes Redis messages.
+/// The `handle-message` export.
 enum MessageHandler {
     V1(TypedFunc<(Vec<u8>,), (Result<(), OlderRedisError>,)>),
     V3(TypedFunc<(Vec<u8>,), (Result<(), RedisError>,)>),
 }
 
-/// The error of `fermyon:spin/inbound-redis`, which says nothing.
+/// The error of `fermyon:spin/inbound-redis`, which carries no message.
 #[derive(Clone, Copy, Debug, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
-#[expect(dead_code, reason = "wasmtime makes them")]
+#[expect(dead_code, reason = "wasmtime constructs the variants")]
 enum OlderRedisError {
     #[component(name = "success")]
     Success,
@@ -116,7 +116,7 @@ impl MessageHandler {
         }
     }
 
-    /// Hands the guest a message; what it says of it.
+    /// Passes a message to the guest. The inner result is the guest's.
     async fn call(
         &self,
         accessor: &Accessor<HostState>,
@@ -125,10 +125,10 @@ impl MessageHandler {
         match self {
             Self::V1(function) => {
                 let (handled,) = function.call_concurrent(accessor, (payload,)).await?;
-                // Its error has a case that means success.
+                // This error type has a variant that means success.
                 Ok(handled.or_else(|error| match error {
                     OlderRedisError::Success => Ok(()),
-                    OlderRedisError::Error => Err("it failed".to_owned()),
+                    OlderRedisError::Error => Err("the handler failed".to_owned()),
                 }))
             }
             Self::V3(function) => {
@@ -175,7 +175,7 @@ impl Guest {
         })
     }
 
-    /// A function of an interface that it exports, and how many values it returns.
+    /// A function of an exported interface, and its number of results.
     fn linked(
         &self,
         store: &mut impl AsContextMut<Data = HostState>,
@@ -198,7 +198,7 @@ impl Guest {
         Ok(known)
     }
 
-    /// Any of its functions, to ask whether the instance takes another call.
+    /// Any exported function, used to ask whether the instance accepts another call.
     fn any(&self, store: &mut impl AsContextMut<Data = HostState>) -> wasmtime::Result<Func> {
         match (&self.http, &self.inbound) {
             (Some(Proxy::P3(guest)), _) => Ok(*guest.wasi_http_handler().func_handle().func()),
@@ -216,7 +216,7 @@ impl Guest {
                     .clone();
                 let key = functions.keys().next().map(|key| Arc::from(key.as_str()));
                 let key = key
-                    .ok_or_else(|| wasmtime::Error::msg("the component exports nothing to call"))?;
+                    .ok_or_else(|| wasmtime::Error::msg("the component has no export to call"))?;
                 Ok(self.linked(store, &key)?.0)
             }
         }
@@ -226,47 +226,47 @@ impl Guest {
 /// An instance as its pool sees it.
 pub struct Slot {
     inbox: RefCell<VecDeque<Call>>,
-    /// Calls given to it and not answered.
+    /// Calls that were assigned and are not answered yet.
     pub in_flight: Cell<usize>,
     served: Cell<usize>,
     calls_per_life: usize,
     retired: Cell<bool>,
     idle_since: Cell<Instant>,
     termination: Arc<Termination>,
-    /// Its future; see [`run`].
+    /// The future that runs the instance; see [`run`].
     pub task: InstanceTask,
     inner: RefCell<Option<Waker>>,
-    /// Who waits until it is made.
+    /// Waits for the instance to be created.
     made: RefCell<Option<oneshot::Sender<Result<(), String>>>>,
 }
 
 /// Why an instance ended.
 #[derive(Debug)]
 pub enum InstanceEnd {
-    /// It was retired or idle, and had nothing left to do.
+    /// It was retired or idle, and had no calls left.
     Done,
-    /// There was no room for it, or it could not be made.
+    /// It could not be created, for example because the pool was full.
     NotMade(wasmtime::Error),
     /// It trapped.
     Trapped(wasmtime::Error),
-    /// It was ended from outside.
+    /// It was terminated from outside.
     Killed,
 }
 
-/// No instance could be made for a call.
+/// No instance could be created for a call.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no instance could be made")]
+#[error("no instance could be created")]
 pub struct NoInstance;
 
 impl Slot {
-    /// An instance that will be made with this first call.
+    /// An instance that will be created for this first call.
     pub fn new(call: Call, calls_per_life: usize) -> Self {
         let slot = Self::empty(calls_per_life);
         slot.push(call);
         slot
     }
 
-    /// An instance that will be made before anybody calls; says when it is.
+    /// An instance that will be created before there are calls. The receiver reports the result.
     pub fn warm(calls_per_life: usize) -> (Self, oneshot::Receiver<Result<(), String>>) {
         let (made, waiting) = oneshot::channel();
         let slot = Self::empty(calls_per_life);
@@ -291,24 +291,24 @@ impl Slot {
 
     fn made(&self, made: Result<(), String>) {
         if let Some(waiting) = self.made.take() {
-            // Whoever no longer waits need not know.
+            // The receiver is gone if nobody waits any more.
             let _ = waiting.send(made);
         }
     }
 
-    /// Whether it may take another call.
+    /// Whether the instance can take another call.
     pub fn has_room(&self, max_concurrent_calls: usize, calls_per_life: usize) -> bool {
         !self.retired.get()
             && self.in_flight.get() < max_concurrent_calls
             && self.served.get() < calls_per_life
     }
 
-    /// Gives it a call, and lets it begin at once if it can.
+    /// Assigns a call and starts it at once if possible.
     pub fn push_and_poll(&self, call: Call) {
         self.task.poll_after(|| self.push(call));
     }
 
-    /// Gives it a call, for later.
+    /// Assigns a call that starts when the instance is polled next.
     pub fn push(&self, call: Call) {
         self.in_flight.set(self.in_flight.get() + 1);
         self.served.set(self.served.get() + 1);
@@ -316,26 +316,26 @@ impl Slot {
         wake(&self.inner);
     }
 
-    /// It takes no more calls and ends when those it has are answered.
+    /// Takes no more calls and ends once the assigned calls are answered.
     pub fn retire(&self) {
         self.retired.set(true);
         wake(&self.inner);
     }
 
-    /// It ends now.
+    /// Ends the instance now.
     pub fn kill(&self) {
         self.retired.set(true);
         self.termination.request();
         self.task.wake();
     }
 
-    /// Whether it has had nothing to do for so long that it may go.
+    /// Whether the instance has been without calls for longer than [`limits::INSTANCE_IDLE_TIMEOUT`].
     pub fn is_idle(&self, now: Instant) -> bool {
         self.in_flight.get() == 0
             && now.duration_since(self.idle_since.get()) > limits::INSTANCE_IDLE_TIMEOUT
     }
 
-    /// Tells the calls it has that it will never be.
+    /// Answers all assigned calls with an error because the instance could not be created.
     fn refuse_all(&self) {
         self.retired.set(true);
         while let Some(call) = self.next() {
@@ -343,8 +343,8 @@ impl Slot {
         }
     }
 
-    /// The next call whose caller still waits and that no guest has seen; what an instance that ended left behind can
-    /// be given to another.
+    /// The next assigned call that no guest has seen and whose caller still waits. After the end of an instance, its
+    /// remaining calls go to another one.
     pub fn next(&self) -> Option<Call> {
         loop {
             let call = self.inbox.borrow_mut().pop_front()?;
@@ -355,7 +355,7 @@ impl Slot {
         }
     }
 
-    /// Takes a call back that no guest has seen, for another instance.
+    /// Removes a call that no guest has seen, to assign it to another instance.
     pub fn take(&self) -> Option<Call> {
         let call = self.next()?;
         self.answered();
@@ -379,7 +379,7 @@ fn wake(waker: &RefCell<Option<Waker>>) {
     }
 }
 
-/// Keeps a waker, if another is kept.
+/// Stores a waker, unless the stored one would wake the same task.
 fn keep(place: &RefCell<Option<Waker>>, waker: &Waker) {
     let mut kept = place.borrow_mut();
     if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
@@ -387,7 +387,8 @@ fn keep(place: &RefCell<Option<Waker>>, waker: &Waker) {
     }
 }
 
-/// Makes the instance and runs it to its end. `freed` is called after each answer, so that waiting calls can move up.
+/// Creates the instance and runs it until it ends. `freed` is called after each answer, so that a waiting call can be
+/// assigned.
 pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn()) -> InstanceEnd {
     let (start, slot) = (Instant::now(), &*slot);
     let mut store = match HostState::store(&component, &slot.termination) {
@@ -433,7 +434,7 @@ pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn
     end
 }
 
-/// The loop inside the store: answered calls out, new calls in.
+/// The loop inside the store: finishes running calls and starts new ones.
 async fn drive(
     accessor: &Accessor<HostState>,
     guest: &Guest,
@@ -475,7 +476,7 @@ async fn drive(
     .await
 }
 
-/// A call that the guest is about to get.
+/// A call that is ready to run in the guest.
 enum StartedCall<'g> {
     Http(Prepared<'g, HostState>),
     Message(&'g MessageHandler, Vec<u8>, oneshot::Sender<MessageResult>),
@@ -496,7 +497,7 @@ impl StartedCall<'_> {
                 .map(drop),
             Self::Message(inbound, payload, done) => {
                 let handled = inbound.call(accessor, payload).await?;
-                // Whoever no longer waits for it has no use for the outcome.
+                // The receiver is gone if the caller has stopped waiting.
                 let _ = done.send(handled.map_err(|error| {
                     wasmtime::Error::msg(format!("the guest refused the message: {error}"))
                 }));
@@ -512,7 +513,7 @@ impl StartedCall<'_> {
                 function
                     .call_concurrent(accessor, &params, &mut values)
                     .await?;
-                // A caller that went away needs no answer.
+                // The receiver is gone if the caller has stopped waiting.
                 let _ = answer.send(Ok(values));
                 Ok(())
             }
@@ -520,7 +521,7 @@ impl StartedCall<'_> {
     }
 }
 
-/// Hands a call to the guest.
+/// Prepares a call for the guest.
 fn start<'g>(
     accessor: &Accessor<HostState>,
     guest: &'g Guest,
@@ -528,7 +529,8 @@ fn start<'g>(
     call: Call,
 ) -> wasmtime::Result<StartedCall<'g>> {
     let alone = slot.in_flight.get() == 1;
-    // With several calls in one instance the host cannot tell whose request goes out; the guest then says it itself.
+    // With several calls in one instance the host cannot tell which call makes an outgoing request. The guest then sets
+    // the trace itself.
     let trace = call.trace.filter(|_| alone);
     accessor.with(|mut access| {
         let mut store = access.as_context_mut();

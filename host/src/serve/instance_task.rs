@@ -1,5 +1,6 @@
-//! The life of an instance as a future that two may poll: its own task, and whoever just gave it a call, on the caller's stack. A call
-//! that need not wait for anything is then answered before its caller would have begun to wait, without a turn of the core.
+//! The future that runs an instance. Two parties can poll it: its own task, and a caller that has just assigned a call,
+//! on the caller's stack. A call that does not have to wait is then answered before its caller would have suspended,
+//! without a trip through the scheduler.
 
 use super::instance::InstanceEnd;
 use futures::task::AtomicWaker;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// The life of an instance; it stays on one core.
+/// The future that runs an instance. It stays on one core.
 pub struct InstanceTask {
     future: RefCell<Option<Pin<Box<dyn Future<Output = InstanceEnd>>>>>,
     end: Cell<Option<InstanceEnd>>,
@@ -18,13 +19,13 @@ pub struct InstanceTask {
     waker: Waker,
 }
 
-/// Wakes the task of a life, unless a caller is polling it anyway.
+/// Wakes the task of an instance, unless a caller is polling the instance and will notice by itself.
 #[derive(Default)]
 struct TaskWaker {
     task: AtomicWaker,
-    /// Somebody rang since the last look.
+    /// Set by each wake-up, cleared when the future is polled by a caller.
     woken: AtomicBool,
-    /// Whoever holds it looks at `woken` afterwards.
+    /// Set while a caller polls the future. The caller checks `woken` afterwards.
     polled_by_caller: AtomicBool,
 }
 
@@ -34,7 +35,7 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // In this order, so that either this sees that nobody holds it any more, or the holder sees that it rang.
+        // The order matters: either this thread sees that no caller is polling any more, or the caller sees `woken`.
         self.woken.store(true, Ordering::SeqCst);
         if !self.polled_by_caller.load(Ordering::SeqCst) {
             self.task.wake();
@@ -55,7 +56,7 @@ impl Default for InstanceTask {
 }
 
 impl InstanceTask {
-    /// Lives it to its end, as a task.
+    /// Runs the future to its end, as a task.
     pub async fn drive(&self, future: impl Future<Output = InstanceEnd> + 'static) -> InstanceEnd {
         self.future.replace(Some(Box::pin(future)));
         let _drop_future = DropFuture(self);
@@ -66,19 +67,20 @@ impl InstanceTask {
         .await
     }
 
-    /// Its task looks at it again.
+    /// Makes the task poll the future again.
     pub fn wake(&self) {
         self.task_waker.wake_by_ref();
     }
 
-    /// Does something that it will notice, and lets it go on at once as far as it can; later, if it is in the midst of that already.
+    /// Runs `with`, then polls the future on the caller's stack. If the future is already being polled, it is polled
+    /// again later.
     pub fn poll_after(&self, with: impl FnOnce()) {
         if self
             .task_waker
             .polled_by_caller
             .swap(true, Ordering::SeqCst)
         {
-            // Who holds it looks afterwards.
+            // The outer caller checks `woken` afterwards.
             with();
             return;
         }
@@ -91,7 +93,7 @@ impl InstanceTask {
         if begun {
             self.task_waker.woken.store(false, Ordering::SeqCst);
             if let Poll::Ready(end) = self.poll() {
-                // Its task has to know.
+                // The task has to return the result.
                 self.end.set(Some(end));
                 self.task_waker.woken.store(true, Ordering::SeqCst);
             }
@@ -117,7 +119,7 @@ impl InstanceTask {
     }
 }
 
-/// A waker that somebody holds, who looks afterwards, and if it is in a panic.
+/// Guard of a caller that polls the future. Its drop wakes the task if necessary, also during a panic.
 struct CallerPoll<'w>(&'w TaskWaker);
 
 impl Drop for CallerPoll<'_> {
@@ -129,12 +131,12 @@ impl Drop for CallerPoll<'_> {
     }
 }
 
-/// A life whose task is gone.
+/// Drops the future when its task ends.
 struct DropFuture<'t>(&'t InstanceTask);
 
 impl Drop for DropFuture<'_> {
     fn drop(&mut self) {
-        // It holds what holds it.
+        // The future owns the slot that owns this future: without this the cycle would leak.
         if let Ok(mut slot) = self.0.future.try_borrow_mut() {
             slot.take();
         }
@@ -157,7 +159,8 @@ mod tests {
         }
     }
 
-    /// A life that counts its turns and ends after so many, and what wakes its task.
+    /// An instance task whose future ends after `turns` polls, its number of polls, its number of wake-ups, and a
+    /// function that polls the task.
     fn task(
         turns: usize,
     ) -> (

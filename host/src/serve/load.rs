@@ -1,5 +1,6 @@
-//! From an application to components that can be instantiated: which run by themselves, made by [`component_loader`], with [`entry_points`],
-//! [`files`] and what was [`sources`].
+//! Loading: from a resolved application to components that can be instantiated. [`component_loader`] compiles and links
+//! them, [`entry_points`] finds their callable exports, [`files`] copies their files, [`sources`] finds databases and
+//! downloads.
 
 pub mod component_loader;
 mod entry_points;
@@ -41,96 +42,97 @@ use wasmtime::Engine;
 use wasmtime::component::Linker;
 use wasmtime::component::types::ComponentItem;
 
-/// Numbers that the host does not know itself.
+/// Produces additional metrics in the Prometheus text format.
 pub type ExtraMetrics = Box<dyn Fn() -> String + Send + Sync>;
 
-/// How to load.
+/// How to load an application.
 pub struct LoadOptions {
-    /// The engine.
+    /// Settings of the wasmtime engine.
     pub engine: EngineOptions,
-    /// Databases, caches, copied files.
+    /// The folder for databases, caches and copied files.
     pub state_dir: PathBuf,
-    /// Where compiled components are kept, if anywhere.
+    /// The folder of the cache for compiled components; `None` disables the cache.
     pub aot: Option<PathBuf>,
-    /// How much a commit waits for the disk.
+    /// Whether a commit waits for the disk.
     pub synchronous: Synchronous,
-    /// Where stores are, as far as somebody says.
+    /// The runtime configuration: where stores are.
     pub runtime_config: RuntimeConfig,
     /// How links are bound.
     pub bindings: Bindings,
-    /// Components of other hosts.
+    /// Addresses of components on other hosts.
     pub remotes: RemoteConfig,
-    /// Further numbers for `/metrics`, in the Prometheus text format; asked at each scrape.
+    /// Additional metrics for `/metrics`, computed at each scrape.
     pub extra_metrics: Option<ExtraMetrics>,
-    /// Named points that do something; `None` does not offer points at all.
+    /// Test points with an action; `None` does not offer the test interface at all.
     pub points: Option<Points>,
 }
 
-/// An application, ready to serve.
+/// An application that is ready to serve.
 pub struct Loaded {
-    /// Its name.
+    /// The name of the application.
     pub name: String,
-    /// Whether it wants this host's own ways: problem+json from the host, no `spin-*` headers.
+    /// Whether the application has a `[application.tool.localmart]` table: errors of the host are problem+json and
+    /// guests get no `spin-*` routing headers.
     pub ours: bool,
-    /// Components that run by themselves, by id.
+    /// Components that run in their own instances, by id.
     pub deployments: BTreeMap<String, Arc<Deployment>>,
-    /// Where they answer, best match first.
+    /// The routes, best match first.
     pub routes: Vec<LoadedRoute>,
-    /// Messages to components with Redis triggers.
+    /// Delivery of messages to components with Redis triggers.
     pub messages: Arc<Messages>,
-    /// Who listens to what.
+    /// Which component subscribes to which channel.
     pub subscriptions: Vec<Subscription>,
-    /// The numbers.
+    /// The metrics of the host.
     pub metrics: Metrics,
-    /// Further numbers.
+    /// Additional metrics for `/metrics`.
     pub extra_metrics: Option<ExtraMetrics>,
-    /// Whether requests are answered; cleared while draining.
+    /// Whether requests are answered; false while draining.
     pub ready: AtomicBool,
-    /// How each component came to be.
+    /// How each component was loaded.
     pub report: Vec<LoadReport>,
-    /// Generations on trial that requests choose by a header.
+    /// The number of generations on trial that requests can select by a header.
     pub header_trials: AtomicUsize,
-    /// What goes over a link, if anybody wants it.
+    /// Recording of link calls.
     pub recorder: Recorder,
-    /// Trouble on purpose.
+    /// Injected faults.
     pub faults: Arc<Faults>,
-    /// Components of other hosts that are called.
+    /// The components on other hosts that this application calls.
     pub remotes: BTreeMap<String, RemoteComponent>,
-    /// Makes further generations.
+    /// Compiles and links further generations.
     pub loader: ComponentLoader,
     cores: Mutex<Vec<mpsc::UnboundedSender<CoreCommand>>>,
-    /// Which core is told next.
+    /// The core that gets the next command.
     turn: AtomicUsize,
     _ticker: Ticker,
 }
 
-/// A route with its numbers.
+/// A route and its metrics.
 pub struct LoadedRoute {
     /// The route.
     pub spec: RouteSpec,
-    /// Its numbers, where no component answers.
+    /// Its metrics, if it has a static response. Metrics of other routes belong to the component.
     pub metrics: Option<RouteMetrics>,
 }
 
-/// How a component came to be.
+/// How a component was loaded.
 pub struct LoadReport {
-    /// Which one.
+    /// The id of the component.
     pub component: String,
     /// Whether its machine code came from the cache.
     pub cached: bool,
-    /// How long reading, compiling or loading took.
+    /// How long it took to read and compile the component, or to load it from the cache.
     pub time: Duration,
 }
 
 impl Loaded {
-    /// A core that can be told something.
+    /// Registers a core, which then receives commands.
     pub fn join(&self, inbox: mpsc::UnboundedSender<CoreCommand>) {
         if let Ok(mut cores) = self.cores.lock() {
             cores.push(inbox);
         }
     }
 
-    /// Tells one core something: each in turn.
+    /// Sends a command to one core, in round-robin order.
     pub fn send_to_one(&self, command: CoreCommand) -> anyhow::Result<()> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let next = || {
@@ -142,16 +144,16 @@ impl Loaded {
         let core = loop {
             match next() {
                 Some(core) => break core,
-                // They are threads, and may only be beginning.
+                // The threads may not have started yet.
                 None if Instant::now() < give_up => std::thread::sleep(Duration::from_millis(1)),
                 None => anyhow::bail!("no core is running"),
             }
         };
         core.send(command)
-            .map_err(|_| anyhow::anyhow!("the host is ending"))
+            .map_err(|_| anyhow::anyhow!("the host is shutting down"))
     }
 
-    /// Tells every core something. A core that has ended needs no telling.
+    /// Sends a command to every core. Cores that have ended are skipped.
     pub fn send_to_all(&self, command: impl Fn() -> CoreCommand) {
         if let Ok(cores) = self.cores.lock() {
             for core in cores.iter() {
@@ -270,7 +272,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
     })
 }
 
-/// Asks other hosts for those of their components that are called.
+/// Asks other hosts for the components that this application calls.
 fn find_remotes(
     plans: &BTreeMap<String, plan::DeploymentPlan>,
     remotes: &RemoteConfig,
@@ -290,7 +292,7 @@ fn find_remotes(
     Ok(found)
 }
 
-/// The places and texts of the routes that each component answers.
+/// The routes of each component: position and text.
 fn routes_of(routes: &[RouteSpec]) -> BTreeMap<String, Vec<(usize, String)>> {
     let mut of = BTreeMap::<String, Vec<(usize, String)>>::new();
     for (place, route) in routes.iter().enumerate() {
@@ -302,12 +304,12 @@ fn routes_of(routes: &[RouteSpec]) -> BTreeMap<String, Vec<(usize, String)>> {
     of
 }
 
-/// Makes the first generation of all components, on as many threads as there are cores.
+/// Compiles and links the first generation of all components, with one thread per core.
 fn make_all(loader: &ComponentLoader) -> anyhow::Result<(Vec<LoadedComponent>, Vec<LoadReport>)> {
     let files = loader.read()?;
-    // Threads of their own: what compiling leaves in them goes when they end.
+    // A pool of its own, so that the memory that compiling uses in its threads is released when they end.
     let compilers = rayon::ThreadPoolBuilder::new().build();
-    let compilers = compilers.context("starting threads that compile")?;
+    let compilers = compilers.context("starting the compiler threads")?;
     let plans: Vec<&plan::DeploymentPlan> = loader.plans().values().collect();
     let prepare = |plan: &&plan::DeploymentPlan| loader.prepare(plan, &files);
     let prepared: Vec<UnlinkedComponent> =
@@ -318,7 +320,8 @@ fn make_all(loader: &ComponentLoader) -> anyhow::Result<(Vec<LoadedComponent>, V
         time: one.compiled.time,
     });
     let report = report.collect();
-    // What others call across is known by what was compiled; none of them is consumed before all are linked.
+    // Linking checks callers against the compiled callees, so all compiled components stay available until all are
+    // linked.
     let known: BTreeMap<String, _> = prepared
         .iter()
         .map(|one| {

@@ -1,4 +1,4 @@
-//! A component as one core sees it: the instances of each of its generations, and the way of a call to one of them.
+//! A component on one core: the instance pools of its generations, and how calls reach one of them.
 
 use super::core::Core;
 use super::deployment::{Deployment, Generation, RoutingKey};
@@ -21,15 +21,15 @@ use wasmtime::component::Val;
 
 /// A component on one core.
 pub struct LocalComponent {
-    /// Which one.
+    /// The component and its generations.
     pub deployment: Arc<Deployment>,
-    /// How many instances each generation may have.
+    /// The maximum number of instances of each generation.
     share: usize,
     pools: RefCell<Vec<Rc<Pool>>>,
 }
 
 impl LocalComponent {
-    /// Without instances.
+    /// A component without instances.
     pub fn new(deployment: Arc<Deployment>, share: usize) -> Self {
         Self {
             deployment,
@@ -38,18 +38,18 @@ impl LocalComponent {
         }
     }
 
-    /// The instances that a call goes to. It must be given to them at once: they may be drained later.
+    /// The pool of the generation that gets a call. Use it at once: it may be drained later.
     pub fn choose(&self, key: &RoutingKey<'_>) -> Rc<Pool> {
         self.pool(self.deployment.traffic().choose(key))
     }
 
-    /// The instances that get a copy of a call, if any do.
+    /// The pool of the generation that gets a copy of a call, if there is one.
     pub fn shadow(&self, key: &RoutingKey<'_>) -> Option<Rc<Pool>> {
         let traffic = self.deployment.traffic();
         traffic.shadow(key).map(|shadow| self.pool(shadow))
     }
 
-    /// The instances of a generation.
+    /// The pool of a generation.
     pub fn pool(&self, generation: &Arc<Generation>) -> Rc<Pool> {
         let mut pools = self.pools.borrow_mut();
         if let Some(known) = pools
@@ -63,8 +63,8 @@ impl LocalComponent {
         pool
     }
 
-    /// Drains a generation that gets no calls any more. What none of it has seen yet goes to `instead`, if it is to be
-    /// trusted more.
+    /// Drains a generation that gets no more calls. Its calls that no guest has seen yet move to `instead`, if it is
+    /// set.
     pub fn retire(&self, generation: &Arc<Generation>, instead: Option<&Arc<Generation>>) {
         let is_it = |pool: &Rc<Pool>| Arc::ptr_eq(&pool.generation, generation);
         let found = self.pools.borrow().iter().find(|pool| is_it(pool)).cloned();
@@ -76,7 +76,7 @@ impl LocalComponent {
         self.pools.borrow_mut().retain(|pool| !is_it(pool));
     }
 
-    /// Lets idle instances go.
+    /// Retires idle instances.
     pub fn tidy(&self, now: Instant) {
         for pool in self.pools.borrow().iter() {
             pool.tidy(now);
@@ -85,7 +85,8 @@ impl LocalComponent {
 }
 
 impl Core {
-    /// Makes a call over a link: to an instance of the callee on this core. The error says why nobody can answer.
+    /// Calls a component of this application over a link, in an instance on this core. The error says why the call has
+    /// no answer.
     pub fn link(
         self: Rc<Self>,
         function: Arc<LinkFunction>,
@@ -142,7 +143,7 @@ impl Core {
 }
 
 impl Core {
-    /// Makes a call over a link to a component of another host. The error says why nobody can answer.
+    /// Calls a component on another host over a link. The error says why the call has no answer.
     pub fn remote(
         self: Rc<Self>,
         function: Arc<LinkFunction>,
@@ -187,7 +188,7 @@ impl Core {
         }
     }
 
-    /// Asks a policy over a link, at once. The error says why it decides nothing.
+    /// Calls a policy over a link, synchronously. The error says why there is no decision.
     pub fn decide(&self, function: &LinkFunction, params: &[Val]) -> Result<Vec<Val>, String> {
         let component = self.components.get(&*function.callee);
         let component = component.ok_or("there is no such component")?;
@@ -231,10 +232,10 @@ impl LinkFunction {
     }
 }
 
-/// What a caller is told whom the breaker keeps away.
+/// The error of calls that the circuit breaker rejects.
 const BREAKER_OPEN: &str = "it failed too often just now; the circuit breaker is open";
 
-/// How long a caller waits; `None` if it has stopped waiting. `deadline` is in Unix milliseconds; 0 is none.
+/// How long a caller waits; `None` if its deadline has passed. `deadline` is in Unix milliseconds; 0 means no deadline.
 pub(super) fn patience(deadline: u64) -> Option<Duration> {
     if deadline == 0 {
         return Some(limits::LINK_CALL_TIMEOUT);
@@ -283,7 +284,7 @@ async fn attempt(
     pool.call_function(call, trace, timeout, failed).await
 }
 
-/// Gives a generation on trial a copy of a call, for nobody; what it answers is compared.
+/// Sends a copy of a call to a shadow generation and compares the answers.
 fn mirror(
     shadow: Rc<Pool>,
     function: Arc<LinkFunction>,
@@ -297,7 +298,7 @@ fn mirror(
         let copied = attempt(&shadow, &function, params, timeout).await;
         if expected.is_some() && copied.ok() != expected {
             shadow.generation.health.record_difference();
-            tracing::debug!(key = %function.key, serving, shadow = shadow.generation.number(), "a shadow answered otherwise");
+            tracing::debug!(key = %function.key, serving, shadow = shadow.generation.number(), "a shadow generation answered differently");
         }
     });
 }

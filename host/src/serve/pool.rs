@@ -1,5 +1,5 @@
-//! The instances of one generation of a component on one core: which of them takes a call, when another is made, when none
-//! may be.
+//! The instances of one generation of a component on one core: which of them gets a call, and when another one is
+//! created.
 
 use super::deployment::Generation;
 use super::health::Outcome;
@@ -23,16 +23,16 @@ use wasmtime_wasi_http::WasiBody;
 
 /// The instances of one generation of a component on one core.
 pub struct Pool {
-    /// Which generation.
+    /// The generation.
     pub generation: Arc<Generation>,
     component: Arc<LoadedComponent>,
-    /// Whether it only ends what it has.
+    /// Whether the pool takes no new calls and only finishes the ones it has.
     draining: Cell<bool>,
-    /// Instances of a policy that decide nothing now.
+    /// Idle instances of a policy.
     policy_instances: RefCell<Vec<PolicyInstance>>,
-    /// Those who call over a link.
+    /// The links over which the generation is called.
     links: RefCell<Vec<Rc<LinkState>>>,
-    /// Oldest first; the newest with room takes the call, so that the others can go when load falls.
+    /// Oldest first. The newest instance with room gets the call, so that the older ones become idle when load falls.
     slots: RefCell<Vec<Rc<Slot>>>,
     waiting: RefCell<VecDeque<Call>>,
     max_concurrent_calls: usize,
@@ -40,18 +40,18 @@ pub struct Pool {
     max_instances: usize,
 }
 
-/// Somebody who calls this generation over a link, as this core sees it.
+/// A link on one core: its circuit breaker and its metrics.
 pub struct LinkState {
     id: Arc<str>,
     binding: Binding,
-    /// Keeps it from calling what fails all the time.
+    /// Rejects calls while the callee keeps failing.
     pub breaker: Breaker,
-    /// The link's numbers.
+    /// The metrics of the link.
     pub metrics: LinkMetrics,
 }
 
 impl LinkState {
-    /// Whom nothing has kept away yet.
+    /// A link with a closed circuit breaker.
     pub fn new(id: Arc<str>, binding: Binding, metrics: LinkMetrics) -> Self {
         Self {
             id,
@@ -61,7 +61,7 @@ impl LinkState {
         }
     }
 
-    /// Whether a call may be made now; one that is kept away is counted.
+    /// Whether a call may be made now. Rejected calls are counted.
     pub fn allows(&self, now: Instant) -> bool {
         let allowed = self.breaker.allows(now);
         if !allowed {
@@ -70,7 +70,8 @@ impl LinkState {
         allowed
     }
 
-    /// Counts a call that was made. A callee that says itself that it cannot answer is alive and quick.
+    /// Counts a finished call. A callee that answers `unavailable` is alive and quick, so the circuit breaker counts it
+    /// as success.
     pub fn record(&self, begun: Instant, outcome: LinkOutcome) {
         let (now, metrics) = (Instant::now(), &self.metrics);
         metrics.duration.observe((now - begun).as_secs_f64());
@@ -87,36 +88,36 @@ impl LinkState {
     }
 }
 
-/// What became of a call over a link.
+/// The outcome of a call over a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkOutcome {
-    /// It was answered.
+    /// The callee answered.
     Answered,
-    /// The callee said that it cannot answer.
+    /// The callee answered `unavailable`.
     Refused,
-    /// The callee had no room.
+    /// The callee had no capacity left.
     Full,
-    /// There was no answer in time.
+    /// The callee did not answer in time.
     TimedOut,
-    /// There was none at all.
+    /// The callee trapped or failed.
     Broken,
 }
 
-/// Why a call has no response.
+/// Why a call has no answer.
 #[derive(Debug)]
 pub enum CallError {
-    /// The component is full on this core, or the instance pool is.
+    /// The component has reached its limit on this core, or the instance pool is full.
     Full,
-    /// No response in time; the instance was retired.
+    /// No answer in time; the instance was retired.
     TimedOut,
     /// The instance ended before it answered.
     Broken,
-    /// The guest answered with an error instead of a response.
+    /// The guest returned an error instead of an answer.
     Guest(wasmtime::Error),
 }
 
 impl CallError {
-    /// How it is counted.
+    /// The outcome that is counted for this error.
     pub fn outcome(&self) -> LinkOutcome {
         match self {
             Self::Full => LinkOutcome::Full,
@@ -125,23 +126,22 @@ impl CallError {
         }
     }
 
-    /// Why a caller over a link is not answered.
+    /// The reason that the caller over a link is given.
     pub fn reason(self, timeout: Duration) -> String {
         match self {
-            Self::Full => "it has too much to do".to_owned(),
+            Self::Full => "it is overloaded".to_owned(),
             Self::TimedOut => format!("no answer within {} ms", timeout.as_millis()),
-            Self::Broken => "its instance broke".to_owned(),
+            Self::Broken => "its instance trapped".to_owned(),
             Self::Guest(error) => format!("{error:#}"),
         }
     }
 }
 
 impl Pool {
-    /// No instances yet.
-    /// `share` is how many instances it may have.
+    /// A pool without instances. `share` is the maximum number of instances.
     pub fn new(generation: Arc<Generation>, share: usize) -> Self {
         let component = generation.component.clone();
-        // A WASI 0.2 instance serves one request and is gone, as its guests expect.
+        // An instance of a WASI 0.2 component serves a single request, as its guests expect.
         let fresh = matches!(component.entry_points.http, Some(HttpIndices::P2(_)))
             || component.spec.calls_per_life == 1;
         Self {
@@ -169,7 +169,7 @@ impl Pool {
         }
     }
 
-    /// Calls the component and waits for its response, no longer than the manifest allows.
+    /// Sends an HTTP request to the component and waits for the response, up to the timeout of the manifest.
     pub async fn call(
         self: &Rc<Self>,
         request: http::Request<WasiBody>,
@@ -189,7 +189,7 @@ impl Pool {
         answered
     }
 
-    /// Hands the component a message of a Redis channel and waits until it has handled it.
+    /// Passes a message from a Redis channel to the component and waits until it is handled.
     pub async fn message(self: &Rc<Self>, payload: Vec<u8>, trace: Trace) -> Result<(), CallError> {
         let (done, handled) = oneshot::channel();
         let call = Call {
@@ -202,7 +202,7 @@ impl Pool {
         answered
     }
 
-    /// Calls a function of an interface that the component exports. `failed` says what of an answer is a failure.
+    /// Calls a function of an exported interface. `failed` decides whether an answer counts as a failure.
     pub async fn call_function(
         self: &Rc<Self>,
         call: LinkedCall,
@@ -221,7 +221,7 @@ impl Pool {
         answered
     }
 
-    /// Lets the instance that would take a call break instead.
+    /// Traps the instance that would get the next call.
     pub async fn inject_trap(self: &Rc<Self>, timeout: Duration) -> Result<Vec<Val>, CallError> {
         let (answer, returned) = oneshot::channel();
         let kind = CallKind::Trap(answer);
@@ -229,7 +229,7 @@ impl Pool {
         self.wait_for_answer(call, timeout, returned).await
     }
 
-    /// Asks a policy, at once. `failed` says what of an answer is a failure.
+    /// Calls a policy synchronously. `failed` decides whether an answer counts as a failure.
     pub fn decide(
         &self,
         key: &str,
@@ -244,7 +244,7 @@ impl Pool {
             Err(reason) => {
                 self.component.metrics.trapped.inc();
                 let (component, generation) = (&self.component.id, self.component.generation);
-                tracing::error!(%component, generation, reason, "a policy decided nothing");
+                tracing::error!(%component, generation, reason, "a policy made no decision");
                 Outcome::Broken
             }
         };
@@ -272,7 +272,7 @@ impl Pool {
 
     fn new_policy_instance(&self) -> Result<PolicyInstance, String> {
         let Code::Policy(pre, limits) = &self.component.code else {
-            return Err("it is no policy".to_owned());
+            return Err("it is not a policy".to_owned());
         };
         let begun = Instant::now();
         let made = PolicyInstance::new(&self.component.engine, pre, *limits);
@@ -281,7 +281,7 @@ impl Pool {
         made.map_err(|error| error.to_string())
     }
 
-    /// Somebody who calls this over a link.
+    /// The state of the link from a caller to this generation.
     pub fn link(&self, id: &Arc<str>, binding: Binding) -> Rc<LinkState> {
         let mut links = self.links.borrow_mut();
         let same = |link: &&Rc<LinkState>| link.id == *id && link.binding == binding;
@@ -301,7 +301,7 @@ impl Pool {
         failed: impl FnOnce(&T) -> bool,
     ) {
         let outcome = match answered {
-            // What had no room says nothing of the component.
+            // A call without capacity says nothing about the component.
             Err(CallError::Full) => return,
             Err(CallError::TimedOut | CallError::Broken) => Outcome::Broken,
             Err(CallError::Guest(_)) => Outcome::Failed,
@@ -333,13 +333,13 @@ impl Pool {
         }
     }
 
-    /// The slot that took the call, if it did not have to wait for one.
+    /// Assigns a call and returns its slot, or `None` if the call waits for an instance.
     fn dispatch(self: &Rc<Self>, call: Call) -> Result<Option<Rc<Slot>>, CallError> {
         let room = |slot: &&Rc<Slot>| slot.has_room(self.max_concurrent_calls, self.calls_per_life);
         let slot = self.slots.borrow().iter().rev().find(room).cloned();
         if let Some(slot) = slot {
             match call.kind {
-                // Requests come in flocks, and are dearer one by one.
+                // Requests arrive in batches; polling the instance for each one costs more than it saves.
                 CallKind::Http(..) => slot.push(call),
                 _ => slot.push_and_poll(call),
             }
@@ -357,7 +357,7 @@ impl Pool {
         Ok(None)
     }
 
-    /// Makes an instance before anybody calls. The error says why it cannot be made.
+    /// Creates an instance before there are calls. The error says why it cannot be created.
     pub async fn warm(self: &Rc<Self>) -> Result<(), String> {
         if let Code::Policy(..) = self.component.code {
             let made = self.new_policy_instance()?;
@@ -370,10 +370,10 @@ impl Pool {
         let (slot, made) = Slot::warm(self.calls_per_life);
         self.make(slot);
         made.await
-            .unwrap_or_else(|_| Err("the instance ended at once".to_owned()))
+            .unwrap_or_else(|_| Err("the instance ended immediately".to_owned()))
     }
 
-    /// Takes no more calls and ends those that it has; the instances go when they have nothing left to do.
+    /// Takes no more calls and finishes the ones it has. The instances end when they have no calls left.
     pub fn drain(&self) {
         self.draining.set(true);
         self.policy_instances.borrow_mut().clear();
@@ -384,7 +384,7 @@ impl Pool {
         }
     }
 
-    /// Gives what no guest has seen yet to another generation.
+    /// Moves the calls that no guest has seen yet to the pool of another generation.
     pub fn hand_over(&self, to: &Rc<Self>) {
         let slots: Vec<Rc<Slot>> = self.slots.borrow().clone();
         let unseen = slots
@@ -393,7 +393,7 @@ impl Pool {
         let mut calls: Vec<Call> = unseen.collect();
         calls.extend(self.waiting.borrow_mut().drain(..));
         for call in calls {
-            // What finds no room there is told so by its end.
+            // Dispatching drops a call without capacity, which tells its caller.
             let _ = to.dispatch(call);
         }
     }
@@ -412,7 +412,7 @@ impl Pool {
                 .borrow_mut()
                 .retain(|slot| !Rc::ptr_eq(slot, &running));
             pool.report(&end);
-            // Calls that no guest has seen yet lose nothing by the end of this instance.
+            // Calls that no guest has seen yet go back to the front of the queue.
             let unseen: Vec<Call> = std::iter::from_fn(|| running.next()).collect();
             for call in unseen.into_iter().rev() {
                 pool.waiting.borrow_mut().push_front(call);
@@ -422,7 +422,7 @@ impl Pool {
         slot
     }
 
-    /// The next waiting call whose caller still waits.
+    /// The next queued call whose caller still waits.
     fn next_waiting(&self) -> Option<Call> {
         let mut waiting = self.waiting.borrow_mut();
         while let Some(call) = waiting.pop_front() {
@@ -433,7 +433,7 @@ impl Pool {
         None
     }
 
-    /// A call was answered: the next that waits may go to this instance.
+    /// After an answer: assigns the next queued call to this instance.
     fn move_up(&self, slot: &Rc<Slot>) {
         if slot.has_room(self.max_concurrent_calls, self.calls_per_life)
             && let Some(call) = self.next_waiting()
@@ -444,7 +444,7 @@ impl Pool {
         }
     }
 
-    /// An instance ended: those that wait go to the others, or need another.
+    /// After the end of an instance: assigns queued calls to the others, or creates another one.
     fn refill(self: &Rc<Self>) {
         let room = |slot: &&Rc<Slot>| slot.has_room(self.max_concurrent_calls, self.calls_per_life);
         loop {
@@ -468,19 +468,19 @@ impl Pool {
             InstanceEnd::Done => {}
             InstanceEnd::NotMade(error) => {
                 self.component.metrics.rejected.inc();
-                tracing::warn!(%component, generation, error = format!("{error:#}"), "no instance could be made");
+                tracing::warn!(%component, generation, error = format!("{error:#}"), "no instance could be created");
             }
             InstanceEnd::Trapped(error) => {
                 self.component.metrics.trapped.inc();
                 tracing::error!(%component, generation, error = format!("{error:?}"), "an instance trapped");
             }
             InstanceEnd::Killed => {
-                tracing::error!(%component, generation, "an instance missed its deadline and was ended")
+                tracing::error!(%component, generation, "an instance missed its deadline and was terminated")
             }
         }
     }
 
-    /// Lets idle instances go; one stays warm.
+    /// Retires idle instances; one stays warm.
     pub fn tidy(&self, now: Instant) {
         let slots = self.slots.borrow();
         for slot in slots
@@ -493,7 +493,8 @@ impl Pool {
     }
 }
 
-/// A call missed its deadline: its instance takes no more, and is ended when its siblings had their time.
+/// After a missed deadline: the instance takes no more calls, and is terminated when the other calls in it have had
+/// [`limits::RETIRE_GRACE`] to finish.
 fn retire(slot: Rc<Slot>) {
     slot.retire();
     tokio::task::spawn_local(async move {

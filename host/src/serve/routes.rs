@@ -1,9 +1,9 @@
-//! HTTP routes with Spin's meaning: `/exact`, `/a/:segment`, `/prefix/...`. Exact beats segment beats wildcard; of two
-//! wildcards the longer prefix wins.
+//! HTTP routes as in Spin: `/exact`, `/a/:segment`, `/prefix/...`. An exact segment wins over a named one, a named
+//! segment over a wildcard, and of two wildcards the longer prefix wins.
 
 use std::cmp::Reverse;
 
-/// A route as it is matched.
+/// A parsed route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     segments: Vec<Segment>,
@@ -16,17 +16,17 @@ enum Segment {
     Named(String),
 }
 
-/// What a path was matched with.
+/// The variable parts of a matched path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matched<'p> {
-    /// The values of `:names`.
+    /// The values of named segments.
     pub named: Vec<(&'p str, String)>,
-    /// What a wildcard took, with its leading slash; empty without one.
+    /// The part that the wildcard matched, with its leading slash; empty without a wildcard.
     pub rest: String,
 }
 
 impl Pattern {
-    /// Reads a route of the manifest.
+    /// Parses a route of the manifest.
     pub fn parse(text: &str) -> Result<Self, String> {
         let inner = text.strip_prefix('/').ok_or("it does not begin with /")?;
         let (inner, wildcard) = match inner
@@ -36,7 +36,7 @@ impl Pattern {
             Some(before) if before.is_empty() || before.ends_with('/') => {
                 (before.trim_end_matches('/'), true)
             }
-            Some(_) => return Err("... must stand alone behind a /".to_owned()),
+            Some(_) => return Err("... must follow a /".to_owned()),
             None => (inner, false),
         };
         let mut segments = Vec::new();
@@ -65,7 +65,7 @@ impl Pattern {
             && self.segments.iter().zip(&other.segments).all(same)
     }
 
-    /// Lower is tried first.
+    /// The sort key of a route; routes with lower keys are tried first.
     pub fn rank(&self) -> impl Ord + use<> {
         let kinds: Vec<bool> = self
             .segments

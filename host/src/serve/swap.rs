@@ -1,5 +1,6 @@
-//! Another generation in a component's place while requests come in: checked, compiled and warmed first, then published for all
-//! cores at once; what the old one has begun it ends. A generation that traps, errs or slows beyond what was allowed goes by itself.
+//! Replaces a component while requests come in. The new generation is checked, compiled and warmed first, then
+//! published to all cores at once. The old generation finishes the calls it has started. A new generation that traps,
+//! fails or is slow beyond its limits is rolled back automatically.
 
 mod make;
 mod rollback_limits;
@@ -25,62 +26,63 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// What is done to the stores before a generation serves, as migrations; the error says why it must not.
+/// A hook that runs before a generation serves, for example for migrations. An error cancels the swap.
 pub type BeforeSwap = Box<dyn Fn(&str, &WasmFile) -> anyhow::Result<()> + Send + Sync>;
 
-/// What a swap is asked to do.
+/// A request to swap a component.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SwapRequest {
-    /// The component to be replaced.
+    /// The component to replace.
     pub component: String,
-    /// The file of the new one.
+    /// The new wasm file.
     pub file: PathBuf,
-    /// The share of calls that the new one gets on trial, of [`FULL_SHARE`].
+    /// The share of calls that the new generation gets on trial, in parts of [`FULL_SHARE`].
     pub share: Option<u32>,
-    /// Requests with this header go to the new one on trial.
+    /// Requests with this header go to the new generation on trial.
     pub header: Option<(String, String)>,
-    /// The new one gets copies of calls that change nothing.
+    /// The new generation only gets copies of calls without side effects.
     pub shadow: bool,
-    /// When it must go, and for how long that is watched.
+    /// When the new generation is rolled back, and how long it is watched.
     pub limits: RollbackLimits,
-    /// Whether what passes its trial takes the place.
+    /// Whether a generation that passes its trial is promoted automatically.
     pub promote: bool,
 }
 
-/// What became of a swap so far.
+/// The state of a swap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "kebab-case")]
 pub enum Phase {
-    /// It gets its calls and is watched.
+    /// The new generation gets calls and is watched.
     Watched,
-    /// Its time under watch has passed; on trial it stays until it is promoted or rolled back.
+    /// The watch time has passed without a rollback. A trial goes on until it is promoted or rolled back.
     Passed,
-    /// It has the place for good, until the next swap.
+    /// The new generation stays until the next swap.
     Kept,
-    /// It is gone, and the one before it serves again.
+    /// The previous generation serves again.
     RolledBack {
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Another swap came before it was decided.
+    /// Another swap began before this one was decided.
     Superseded,
 }
 
-/// What a swap did.
+/// The result of a swap.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SwapReport {
     /// The component.
     pub component: String,
     /// The hash of its new file.
     pub digest: String,
-    /// What was replaced: the component itself, and those that it is fused into; with the generations before and after.
+    /// The replaced components with the numbers of the old and the new generation: the component itself, and every
+    /// component that it is fused into.
     pub replaced: Vec<(String, u64, u64)>,
-    /// What became of it.
+    /// The state of the swap.
     #[serde(flatten)]
     pub phase: Phase,
-    /// Whether it is on trial.
+    /// Whether the new generation is on trial.
     pub on_trial: bool,
-    /// How long each stage took, in microseconds, in order.
+    /// The duration of each stage in microseconds, in order.
     pub stages: Vec<(String, u64)>,
 }
 
@@ -95,7 +97,7 @@ struct Swap {
     on_trial: bool,
 }
 
-/// A component that a swap gave another generation.
+/// A component that got a new generation in a swap.
 #[derive(Clone)]
 struct Replacement {
     deployment: Arc<Deployment>,
@@ -103,11 +105,11 @@ struct Replacement {
     new: Arc<Generation>,
 }
 
-/// Swaps components of a running application.
+/// Swaps the components of a running application.
 pub struct Swapper {
     loaded: Arc<Loaded>,
     before: BeforeSwap,
-    /// One swap is prepared at a time.
+    /// Held while a swap is prepared: only one at a time.
     preparing: Mutex<()>,
     count: AtomicU64,
     /// The last swap of each component.
@@ -115,7 +117,7 @@ pub struct Swapper {
 }
 
 impl Swapper {
-    /// For an application.
+    /// A swapper for a loaded application.
     pub fn new(loaded: Arc<Loaded>, before: BeforeSwap) -> Arc<Self> {
         Arc::new(Self {
             loaded,
@@ -126,15 +128,15 @@ impl Swapper {
         })
     }
 
-    /// What is swapped.
+    /// The loaded application.
     pub fn loaded(&self) -> &Arc<Loaded> {
         &self.loaded
     }
 
-    /// Puts another file in a component's place. It blocks until that gets calls, or is refused.
+    /// Replaces a component. Blocks until the new generation gets calls or is refused.
     pub fn swap(self: &Arc<Self>, request: SwapRequest) -> anyhow::Result<SwapReport> {
         let Ok(_alone) = self.preparing.lock() else {
-            bail!("an earlier swap ended in a panic; start the shop again");
+            bail!("an earlier swap panicked; restart the application");
         };
         let (component, mut stages) = (request.component.clone(), StageTimes::new());
         let trial = trial(&request)?;
@@ -152,7 +154,7 @@ impl Swapper {
         stages.ended("warm");
         self.publish(&made, trial.as_ref());
         stages.ended("publish");
-        tracing::info!(component, digest = %file.digest, trial = trial.is_some(), "another generation serves");
+        tracing::info!(component, digest = %file.digest, trial = trial.is_some(), "a new generation serves");
         let swap = Swap {
             number: self.count.fetch_add(1, Ordering::Relaxed),
             digest: file.digest.clone(),
@@ -173,12 +175,12 @@ impl Swapper {
         Ok(report)
     }
 
-    /// Gives what is on trial the place.
+    /// Promotes the generation on trial: it gets all calls.
     pub fn promote(&self, component: &str) -> anyhow::Result<SwapReport> {
         let mut swaps = self.swaps()?;
         let swap = open_swap(&mut swaps, component)?;
         if !swap.on_trial {
-            bail!("`{component}` is not on trial; it has the place already");
+            bail!("`{component}` is not on trial; it already gets all calls");
         }
         if swap.request.shadow {
             self.warm(&swap.replaced)?;
@@ -187,31 +189,31 @@ impl Swapper {
         Ok(swap.report())
     }
 
-    /// Goes back to the generation before the last swap.
+    /// Returns to the generation before the last swap.
     pub fn rollback(&self, component: &str, why: &str) -> anyhow::Result<SwapReport> {
         let mut swaps = self.swaps()?;
         let swap = swaps.get_mut(component);
         let swap = swap.with_context(|| format!("`{component}` was not swapped"))?;
         match &swap.phase {
-            Phase::RolledBack { why } => bail!("`{component}` was rolled back already: {why}"),
-            Phase::Superseded => bail!("another swap came after this one; roll that back"),
+            Phase::RolledBack { why } => bail!("`{component}` was already rolled back: {why}"),
+            Phase::Superseded => bail!("another swap followed this one; roll that one back"),
             Phase::Watched | Phase::Passed | Phase::Kept => {}
         }
         self.roll_back(swap, why);
         Ok(swap.report())
     }
 
-    /// What became of the last swap of a component.
+    /// The report of the last swap of a component.
     pub fn report(&self, component: &str) -> anyhow::Result<Option<SwapReport>> {
         Ok(self.swaps()?.get(component).map(Swap::report))
     }
 
     fn swaps(&self) -> anyhow::Result<MutexGuard<'_, BTreeMap<String, Swap>>> {
         let swaps = self.swaps.lock();
-        swaps.map_err(|_| anyhow::anyhow!("an earlier swap ended in a panic; start the shop again"))
+        swaps.map_err(|_| anyhow::anyhow!("an earlier swap panicked; restart the application"))
     }
 
-    /// Nothing of it may be on trial already.
+    /// Refuses a swap of components that have a trial.
     fn refuse_open_trials(
         &self,
         component: &str,
@@ -220,7 +222,7 @@ impl Swapper {
         for deployment in affected {
             if let Some(trial) = &deployment.traffic().trial {
                 bail!(
-                    "generation {} of `{}` is on trial: first localmart promote or rollback it, then swap `{component}`",
+                    "generation {} of `{}` is on trial: promote it or roll it back, then swap `{component}`",
                     trial.generation.number(),
                     deployment.id
                 );
@@ -229,7 +231,7 @@ impl Swapper {
         Ok(())
     }
 
-    /// Makes an instance of each new generation on every core.
+    /// Creates an instance of each new generation on every core.
     fn warm(&self, made: &[Replacement]) -> anyhow::Result<()> {
         let warming = made
             .iter()
@@ -265,14 +267,14 @@ impl Swapper {
         let waiting = waiting.into_inner().unwrap_or_default();
         async move {
             for made in waiting {
-                // A core that has ended has nothing to warm.
+                // The sender is dropped if the core has ended.
                 made.await.unwrap_or(Ok(()))?;
             }
             Ok(())
         }
     }
 
-    /// From now on calls go to the new generations, or to both.
+    /// Sends calls to the new generations, or to both if there is a trial.
     fn publish(&self, made: &[Replacement], trial: Option<&TrialRule>) {
         for one in made {
             let trial = trial.map(|trial| Trial {
@@ -308,7 +310,7 @@ impl Swapper {
         }
     }
 
-    /// What is new keeps the place.
+    /// Lets the new generations stay.
     fn keep(&self, swap: &mut Swap) {
         self.end_trial(swap);
         if swap.on_trial {
@@ -322,10 +324,10 @@ impl Swapper {
         }
         swap.on_trial = false;
         swap.phase = Phase::Kept;
-        tracing::info!(component = swap.request.component, "a generation was kept");
+        tracing::info!(component = swap.request.component, "the new generation stays");
     }
 
-    /// What was before serves again; calls that nobody has seen yet go there.
+    /// Returns to the old generations; calls that no guest has seen yet move there.
     fn roll_back(&self, swap: &mut Swap, why: &str) {
         self.end_trial(swap);
         if !swap.on_trial {
@@ -334,11 +336,11 @@ impl Swapper {
                 old: one.new.clone(),
                 new: one.old.clone(),
             });
-            // Where it cannot be warmed it serves all the same: what it replaces is worse.
+            // The old generation serves even if it cannot be warmed: the new one is worse.
             if let Err(error) = self.warm(&back.collect::<Vec<_>>()) {
                 tracing::warn!(
                     error = format!("{error:#}"),
-                    "the generation before starts cold"
+                    "the previous generation starts without warm instances"
                 );
             }
         }
@@ -389,7 +391,7 @@ impl Swap {
         }
     }
 
-    /// Whether both gave the same component another generation.
+    /// Whether both swaps replaced the same component.
     fn overlaps(&self, other: &Self) -> bool {
         self.replaced.iter().any(|one| {
             other
@@ -400,7 +402,7 @@ impl Swap {
     }
 }
 
-/// A swap that is not decided yet.
+/// The swap of a component if it is not decided yet.
 fn open_swap<'s>(
     swaps: &'s mut BTreeMap<String, Swap>,
     component: &str,
@@ -409,20 +411,20 @@ fn open_swap<'s>(
     let swap = swap.with_context(|| format!("`{component}` was not swapped"))?;
     match &swap.phase {
         Phase::Watched | Phase::Passed => Ok(swap),
-        Phase::Kept => bail!("`{component}` has the place already"),
+        Phase::Kept => bail!("`{component}` already gets all calls"),
         Phase::RolledBack { why } => bail!("`{component}` was rolled back: {why}"),
-        Phase::Superseded => bail!("another swap came after this one"),
+        Phase::Superseded => bail!("another swap followed this one"),
     }
 }
 
-/// Which calls go to what is on trial.
+/// Which calls the generation on trial gets.
 struct TrialRule {
     share: u32,
     header: Option<(HeaderName, HeaderValue)>,
     shadow: bool,
 }
 
-/// `None` if the new one gets all calls.
+/// The trial that a request asks for; `None` if the new generation gets all calls.
 fn trial(request: &SwapRequest) -> anyhow::Result<Option<TrialRule>> {
     let header = request.header.as_ref().map(|(name, value)| {
         let name = HeaderName::try_from(name).context("the name of the header")?;
@@ -433,7 +435,7 @@ fn trial(request: &SwapRequest) -> anyhow::Result<Option<TrialRule>> {
     if request.share.is_none() && header.is_none() && !request.shadow {
         return Ok(None);
     }
-    // A shadow sees all calls, unless it is to see fewer.
+    // A shadow gets copies of all calls, unless a share or a header is set.
     let whole = if request.shadow && header.is_none() {
         FULL_SHARE
     } else {

@@ -1,15 +1,15 @@
-//! How an instance is ended from outside: first it takes no more calls, then, if it must, it is dropped mid-call.
+//! Ending an instance from outside, even in the middle of a call.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The fate of one instance, seen by its store's epoch callback too.
+/// A request to end one instance. The instance's future and the epoch callback of its store check it.
 #[derive(Debug, Default)]
 pub struct Termination {
     requested: AtomicBool,
 }
 
 impl Termination {
-    /// The instance must end now.
+    /// Asks the instance to end now.
     pub fn request(&self) {
         self.requested.store(true, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Timers: requests that the host makes to a component in turn, through the same pools as everybody's.
+//! Timers: periodic requests from the host to a component, through the same instance pools as all other requests.
 
 use super::answer::empty;
 use super::core::Core;
@@ -9,7 +9,7 @@ use crate::trace::Trace;
 use std::rc::Rc;
 use std::time::SystemTime;
 
-/// Starts the timers of all components, on the core that calls this.
+/// Starts the timers of all components on this core.
 pub fn start(core: &Rc<Core>) {
     for (id, deployment) in &core.loaded.deployments {
         if let Some(timer) = deployment.stable().component.spec.timer.clone() {
@@ -37,7 +37,7 @@ async fn run(core: Rc<Core>, component: String, timer: TimerSpec) {
         let request = match request.body(empty()) {
             Ok(request) => request,
             Err(error) => {
-                tracing::error!(%component, %error, "a timer's request cannot be made");
+                tracing::error!(%component, %error, "a timer's request is invalid");
                 return;
             }
         };

@@ -1,5 +1,5 @@
-//! Makes components that can be instantiated, when the host starts and when one is swapped: read, compile or load, link, check
-//! every import.
+//! Turns wasm files into components that can be instantiated, at start-up and for each swap: read, compile or load from
+//! the cache, link, and check every import.
 
 use super::entry_points;
 use crate::aot::{AotCache, Compiled};
@@ -24,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
-/// What making a component takes, beside its file.
+/// Everything that compiling and linking needs, except for the wasm file itself.
 pub struct ComponentLoader {
     pub(in crate::serve) engine: Engine,
     pub(super) policies: Policies,
@@ -32,7 +32,7 @@ pub struct ComponentLoader {
     pub(super) linker: Linker<HostState>,
     pub(super) cache: AotCache,
     pub(super) source: Source,
-    /// The folder with the files of each, if it has any: all its generations read the same.
+    /// The folder with the copied files of each component. All generations of a component share it.
     pub(super) mounted: BTreeMap<String, Option<PathBuf>>,
     pub(super) databases: Databases,
     pub(super) key_value: KeyValue,
@@ -43,37 +43,37 @@ pub struct ComponentLoader {
     pub(super) metrics: Metrics,
     /// All components of the application.
     pub(super) specs: BTreeMap<String, ComponentSpec>,
-    /// Those that run by themselves.
+    /// The components that run in their own instances.
     pub(super) plans: BTreeMap<String, DeploymentPlan>,
-    /// The routes that each answers: their places, and their texts.
+    /// The position and text of the routes of each component.
     pub(super) routes: BTreeMap<String, Vec<(usize, String)>>,
 }
 
-/// The files of components, by id.
+/// Wasm files by component id.
 pub type Files = BTreeMap<String, Arc<WasmFile>>;
 
 /// A component that is compiled and not linked yet.
 pub struct UnlinkedComponent {
-    /// Which one.
+    /// The id of the component.
     pub id: String,
-    /// What it is made of.
+    /// The inputs that it was compiled from.
     pub recipe: Recipe,
     /// Its machine code.
     pub compiled: Compiled,
 }
 
 impl ComponentLoader {
-    /// The components that run by themselves, and what is inside them.
+    /// The components that run in their own instances, with what is fused into them.
     pub fn plans(&self) -> &BTreeMap<String, DeploymentPlan> {
         &self.plans
     }
 
-    /// What the manifest says of a component.
+    /// The resolved manifest entry of a component.
     pub fn spec(&self, id: &str) -> Option<&ComponentSpec> {
         self.specs.get(id)
     }
 
-    /// Reads the files of all components that run.
+    /// Reads the wasm files of all components that run.
     pub fn read(&self) -> anyhow::Result<Files> {
         let mut files = Files::new();
         for plan in self.plans.values() {
@@ -94,7 +94,8 @@ impl ComponentLoader {
         Ok(files)
     }
 
-    /// Where the file of a component is: without its links, if it has any, unless that is nowhere and the fused one will do.
+    /// The wasm file of a component. This is the standalone file, unless only the fused file exists and it matches the
+    /// bindings.
     fn file(&self, plan: &DeploymentPlan, spec: &ComponentSpec) -> Result<PathBuf, ManifestError> {
         let standalone = standalone_file(&spec.wasm);
         let fused_is_enough = plan.as_built && plan.spec.id == spec.id;
@@ -121,7 +122,7 @@ impl ComponentLoader {
         Err(self.source.error(span.clone(), message, "not found", help))
     }
 
-    /// Compiles a component out of files, or loads what was compiled before.
+    /// Compiles a component from wasm files, or loads it from the cache.
     pub fn prepare(
         &self,
         plan: &DeploymentPlan,
@@ -131,7 +132,7 @@ impl ComponentLoader {
         let failed = |error: anyhow::Error| self.failed(plan, &error);
         let input = |id: &String| {
             let (file, spec) = (files.get(id)?.clone(), self.specs.get(id)?);
-            // A file that has its links inside already is taken as it is.
+            // A file that already contains its links is used as it is.
             let whole = file.path == spec.wasm && standalone_file(&spec.wasm) != spec.wasm;
             let links = spec
                 .links
@@ -160,7 +161,7 @@ impl ComponentLoader {
         })
     }
 
-    /// The engine that a component runs in.
+    /// The engine that runs a component.
     pub(in crate::serve) fn engine_of(&self, plan: &DeploymentPlan) -> &Engine {
         match plan.spec.policy {
             Some(_) => self.policies.engine(),
@@ -175,7 +176,7 @@ impl ComponentLoader {
         let (span, label, help) = match plug {
             Some(span) => (span, "here", "see docs/reference/manifest.md"),
             None if error.is::<LinkError>() => {
-                let help = "localmart explain says which providers there are";
+                let help = "localmart explain lists the possible providers";
                 (spec.tool_span.clone(), "these links", help)
             }
             None => {
@@ -187,7 +188,7 @@ impl ComponentLoader {
         self.source.error(span, message, label, help).into()
     }
 
-    /// Links what was compiled. `provider` knows the components that others call across.
+    /// Links a compiled component. `provider` finds the compiled component for a callee.
     pub fn link<'p>(
         &self,
         prepared: UnlinkedComponent,
@@ -236,7 +237,7 @@ impl ComponentLoader {
         })
     }
 
-    /// Links a component to the host and to whom it calls across, or a policy to nothing.
+    /// Links a component to the host and to its callees. A policy gets no host interfaces.
     fn code<'p>(
         &self,
         plan: &DeploymentPlan,
@@ -246,8 +247,8 @@ impl ComponentLoader {
         let spec = &plan.spec;
         if let Some(limits) = spec.policy {
             let linked = self.policies.link(component).map_err(|reason| {
-                let message = format!("`{id}` is no policy: {reason}");
-                let help = "a policy imports nothing but what its language insists on";
+                let message = format!("`{id}` is not a policy: {reason}");
+                let help = "a policy may import only the WASI interfaces that its language runtime needs";
                 self.source
                     .error(spec.tool_span.clone(), message, "declared here", help)
             })?;
@@ -261,7 +262,7 @@ impl ComponentLoader {
         Ok(Code::Component(linked))
     }
 
-    /// Answers the imports that are called across, and says how every link is bound.
+    /// Defines stubs for the imports that other components answer, and records the binding of each link.
     fn answer<'p>(
         &self,
         linker: &mut Linker<HostState>,
@@ -327,7 +328,7 @@ impl ComponentLoader {
 }
 
 impl ComponentLoader {
-    /// Answers the imports that a component of another host has, if it has them as they are imported.
+    /// Defines stubs for the imports that a component on another host answers, after comparing the types.
     fn answer_remotely(
         &self,
         linker: &mut Linker<HostState>,
@@ -337,20 +338,20 @@ impl ComponentLoader {
     ) -> Result<(), String> {
         let remote = self.remotes.get(callee);
         let remote = remote.ok_or_else(|| {
-            format!("nobody said where `{callee}` is: --remote {callee}=http://host:port")
+            format!("the address of `{callee}` is unknown: add --remote {callee}=http://host:port")
         })?;
         let answering = |import: &&String| remote.best(import).is_some();
         let mut answered = imports.iter().filter(answering).peekable();
         if answered.peek().is_none() {
             return Err(format!(
-                "`{callee}` there exports nothing that `{id}` imports"
+                "`{callee}` on the other host exports nothing that `{id}` imports"
             ));
         }
         for import in answered {
             let interface = remote.best(import).unwrap_or_default();
             for (name, shape) in check::shapes(&self.engine, component, import) {
                 remote.fits(interface, &name, &shape).map_err(|reason| {
-                    format!("`{id}` imports `{import}` of `{callee}` in another host, but {reason}")
+                    format!("`{id}` imports `{import}` of `{callee}` on another host, but {reason}")
                 })?;
             }
             let callee: Arc<str> = callee.into();
@@ -361,11 +362,11 @@ impl ComponentLoader {
     }
 }
 
-/// A component that is compiled, and what it was made of.
+/// A compiled component and its inputs, for checks between caller and callee.
 #[derive(Clone, Copy)]
 pub struct CompiledComponent<'p> {
-    /// Its types.
+    /// The compiled component, for its types.
     pub component: &'p Component,
-    /// Its bytes, to say exactly what differs.
+    /// Its inputs, to say exactly what differs.
     pub recipe: &'p Recipe,
 }

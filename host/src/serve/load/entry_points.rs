@@ -1,4 +1,5 @@
-//! What the host can call of a component, and what it cannot link: every refusal names what is missing and what would help.
+//! The exports that the host can call, and the errors for imports that cannot be linked. Every error names what is
+//! missing and what helps.
 
 use crate::app::ComponentSpec;
 use crate::link::stub;
@@ -10,12 +11,12 @@ use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre};
 
-/// What a component with a Redis trigger exports.
+/// The export of a component with a Redis trigger.
 const INBOUND_REDIS: &str = "spin:redis/inbound-redis@3.0.0";
-/// What it exported before.
+/// The older name of this export.
 const INBOUND_REDIS_BEFORE: &str = "fermyon:spin/inbound-redis";
 
-/// Finds what the host can call of a component; what its triggers call must be there.
+/// Finds the exports that the host can call. The exports that the component's triggers need must exist.
 pub(super) fn find(
     engine: &Engine,
     pre: &InstancePre<HostState>,
@@ -56,7 +57,7 @@ pub(super) fn find(
     })
 }
 
-/// What can be called of a policy: its interfaces, and nothing by a trigger.
+/// The entry points of a policy: its interfaces, and nothing for triggers.
 pub(super) fn of_policy(engine: &Engine, component: &Component) -> EntryPoints {
     EntryPoints {
         http: None,
@@ -65,7 +66,7 @@ pub(super) fn of_policy(engine: &Engine, component: &Component) -> EntryPoints {
     }
 }
 
-/// The functions of the interfaces that a component exports.
+/// The functions of all exported interfaces.
 fn functions(engine: &Engine, component: &Component) -> BTreeMap<String, FunctionIndex> {
     let mut functions = BTreeMap::new();
     let ty = component.component_type();
@@ -87,7 +88,7 @@ fn functions(engine: &Engine, component: &Component) -> BTreeMap<String, Functio
     functions
 }
 
-/// The error for an import that nobody offers: which one, and what would answer it.
+/// The error for an import that neither the host nor a link provides: its name, and what would provide it.
 pub(super) fn unanswered(
     engine: &Engine,
     component: &Component,
@@ -111,13 +112,13 @@ pub(super) fn unanswered(
         );
     };
     let help = if import.starts_with("localmart:testing/") {
-        "it was built with named points; build it again without --points, or start with --point"
+        "it was built with test points; build it again without --points, or start with --point"
             .to_owned()
     } else if import.starts_with("wasi:")
         || import.starts_with("spin:")
         || import.starts_with("fermyon:")
     {
-        "this host offers wasi 0.2 and 0.3, spin:sqlite@3.1, spin:postgres@4.2, spin:redis@3, spin:key-value@3, spin:variables@3, spin:mqtt@3, fermyon:spin@2 and wasi:keyvalue; the list is in docs/reference/manifest.md".to_owned()
+        "this host provides wasi 0.2 and 0.3, spin:sqlite@3.1, spin:postgres@4.2, spin:redis@3, spin:key-value@3, spin:variables@3, spin:mqtt@3, fermyon:spin@2 and wasi:keyvalue; the list is in docs/reference/manifest.md".to_owned()
     } else {
         let noun = import
             .split([':', '/'])
@@ -132,7 +133,7 @@ pub(super) fn unanswered(
     source.error(
         spec.source_span.clone(),
         format!(
-            "`{}` imports `{import}`, which nobody offers: {reason}",
+            "`{}` imports `{import}`, which neither the host nor a link provides: {reason}",
             spec.id
         ),
         "this file",

@@ -1,4 +1,4 @@
-//! The files that a component may read: copied to a folder of its own, as Spin does.
+//! The `files` of a component, copied into a folder of its own.
 
 use crate::app::ComponentSpec;
 use crate::manifest::Source;
@@ -6,7 +6,7 @@ use crate::manifest::schema::FileMount;
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 
-/// Copies a component's files to a folder of its own, as Spin does: a snapshot, read only.
+/// Copies the files of a component into a folder of its own, as Spin does. The guest sees this snapshot, read only.
 pub(super) fn files(
     spec: &ComponentSpec,
     source: &Source,

@@ -1,4 +1,4 @@
-//! Where the things are that an application needs: its databases, and components that come from elsewhere.
+//! Locates what an application needs at start-up: its databases, and components from URLs.
 
 use super::LoadOptions;
 use crate::app::{App, ComponentSpec};
@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Fetches what the manifest names by URL, into a folder.
+/// Downloads the component and its dependencies that have a URL into a folder.
 pub(super) fn fetch(
     spec: &mut ComponentSpec,
     source: &Source,
@@ -24,7 +24,7 @@ pub(super) fn fetch(
     for (remote, wasm, span) in std::iter::once(own).chain(plugs) {
         if let Some(remote) = remote {
             *wasm = remote.fetch(folder).map_err(|error| {
-                let help = "is the address right, and this machine connected?";
+                let help = "check the address and the network connection";
                 source.error(span.clone(), format!("{error:#}"), "named here", help)
             })?;
         }
@@ -32,7 +32,7 @@ pub(super) fn fetch(
     Ok(())
 }
 
-/// The label of a database that every application may have.
+/// The label of the database that needs no configuration.
 const DEFAULT_LABEL: &str = "default";
 
 /// The databases of all components that run.
@@ -54,7 +54,7 @@ pub(super) fn databases<'a>(
                     .or_insert_with(|| Arc::new(Database::new(path, options.synchronous)));
                 continue;
             }
-            // As in Spin, one label needs no configuration.
+            // As in Spin, the default label needs no configuration.
             let path = match app.tool {
                 Some(_) => options.state_dir.join(format!("{label}.db")),
                 None => options.state_dir.join("sqlite_db.db"),

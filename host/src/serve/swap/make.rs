@@ -1,5 +1,4 @@
-//! Makes what a swap brings: compiles and links the new generations of a component and of those that it is fused into, and
-//! checks those who call them.
+//! Compiles and links the new generations of a swap, and checks their callers.
 
 use super::{Replacement, Swapper};
 use crate::link::check;
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use wasmtime::component::Component;
 
 impl Swapper {
-    /// The components that get another generation: the one itself, and those that it is fused into.
+    /// The components that get a new generation: the component itself, and every component that it is fused into.
     pub(super) fn affected(&self, component: &str) -> anyhow::Result<Vec<Arc<Deployment>>> {
         let plans = self.loaded.loader.plans().values();
         let concerned = plans.filter(|plan| {
@@ -34,7 +33,7 @@ impl Swapper {
         Ok(affected)
     }
 
-    /// Compiles and links the new generations, and checks those who call them.
+    /// Compiles and links the new generations, and checks their callers.
     pub(super) fn make(
         &self,
         component: &str,
@@ -102,7 +101,7 @@ impl Swapper {
         Ok(made)
     }
 
-    /// Whoever calls what is new across must find what it imports.
+    /// Checks that a caller finds its imports in the new generations.
     fn check_caller<'p>(
         &self,
         caller: &Deployment,
@@ -131,12 +130,12 @@ impl Swapper {
                 let export = check::best(engine, offered.component, &import);
                 let Some(export) = export else {
                     let who = &caller.id;
-                    bail!("it does not export `{import}`, which `{who}` imports of `{callee}`");
+                    bail!("it does not export `{import}`, which `{who}` imports from `{callee}`");
                 };
                 let fits = check::fits(engine, &consumer, &import, &offered, &export);
                 fits.map_err(|reason| {
                     let who = &caller.id;
-                    anyhow::anyhow!("it exports `{export}` with other types than `{who}` imports of `{callee}`: {reason}")
+                    anyhow::anyhow!("it exports `{export}` with other types than `{who}` imports from `{callee}`: {reason}")
                 })?;
             }
         }
@@ -152,24 +151,24 @@ fn plan<'m>(
     plan.with_context(|| format!("`{}` does not run", deployment.id))
 }
 
-/// The files that a generation was made of.
+/// The wasm files that a generation was compiled from.
 fn files(generation: &Generation) -> Files {
     let recipe = &generation.component.recipe;
     let all = std::iter::once(&recipe.root).chain(&recipe.fused);
     all.map(|one| (one.id.clone(), one.file.clone())).collect()
 }
 
-/// Runs work that takes a processor for long, on a thread that lets those who serve go first.
+/// Runs long computations on a thread with lower priority than the serving threads.
 fn in_background<R: Send>(work: impl FnOnce() -> anyhow::Result<R> + Send) -> anyhow::Result<R> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .start_handler(|_| crate::engine::lower_priority())
         .build();
-    pool.context("starting a thread that compiles")?
+    pool.context("starting a compiler thread")?
         .install(work)
 }
 
-/// How long the stages of a swap take.
+/// The duration of each stage of a swap.
 pub(super) struct StageTimes {
     since: Instant,
     pub(super) done: Vec<(String, u64)>,

@@ -1,18 +1,18 @@
-//! When a generation must go: it traps, it errs more than it may, or it is slower than the one before.
+//! When a new generation is rolled back: when it traps, fails more often than allowed, or is slower than the old one.
 
 use crate::limits;
 use crate::serve::health::HealthSnapshot;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// When a generation must go.
+/// When a new generation is rolled back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RollbackLimits {
-    /// For how long it is watched.
+    /// How long the new generation is watched.
     pub watch: Duration,
-    /// The part of its calls that may fail, 0 to 1.
+    /// The share of its calls that may fail, from 0 to 1.
     pub max_error_rate: f64,
-    /// How many times as long as before the slowest hundredth may take.
+    /// The highest ratio of its p99 latency to that of the old generation.
     pub max_p99_ratio: f64,
 }
 
@@ -27,17 +27,17 @@ impl Default for RollbackLimits {
 }
 
 impl RollbackLimits {
-    /// Why a generation must go, compared with the one before it, if it must.
+    /// The reason to roll back a generation, compared with the old one; `None` if it is within the limits.
     pub fn judge(&self, new: &HealthSnapshot, old: &HealthSnapshot) -> Option<String> {
         let (rate, before) = (part(new.errors, new.calls), part(old.errors, old.calls));
         if new.errors >= limits::WATCH_MIN_ERRORS && rate > self.max_error_rate && rate > before {
             let what = if new.traps * 2 > new.errors {
-                "broke"
+                "trapped or timed out"
             } else {
                 "failed"
             };
             return Some(format!(
-                "{} of {} calls {what}: {:.1} %, where {:.1} % may",
+                "{} of {} calls {what}: {:.1} %, allowed are {:.1} %",
                 new.errors,
                 new.calls,
                 rate * 100.0,
@@ -50,7 +50,7 @@ impl RollbackLimits {
         let ratio = part(new.p99_us, old.p99_us);
         if known && ratio > self.max_p99_ratio && slower > us(limits::WATCH_MIN_SLOWDOWN) {
             return Some(format!(
-                "p99 is {:.1} ms, {ratio:.1} times the {:.1} ms before, where {} may be",
+                "p99 is {:.1} ms, {ratio:.1} times the {:.1} ms before; allowed is {}",
                 ms(new.p99_us),
                 ms(old.p99_us),
                 self.max_p99_ratio
@@ -102,22 +102,22 @@ mod tests {
             (snapshot(2, 2, 2, 0), None),
             (
                 snapshot(5, 5, 5, 0),
-                Some("5 of 5 calls broke: 100.0 %, where 1.0 % may"),
+                Some("5 of 5 calls trapped or timed out: 100.0 %, allowed are 1.0 %"),
             ),
             (
                 snapshot(1_000, 30, 0, 0),
-                Some("30 of 1000 calls failed: 3.0 %, where 1.0 % may"),
+                Some("30 of 1000 calls failed: 3.0 %, allowed are 1.0 %"),
             ),
             (
                 snapshot(1_000, 0, 0, 40_000),
-                Some("p99 is 40.0 ms, 10.0 times the 4.0 ms before, where 1.5 may be"),
+                Some("p99 is 40.0 ms, 10.0 times the 4.0 ms before; allowed is 1.5"),
             ),
             (snapshot(20, 0, 0, 40_000), None),
             (snapshot(1_000, 0, 0, 6_500), None),
         ] {
             assert_eq!(limits.judge(&new, &good).as_deref(), why, "{new:?}");
         }
-        // What failed before as well is not its fault.
+        // Failures that the old generation has as well do not count against the new one.
         let bad = snapshot(1_000, 50, 0, 4_000);
         assert_eq!(limits.judge(&snapshot(1_000, 40, 0, 4_000), &bad), None);
     }

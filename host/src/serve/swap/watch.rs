@@ -1,4 +1,4 @@
-//! Watches a generation that has just begun to serve, for as long as its swap says.
+//! Watches a new generation after a swap and rolls it back if it exceeds its limits.
 
 use super::{Phase, Swap, Swapper};
 use crate::limits;
@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-/// How the generations before fared when the swap began.
+/// One watch, with the statistics of the old generations at the time of the swap.
 struct Watch {
     component: String,
     number: u64,
@@ -15,7 +15,7 @@ struct Watch {
     before: Vec<HealthSnapshot>,
 }
 
-/// Watches the last swap of a component, on a thread of its own.
+/// Starts a thread that watches the last swap of a component.
 pub(super) fn begin(swapper: &Arc<Swapper>, component: &str) -> anyhow::Result<()> {
     let watch = {
         let swaps = swapper.swaps()?;
@@ -32,12 +32,12 @@ pub(super) fn begin(swapper: &Arc<Swapper>, component: &str) -> anyhow::Result<(
     let thread = std::thread::Builder::new().name("watch".to_owned());
     let running = thread.spawn(move || while watch.goes_on(&swapper) {});
     running
-        .context("starting the thread that watches")
+        .context("starting the watcher thread")
         .map(drop)
 }
 
 impl Watch {
-    /// Looks once; whether to look again.
+    /// Checks once. Returns whether to check again.
     fn goes_on(&self, swapper: &Weak<Swapper>) -> bool {
         std::thread::sleep(limits::WATCH_INTERVAL);
         let Some(swapper) = swapper.upgrade() else {
@@ -47,7 +47,7 @@ impl Watch {
             return false;
         };
         let swap = swaps.get_mut(&self.component);
-        // Another swap of it, or a decision, ends this watch.
+        // A later swap of the component, or a decision, ends this watch.
         let is_this = |swap: &&mut Swap| swap.number == self.number && swap.phase == Phase::Watched;
         let Some(swap) = swap.filter(is_this) else {
             return false;
@@ -70,7 +70,7 @@ impl Watch {
     fn judge(&self, swap: &Swap) -> Option<String> {
         let pairs = swap.replaced.iter().zip(&self.before);
         let mut reasons = pairs.filter_map(|(one, before)| {
-            // On trial both serve at the same time, which is the fairer comparison.
+            // During a trial both generations serve at the same time, which makes the better comparison.
             let live = one.old.health.snapshot();
             let old = if swap.on_trial && live.timed >= limits::WATCH_MIN_TIMED_CALLS {
                 &live
