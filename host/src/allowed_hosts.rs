@@ -1,11 +1,11 @@
-//! `allowed_outbound_hosts`: `scheme://host[:port]`, as Spin reads it. Nothing that is not listed is reached.
+//! Entries of `allowed_outbound_hosts`, `scheme://host[:port]`, as in Spin. Every other destination is forbidden.
 
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// How the names of components end as hosts, as in `http://greeter.spin.internal`.
+/// The host suffix for service chaining, as in `http://greeter.spin.internal`.
 pub const CHAINING_SUFFIX: &str = ".spin.internal";
-/// The application itself as a host, where a URL must have one.
+/// The host name of the application itself, for URLs that need a host.
 pub const SELF: &str = "self.alt";
 
 /// One allowed destination.
@@ -27,12 +27,12 @@ enum Host {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Ports {
     Any,
-    /// Half open.
+    /// From the first port up to, but not including, the second.
     Range(u16, u16),
     One(u16),
 }
 
-/// The default port of a scheme that has one.
+/// The default port of a scheme.
 fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),
@@ -46,7 +46,7 @@ fn default_port(scheme: &str) -> Option<u16> {
 }
 
 impl AllowedHost {
-    /// Reads one entry; the error says what is wrong with it.
+    /// Parses an entry. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (scheme, rest) = text
             .split_once("://")
@@ -78,7 +78,7 @@ impl AllowedHost {
                 .ok_or_else(|| format!("`{port}` is not a port, a range a..b, or *"))?,
             None if scheme == "*" => Ports::Any,
             None => Ports::One(default_port(scheme).ok_or_else(|| {
-                format!("`{text}` needs a port: the scheme {scheme} has no usual one")
+                format!("`{text}` needs a port: the scheme {scheme} has no default port")
             })?),
         };
         Ok(Self {
@@ -88,7 +88,7 @@ impl AllowedHost {
         })
     }
 
-    /// The component of the same application that is meant, if it is one by name.
+    /// The component that the entry names through service chaining, if it names one.
     pub fn chained_component(&self) -> Option<&str> {
         match &self.host {
             Host::Literal(host) => host.strip_suffix(CHAINING_SUFFIX),
@@ -101,8 +101,8 @@ impl AllowedHost {
         self.allows_inside("self") || self.allows_inside(SELF)
     }
 
-    /// Whether requests that go over no network are allowed, to a host that has a meaning within the application; whether they are
-    /// written as http or https says nothing of them.
+    /// Whether requests to a host inside the application are allowed. Such requests use no network, so http and https
+    /// are treated alike.
     pub fn allows_inside(&self, host: &str) -> bool {
         self.allows("http", host, 80) || self.allows("https", host, 443)
     }

@@ -1,4 +1,4 @@
-//! The cache of compiled components on disk, keyed by their content and by the engine that compiled them.
+//! The cache of compiled components on disk. Entries are keyed by content and by the engine that compiled them.
 
 use crate::recipe::Recipe;
 use anyhow::Context as _;
@@ -9,29 +9,29 @@ use std::time::{Duration, Instant};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// A folder of compiled components. Only this host may write to it: what lies there is run as machine code.
+/// A cache folder. Only this user may write to it, because its files are executed as machine code.
 #[derive(Clone, Debug)]
 pub struct AotCache {
     folder: Option<PathBuf>,
 }
 
-/// A component that can be instantiated, and what it took to get there.
+/// A compiled component, and how it was obtained.
 pub struct Compiled {
     /// The component.
     pub component: Component,
     /// Whether it came from the cache.
     pub cached: bool,
-    /// How long reading, compiling or loading took.
+    /// How long it took to read and compile the component, or to load it from the cache.
     pub time: Duration,
 }
 
 impl AotCache {
-    /// A cache in a folder, or none.
+    /// A cache in a folder; `None` disables it.
     pub fn new(folder: Option<PathBuf>) -> Self {
         Self { folder }
     }
 
-    /// Loads what a recipe makes, compiling it if this engine has not seen this content.
+    /// Loads the component of a recipe from the cache, or compiles it.
     pub fn load(&self, engine: &Engine, recipe: &Recipe) -> anyhow::Result<Compiled> {
         let start = Instant::now();
         let folder = self.folder.as_ref();
@@ -39,8 +39,8 @@ impl AotCache {
         if let Some(entry) = &entry
             && entry.exists()
         {
-            // SAFETY: the file was written by `store` below in a folder that only this user may write to, and its name
-            // binds it to this engine; wasmtime checks its own header besides.
+            // SAFETY: `store` below wrote the file into a folder that only this user may write to, and the name binds
+            // the file to this engine. wasmtime also checks its own header.
             match unsafe { Component::deserialize_file(engine, entry) } {
                 Ok(component) => {
                     return Ok(Compiled {
@@ -50,7 +50,7 @@ impl AotCache {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, entry = %entry.display(), "a compiled component is compiled again")
+                    tracing::warn!(%error, entry = %entry.display(), "a cached component cannot be used and is compiled again")
                 }
             }
         }
@@ -60,16 +60,16 @@ impl AotCache {
         let mut component = component;
         if let Some(entry) = &entry {
             match store(&component, entry) {
-                // Mapped from its file it takes memory for what runs of it, and shares that with other processes.
-                // SAFETY: as above; the file was written just now.
+                // A component mapped from its file uses memory only for the parts that run, and shares it with other
+                // processes. SAFETY: as above; the file was written just now.
                 Ok(()) => match unsafe { Component::deserialize_file(engine, entry) } {
                     Ok(mapped) => component = mapped,
                     Err(error) => {
-                        tracing::warn!(%error, entry = %entry.display(), "a compiled component cannot be read back")
+                        tracing::warn!(%error, entry = %entry.display(), "a compiled component cannot be read back from the cache")
                     }
                 },
                 Err(error) => {
-                    tracing::warn!(%error, entry = %entry.display(), "a compiled component could not be kept")
+                    tracing::warn!(%error, entry = %entry.display(), "a compiled component could not be cached")
                 }
             }
         }
@@ -88,7 +88,7 @@ fn name(engine: &Engine, key: &str) -> String {
 }
 
 fn store(component: &Component, entry: &Path) -> anyhow::Result<()> {
-    let folder = entry.parent().context("the cache has no folder")?;
+    let folder = entry.parent().context("the cache path has no parent folder")?;
     std::fs::create_dir_all(folder)?;
     #[cfg(unix)]
     {

@@ -1,5 +1,5 @@
-//! What a manifest comes to: components with their grants and values, and where they answer. All checks that need no
-//! wasm happen here, each with its place in the file.
+//! The resolved application: components with their grants and variables, and routes. All checks that need no wasm file
+//! happen here, and their errors point into the manifest.
 
 mod check;
 mod dependencies;
@@ -24,112 +24,112 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// An application, ready to be linked.
+/// A resolved application.
 #[derive(Debug)]
 pub struct App {
     /// The name in the manifest.
     pub name: String,
-    /// Whether it has `[application.tool.localmart]`, and what that says.
+    /// The table `[application.tool.localmart]`, if there is one.
     pub tool: Option<ApplicationTool>,
-    /// By id.
+    /// The components by id.
     pub components: BTreeMap<String, ComponentSpec>,
-    /// Where they answer, best match first for each path.
+    /// The routes, best match first.
     pub routes: Vec<RouteSpec>,
-    /// Which components listen to which channels.
+    /// Which component subscribes to which channel.
     pub subscriptions: Vec<Subscription>,
     /// The manifest, for later errors.
     pub source: Source,
 }
 
-/// A component of the application.
+/// A resolved component.
 #[derive(Clone, Debug)]
 pub struct ComponentSpec {
-    /// The id; one that no other has, also where the same component stands behind middleware.
+    /// A unique id. A component behind middleware has another one than the same component without it.
     pub id: String,
     /// The id in the manifest.
     pub manifest_id: String,
-    /// The wasm file; of one from elsewhere, where it will be once it is fetched.
+    /// The wasm file. For a component with a URL this is set after the download.
     pub wasm: PathBuf,
-    /// Where it comes from, if it is not beside the manifest.
+    /// The URL and digest, if the component is not a local file.
     pub remote: Option<RemoteSource>,
-    /// Where `source` stands in the manifest.
+    /// The span of `source` in the manifest.
     pub source_span: Range<usize>,
-    /// Where the tool table stands in the manifest.
+    /// The span of the tool table in the manifest.
     pub tool_span: Range<usize>,
-    /// Resolved values of its variables.
+    /// Its variables with their resolved values.
     pub variables: BTreeMap<String, String>,
-    /// Environment variables.
+    /// Its environment variables.
     pub environment: BTreeMap<String, String>,
-    /// Files, with their place for errors.
+    /// Its files with their spans in the manifest.
     pub files: Vec<(FileMount, Range<usize>)>,
-    /// Globs left out of `files`.
+    /// Globs that exclude files from `files`.
     pub exclude_files: Vec<String>,
     /// Where it may connect to.
     pub allowed_hosts: Vec<AllowedHost>,
-    /// Labels of key-value stores.
+    /// The labels of its key-value stores.
     pub key_value_stores: BTreeSet<String>,
-    /// Labels of databases, with their place for errors.
+    /// The labels of its databases with their spans in the manifest.
     pub sqlite_databases: BTreeMap<String, Range<usize>>,
-    /// The components that it brings along.
+    /// Its dependencies and middleware.
     pub composition: Composition,
-    /// The components it links.
+    /// The components that it links.
     pub links: Vec<String>,
-    /// How some of them are bound, where the manifest says so.
+    /// The bindings that the manifest declares, by link.
     pub bindings: BTreeMap<String, Binding>,
-    /// The grants of the component alone.
+    /// The grants that the component needs without its links.
     pub own: Option<OwnGrants>,
-    /// What it may take if it is a policy.
+    /// The limits of a policy; `None` for other components.
     pub policy: Option<PolicyLimits>,
-    /// Calls that one instance may serve at once.
+    /// How many calls one instance may serve at once.
     pub calls_per_instance: usize,
-    /// Calls that one instance serves in its life.
+    /// How many calls one instance serves before it is replaced.
     pub calls_per_life: usize,
-    /// How long a call may take until its response headers.
+    /// How long a call may take until the response headers.
     pub timeout: Duration,
-    /// A request that the host makes to it in turn.
+    /// A request that the host makes periodically.
     pub timer: Option<TimerSpec>,
-    /// Whether any trigger starts it.
+    /// Whether any trigger or timer calls it.
     pub triggered: bool,
-    /// Whether an HTTP trigger or a timer does.
+    /// Whether an HTTP trigger or a timer calls it.
     pub called_by_http: bool,
-    /// Whether a Redis trigger does.
+    /// Whether a Redis trigger calls it.
     pub called_by_redis: bool,
-    /// How to build it, if the manifest says.
+    /// How to build it.
     pub build: Option<crate::manifest::schema::Build>,
 }
 
-/// What a component may do when none of its links runs inside it.
+/// The grants of a component when none of its links is fused into it.
 #[derive(Clone, Debug, Default)]
 pub struct OwnGrants {
-    /// Labels of databases.
+    /// The labels of its databases.
     pub sqlite_databases: BTreeSet<String>,
-    /// Labels of key-value stores.
+    /// The labels of its key-value stores.
     pub key_value_stores: BTreeSet<String>,
     /// Where it may connect to.
     pub allowed_hosts: Vec<AllowedHost>,
-    /// Names of variables.
+    /// The names of its variables.
     pub variables: BTreeSet<String>,
 }
 
-/// A request that the host makes to a component in turn.
+/// A request that the host makes to a component periodically.
 #[derive(Clone, Debug)]
 pub struct TimerSpec {
-    /// The pause between two.
+    /// The time between two requests.
     pub interval: Duration,
     /// The path.
     pub path: String,
-    /// Resolved headers.
+    /// Headers with resolved values.
     pub headers: BTreeMap<String, String>,
 }
 
-/// Where a component answers.
+/// A route and its target.
 #[derive(Clone, Debug)]
 pub struct RouteSpec {
-    /// The route as written.
+    /// The route as written in the manifest.
     pub text: String,
-    /// The route as matched.
+    /// The parsed route.
     pub pattern: Pattern,
-    /// What answers.
+    /// What answers the route.
     pub target: Target,
 }
 
@@ -138,12 +138,12 @@ pub struct RouteSpec {
 pub enum Target {
     /// A component, by id.
     Component(String),
-    /// The same answer every time.
+    /// A static response.
     Fixed(http::Response<String>),
 }
 
 impl RouteSpec {
-    /// The component that answers, if one does.
+    /// The id of the component that answers, if there is one.
     pub fn component(&self) -> Option<&str> {
         match &self.target {
             Target::Component(id) => Some(id),
@@ -151,24 +151,24 @@ impl RouteSpec {
         }
     }
 
-    /// Who answers, in a word, for logs and metrics.
+    /// The component id or `static_response`, for logs and metrics.
     pub fn answerer(&self) -> &str {
         self.component().unwrap_or("static_response")
     }
 }
 
-/// What the command line brings to the variables.
+/// Values from outside the manifest, such as command-line options.
 #[derive(Clone, Debug, Default)]
 pub struct ResolveOptions {
-    /// `--variable name=value`: wins over everything.
+    /// `--variable name=value`; overrides every other source.
     pub flags: BTreeMap<String, String>,
-    /// What the host made for itself, as secrets: used where nobody gives a value.
+    /// Values that the host has generated, such as secrets; used if no other source has a value.
     pub generated: BTreeMap<String, String>,
-    /// Providers of a runtime configuration, in order: they win over `generated` and the environment.
+    /// The variable providers of the runtime configuration, in order. They override `generated` and the environment.
     pub providers: Vec<VariablesProvider>,
-    /// `--env NAME=value`: for every component, wins over `environment`.
+    /// `--env NAME=value`; set for every component, overrides `environment`.
     pub environment: BTreeMap<String, String>,
-    /// Only these components, if any are named.
+    /// The components to run; empty means all.
     pub only: Vec<String>,
 }
 

@@ -1,8 +1,12 @@
-//! What a guest may import beside WASI, one file per capability. A component reaches only what its manifest grants.
+//! The interfaces besides WASI that a guest may import, one file per capability. A component can use only what its
+//! manifest grants.
 //!
-//! [`sqlite`] (`spin:sqlite@3.1`), [`postgres`] (`spin:postgres@4.2`), [`redis`] (`spin:redis@3`), [`key_value`] (`spin:key-value@3` and `wasi:keyvalue@0.2.0-draft2`), [`variables`]
-//! (`spin:variables@3`), [`mqtt`] (`spin:mqtt@3`), [`older`] (what Spin offered before), [`outgoing`] (`wasi:http` out), [`stdio`] (logs), [`points`]
-//! (tests only); [`unsupported`] (what is answered by an error) and [`denied`] (all of it, for components that may do nothing).
+//! - [`sqlite`] (`spin:sqlite@3.1`), [`postgres`] (`spin:postgres@4.2`), [`redis`] (`spin:redis@3`), [`key_value`]
+//!   (`spin:key-value@3` and `wasi:keyvalue@0.2.0-draft2`), [`variables`] (`spin:variables@3`), [`mqtt`]
+//!   (`spin:mqtt@3`)
+//! - `older`: previous versions of these interfaces
+//! - [`outgoing`]: outgoing `wasi:http` requests; [`stdio`]: logs; [`points`]: test points
+//! - [`unsupported`]: interfaces that always return an error; `denied`: all interfaces for components without grants
 
 mod denied;
 pub mod key_value;
@@ -20,7 +24,7 @@ pub mod variables;
 use crate::state::HostState;
 use wasmtime::component::{HasData, Linker};
 
-/// Bindings of the vendored WIT.
+/// Bindings generated from the vendored WIT.
 #[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
@@ -67,14 +71,14 @@ pub(crate) mod bindings {
     });
 }
 
-/// The capabilities as wasmtime sees them: all of them live in the instance's [`HostState`].
+/// The marker type for wasmtime's linker. The data of all capabilities is in the instance's [`HostState`].
 pub struct Capabilities;
 
 impl HasData for Capabilities {
     type Data<'a> = &'a mut HostState;
 }
 
-/// Adds everything a guest may import. Named points only where a test asked for them.
+/// Adds every interface that a guest may import. Test points are added only on request.
 pub fn add_to_linker(linker: &mut Linker<HostState>, with_points: bool) -> wasmtime::Result<()> {
     use bindings::{localmart, spin, wasi};
     wasmtime_wasi::p2::add_to_linker_async(linker)?;

@@ -1,5 +1,5 @@
-//! Core modules as components: what compilers wrote before they wrote components. A module says in a custom section which world
-//! it is for; its calls of WASI preview 1 go through wasmtime's adapter.
+//! Wraps core modules, the output of older compilers, into components. A custom section of the module names its world.
+//! Its calls to WASI preview 1 go through wasmtime's adapter.
 
 use anyhow::Context as _;
 use std::borrow::Cow;
@@ -9,7 +9,7 @@ use wasi_preview1_component_adapter_provider::{
 use wasmparser::{Encoding, Parser, Payload};
 use wit_component::ComponentEncoder;
 
-/// The bytes as a component: as they are if they are one.
+/// The bytes of a component. Bytes that already are a component are returned unchanged.
 pub fn component(bytes: &[u8]) -> anyhow::Result<Cow<'_, [u8]>> {
     let first = Parser::new(0).parse_all(bytes).next();
     let is_module = matches!(
@@ -32,6 +32,6 @@ pub fn component(bytes: &[u8]) -> anyhow::Result<Cow<'_, [u8]>> {
             )?
             .encode()
     };
-    let component = encode().context("making a component of a core module")?;
+    let component = encode().context("wrapping a core module into a component")?;
     Ok(Cow::Owned(component))
 }

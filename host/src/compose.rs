@@ -1,5 +1,6 @@
-//! Components that another one brings along: dependencies answer its imports, middleware stands before its HTTP export. They run
-//! inside it, and do nothing of what it may do unless the manifest says so ([`deny`]).
+//! Composes a component with its dependencies, which answer its imports, and its middleware, which wraps its HTTP
+//! export. They run inside the component, but get none of its grants unless the manifest lets them inherit some
+//! ([`deny`]).
 
 pub mod deny;
 
@@ -11,57 +12,57 @@ use std::path::PathBuf;
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
 
-/// The HTTP export that middleware stands before, and what it hands requests on to.
+/// The interface that middleware both exports and imports.
 const HANDLER: &str = "wasi:http/handler@0.3";
 
-/// What a component brings along.
+/// The dependencies and middleware of a component.
 #[derive(Clone, Debug, Default)]
 pub struct Composition {
-    /// What answers its imports.
+    /// The components that answer its imports.
     pub dependencies: Vec<Plug>,
-    /// What stands before its HTTP export; the first is asked first.
+    /// The middleware around its HTTP export, outermost first.
     pub middleware: Vec<Plug>,
 }
 
-/// A component that another one brings along.
+/// A component that is plugged into another one, in the sense of `wac plug`.
 #[derive(Clone, Debug)]
 pub struct Plug {
-    /// What it is called in the manifest.
+    /// Its name in the manifest.
     pub name: String,
-    /// The wasm file; of one from elsewhere, where it will be once it is fetched.
+    /// The wasm file. For a component with a URL this is set after the download.
     pub wasm: PathBuf,
-    /// Where it comes from, if it is not beside the manifest.
+    /// The URL and digest, if it is not a local file.
     pub remote: Option<RemoteSource>,
-    /// Which export answers, if it is not called as the import is.
+    /// The export that answers, if its name differs from the import.
     pub export: Option<String>,
-    /// Which grants of the component it has too.
+    /// The grants of the outer component that it inherits.
     pub inherits: BTreeSet<Grant>,
-    /// Where it stands in the manifest.
+    /// Its span in the manifest.
     pub span: Range<usize>,
 }
 
-/// Why a composition cannot be made. The place is the index of the plug: dependencies first, then middleware.
+/// Why components cannot be composed.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct ComposeError {
-    /// Where the plug at fault stands in the manifest; the component itself if none is.
+    /// The span of the plug at fault in the manifest; `None` if the component itself is at fault.
     pub span: Option<Range<usize>>,
-    /// What is wrong.
+    /// The reason.
     pub reason: String,
 }
 
 impl Composition {
-    /// Whether the component stands alone.
+    /// Whether there are neither dependencies nor middleware.
     pub fn is_empty(&self) -> bool {
         self.dependencies.is_empty() && self.middleware.is_empty()
     }
 
-    /// All of it: dependencies, then middleware.
+    /// The dependencies, then the middleware.
     pub fn plugs(&self) -> impl Iterator<Item = &Plug> {
         self.dependencies.iter().chain(&self.middleware)
     }
 
-    /// What the composition depends on beside the contents of its files.
+    /// Everything that determines the result, except for the content of the files.
     pub fn recipe(&self) -> String {
         let mut recipe = format!("{} dependencies", self.dependencies.len());
         for plug in self.plugs() {
@@ -70,7 +71,7 @@ impl Composition {
         recipe
     }
 
-    /// The component with all that it brings along, in one. `plugs` has the wasm of each, in the order of [`Self::plugs`].
+    /// Composes a component. `plugs` contains the wasm of each plug, in the order of [`Self::plugs`].
     pub fn compose(&self, root: &[u8], plugs: &[Vec<u8>]) -> Result<Vec<u8>, ComposeError> {
         let mut graph = CompositionGraph::new();
         let (root, root_node) = add(&mut graph, "app:root", root).map_err(whole)?;
@@ -90,7 +91,7 @@ impl Composition {
                 .collect();
             if wanted.is_empty() {
                 return Err(at(format!(
-                    "the component imports nothing that `{}` is the name of; it imports {}",
+                    "the name `{}` matches no import of the component; it imports {}",
                     plug.name,
                     imports.join(", ")
                 )));
@@ -101,7 +102,7 @@ impl Composition {
             for import in wanted {
                 if !answered.insert(import.clone()) {
                     return Err(at(format!(
-                        "`{import}` is answered by another dependency already"
+                        "`{import}` is already answered by another dependency"
                     )));
                 }
                 let export = plug.export.as_ref().unwrap_or(import);
@@ -109,7 +110,7 @@ impl Composition {
                 if !known.contains(export) {
                     let known = known.join(", ");
                     return Err(at(format!(
-                        "`{}` exports no `{export}`; it exports {known}",
+                        "`{}` does not export `{export}`; it exports {known}",
                         plug.name
                     )));
                 }
@@ -127,7 +128,7 @@ impl Composition {
             };
             if handler.is_none() {
                 return Err(at(format!(
-                    "the component does not export {HANDLER}, which middleware stands before"
+                    "the component does not export {HANDLER}, which middleware needs"
                 )));
             }
             let wasm = deny::deny(wasm, &plug.inherits).map_err(at)?;
@@ -138,7 +139,7 @@ impl Composition {
             let export = exports(&graph, package).into_iter().find(is_handler);
             let (Some(import), Some(export)) = (import, export) else {
                 return Err(at(format!(
-                    "`{}` is no middleware: it must import and export {HANDLER}",
+                    "`{}` is not middleware: it must import and export {HANDLER}",
                     plug.name
                 )));
             };
@@ -202,8 +203,8 @@ fn wire(
     wired.map_err(|error| format!("`{}` does not fit: {:#}", to.1, anyhow::Error::from(error)))
 }
 
-/// Whether a dependency's name stands for an import: a plain name for itself, `package:name` for all interfaces of the package,
-/// `package:name/interface` for one; a version must be the import's, none stands for any.
+/// Whether the name of a dependency matches an import: a plain name matches itself, `package:name` all interfaces of
+/// the package, `package:name/interface` one of them. A version must be equal; without one every version matches.
 fn answers(name: &str, import: &str) -> bool {
     let split = |text: &str| match text.split_once('@') {
         Some((name, version)) => (name.to_owned(), Some(version.to_owned())),

@@ -1,7 +1,8 @@
-//! The control socket: a Unix socket that only this user can open, on which a running host is asked to swap components and says
-//! how it is. It speaks HTTP, so that `curl --unix-socket` will do; it is never on a network.
+//! The control socket: a Unix socket that only this user can open. It answers questions about a running host and
+//! executes commands such as swaps. The protocol is HTTP, so `curl --unix-socket` works; it is never exposed to a
+//! network.
 //!
-//! [`socket`] says where it is, [`status`] what is told, [`client`] asks.
+//! [`socket`] finds the socket, [`status`] describes the host, [`client`] is the other side.
 
 pub mod client;
 pub mod socket;
@@ -24,86 +25,86 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Bytes of a question.
+/// The maximum size of a request, in bytes.
 const QUESTION_BYTES: usize = 1024 * 1024;
 
-/// The control socket of a running host; it goes when this is dropped.
+/// The control socket of a running host. Dropping it removes the socket file.
 pub struct Control {
     path: PathBuf,
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The file may have been removed already.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// A component that is named.
+/// A request about one component.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ComponentName {
-    /// Its id.
+    /// The id of the component.
     pub component: String,
 }
 
-/// A fault by its number; all without one.
+/// A request about one fault, or about all of them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct WhichFault {
-    /// Its number.
+    /// The number of the fault; `None` means all faults.
     pub number: Option<u64>,
 }
 
-/// A fault that was added.
+/// The answer when a fault was added.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FaultAdded {
-    /// Its number.
+    /// The number of the fault.
     pub number: u64,
 }
 
-/// Faults that were cleared.
+/// The answer when faults were removed.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct FaultsCleared {
-    /// How many.
+    /// The number of removed faults.
     pub cleared: usize,
 }
 
-/// A recording that ended.
+/// The answer when a recording was stopped.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct RecordingEnded {
-    /// How many calls it has.
+    /// The number of recorded calls.
     pub calls: u64,
 }
 
-/// What a call from outside brought back, in WAVE.
+/// The answer to a call.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CallAnswer {
-    /// The value.
+    /// The returned value in WAVE; `None` if the function returns nothing.
     pub answer: Option<String>,
 }
 
-/// A link that is to be recorded.
+/// A request to record the calls of a link.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct StartRecording {
-    /// Who calls.
+    /// The calling component.
     pub caller: String,
-    /// Who is called.
+    /// The called component.
     pub callee: String,
-    /// Into which file.
+    /// The file to write.
     pub file: PathBuf,
 }
 
-/// A call from outside; values in WAVE.
+/// A request to call a function of a component.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CallCommand {
-    /// Who is called.
+    /// The component to call.
     pub component: String,
-    /// What.
+    /// The name of the function.
     pub function: String,
-    /// With what.
+    /// The arguments in WAVE.
     pub arguments: Vec<String>,
 }
 
-/// Starts answering on the socket of a port.
+/// Opens the control socket of a port and answers requests on a thread of its own.
 pub fn start(swapper: Arc<Swapper>, port: u16) -> anyhow::Result<Control> {
     let (path, listener) = socket::bind(port)?;
     listener.set_nonblocking(true)?;
@@ -147,16 +148,16 @@ async fn answer(swapper: Arc<Swapper>, request: Request<Incoming>) -> Response<F
     let Ok(body) = body else {
         return response(
             StatusCode::PAYLOAD_TOO_LARGE,
-            &json!({ "error": "too long" }),
+            &json!({ "error": "the request is too large" }),
         );
     };
     let body = body.to_bytes();
-    // Compiling takes long; other questions are answered meanwhile.
+    // Compiling takes long, and other requests should be answered meanwhile.
     let answered = tokio::task::spawn_blocking(move || route(&swapper, &method, &path, &body));
     match answered.await {
         Ok(Ok(Some(body))) => response(StatusCode::OK, &body),
         Ok(Ok(None)) => {
-            let error = "there are GET /status, GET /swap/<component>, POST /swap, /promote, /rollback and /call, POST and DELETE /record, GET, POST and DELETE /faults";
+            let error = "unknown request; there are GET /status, GET /swap/<component>, POST /swap, /promote, /rollback and /call, POST and DELETE /record, GET, POST and DELETE /faults";
             response(StatusCode::NOT_FOUND, &json!({ "error": error }))
         }
         Ok(Err(error)) => {
@@ -164,7 +165,7 @@ async fn answer(swapper: Arc<Swapper>, request: Request<Incoming>) -> Response<F
             response(StatusCode::BAD_REQUEST, &json!({ "error": error }))
         }
         Err(_) => {
-            let error = "the host failed; its log says why";
+            let error = "the host panicked; see its log";
             response(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 &json!({ "error": error }),
@@ -188,7 +189,7 @@ fn route(
         }
         (&Method::POST, "/rollback") => {
             let ComponentName { component } = read(body)?;
-            serde_json::to_value(swapper.rollback(&component, "it was asked for")?)?
+            serde_json::to_value(swapper.rollback(&component, "requested by the user")?)?
         }
         (&Method::POST, "/record") => {
             let StartRecording {
@@ -219,7 +220,7 @@ fn route(
             let fault: Fault = read(body)?;
             possible(swapper, &fault)?;
             let number = swapper.loaded().faults.add(fault.clone());
-            tracing::warn!(number, %fault, "a fault was put here on purpose");
+            tracing::warn!(number, %fault, "a fault was added");
             serde_json::to_value(FaultAdded { number })?
         }
         (&Method::DELETE, "/faults") => {
@@ -236,7 +237,7 @@ fn route(
     Ok(Some(answer))
 }
 
-/// A link whose calls pass the host.
+/// Checks that the calls of a link pass through the host.
 fn passes(swapper: &Swapper, caller: &str, callee: &str) -> anyhow::Result<()> {
     let plans = swapper.loaded().loader.plans();
     let Some(plan) = plans.get(caller) else {
@@ -248,7 +249,7 @@ fn passes(swapper: &Swapper, caller: &str, callee: &str) -> anyhow::Result<()> {
     };
     if plan.fused.contains(callee) {
         bail!(
-            "the link {caller}->{callee} is fused: its calls do not pass the host; start with --binding '{caller}->{callee}=isolated'"
+            "the link {caller}->{callee} is fused, so its calls do not pass through the host; start with --binding '{caller}->{callee}=isolated'"
         );
     }
     if !plan.local.contains(callee) && !plan.remote.contains(callee) {
@@ -261,7 +262,7 @@ fn passes(swapper: &Swapper, caller: &str, callee: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A fault is put only where it can strike.
+/// Checks that a fault can take effect.
 fn possible(swapper: &Swapper, fault: &Fault) -> anyhow::Result<()> {
     let loaded = swapper.loaded();
     match &fault.target {
@@ -282,7 +283,7 @@ fn possible(swapper: &Swapper, fault: &Fault) -> anyhow::Result<()> {
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> anyhow::Result<T> {
-    serde_json::from_slice(body).context("the question cannot be read")
+    serde_json::from_slice(body).context("the request is invalid")
 }
 
 fn response(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {

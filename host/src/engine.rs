@@ -1,16 +1,16 @@
-//! The engine: one for all components, tuned for many short-lived instances.
+//! The wasmtime engine for all components except policies, tuned for many short-lived instances.
 
 use crate::limits;
 use anyhow::Context as _;
 use std::sync::Arc;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// What the command line says about the engine.
+/// Options of the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineOptions {
-    /// Linear memory of one instance in bytes.
+    /// The limit for the linear memory of one instance, in bytes.
     pub max_instance_memory: usize,
-    /// Take instances from a pool; without it each one is mapped anew.
+    /// Whether instances are allocated from a pool; otherwise each one is mapped separately.
     pub pooling: bool,
 }
 
@@ -23,7 +23,7 @@ impl Default for EngineOptions {
     }
 }
 
-/// Makes the engine. Where the system does not grant the address space of a pool, instances are mapped one by one.
+/// Creates the engine. If the system does not provide enough address space for a pool, instances are mapped separately.
 pub fn engine(options: EngineOptions) -> anyhow::Result<Engine> {
     let mut config = config();
     if options.pooling {
@@ -31,14 +31,14 @@ pub fn engine(options: EngineOptions) -> anyhow::Result<Engine> {
         match Engine::new(&config) {
             Ok(engine) => return Ok(engine),
             Err(error) => {
-                tracing::warn!(%error, "no address space for an instance pool; instances are mapped one by one");
+                tracing::warn!(%error, "not enough address space for an instance pool; instances are mapped separately");
             }
         }
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
     }
     Engine::new(&config)
         .map_err(anyhow::Error::from)
-        .context("making the engine")
+        .context("creating the engine")
 }
 
 fn config() -> Config {
@@ -71,7 +71,7 @@ fn pool() -> PoolingAllocationConfig {
     pool
 }
 
-/// Ticks the engine's epoch for as long as the returned guard lives, so that a busy guest can be interrupted.
+/// Increments the epoch of an engine while the returned guard lives, so that busy guests can be interrupted.
 pub fn tick(engine: &Engine) -> anyhow::Result<Ticker> {
     let alive = Arc::new(());
     let (weak, engine) = (Arc::downgrade(&alive), engine.weak());
@@ -90,16 +90,16 @@ pub fn tick(engine: &Engine) -> anyhow::Result<Ticker> {
     Ok(Ticker { _alive: alive })
 }
 
-/// Lets the other threads of this process go first, as long as they want something.
+/// Lowers the priority of the current thread below that of the serving threads.
 pub fn lower_priority() {
-    // Elsewhere it would be said of the whole process.
+    // On other systems this call would change the priority of the whole process.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, limits::BACKGROUND_NICE) {
-        tracing::debug!(%error, "compiling has the priority of serving");
+        tracing::debug!(%error, "the priority of a compiler thread could not be lowered");
     }
 }
 
-/// Keeps the epoch going.
+/// Guard that keeps the epoch thread running.
 pub struct Ticker {
     _alive: Arc<()>,
 }

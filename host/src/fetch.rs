@@ -1,4 +1,4 @@
-//! Components that the manifest names by URL: fetched once, into the state folder, and known by their digest.
+//! Downloads components that the manifest names by URL into the state folder, once, and verifies their digest.
 
 use crate::limits;
 use anyhow::{Context as _, ensure};
@@ -7,16 +7,16 @@ use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// A file elsewhere, and what it must be.
+/// The URL of a file and its expected digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteSource {
     url: String,
-    /// SHA-256 in lower case hexadecimal.
+    /// SHA-256 in lower-case hexadecimal.
     digest: String,
 }
 
 impl RemoteSource {
-    /// Reads `url` and `digest = "sha256:…"`; the error says what is wrong with them.
+    /// Parses `url` and `digest = "sha256:…"`. The error says what is wrong.
     pub fn parse(url: &str, digest: &str) -> Result<Self, String> {
         if !url.starts_with("https://") && !url.starts_with("http://") {
             return Err(format!(
@@ -35,12 +35,12 @@ impl RemoteSource {
         })
     }
 
-    /// Where it is kept in a folder.
+    /// The path of the downloaded file in a folder.
     pub fn place(&self, folder: &Path) -> PathBuf {
         folder.join(format!("{}.wasm", self.digest))
     }
 
-    /// Fetches it into a folder, unless it is there. What has another digest is not kept.
+    /// Downloads the file into a folder unless it is already there. A file with a wrong digest is not kept.
     pub fn fetch(&self, folder: &Path) -> anyhow::Result<PathBuf> {
         let place = self.place(folder);
         if place.is_file() {
@@ -49,11 +49,11 @@ impl RemoteSource {
         let config = ureq::Agent::config_builder().timeout_global(Some(limits::FETCH_TIMEOUT));
         let agent: ureq::Agent = config.build().into();
         let answer = agent.get(&self.url).call();
-        let mut answer = answer.with_context(|| format!("fetching {}", self.url))?;
+        let mut answer = answer.with_context(|| format!("downloading {}", self.url))?;
         let mut bytes = Vec::new();
         let mut body = answer.body_mut().as_reader().take(limits::FETCH_BYTES + 1);
         body.read_to_end(&mut bytes)
-            .with_context(|| format!("fetching {}", self.url))?;
+            .with_context(|| format!("downloading {}", self.url))?;
         let most = limits::FETCH_BYTES;
         ensure!(
             bytes.len() as u64 <= most,
@@ -67,7 +67,7 @@ impl RemoteSource {
         }
         ensure!(
             digest == self.digest,
-            "{} has the digest sha256:{digest}, not that of the manifest",
+            "{} has the digest sha256:{digest}, which differs from the manifest",
             self.url
         );
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;

@@ -2,156 +2,157 @@
 
 use std::time::Duration;
 
-/// How long a guest may take until its response headers, unless the manifest says otherwise.
+/// Default time for a guest until its response headers.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long siblings of a call that missed its deadline may still run before their instance is dropped.
+/// After a missed deadline: the time for other calls in the same instance before it is terminated.
 pub const RETIRE_GRACE: Duration = Duration::from_secs(2);
-/// How long an instance without calls is kept warm.
+/// How long an instance without calls is kept.
 pub const INSTANCE_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long requests in flight may take after SIGTERM or ctrl-c.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take to send its request head.
+/// How long a client may take to send the head of a request.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Calls that one instance serves at once, unless the manifest says otherwise.
+/// Default number of calls that one instance serves at once.
 pub const CALLS_PER_INSTANCE: usize = 16;
-/// Calls that one instance serves in its life.
+/// Default number of calls after which an instance is replaced.
 pub const CALLS_PER_LIFE: usize = 4096;
-/// The same where links are fused into it. wasmtime 48 keeps a note of every async call between fused components that is answered at
-/// once for as long as the instance lives, some 400 bytes, and traps it after 1 000 000 of them.
+/// The same limit for components with fused links. While an instance lives, wasmtime 48 keeps about 400 bytes for every
+/// async call between fused components that completes synchronously, and traps the instance after 1 000 000 of them.
 pub const FUSED_CALLS_PER_LIFE: usize = 512;
-/// Instances of one component on one core, at most; with many cores and components each gets its share of the pool.
+/// Maximum number of instances of one component on one core. With many cores and components the share of the pool is
+/// smaller.
 pub const MAX_INSTANCES_PER_CORE: usize = 64;
-/// Instances of one component on one core that it gets however small its share is.
+/// Minimum share of instances of one component on one core.
 pub const MIN_INSTANCES_PER_CORE: usize = 2;
-/// Requests that wait for an instance of one component on one core before the next is told 503.
+/// Calls of one component on one core that wait for an instance; further calls are answered with 503.
 pub const QUEUED_CALLS: usize = 512;
-/// Seconds a client is asked to wait after a 503.
+/// The value of `Retry-After` in a 503 response, in seconds.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// Linear memory of one instance in bytes, unless `--max-instance-memory` says otherwise.
+/// Default limit for the linear memory of one instance, in bytes.
 pub const INSTANCE_MEMORY_BYTES: usize = 128 * 1024 * 1024;
-/// Component instances that the pool holds, over all cores.
+/// Component instances in the pool, over all cores.
 pub const POOL_INSTANCES: u32 = 512;
-/// Core instances in the pool for each component instance; a fused component has several.
+/// Core instances in the pool per component instance; a fused component has several.
 pub const POOL_CORE_PER_INSTANCE: u32 = 8;
-/// Bytes of a freed linear memory that stay resident for its next owner.
+/// Bytes of a freed linear memory that stay resident for the next instance.
 pub const KEEP_RESIDENT_BYTES: usize = 512 * 1024;
-/// Freed slots that are given back to the system together.
+/// Freed slots that are returned to the system together.
 pub const DECOMMIT_BATCH: usize = 16;
 
-/// How often a busy guest is asked to let others run.
+/// How often a busy guest yields to other tasks of its core.
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 
-/// How long a statement may wait for its turn to write, or for another process that holds the file.
+/// How long a statement may wait for the write lock, or for another process that has locked the file.
 pub const SQLITE_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one statement may run.
 pub const SQLITE_STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long until a file that another process holds is tried again.
+/// The interval between attempts while another process has locked the file.
 pub const SQLITE_RETRY_INTERVAL: Duration = Duration::from_millis(2);
-/// Connections that a database keeps open per core when they are idle.
+/// Idle connections that a database keeps open per core.
 pub const SQLITE_IDLE_CONNECTIONS: usize = 8;
 /// Prepared statements kept per connection.
 pub const SQLITE_STATEMENTS: usize = 64;
-/// Bytes of one result.
+/// Maximum size of a result in bytes.
 pub const SQLITE_RESULT_BYTES: usize = 64 * 1024 * 1024;
-/// Connections to all Postgres servers together, unless `[outbound_pg] max_connections` says otherwise.
+/// Default limit for connections to all Postgres servers together; `[outbound_pg] max_connections` overrides it.
 pub const POSTGRES_CONNECTIONS: usize = 60;
-/// The part of them that one component may hold, as a divisor: the others always find some free.
+/// One component may hold the limit divided by this number, so that others can still connect.
 pub const POSTGRES_SHARE_DIVISOR: usize = 2;
-/// So many of them any component may hold, however few there are.
+/// Every component may hold at least this many connections.
 pub const POSTGRES_MIN_SHARE: usize = 8;
-/// How long making a connection to a Postgres or Redis server may take.
+/// How long connecting to a Postgres or Redis server may take.
 pub const SERVER_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a guest may wait for one of the connections that there may be.
+/// How long a guest may wait for a connection.
 pub const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Open Postgres handles of one instance; a handle holds a connection only while it needs one.
+/// Maximum number of open Postgres handles of one instance. A handle holds a connection only while it needs one.
 pub const POSTGRES_HANDLES: usize = 1024;
 /// How long one statement may run on a Postgres server.
 pub const POSTGRES_STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prepared statements kept per connection.
 pub const POSTGRES_STATEMENTS: usize = 256;
-/// How long a connection without a guest is kept open.
+/// How long an unused connection is kept open.
 pub const POSTGRES_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Bytes of one result of a Postgres server.
+/// Maximum size of a result from a Postgres server, in bytes.
 pub const POSTGRES_RESULT_BYTES: usize = 128 * 1024 * 1024;
-/// How long a call over a link may take, unless its context says less.
+/// How long a call over a link may take, unless its deadline is earlier.
 pub const LINK_CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of one `list<u8>` that crosses a link.
+/// Maximum size of one `list<u8>` that crosses a link, in bytes.
 pub const LINK_LIST_BYTES: usize = 256 * 1024;
-/// Failures in a row after which a callee is left alone.
+/// Failures in a row that open a circuit breaker.
 pub const BREAKER_FAILURES: u32 = 8;
-/// For how long, until one call tries it again.
+/// How long a circuit breaker rejects calls before it lets one through as a test.
 pub const BREAKER_OPEN_TIME: Duration = Duration::from_secs(1);
-/// Percentiles of a generation are of the calls of this while and of the one before.
+/// The length of one window of latencies. Percentiles cover the current window and the one before.
 pub const HEALTH_WINDOW: Duration = Duration::from_secs(15);
 
-/// How far compiling stands back behind serving, on the system's scale from -20 to 19.
+/// The nice value of compiler threads, from -20 to 19.
 pub const BACKGROUND_NICE: i32 = 5;
-/// Instructions of one decision of a policy, unless the manifest says otherwise: some tens of milliseconds.
+/// Default limit of instructions for one decision of a policy: some tens of milliseconds.
 pub const POLICY_INSTRUCTIONS: u64 = 50_000_000;
-/// Linear memory of a policy in bytes, unless the manifest says otherwise.
+/// Default limit for the linear memory of a policy, in bytes.
 pub const POLICY_MEMORY_BYTES: usize = 64 * 1024 * 1024;
-/// Random bytes that the runtime of a policy gets at once; they are all zero.
+/// Random bytes that a policy gets at once; they are all zero.
 pub const POLICY_RANDOM_BYTES: usize = 4096;
-/// Instances of one policy that a core keeps.
+/// Idle instances of one policy that a core keeps.
 pub const POLICY_IDLE_INSTANCES: usize = 4;
-/// How long a core may take until it can be told something.
+/// How long it may take until the first core accepts commands.
 pub const CORE_START_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of a call to another host, or of its answer.
+/// Maximum size of a call to another host, or of its answer, in bytes.
 pub const REMOTE_BYTES: usize = 16 * 1024 * 1024;
-/// How long another host may take to say what a component of it offers.
+/// How long another host may take to list the exports of a component.
 pub const REMOTE_DISCOVER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a call to another host is tried.
+/// How often a call to another host is attempted.
 pub const REMOTE_ATTEMPTS: u32 = 6;
-/// The pause before it is tried again; it doubles.
+/// The pause before the second attempt; it doubles each time.
 pub const REMOTE_BACKOFF: Duration = Duration::from_millis(50);
-/// How long making an instance of a new generation on every core may take.
+/// How long it may take to create an instance of a new generation on every core.
 pub const WARM_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a new generation is watched, unless its swap says otherwise.
+/// Default time for which a new generation is watched.
 pub const WATCH_TIME: Duration = Duration::from_secs(30);
-/// How often it is looked at.
+/// The interval between checks of a new generation.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(50);
-/// The part of its calls that may fail, unless its swap says otherwise.
+/// Default share of calls to a new generation that may fail.
 pub const WATCH_ERROR_RATE: f64 = 0.01;
-/// How many times as long as before its slowest hundredth may take, unless its swap says otherwise.
+/// Default limit for the ratio of the new p99 latency to the old one.
 pub const WATCH_P99_RATIO: f64 = 2.0;
-/// So many failures are no bad luck.
+/// A new generation is not rolled back for fewer failures than this.
 pub const WATCH_MIN_ERRORS: u64 = 3;
-/// So many calls make a percentile.
+/// A p99 latency is compared only if it covers at least this many calls.
 pub const WATCH_MIN_TIMED_CALLS: u64 = 100;
-/// By so much more than before, at least: less is noise.
+/// A p99 latency must be worse by at least this much; less is noise.
 pub const WATCH_MIN_SLOWDOWN: Duration = Duration::from_millis(5);
 
 /// How long one Redis command may take.
 pub const REDIS_COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
-/// Open Redis handles of one instance.
+/// Maximum number of open Redis handles of one instance.
 pub const REDIS_HANDLES: usize = 1024;
-/// The pause before a lost subscription is tried again; it doubles up to [`REDIS_SUBSCRIBE_SLOWEST`].
+/// The pause before the first attempt to renew a lost subscription; it doubles up to [`REDIS_SUBSCRIBE_MAX_BACKOFF`].
 pub const REDIS_SUBSCRIBE_BACKOFF: Duration = Duration::from_millis(200);
-/// The longest such pause.
+/// The longest pause between attempts to renew a subscription.
 pub const REDIS_SUBSCRIBE_MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// How long a message to an MQTT server may take until it is confirmed, connecting included.
+/// How long publishing an MQTT message may take until it is confirmed, including the connection.
 pub const MQTT_PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
-/// Open MQTT handles of one instance.
+/// Maximum number of open MQTT handles of one instance.
 pub const MQTT_HANDLES: usize = 64;
-/// The longest keep-alive interval that MQTT has, in seconds.
+/// The longest keep-alive interval in MQTT, in seconds.
 pub const MQTT_KEEP_ALIVE_S: u64 = 65_535;
-/// Longest key of a key-value store in bytes.
+/// Maximum length of a key in a key-value store, in bytes.
 pub const KEY_BYTES: usize = 1024;
-/// Largest value of a key-value store in bytes.
+/// Maximum size of a value in a key-value store, in bytes.
 pub const VALUE_BYTES: usize = 16 * 1024 * 1024;
-/// Keys that one page of a listing holds.
+/// Keys in one page of a listing.
 pub const KEYS_PER_PAGE: usize = 1000;
 
-/// How long a component may take to be fetched.
+/// How long the download of a component may take.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of a component that is fetched.
+/// Maximum size of a downloaded component, in bytes.
 pub const FETCH_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Bytes of an unread request body that are read and dropped, so that the client sees its early answer.
+/// Bytes of an unread request body that are read and discarded, so that the client can read an early response.
 pub const DISCARD_BYTES: u64 = 8 * 1024 * 1024;
-/// How long that may take.
+/// How long reading and discarding may take.
 pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an outgoing request may take to connect, unless the guest asks for less.
 pub const OUTGOING_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

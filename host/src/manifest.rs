@@ -1,7 +1,7 @@
-//! spin.toml, manifest version 2, as Spin 4.1 reads it. What this host does not support is refused by name, at its line.
+//! Reads spin.toml in manifest version 2, as Spin 4.1 does. Unsupported settings are refused by name, with their line.
 //!
-//! [`schema`] has the shapes, [`problem`] the errors that name file, line and remedy, [`normal`] what shorter ways of writing mean.
-//! Nothing is resolved here.
+//! [`schema`] contains the types, [`problem`] the errors with file, line and help, [`normal`] the normalisation of
+//! shorthand notations. Nothing is resolved here.
 
 mod normal;
 pub mod problem;
@@ -16,16 +16,16 @@ use std::sync::Arc;
 /// The text of a manifest, kept for error messages.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// Where it was read from.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What it says.
+    /// The content of the file.
     pub text: Arc<String>,
-    /// The profile to read it with, if any.
+    /// The selected profile.
     pub profile: Option<String>,
 }
 
 impl Source {
-    /// Reads a manifest file. A directory stands for the spin.toml in it.
+    /// Reads a manifest file. For a directory, reads the spin.toml in it.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let path = if path.is_dir() {
             path.join("spin.toml")
@@ -40,12 +40,12 @@ impl Source {
             }),
             Err(error) => Err(ManifestError::file(
                 format!("cannot read {}: {error}", path.display()),
-                "start in the folder that has a spin.toml, or name it with -f",
+                "run this in a folder with a spin.toml, or name the file with -f",
             )),
         }
     }
 
-    /// The folder that relative paths of the manifest start from.
+    /// The folder that relative paths in the manifest refer to.
     pub fn folder(&self) -> PathBuf {
         let folder = self.path.parent().map(Path::to_owned).unwrap_or_default();
         if folder.as_os_str().is_empty() {
@@ -55,7 +55,7 @@ impl Source {
         }
     }
 
-    /// Reads the shapes. What has several ways of writing comes out in one: see [`normal`].
+    /// Parses the manifest and normalises shorthand notations; see [`normal`].
     pub fn parse(&self) -> Result<Manifest, ManifestError> {
         let mut manifest: Manifest = toml::from_str(&self.text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
@@ -72,7 +72,7 @@ impl Source {
                 version.span(),
                 format!("manifest version {} is not supported", version.get_ref()),
                 "must be 2",
-                "write the manifest in version 2",
+                "convert the manifest to version 2",
             ));
         }
         if let Some(profile) = &self.profile {
@@ -82,7 +82,7 @@ impl Source {
         Ok(manifest)
     }
 
-    /// An error at a place of this file.
+    /// An error at a span of this file.
     pub fn error(
         &self,
         span: std::ops::Range<usize>,

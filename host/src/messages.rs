@@ -1,5 +1,5 @@
-//! Messages for Redis triggers: from servers by subscription, or from this process's own guests. They are wake-ups: what
-//! finds no room or no listener is lost, as Redis loses it.
+//! Messages for Redis triggers, from subscriptions to servers or from guests of this process. As in Redis, a message
+//! without a subscriber or without capacity is lost, so use messages only as wake-ups.
 
 use crate::limits;
 use futures::StreamExt as _;
@@ -9,29 +9,29 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// One message.
+/// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Where it came from: the address of a server, or `embedded`.
+    /// Its origin: the address of a server, or `embedded`.
     pub address: String,
     /// The channel.
     pub channel: String,
-    /// The bytes.
+    /// The content.
     pub payload: Vec<u8>,
 }
 
-/// What a component listens to.
+/// A component's subscription to a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
     /// The address of a server, or `embedded`.
     pub address: String,
     /// The channel.
     pub channel: String,
-    /// The component.
+    /// The id of the component.
     pub component: String,
 }
 
-/// Hands messages to the cores in turn.
+/// Passes messages to the cores in round-robin order.
 #[derive(Default)]
 pub struct Messages {
     cores: Mutex<Vec<mpsc::UnboundedSender<Message>>>,
@@ -40,7 +40,7 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// Knows which channels anybody listens to.
+    /// Only channels with a subscription are delivered.
     pub fn new(subscriptions: &[Subscription]) -> Self {
         let place = |one: &Subscription| (one.address.clone(), one.channel.clone());
         Self {
@@ -49,14 +49,14 @@ impl Messages {
         }
     }
 
-    /// A core that takes messages.
+    /// Registers a core, which then receives messages.
     pub fn join(&self, inbox: mpsc::UnboundedSender<Message>) {
         if let Ok(mut cores) = self.cores.lock() {
             cores.push(inbox);
         }
     }
 
-    /// Hands a message to the next core; returns how many listened.
+    /// Passes a message to the next core. Returns the number of subscribers.
     pub fn deliver(&self, message: Message) -> usize {
         let place = (message.address.clone(), message.channel.clone());
         let heard = self
@@ -74,7 +74,7 @@ impl Messages {
         core.map_or(0, |core| usize::from(core.send(message).is_ok()))
     }
 
-    /// The servers that somebody listens to, each with its channels.
+    /// The servers with subscriptions, and their channels.
     fn servers(&self) -> Vec<(String, Vec<String>)> {
         let Ok(channels) = self.channels.lock() else {
             return Vec::new();
@@ -91,7 +91,7 @@ impl Messages {
     }
 }
 
-/// Subscribes to all servers, on the core that calls this; a lost server is tried again for ever.
+/// Subscribes to all servers, on this core. A lost subscription is renewed until it succeeds.
 pub fn subscribe(messages: &std::sync::Arc<Messages>) {
     for (address, channels) in messages.servers() {
         tokio::task::spawn_local(follow(messages.clone(), address, channels));
@@ -103,7 +103,7 @@ async fn follow(messages: std::sync::Arc<Messages>, address: String, channels: V
     loop {
         let since = tokio::time::Instant::now();
         if let Err(error) = listen(&messages, &address, &channels).await {
-            tracing::warn!(?channels, %error, "a Redis subscription was lost; it is tried again");
+            tracing::warn!(?channels, %error, "a Redis subscription was lost and will be renewed");
         }
         if since.elapsed() > limits::REDIS_SUBSCRIBE_MAX_BACKOFF {
             pause = limits::REDIS_SUBSCRIBE_BACKOFF;
@@ -121,7 +121,7 @@ async fn listen(
     let client = redis::Client::open(address)?;
     let connecting =
         tokio::time::timeout(limits::SERVER_CONNECT_TIMEOUT, client.get_async_pubsub());
-    let timed_out = |_| redis::RedisError::from((redis::ErrorKind::Io, "the server is silent"));
+    let timed_out = |_| redis::RedisError::from((redis::ErrorKind::Io, "the server does not answer"));
     let mut connection = connecting.await.map_err(timed_out)??;
     for channel in channels {
         connection.subscribe(channel).await?;

@@ -1,5 +1,5 @@
-//! The numbers at `/metrics`: requests, errors, durations, instances and cold starts, per component, generation and route; calls
-//! over links.
+//! The metrics at `/metrics`: requests, errors, durations, instances and cold starts per component, generation and
+//! route, and calls over links.
 
 use crate::link::binding::Binding;
 use prometheus::{
@@ -31,33 +31,33 @@ pub struct Metrics {
     bindings: IntGaugeVec,
 }
 
-/// The metrics of one route, looked up once.
+/// The metrics of one route, with resolved labels.
 #[derive(Clone)]
 pub struct RouteMetrics {
     classes: [IntCounter; 5],
     duration: Histogram,
 }
 
-/// The metrics of calls over one link to one generation, looked up once.
+/// The metrics of one link to one generation, with resolved labels.
 #[derive(Clone)]
 pub struct LinkMetrics {
-    /// Answered, also with an error of the interface.
+    /// Calls that were answered, including those answered with an error of the interface.
     pub answered: IntCounter,
-    /// Answered with `unavailable`, by the callee itself.
+    /// Calls that the callee answered with `unavailable`.
     pub unavailable: IntCounter,
-    /// Not answered in time.
+    /// Calls without an answer in time.
     pub timed_out: IntCounter,
-    /// The instance broke.
+    /// Calls whose instance trapped or failed.
     pub broken: IntCounter,
-    /// There was no room.
+    /// Calls without capacity.
     pub full: IntCounter,
-    /// Kept away by the circuit breaker.
+    /// Calls that the circuit breaker rejected.
     pub breaker_open: IntCounter,
-    /// Seconds until the answer.
+    /// Durations until the answer, in seconds.
     pub duration: Histogram,
 }
 
-/// The metrics of one generation of a component, looked up once.
+/// The metrics of one generation of a component, with resolved labels.
 #[derive(Clone)]
 pub struct ComponentMetrics {
     all: Metrics,
@@ -65,19 +65,19 @@ pub struct ComponentMetrics {
     generation: String,
     /// Live instances.
     pub instances: IntGauge,
-    /// Bytes of linear memory that its instances have.
+    /// The linear memory of these instances in bytes.
     pub memory: IntGauge,
-    /// Seconds that making an instance took.
+    /// Durations of the creation of an instance, in seconds.
     pub cold_starts: Histogram,
-    /// Requests refused before a guest saw them.
+    /// Requests that were rejected before a guest saw them.
     pub rejected: IntCounter,
-    /// Calls that ended in a trap.
+    /// Calls that ended with a trap.
     pub trapped: IntCounter,
     /// Calls that missed their deadline.
     pub timed_out: IntCounter,
-    /// Times that it wanted more memory than it may have.
+    /// How often it exceeded its memory limit.
     pub limited_memory: IntCounter,
-    /// Times that it wanted more Postgres connections than it may hold.
+    /// How often it had to wait because its share of Postgres connections was used up.
     pub limited_connections: IntCounter,
 }
 
@@ -100,59 +100,59 @@ impl Metrics {
         };
         let requests = counter(
             "localmart_http_requests_total",
-            "Requests answered, by class of status.",
+            "HTTP requests by class of status.",
             &["component", "generation", "route", "status"],
         )?;
         let durations = histogram(
             "localmart_http_request_duration_seconds",
-            "Time until the response headers.",
+            "Seconds from a request to its response headers.",
             &["component", "generation", "route"],
         )?;
         let cold_starts = histogram(
             "localmart_cold_start_seconds",
-            "Time to make an instance.",
+            "Seconds to create an instance.",
             &["component", "generation"],
         )?;
         let rejected = counter(
             "localmart_rejected_total",
-            "Requests refused because the component was full.",
+            "Requests rejected because the component had no capacity.",
             &["component", "generation"],
         )?;
         let failed = counter(
             "localmart_failed_calls_total",
-            "Calls that the guest did not answer: trap or timeout.",
+            "Calls that failed because of a trap or a timeout.",
             &["component", "generation", "reason"],
         )?;
         let limited = counter(
             "localmart_limited_total",
-            "Times that a guest wanted more than it may have.",
+            "How often a component reached the limit of a resource.",
             &["component", "generation", "resource"],
         )?;
         let link_calls = counter(
             "localmart_link_calls_total",
-            "Calls over links, by what became of them.",
+            "Calls over links by outcome.",
             &["binding", "callee", "caller", "generation", "outcome"],
         )?;
         let link_durations = histogram(
             "localmart_link_call_duration_seconds",
-            "Time until a call over a link was answered.",
+            "Seconds until a call over a link was answered.",
             &["binding", "callee", "caller", "generation"],
         )?;
         let memory = IntGaugeVec::new(
-            Opts::new("localmart_memory_bytes", "Linear memory of live instances."),
+            Opts::new("localmart_memory_bytes", "Bytes of linear memory of live instances."),
             &["component", "generation"],
         )?;
         registry.register(Box::new(memory.clone()))?;
         let bindings = IntGaugeVec::new(
             Opts::new(
                 "localmart_link_binding",
-                "How each link is bound; always 1.",
+                "The binding of each link; the value is always 1.",
             ),
             &["binding", "callee", "caller"],
         )?;
         registry.register(Box::new(bindings.clone()))?;
         let instances = IntGaugeVec::new(
-            Opts::new("localmart_instances", "Live instances."),
+            Opts::new("localmart_instances", "Number of live instances."),
             &["component", "generation"],
         )?;
         registry.register(Box::new(instances.clone()))?;
@@ -172,13 +172,13 @@ impl Metrics {
         })
     }
 
-    /// Says how a link is bound.
+    /// Records the binding of a link.
     pub fn set_binding(&self, caller: &str, callee: &str, binding: Binding) {
         let labels = [binding.name(), callee, caller];
         self.bindings.with_label_values(&labels).set(1);
     }
 
-    /// The metrics of a route, as one generation of a component answers it.
+    /// The metrics of a route for one generation of a component.
     pub fn route(&self, component: &str, generation: u64, route: &str) -> RouteMetrics {
         let generation = generation.to_string();
         let class = |class: &str| {
@@ -219,18 +219,18 @@ impl Metrics {
         }
     }
 
-    /// The Prometheus text format.
+    /// All metrics in the Prometheus text format.
     pub fn text(&self) -> String {
         let mut out = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut out) {
-            tracing::error!(%error, "metrics cannot be written");
+            tracing::error!(%error, "metrics cannot be encoded");
         }
         String::from_utf8_lossy(&out).into_owned()
     }
 }
 
 impl ComponentMetrics {
-    /// The metrics of calls that come from another component.
+    /// The metrics of calls from another component.
     pub fn link(&self, caller: &str, binding: Binding) -> LinkMetrics {
         let labels = [binding.name(), &self.component, caller, &self.generation];
         let outcome = |outcome| {
@@ -244,22 +244,22 @@ impl ComponentMetrics {
             timed_out: outcome("timeout"),
             broken: outcome("broken"),
             full: outcome("full"),
-            breaker_open: outcome("kept away"),
+            breaker_open: outcome("circuit_open"),
             duration: self.all.link_durations.with_label_values(&labels),
         }
     }
 
-    /// Live instances of a generation that will not come back are not shown any more.
+    /// Removes the gauges of a generation that has ended.
     pub fn forget(&self) {
         let labels = [self.component.as_str(), self.generation.as_str()];
-        // It may be forgotten already.
+        // They may have been removed already.
         let _ = self.all.instances.remove_label_values(&labels);
         let _ = self.all.memory.remove_label_values(&labels);
     }
 }
 
 impl RouteMetrics {
-    /// Counts an answer.
+    /// Counts a response.
     pub fn observe(&self, status: u16, time: Duration) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         if let Some(counter) = self.classes.get(class) {

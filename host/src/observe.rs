@@ -1,4 +1,4 @@
-//! The observe address: `/healthz` (the process lives), `/readyz` (it takes requests), `/metrics` (Prometheus).
+//! The observe address: `/healthz` (the process is alive), `/readyz` (it takes requests) and `/metrics` (Prometheus).
 
 use crate::serve::load::Loaded;
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::watch;
 
-/// Starts the thread that answers there.
+/// Starts the thread for the observe address.
 pub fn start(
     loaded: Arc<Loaded>,
     listener: TcpListener,
@@ -48,7 +48,7 @@ pub fn start(
                             let connection = hyper::server::conn::http1::Builder::new()
                                 .serve_connection(TokioIo::new(stream), service);
                             if let Err(error) = connection.await {
-                                tracing::debug!(%error, "an observing connection ended early");
+                                tracing::debug!(%error, "a connection to the observe address ended early");
                             }
                         });
                     }

@@ -1,5 +1,6 @@
-//! Policies: pure components that decide something for others. They run in an engine of their own that counts instructions, with
-//! little memory, no capability and no clock; one that traps, runs away or wants too much costs that decision only.
+//! Policies: pure components that compute decisions for others. They run in their own engine, which counts
+//! instructions, with little memory and without capabilities or a clock. A policy that traps or exceeds a limit only
+//! loses the current decision.
 
 use crate::limits;
 use anyhow::Context as _;
@@ -10,12 +11,12 @@ use wasmtime::component::{
 };
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
 
-/// How much a policy may take for one decision.
+/// The limits for one decision of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyLimits {
-    /// Instructions.
+    /// The maximum number of instructions.
     pub instructions: u64,
-    /// Bytes of its linear memory.
+    /// The maximum linear memory in bytes.
     pub memory: usize,
 }
 
@@ -28,19 +29,19 @@ impl Default for PolicyLimits {
     }
 }
 
-/// The engine of all policies.
+/// The engine for all policies.
 #[derive(Clone)]
 pub struct Policies {
     engine: Engine,
 }
 
 impl Policies {
-    /// The engine.
+    /// Creates the engine.
     pub fn new() -> anyhow::Result<Self> {
         let mut config = Config::new();
         config.consume_fuel(true);
         let engine = Engine::new(&config).map_err(anyhow::Error::from);
-        let engine = engine.context("making the engine of policies")?;
+        let engine = engine.context("creating the policy engine")?;
         Ok(Self { engine })
     }
 
@@ -49,8 +50,8 @@ impl Policies {
         &self.engine
     }
 
-    /// Links a policy. The runtimes of some languages import WASI: some of that is answered below, whatever else they ask for is answered with a
-    /// trap. The error names what else it imports.
+    /// Links a policy. The runtimes of some languages import WASI: `answer` below defines a few of these functions, and
+    /// all others trap. The error names an import from outside WASI.
     pub fn link(&self, component: &Component) -> Result<InstancePre<PolicyState>, String> {
         let ty = component.component_type();
         let mut imports = ty.imports(&self.engine).map(|(name, _)| name);
@@ -70,8 +71,8 @@ impl Policies {
     }
 }
 
-/// Answers what runtimes look at when they begin: an environment without variables, arguments and folder, and dice that always fall the
-/// same way, so that the same question has the same answer.
+/// Defines what language runtimes use at start-up: an environment without variables, arguments and working directory,
+/// and constant random numbers, so that equal questions get equal answers.
 fn answer(linker: &mut Linker<PolicyState>, import: &str) -> wasmtime::Result<()> {
     let interface = import.split('@').next().unwrap_or_default();
     match interface {
@@ -95,23 +96,23 @@ fn answer(linker: &mut Linker<PolicyState>, import: &str) -> wasmtime::Result<()
     }
 }
 
-/// What a policy's store has.
+/// The data in the store of a policy.
 pub struct PolicyState {
     limits: StoreLimits,
 }
 
-/// Why a policy decided nothing.
+/// Why a policy made no decision.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    /// It took more instructions than it may.
+    /// It used more instructions than allowed.
     #[error("it took more than {0} instructions")]
     OutOfFuel(u64),
-    /// It trapped, or wanted more memory than it may have.
+    /// It trapped, possibly because of its memory limit.
     #[error("it trapped: {0}")]
     Trapped(String),
 }
 
-/// An instance of a policy. It is used again, as long as it does not trap.
+/// An instance of a policy. It is reused until it traps.
 pub struct PolicyInstance {
     store: Store<PolicyState>,
     instance: Instance,
@@ -120,7 +121,7 @@ pub struct PolicyInstance {
 }
 
 impl PolicyInstance {
-    /// Makes one.
+    /// Creates an instance.
     pub fn new(
         engine: &Engine,
         pre: &InstancePre<PolicyState>,
@@ -144,7 +145,7 @@ impl PolicyInstance {
         }
     }
 
-    /// Asks it. After an error it must not be asked again.
+    /// Calls the policy. The instance must not be used again after an error.
     pub fn decide(
         &mut self,
         function: ComponentExportIndex,

@@ -1,5 +1,5 @@
-//! `runtime-config.toml`: where stores and variables of an application come from, with Spin's meaning. An unknown key is an
-//! error; a key that Spin knows and this host does not is one that says so.
+//! `runtime-config.toml`: where the stores and variables of an application come from, as in Spin. Unknown keys are
+//! errors, and so are Spin's keys that this host does not support.
 
 use crate::limits;
 use serde::Deserialize as _;
@@ -7,43 +7,44 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// What a runtime configuration comes to.
+/// The content of a runtime configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeConfig {
-    /// Where databases and caches are, unless the command line says otherwise.
+    /// The folder for databases and caches; a command-line option overrides it.
     pub state_dir: Option<PathBuf>,
-    /// Linear memory of one instance in bytes, unless the command line says otherwise.
+    /// The limit for the linear memory of one instance in bytes; a command-line option overrides it.
     pub max_instance_memory: Option<usize>,
-    /// Where variables come from, in this order.
+    /// The providers of variables, in the order of precedence.
     pub variables: Vec<VariablesProvider>,
     /// Key-value stores by label.
     pub key_value_stores: BTreeMap<String, KeyValueStore>,
     /// Databases by label.
     pub sqlite_databases: BTreeMap<String, PathBuf>,
-    /// Connections to all Postgres servers together.
+    /// The limit for connections to all Postgres servers together.
     pub postgres_connections: usize,
 }
 
-/// Where variables come from.
+/// A provider of variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VariablesProvider {
-    /// Written down in the file.
+    /// Values in the file itself.
     Static(BTreeMap<String, String>),
-    /// Environment variables: the prefix, `_`, and the name in upper case; then the same names in a file of such lines.
+    /// Environment variables named prefix, `_`, and the name in upper case. A dotenv file with the same names comes
+    /// second.
     Env {
-        /// Without the underscore.
+        /// The prefix without the underscore.
         prefix: String,
-        /// A file of `NAME=value` lines.
+        /// A file with lines `NAME=value`.
         dotenv: Option<PathBuf>,
     },
 }
 
-/// Where a key-value store is.
+/// The backend of a key-value store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyValueStore {
-    /// In a file; without a path in that of the state folder.
+    /// A file; `None` means the default file in the state folder.
     Spin(Option<PathBuf>),
-    /// On a server.
+    /// The URL of a Redis server.
     Redis(String),
 }
 
@@ -69,7 +70,7 @@ pub struct RuntimeConfigError {
     help: String,
 }
 
-/// Keys of Spin that this host does not have, each with what to do instead.
+/// Keys of Spin that this host does not support, each with advice.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("llm_compute", "this host has no language models; remove it"),
     (
@@ -100,7 +101,7 @@ impl RuntimeConfig {
         let text = std::fs::read_to_string(path).map_err(|error| {
             reader.wrong(
                 error.to_string(),
-                "name a file that can be read with --runtime-config-file",
+                "name a readable file with --runtime-config-file",
             )
         })?;
         reader.config(&text)
@@ -155,7 +156,7 @@ impl Reader {
     fn config(&self, text: &str) -> Result<RuntimeConfig, RuntimeConfigError> {
         let table: Table = text
             .parse()
-            .map_err(|error: toml::de::Error| self.wrong(error.to_string(), "mend the TOML"))?;
+            .map_err(|error: toml::de::Error| self.wrong(error.to_string(), "correct the TOML syntax"))?;
         let mut config = RuntimeConfig::default();
         for (key, value) in table {
             match (key.as_str(), &value) {
@@ -166,7 +167,7 @@ impl Reader {
                     let bytes = usize::try_from(*bytes).ok().filter(|bytes| *bytes > 0);
                     config.max_instance_memory = Some(bytes.ok_or_else(|| {
                         self.wrong(
-                            "max_instance_memory is no number of bytes",
+                            "max_instance_memory is not a number of bytes",
                             "write a whole number",
                         )
                     })?);
@@ -194,7 +195,7 @@ impl Reader {
                     let table = table.map_err(|error| {
                         self.wrong(
                             format!("[outbound_pg]: {}", error.message()),
-                            "it has one key: max_connections",
+                            "the only key is max_connections",
                         )
                     })?;
                     if let Some(most) = table.max_connections.filter(|most| *most > 0) {
@@ -212,7 +213,7 @@ impl Reader {
                     _,
                 ) => {
                     return Err(self.wrong(
-                        format!("`{known}` is of another type than expected"),
+                        format!("`{known}` has a wrong type"),
                         "see docs/reference/runtime-config.md",
                     ));
                 }
@@ -226,7 +227,7 @@ impl Reader {
         match ELSEWHERE.iter().find(|(known, _)| *known == key) {
             Some((_, help)) => self.wrong(format!("`{key}` is not supported by this host"), help),
             None => self.wrong(
-                format!("`{key}` is no key of a runtime configuration"),
+                format!("`{key}` is not a key of a runtime configuration"),
                 "see docs/reference/runtime-config.md",
             ),
         }
@@ -238,7 +239,7 @@ impl Reader {
             .and_then(Value::as_str)
             .unwrap_or_default()
             .to_owned();
-        let help = "this host has the types static and env";
+        let help = "supported types are static and env";
         let table = ProviderTable::deserialize(value).map_err(|error| {
             self.wrong(
                 format!("a variables provider of type `{kind}`: {}", error.message()),
@@ -258,7 +259,7 @@ impl Reader {
     }
 
     fn store(&self, label: &str, value: Value) -> Result<KeyValueStore, RuntimeConfigError> {
-        let help = "this host has the types spin (path) and redis (url)";
+        let help = "supported types are spin (path) and redis (url)";
         let table = StoreTable::deserialize(value).map_err(|error| {
             self.wrong(
                 format!("[key_value_store.{label}]: {}", error.message()),
@@ -266,7 +267,7 @@ impl Reader {
             )
         })?;
         Ok(match table {
-            // As in Spin, beside the file that names it.
+            // As in Spin, relative to the configuration file.
             StoreTable::Spin { path } => {
                 KeyValueStore::Spin(path.map(|path| self.folder.join(path)))
             }
@@ -275,7 +276,7 @@ impl Reader {
     }
 
     fn database(&self, label: &str, value: Value) -> Result<PathBuf, RuntimeConfigError> {
-        let help = "this host has the type spin (path)";
+        let help = "the supported type is spin (path)";
         let table = DatabaseTable::deserialize(value).map_err(|error| {
             self.wrong(
                 format!("[sqlite_database.{label}]: {}", error.message()),
@@ -283,18 +284,18 @@ impl Reader {
             )
         })?;
         let DatabaseTable::Spin { path } = table;
-        // As in Spin, beside the working directory.
+        // As in Spin, relative to the working directory.
         path.ok_or_else(|| {
             self.wrong(
                 format!("[sqlite_database.{label}] has no path"),
-                "a database in memory is not supported; name a file",
+                "in-memory databases are not supported; name a file",
             )
         })
     }
 }
 
 impl VariablesProvider {
-    /// The value of a variable, if this provider has one. A file that is not there has none.
+    /// The value of a variable, if this provider has one. A missing file has no values.
     pub fn get(&self, name: &str) -> Option<String> {
         match self {
             Self::Static(values) => values.get(name).cloned(),
@@ -310,7 +311,7 @@ impl VariablesProvider {
     }
 }
 
-/// The value of a name in `NAME=value` lines; quotes around it are dropped.
+/// The value of a name in `NAME=value` lines, without surrounding quotes.
 fn value_in(text: &str, name: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let line = line.trim().strip_prefix("export ").unwrap_or(line.trim());
@@ -367,7 +368,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         for (text, named) in [
-            ("x = 1", "`x` is no key"),
+            ("x = 1", "`x` is not a key"),
             (
                 "[llm_compute]\ntype = \"spin\"",
                 "`llm_compute` is not supported",
@@ -386,7 +387,7 @@ mod tests {
             ),
             ("[sqlite_database.a]\ntype = \"spin\"", "has no path"),
             ("[outbound_pg]\nmin = 1", "[outbound_pg]"),
-            ("state_dir = 1", "another type"),
+            ("state_dir = 1", "wrong type"),
             ("a = [", "TOML"),
         ] {
             let said = read(text).unwrap_err();

@@ -1,11 +1,11 @@
-//! What a component carries beside its code: custom sections, read at every depth of a composition.
+//! Custom sections of components. They are read at every depth of a composition.
 
 use wasmparser::{Parser, Payload};
 
-/// A custom section's payload.
+/// The payload of a custom section.
 pub type Section = Vec<u8>;
 
-/// All custom sections of this name in a component and in the components inside it.
+/// All custom sections with a name, in a component and in the components inside it.
 pub fn read(wasm: &[u8], name: &str) -> Result<Vec<Section>, String> {
     let mut found = Vec::new();
     for payload in Parser::new(0).parse_all(wasm) {
@@ -18,7 +18,7 @@ pub fn read(wasm: &[u8], name: &str) -> Result<Vec<Section>, String> {
     Ok(found)
 }
 
-/// A component with one more custom section at its end.
+/// Appends a custom section to a component.
 pub fn append(wasm: &[u8], name: &str, data: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(name.len() + data.len() + 8);
     leb128(&mut payload, name.len());
@@ -32,7 +32,7 @@ pub fn append(wasm: &[u8], name: &str, data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// An unsigned LEB128 number, as the binary format writes lengths.
+/// Appends an unsigned LEB128 number, the format of lengths in WebAssembly.
 fn leb128(out: &mut Vec<u8>, mut value: usize) {
     loop {
         let low = u8::try_from(value & 0x7f).unwrap_or_default();

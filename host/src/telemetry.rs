@@ -1,6 +1,6 @@
-//! Spans to an OpenTelemetry collector, over OTLP in protobuf, where `OTEL_EXPORTER_OTLP_ENDPOINT` names one: a span for every
-//! request, timer and message, and those that guests report of their links and events. Nothing waits for the collector;
-//! what it does not take in time is dropped.
+//! Exports spans to an OpenTelemetry collector, over OTLP with protobuf, if `OTEL_EXPORTER_OTLP_ENDPOINT` is set: one
+//! span for every request, timer and message, and the spans that guests report for links and events. Nothing waits for
+//! the collector; spans that it does not accept in time are dropped.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -17,57 +17,57 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How long the collector may take for one batch.
+/// How long the export of one batch may take.
 const EXPORT: Duration = Duration::from_secs(5);
-/// The variable that names the collector.
+/// The environment variable with the address of the collector.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-/// The environment variable by which a guest learns that its spans are wanted.
+/// The environment variable that asks a guest to report spans.
 pub const GUEST_FLAG: &str = "LOCALMART_SPANS";
 
 static PROCESSOR: OnceLock<BatchSpanProcessor> = OnceLock::new();
 
-/// What a span is about.
+/// The kind of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// A request that is answered.
+    /// A request that is served.
     Server,
     /// A call over a link.
     Client,
     /// An event that is published.
     Producer,
-    /// An event or a message that is handled.
+    /// An event or message that is handled.
     Consumer,
     /// Anything else.
     Internal,
 }
 
-/// A span that has ended.
+/// A finished span.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct FinishedSpan {
-    /// As `POST /api/things`, or `link things.get`.
+    /// The name, for example `POST /api/things` or `link things.get`.
     pub name: String,
-    /// What it is about.
+    /// The kind.
     pub kind: Kind,
-    /// 32 hexadecimal digits.
+    /// The trace id: 32 hexadecimal digits.
     pub trace_id: String,
-    /// 16 hexadecimal digits.
+    /// The span id: 16 hexadecimal digits.
     pub span_id: String,
-    /// 16 hexadecimal digits, or empty.
+    /// The id of the parent span: 16 hexadecimal digits, or empty.
     pub parent_id: String,
-    /// Unix nanoseconds.
+    /// The start in Unix nanoseconds.
     pub start_ns: u64,
-    /// Unix nanoseconds.
+    /// The end in Unix nanoseconds.
     pub end_ns: u64,
     /// Whether it failed.
     #[serde(default)]
     pub failed: bool,
-    /// Names and values, without secrets and personal data.
+    /// Attributes without secrets and personal data.
     #[serde(default)]
     pub attributes: Vec<(String, String)>,
 }
 
-/// Starts exporting, if the environment names a collector. Call it once.
+/// Starts the export if the environment names a collector. Call it once.
 pub fn start(application: &str) -> anyhow::Result<()> {
     let Some(endpoint) = std::env::var(ENDPOINT)
         .ok()
@@ -91,26 +91,26 @@ pub fn start(application: &str) -> anyhow::Result<()> {
     let name = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| application.to_owned());
     processor.set_resource(&Resource::builder().with_service_name(name).build());
     if PROCESSOR.set(processor).is_err() {
-        tracing::warn!("spans are exported already");
+        tracing::warn!("spans are already being exported");
     }
     Ok(())
 }
 
-/// Whether anybody wants spans.
+/// Whether spans are exported.
 pub fn is_on() -> bool {
     PROCESSOR.get().is_some()
 }
 
-/// Hands everything over that waits, before the process ends.
+/// Exports all pending spans before the process ends.
 pub fn flush() {
     if let Some(processor) = PROCESSOR.get()
         && let Err(error) = processor.force_flush()
     {
-        tracing::warn!(%error, "the last spans did not reach their collector");
+        tracing::warn!(%error, "the last spans could not be exported");
     }
 }
 
-/// Exports a span that has ended.
+/// Exports a finished span.
 pub fn ended(span: FinishedSpan) {
     let Some(processor) = PROCESSOR.get() else {
         return;
@@ -149,13 +149,13 @@ pub fn ended(span: FinishedSpan) {
     });
 }
 
-/// Unix nanoseconds of a moment.
+/// A time in Unix nanoseconds.
 pub fn nanoseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The exporter's thread may block, so the blocking client will do.
+/// A blocking HTTP client; the exporter has a thread of its own.
 #[derive(Debug)]
 struct Client(ureq::Agent);
 

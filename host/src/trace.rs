@@ -1,10 +1,10 @@
-//! W3C trace context: every request belongs to a trace, the client's or a new one.
+//! W3C trace context: every request belongs to a trace, either the client's or a new one.
 
 use crate::telemetry::{self, FinishedSpan, Kind};
 use http::HeaderValue;
 use std::time::SystemTime;
 
-/// A trace and the host's own span in it.
+/// A trace, and the host's own span in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     text: String,
@@ -12,7 +12,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Continues the trace of a `traceparent` header, or begins one.
+    /// Continues the trace of a `traceparent` header, or starts a new one.
     pub fn of(header: Option<&HeaderValue>) -> Self {
         let sent = header
             .and_then(|value| value.to_str().ok())
@@ -34,27 +34,27 @@ impl Trace {
         }
     }
 
-    /// The 32 hexadecimal digits of the trace.
+    /// The trace id: 32 hexadecimal digits.
     pub fn id(&self) -> &str {
         self.text.get(3..35).unwrap_or_default()
     }
 
-    /// The host's own span in the trace, 16 hexadecimal digits.
+    /// The id of the host's span: 16 hexadecimal digits.
     pub fn span_id(&self) -> &str {
         self.text.get(36..52).unwrap_or_default()
     }
 
-    /// The whole `traceparent` that a callee gets.
+    /// The `traceparent` for a callee.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The span above it, 16 hexadecimal digits, or empty.
+    /// The id of the parent span: 16 hexadecimal digits, or empty.
     pub fn parent_id(&self) -> &str {
         &self.parent
     }
 
-    /// Exports the host's span, if anybody wants it.
+    /// Exports the host's span if export is enabled.
     pub fn ended(
         &self,
         kind: Kind,
@@ -63,7 +63,7 @@ impl Trace {
         failed: bool,
         attributes: impl FnOnce() -> Vec<(String, String)>,
     ) {
-        // The last flag says whether the caller keeps this trace.
+        // The last flag says whether the caller samples this trace.
         if telemetry::is_on() && !self.text.ends_with("-00") {
             telemetry::ended(FinishedSpan {
                 name: name(),
@@ -79,13 +79,13 @@ impl Trace {
         }
     }
 
-    /// The `traceparent` that the callee gets: the same trace, the host's span as parent.
+    /// The `traceparent` header for a callee: the same trace, with the host's span as parent.
     pub fn header(&self) -> HeaderValue {
         HeaderValue::from_str(&self.text).unwrap_or_else(|_| HeaderValue::from_static(""))
     }
 }
 
-/// Version 00, lower-case hexadecimal, no zero ids. (Later versions may be longer; their first part reads the same.)
+/// Checks version 00: lower-case hexadecimal and no zero ids. Later versions may be longer, but begin alike.
 fn is_valid(text: &str) -> bool {
     let hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let parts: Vec<&str> = text.split('-').collect();

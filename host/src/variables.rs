@@ -1,22 +1,23 @@
-//! Variables: where values come from, and `{{ templates }}` of them. Values are text.
+//! Variables and `{{ templates }}` with variables. All values are strings.
 
 use std::collections::BTreeMap;
 
-/// Why a template has no value. The value of no variable is ever part of it.
+/// Why a template cannot be expanded. Errors never contain the value of a variable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// `{{` without `}}`.
     #[error("a `{{{{` is never closed by `}}}}`")]
     Unclosed,
-    /// What stands between is no name.
-    #[error("`{0}` is not a variable name: lower case letters, digits and `_`, a letter first")]
+    /// The text between the braces is not a variable name.
+    #[error("`{0}` is not a variable name: use lower-case letters, digits and `_`, beginning with a letter")]
     BadName(String),
-    /// No such application variable.
+    /// There is no such application variable.
     #[error("there is no application variable `{0}`")]
     Unknown(String),
 }
 
-/// Whether a variable may have this name (Spin: lower snake case, a letter first, no double or final underscore).
+/// Whether a name is allowed. As in Spin: lower snake case, beginning with a letter, without double or trailing
+/// underscores.
 pub fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name
@@ -26,7 +27,7 @@ pub fn is_name(name: &str) -> bool {
         && !name.ends_with('_')
 }
 
-/// Puts the values of application variables into a template.
+/// Expands a template with the values of application variables.
 pub fn expand(template: &str, values: &BTreeMap<String, String>) -> Result<String, TemplateError> {
     let mut out = String::with_capacity(template.len());
     let mut rest = template;

@@ -261,6 +261,6 @@ fn a_component_can_come_from_a_url_if_it_is_the_right_one() {
         assert_eq!(app.get("/x").expect(200).text, "probe");
     }
     std::fs::write(folder.join("spin.toml"), manifest(&"0".repeat(64))).unwrap();
-    let words = ["not that of the manifest", "spin.toml:8"].map(str::to_owned);
+    let words = ["differs from the manifest", "spin.toml:8"].map(str::to_owned);
     check_refusal(&folder, &[], &words);
 }

@@ -88,7 +88,7 @@ fn after_failures_in_a_row_the_callee_is_left_alone_for_a_while() {
     for _ in 0..12 {
         put(&shop, &product).expect_code(503, "unavailable");
     }
-    let kept_away = "localmart_link_calls_total{binding=\"isolated\",callee=\"catalog\",caller=\"cart\",generation=\"1\",outcome=\"kept away\"} ";
+    let kept_away = "localmart_link_calls_total{binding=\"isolated\",callee=\"catalog\",caller=\"cart\",generation=\"1\",outcome=\"circuit_open\"} ";
     let metrics = shop.metrics();
     let line = metrics
         .lines()

@@ -212,7 +212,7 @@ fn links_form_no_cycle_and_name_components() {
     let lost = format!("{HEAD}{}{}", http("\"/a\"", "a"), linked("a", "nobody"));
     check(
         &lost,
-        &["`a` links `nobody`, which is no component", "spin.toml:10"],
+        &["`a` links `nobody`, which is not a component", "spin.toml:10"],
     );
 }
 
@@ -302,7 +302,7 @@ fn what_is_not_there_yet_says_so() {
     let redis = "[[trigger.redis]]\nchannel = \"x\"\ncomponent = \"a\"\n";
     check(
         &body(&redis.replace("redis", "sqs"), ""),
-        &["no trigger of type `sqs`", "spin.toml:5"],
+        &["does not support triggers of type `sqs`", "spin.toml:5"],
     );
     check(
         &body(redis, ""),
@@ -311,7 +311,7 @@ fn what_is_not_there_yet_says_so() {
     let at = |address: &str| redis.replace("channel", &format!("address = \"{address}\"\nchannel"));
     check(
         &body(&at("nowhere"), ""),
-        &["the address of this trigger is not one of a Redis server"],
+        &["the address of this trigger is not the address of a Redis server"],
     );
     check(
         &body(&at("redis://127.0.0.1:1"), ""),
@@ -329,7 +329,7 @@ fn what_is_not_there_yet_says_so() {
     );
     check(
         &body(&fixed.replace("204", "99"), ""),
-        &["the static_response cannot be given", "spin.toml:5"],
+        &["the static_response is invalid", "spin.toml:5"],
     );
     let plain = body(&http("\"/a\"", "a"), "sqlite_databases = [\"x\"]")
         .replace("[application.tool.localmart]\n", "");

@@ -1,11 +1,11 @@
-//! What holds between components: links name some and form no cycle; a selection names some.
+//! Checks across components: links name existing components and form no cycle; a selection names existing components.
 
 use super::{App, ResolveOptions};
 use crate::allowed_hosts::AllowedHost;
 use crate::manifest::ManifestError;
 use std::collections::BTreeSet;
 
-/// Links name components, and form no cycle.
+/// Checks that links name existing components and form no cycle.
 pub(super) fn check_links(app: &App) -> Result<(), ManifestError> {
     for spec in app.components.values() {
         for link in &spec.links {
@@ -13,7 +13,7 @@ pub(super) fn check_links(app: &App) -> Result<(), ManifestError> {
                 return Err(app.source.error(
                     spec.tool_span.clone(),
                     format!(
-                        "`{}` links `{link}`, which is no component of this application",
+                        "`{}` links `{link}`, which is not a component of this application",
                         spec.id
                     ),
                     "in these links",
@@ -26,7 +26,7 @@ pub(super) fn check_links(app: &App) -> Result<(), ManifestError> {
                 spec.tool_span.clone(),
                 format!("the links form a cycle: {}", cycle.join(" → ")),
                 "in these links",
-                "remove one of the links; the way back is an event",
+                "remove one of the links; use an event for the other direction",
             ));
         }
     }
@@ -63,7 +63,7 @@ fn cycle_from(app: &App, start: &str) -> Option<Vec<String>> {
     walk(app, start, start, &mut path, &mut BTreeSet::new()).then_some(path)
 }
 
-/// Keeps only the components that `--component-id` names.
+/// Keeps only the components selected with `--component-id`.
 pub(super) fn retain(app: &mut App, options: &ResolveOptions) -> Result<(), ManifestError> {
     if options.only.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What components bring along: dependencies and middleware, as the manifest names them. Every refusal has its place in the file.
+//! Resolves the dependencies and middleware in the manifest. Every error points into the file.
 
 use super::resolver::Resolver;
 use crate::compose::Plug;
@@ -9,11 +9,11 @@ use crate::manifest::schema::{Component, Dependency, Inherit, Manifest, TextOr};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// What is said of sources that this host does not fetch.
-const NOT_FETCHED: &str = "fetch it first, and name the file: { path = \"…\" }";
+/// The help for sources that this host cannot download.
+const NOT_FETCHED: &str = "download it first, and name the file: { path = \"…\" }";
 
 impl Resolver<'_> {
-    /// The components that answer imports of one.
+    /// The dependencies of a component.
     pub(super) fn dependencies(
         &self,
         component: &Component,
@@ -28,9 +28,9 @@ impl Resolver<'_> {
                 if said.inherit_configuration.is_some() {
                     return Err(self.source.error(
                         span,
-                        format!("`{name}` has inherit_configuration, and its component dependencies_inherit_configuration"),
+                        format!("`{name}` has inherit_configuration, and its component has dependencies_inherit_configuration"),
                         "here",
-                        "keep one of the two",
+                        "keep only one of them",
                     ));
                 }
                 if *for_all.get_ref() {
@@ -40,7 +40,7 @@ impl Resolver<'_> {
             if plug.export.is_some() && name.contains(':') && !name.contains('/') {
                 return Err(self.source.error(
                     span,
-                    format!("`{name}` is a package, so its `export` cannot say which interface it answers"),
+                    format!("`{name}` is a package, so `export` cannot name the export of each of its interfaces"),
                     "here",
                     "name the interface: \"package:name/interface\"",
                 ));
@@ -60,9 +60,9 @@ impl Resolver<'_> {
         if let Some(role) = dependencies.keys().find(|role| *role != "middleware") {
             return Err(self.source.error(
                 span.clone(),
-                format!("an HTTP trigger has no use for `dependencies.{role}`"),
+                format!("an HTTP trigger does not support `dependencies.{role}`"),
                 "in this trigger",
-                "the one that it knows is `dependencies.middleware`",
+                "it supports `dependencies.middleware` only",
             ));
         }
         let middleware = dependencies.values().flatten().enumerate();
@@ -93,7 +93,7 @@ impl Resolver<'_> {
             TextOr::Table(said) => said,
             TextOr::Text(version) => {
                 let message = format!(
-                    "`{name}` is version {version} of a registry, which this host does not read yet"
+                    "`{name}` is version {version} of a registry package, which this host does not support yet"
                 );
                 return Err(wrong(message, NOT_FETCHED));
             }
@@ -101,7 +101,7 @@ impl Resolver<'_> {
         let registry = [&said.version, &said.registry, &said.package];
         if registry.iter().any(|key| key.is_some()) {
             let message =
-                format!("`{name}` comes from a registry, which this host does not read yet");
+                format!("`{name}` comes from a registry, which this host does not support yet");
             return Err(wrong(message, NOT_FETCHED));
         }
         let remote = match (&said.url, &said.digest) {
@@ -124,12 +124,12 @@ impl Resolver<'_> {
             (None, Some(id), None) => self.source_of(id, manifest).map_err(|reason| {
                 wrong(
                     reason,
-                    "a dependency has no grants of its own; it may inherit those of its component",
+                    "a dependency has no grants of its own; it can inherit those of its component",
                 )
             })?,
             _ => {
                 let message = format!(
-                    "`{name}` must say where it is: either `path`, `component`, or `url` and `digest`"
+                    "`{name}` needs exactly one location: `path`, `component`, or `url` with `digest`"
                 );
                 return Err(wrong(
                     message,
@@ -138,7 +138,7 @@ impl Resolver<'_> {
             }
         };
         let inherits = inherited(said.inherit_configuration.as_ref())
-            .map_err(|reason| wrong(reason, "name keys of the component, or true or false"))?;
+            .map_err(|reason| wrong(reason, "list keys of the component, or write true or false"))?;
         Ok(Plug {
             name: name.to_owned(),
             wasm: self.source.folder().join(wasm),
@@ -149,7 +149,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// The file of a component that another brings along; it must have nothing of its own.
+    /// The file of a component that is used as a dependency. Such a component must not have grants of its own.
     fn source_of(&self, id: &str, manifest: &Manifest) -> Result<String, String> {
         let Some(component) = manifest.component.get(id) else {
             let known = super::check::joined(manifest.component.keys());
@@ -176,7 +176,7 @@ impl Resolver<'_> {
         let source = component.source.get_ref().as_str();
         source
             .map(str::to_owned)
-            .ok_or_else(|| format!("`{id}` is no file beside the manifest"))
+            .ok_or_else(|| format!("the source of `{id}` is not a local file"))
     }
 }
 
@@ -190,7 +190,7 @@ fn inherited(said: Option<&Inherit>) -> Result<BTreeSet<Grant>, String> {
                 let grant = Grant::ALL.into_iter().find(|grant| grant.key() == key);
                 grant.ok_or_else(|| {
                     let known = Grant::ALL.map(Grant::key).join(", ");
-                    format!("`{key}` cannot be inherited; what can be is {known}")
+                    format!("`{key}` cannot be inherited; use {known}")
                 })
             })
             .collect(),

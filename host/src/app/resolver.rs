@@ -1,4 +1,5 @@
-//! From the shapes of a manifest to what they mean: values, grants, routes. Every refusal has its place in the file.
+//! Resolves the syntax tree of a manifest: variables, grants and settings of components. Every error points into the
+//! file.
 
 use super::{ComponentSpec, OwnGrants, ResolveOptions, TimerSpec};
 use crate::allowed_hosts::AllowedHost;
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
-/// Reads one manifest with what the command line brings.
+/// Resolves one manifest with the options of the command line.
 pub(super) struct Resolver<'a> {
     pub(super) source: &'a Source,
     pub(super) options: &'a ResolveOptions,
@@ -34,11 +35,11 @@ impl Resolver<'_> {
                         "--variable {name}: {} has no variable of this name",
                         self.source.path.display()
                     ),
-                    "add it to [variables], or mend the name",
+                    "add it to [variables], or correct the name",
                 ));
             }
         }
-        // As in Spin, a file `.env` in the working directory counts as environment.
+        // As in Spin, the file `.env` in the working directory extends the environment.
         let from_environment = VariablesProvider::Env {
             prefix: "SPIN_VARIABLE".to_owned(),
             dotenv: Some(".env".into()),
@@ -50,8 +51,8 @@ impl Resolver<'_> {
             };
             if !is_name(name) {
                 return Err(place(
-                    format!("`{name}` is not a variable name"),
-                    "lower case letters, digits and single underscores, a letter first",
+                    format!("`{name}` is not a valid variable name"),
+                    "use lower-case letters, digits and single underscores, beginning with a letter",
                     "rename the variable".into(),
                 ));
             }
@@ -59,7 +60,7 @@ impl Resolver<'_> {
             if said.required == said.default.is_some() {
                 return Err(place(
                     format!("variable `{name}` must have either a default or required = true"),
-                    "one of the two",
+                    "has both or neither",
                     "add `default = \"…\"` or `required = true`".into(),
                 ));
             }
@@ -77,7 +78,7 @@ impl Resolver<'_> {
                     format!("variable `{name}` is required and has no value"),
                     "required here",
                     format!(
-                        "give it with --variable {name}=… or SPIN_VARIABLE_{}=…",
+                        "set it with --variable {name}=… or SPIN_VARIABLE_{}=…",
                         name.to_ascii_uppercase()
                     ),
                 )
@@ -213,7 +214,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// The grants of a component without its links: each of them is among those that it has with them.
+    /// The `own` grants of a component. Each of them must be among its full grants.
     fn own(
         &self,
         own: &Own,
@@ -226,7 +227,7 @@ impl Resolver<'_> {
          -> Result<BTreeSet<String>, String> {
             match labels.iter().find(|label| !granted.contains(label)) {
                 None => Ok(labels.iter().cloned().collect()),
-                Some(label) => Err(format!("own.{key} has `{label}`, which {key} has not")),
+                Some(label) => Err(format!("own.{key} contains `{label}`, which is missing in {key}")),
             }
         };
         let databases = component
@@ -257,7 +258,7 @@ impl Resolver<'_> {
         })
     }
 
-    /// `{ url, digest }`.
+    /// Reads `{ url, digest }`.
     fn remote(
         &self,
         said: &toml::Value,
@@ -269,7 +270,7 @@ impl Resolver<'_> {
                 span,
                 "a component from a registry is not supported by this host yet",
                 "a path, or { url, digest }",
-                "fetch it first and name the file",
+                "download it first, and name the file",
             ));
         };
         RemoteSource::parse(url, digest).map_err(|reason| {
@@ -323,7 +324,7 @@ impl Resolver<'_> {
         for host in older {
             let at = |message: String| {
                 self.source
-                    .error(host.span(), message, "here", "write allowed_outbound_hosts")
+                    .error(host.span(), message, "here", "use allowed_outbound_hosts")
             };
             if !component.allowed_outbound_hosts.is_empty() {
                 let message =
@@ -390,14 +391,14 @@ impl Resolver<'_> {
         }
         Ok(TimerSpec {
             interval: interval
-                .ok_or_else(|| format!("`{}` is not a pause like 5s", every.interval))?,
+                .ok_or_else(|| format!("`{}` is not a duration like 5s", every.interval))?,
             path: every.path.clone(),
             headers,
         })
     }
 }
 
-/// What an entry of `allowed_http_hosts` is in `allowed_outbound_hosts`: it has no scheme, and stands for HTTP alone.
+/// Translates an entry of `allowed_http_hosts`, which has no scheme and covers HTTP only, to `allowed_outbound_hosts`.
 fn before_outbound(text: &str) -> Vec<String> {
     match text {
         "insecure:allow-all" => vec!["http://*:*".to_owned(), "https://*:*".to_owned()],
@@ -406,7 +407,7 @@ fn before_outbound(text: &str) -> Vec<String> {
     }
 }
 
-/// A whole number and `ms`, `s`, `m` or `h`.
+/// Parses a whole number with the unit `ms`, `s`, `m` or `h`.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;

@@ -1,4 +1,4 @@
-//! The triggers of a manifest: routes of HTTP, channels of Redis. Every refusal has its place in the file.
+//! Resolves the triggers of a manifest: HTTP routes and Redis channels. Every error points into the file.
 
 use super::resolver::Resolver;
 use super::{RouteSpec, Target};
@@ -15,27 +15,27 @@ use serde::Deserialize as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// What the HTTP triggers come to.
+/// The resolved HTTP triggers.
 pub(super) struct Routes {
-    /// Best match first.
+    /// The routes, best match first.
     pub(super) routes: Vec<RouteSpec>,
-    /// The components that a trigger names as they are.
+    /// The components that a trigger calls without middleware.
     pub(super) triggered: BTreeSet<String>,
-    /// Those that stand behind middleware.
+    /// The components that a trigger calls through middleware.
     pub(super) wrapped: Vec<WrappedComponent>,
 }
 
-/// A component behind middleware: to the host one more component.
+/// A component behind middleware. For the host it is a separate component.
 pub(super) struct WrappedComponent {
-    /// What the two are called together.
+    /// Its unique id.
     pub(super) id: String,
-    /// The component.
+    /// The id of the component in the manifest.
     pub(super) component: String,
-    /// What stands before it.
+    /// The middleware, outermost first.
     pub(super) middleware: Vec<Plug>,
 }
 
-/// A name that no other component has.
+/// A unique id for a component behind middleware.
 fn wrapped_name(component: &str, others: &[WrappedComponent], middleware: &[Plug]) -> String {
     let names: Vec<&str> = middleware.iter().map(|plug| plug.name.as_str()).collect();
     let name = format!("{component} behind {}", names.join(", "));
@@ -62,9 +62,9 @@ impl Resolver<'_> {
                     _ => {
                         return Err(self.source.error(
                             entry.span(),
-                            format!("this host has no trigger of type `{kind}`"),
+                            format!("this host does not support triggers of type `{kind}`"),
                             "not supported",
-                            "supported: http and redis. What is not there yet is listed in docs/reference/manifest.md",
+                            "supported are http and redis; the unsupported parts are listed in docs/reference/manifest.md",
                         ));
                     }
                 }
@@ -132,7 +132,7 @@ impl Resolver<'_> {
                 span.clone(),
                 format!("{what} is not supported by this host yet"),
                 "not supported",
-                "what is not there yet is listed in docs/reference/manifest.md",
+                "the unsupported parts are listed in docs/reference/manifest.md",
             )
         };
         if let Some(executor) = &trigger.executor {
@@ -144,15 +144,15 @@ impl Resolver<'_> {
         match (&trigger.static_response, &said.component) {
             (Some(fixed), None) => {
                 let made = fixed_response(fixed).map_err(|reason| {
-                    let message = format!("the static_response cannot be given: {reason}");
-                    let help = "a status of 200 to 599, and headers that HTTP allows";
+                    let message = format!("the static_response is invalid: {reason}");
+                    let help = "use a status from 200 to 599, and valid HTTP headers";
                     self.source.error(span, message, "here", help)
                 })?;
                 Ok(Target::Fixed(made))
             }
             (Some(_), Some(_)) => Err(self.source.error(
                 span,
-                "a trigger has a component or a static_response, not both",
+                "a trigger has either a component or a static_response, not both",
                 "here",
                 "remove one of the two",
             )),
@@ -171,13 +171,13 @@ impl Resolver<'_> {
     ) -> Result<String, ManifestError> {
         let id = match component {
             Some(TextOr::Text(id)) => id.clone(),
-            // One that was written inside its trigger has a name by now.
+            // Inline components have been replaced by ids before.
             Some(TextOr::Table(_)) | None => {
                 return Err(self.source.error(
                     span,
                     "this trigger names no component",
                     "component = \"…\" is missing",
-                    "name the component that answers",
+                    "name the component to call",
                 ));
             }
         };
@@ -227,7 +227,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Which components listen to which channels of which servers.
+    /// The subscriptions of the Redis triggers.
     pub(super) fn subscriptions(
         &self,
         manifest: &Manifest,
@@ -240,7 +240,7 @@ impl Resolver<'_> {
                     self.source.path.display(),
                     error.message()
                 );
-                ManifestError::file(message, "it has one key: address")
+                ManifestError::file(message, "the only key is address")
             })?,
             None => RedisSettings::default(),
         };
@@ -256,18 +256,18 @@ impl Resolver<'_> {
                 wrong(error.message().to_owned(), "see docs/reference/manifest.md")
             })?;
             if let Some(role) = said.dependencies.keys().next() {
-                let message = format!("a Redis trigger has no use for `dependencies.{role}`");
-                return Err(wrong(message, "leave it away"));
+                let message = format!("a Redis trigger does not support `dependencies.{role}`");
+                return Err(wrong(message, "remove it"));
             }
             if trigger.executor.is_some() {
-                let message = "an executor of a Redis trigger is not supported by this host";
-                return Err(wrong(message.to_owned(), "leave it away"));
+                let message = "an executor for a Redis trigger is not supported by this host";
+                return Err(wrong(message.to_owned(), "remove it"));
             }
             let template = trigger.address.as_ref().or(settings.address.as_ref());
             let template = template.ok_or_else(|| {
                 wrong(
-                    "this trigger has no server".to_owned(),
-                    "give it an address, or set one in [application.trigger.redis]",
+                    "this trigger has no server address".to_owned(),
+                    "set `address` here or in [application.trigger.redis]",
                 )
             })?;
             let expanded = |template: &str| {
@@ -280,9 +280,9 @@ impl Resolver<'_> {
             if !embedded
                 && redis::IntoConnectionInfo::into_connection_info(address.as_str()).is_err()
             {
-                // The address is not repeated: it may hold a password.
+                // The address is not printed because it may contain a password.
                 return Err(wrong(
-                    "the address of this trigger is not one of a Redis server".to_owned(),
+                    "the address of this trigger is not the address of a Redis server".to_owned(),
                     "write redis://host:port",
                 ));
             }

@@ -1,5 +1,5 @@
-//! The interfaces that a grant stands behind, answered as a component without any grant would be: for components inside another
-//! that must not do what that one may. Their imports were renamed for it ([`crate::compose::deny`]).
+//! The interfaces that require a grant, answered as for a component without grants. They serve components inside
+//! another one that do not inherit its grants; their imports were renamed by [`crate::compose::deny`].
 
 use super::Capabilities;
 use super::bindings::{spin, wasi};
@@ -12,7 +12,7 @@ use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtxView};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsCtxView};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpCtxView};
 
-/// Adds them all.
+/// Adds all of these interfaces.
 pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     macro_rules! deny {
         ($($name:literal: $interface:path, $data:ty, $state:expr;)*) => {$({
@@ -57,7 +57,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
     Ok(())
 }
 
-// What these make lives in the table of the instance; only what they may do is another.
+// Handles made here live in the instance's table; only the permissions differ.
 
 fn cli(state: &mut HostState) -> WasiCliCtxView<'_> {
     let (wasi, table) = state.wasi_without_grants();

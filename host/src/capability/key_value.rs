@@ -1,4 +1,5 @@
-//! `spin:key-value@3` and `wasi:keyvalue@0.2.0-draft2` over stores in files ([`store_file`]) and on servers ([`store_redis`]).
+//! `spin:key-value@3` and `wasi:keyvalue@0.2.0-draft2` on SQLite files ([`store_file`]) and Redis servers
+//! ([`store_redis`]).
 
 mod store_file;
 mod store_redis;
@@ -22,10 +23,10 @@ use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 /// All key-value stores of an application.
 #[derive(Clone)]
 pub struct KeyValue {
-    /// Where a label is that nobody says anything about.
+    /// The store for labels that the runtime configuration does not mention.
     default: FileStore,
     named: Arc<BTreeMap<String, Backend>>,
-    /// Trouble on purpose, where an instance asks.
+    /// The faults that apply to an instance.
     faults: Option<InstanceFaults>,
 }
 
@@ -35,12 +36,12 @@ enum Backend {
     Redis(RedisStore),
 }
 
-/// A store that a guest opened.
+/// An opened store.
 pub struct OpenStore {
     label: String,
 }
 
-/// A value as a guest saw it, for a later swap.
+/// A value as a guest read it, for a later compare-and-swap.
 pub struct Cas {
     label: String,
     key: String,
@@ -50,7 +51,8 @@ pub struct Cas {
 type Sql<T> = Result<T, String>;
 
 impl KeyValue {
-    /// The stores that a runtime configuration names, and for all others a file, made only if any is `used`.
+    /// Opens the stores of a runtime configuration. All other labels share a file, which is created only if any label
+    /// is `used`.
     pub async fn open(
         path: &Path,
         used: bool,
@@ -85,7 +87,7 @@ impl KeyValue {
         })
     }
 
-    /// The same stores, with the trouble that an instance meets.
+    /// The same stores with the faults of an instance.
     fn with_faults(&self, faults: InstanceFaults) -> Self {
         Self {
             faults: Some(faults),
@@ -138,7 +140,7 @@ impl KeyValue {
         }
     }
 
-    /// Every key, in order.
+    /// All keys in order.
     pub(super) async fn all_keys(&self, label: &str) -> Sql<Vec<String>> {
         let mut keys = Vec::<String>::new();
         loop {
@@ -151,7 +153,7 @@ impl KeyValue {
         }
     }
 
-    /// One step decides, so no two swaps can both win.
+    /// Compare-and-swap in one atomic step.
     async fn swap(
         &self,
         label: &str,
@@ -197,7 +199,7 @@ impl HostState {
         self.component.spec.key_value_stores.contains(label)
     }
 
-    /// Opens a store; `None` if the component has no such grant.
+    /// Opens a store; `None` if the component has no grant for it.
     pub(super) fn open_key_value(
         &mut self,
         label: String,

@@ -1,5 +1,6 @@
-//! `spin:mqtt@3` and `fermyon:spin/mqtt@2`: publishing to allowed MQTT servers, over TCP. A handle is one connection, made with the
-//! first message; a message counts as sent when the server has confirmed it as its quality of service says.
+//! `spin:mqtt@3` and `fermyon:spin/mqtt@2`: publishes messages to allowed MQTT servers over TCP. A handle is one
+//! connection, which is established for the first message. A message counts as sent when the server has confirmed it
+//! according to its quality of service.
 
 use super::Capabilities;
 use super::bindings::spin::mqtt::mqtt as wit;
@@ -12,15 +13,15 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use wasmtime::component::{Accessor, Resource};
 
-/// A guest's connection.
+/// A guest's handle to a server.
 #[derive(Clone)]
 pub struct Connection {
     client: AsyncClient,
-    /// One message at a time is on its way.
+    /// Locked while a message is sent: one at a time.
     events: Arc<Mutex<EventLoop>>,
 }
 
-/// What a URL of an MQTT server says.
+/// The parsed URL of an MQTT server.
 #[derive(Debug, PartialEq, Eq)]
 struct Address {
     host: String,
@@ -29,7 +30,7 @@ struct Address {
 }
 
 impl Address {
-    /// `mqtt://host[:port][?client_id=name]`.
+    /// Parses `mqtt://host[:port][?client_id=name]`.
     fn parse(text: &str) -> Option<Self> {
         let uri: http::Uri = text.parse().ok()?;
         let client = uri.query().and_then(|query| {
@@ -69,7 +70,7 @@ impl Connection {
             .await
             .unwrap_or_else(|_| {
                 Err(wit::Error::Other(
-                    "the server did not confirm in time".to_owned(),
+                    "the server did not confirm the message in time".to_owned(),
                 ))
             })
     }

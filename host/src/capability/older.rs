@@ -1,6 +1,6 @@
-//! The interfaces that Spin offered before: `fermyon:spin/*@2.0.0`, `spin:postgres@3.0.0` and `wasi:config@0.2.0-draft-2024-09-27`.
-//! They stand on the same capabilities as the newer ones and are refused by the same rules; here is only the translation.
-//! (`spin:postgres@4.0`, `spin:sqlite@3.0` and every other older minor version are met by the newer one itself.)
+//! Older interfaces of Spin: `fermyon:spin/*@2.0.0`, `spin:postgres@3.0.0` and `wasi:config@0.2.0-draft-2024-09-27`.
+//! They are translated to the capabilities of the newer interfaces, with the same grants. `spin:postgres@4.0`,
+//! `spin:sqlite@3.0` and other older minor versions need no translation: the newer interface answers them.
 
 mod key_value;
 mod postgres;
@@ -12,7 +12,7 @@ use super::Capabilities;
 use crate::state::HostState;
 use wasmtime::component::Linker;
 
-/// Bindings of the vendored WIT.
+/// Bindings generated from the vendored WIT.
 #[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
 pub(crate) mod bindings {
     wasmtime::component::bindgen!({
@@ -50,7 +50,7 @@ pub(crate) mod bindings {
     });
 }
 
-/// Adds them all.
+/// Adds all older interfaces.
 pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
     use bindings::{fermyon, spin, wasi};
     fermyon::spin::key_value::add_to_linker::<_, Capabilities>(linker, |state| state)?;

@@ -1,5 +1,5 @@
-//! `wasi:http` out: only to allowed hosts, with deadlines, and in the trace of the request it serves. What is for a component of
-//! the same application, or for the application itself, stays inside.
+//! Outgoing `wasi:http` requests: only to allowed hosts, with timeouts, and within the trace of the request that is
+//! being served. Requests to other components, or to the application itself, stay inside the host.
 
 use crate::allowed_hosts::{AllowedHost, CHAINING_SUFFIX, SELF};
 use crate::fault::{Capability, InstanceFaults};
@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
 
-/// What outgoing requests of one instance may do.
+/// The permissions and state for outgoing requests of one instance.
 pub struct Outgoing {
-    /// The component, for logs.
+    /// The id of the component, for logs.
     pub component: Arc<str>,
     /// Where it may connect to.
     pub allowed: Arc<[AllowedHost]>,
-    /// Trouble on purpose.
+    /// The faults that apply to this instance.
     pub faults: InstanceFaults,
-    /// The trace of the request being served, while there is exactly one.
+    /// The trace of the request that is being served; `None` unless there is exactly one.
     pub trace: Option<HeaderValue>,
 }
 

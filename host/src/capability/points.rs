@@ -1,4 +1,4 @@
-//! Named points: what `--point name=action` does when a component comes there. Only offered to tests.
+//! Test points: what `--point name=action` does when a component reaches the point. Offered only to tests.
 
 use super::Capabilities;
 use super::bindings::localmart::testing::points as wit;
@@ -10,21 +10,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use wasmtime::component::Accessor;
 
-/// How often a held call looks whether it may go on.
+/// How often a held call checks whether it may continue.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// What happens at a point.
+/// The action at a test point.
 #[derive(Debug)]
 pub enum Action {
-    /// The whole host dies at once, by `kill -9`.
+    /// Kills the whole process at once, like `kill -9`.
     Kill,
-    /// The first call there makes a file `<path>.reached` and waits until there is a file `<path>.go`; the others pass. What
-    /// happens in between happens exactly there.
+    /// The first call creates the file `<path>.reached` and waits for the file `<path>.go`; all other calls pass. This
+    /// lets a test do something exactly at this point.
     HoldFirst(PathBuf, AtomicBool),
 }
 
 impl Action {
-    /// The same action, not used yet.
+    /// The same action in its initial state.
     pub fn unused_copy(&self) -> Self {
         match self {
             Self::Kill => Self::Kill,
@@ -33,10 +33,10 @@ impl Action {
     }
 }
 
-/// The points that do something, by name.
+/// Actions by the name of the test point.
 pub type Points = BTreeMap<String, Action>;
 
-/// Reads `name=kill` or `name=hold-first:PATH`.
+/// Parses `name=kill` or `name=hold-first:PATH`.
 pub fn parse(text: &str) -> Result<(String, Action), String> {
     let usage = || format!("`{text}` is not name=kill or name=hold-first:PATH");
     let (name, action) = text.split_once('=').ok_or_else(usage)?;
@@ -80,10 +80,10 @@ fn path_with_ending(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Ends this process as `kill -9` does: nothing is flushed, nobody is told.
+/// Ends this process like `kill -9`: nothing is flushed or cleaned up.
 fn kill_process() -> ! {
     let id = std::process::id().to_string();
-    // If there is no such program, aborting is the next best.
+    // Aborting is the closest alternative if there is no such program.
     if Command::new("kill").args(["-9", &id]).status().is_ok() {
         std::thread::sleep(Duration::from_secs(1));
     }

@@ -1,11 +1,11 @@
-//! `spin:postgres@4.2`: pooled connections with prepared statements, and transactions that cannot leak.
+//! `spin:postgres@4.2`: pooled connections, prepared statements, and transactions that cannot leak into the next guest.
 //!
-//! In reading order: this file (the interface), `handle` (a guest's connection), [`pool`] (connections), `values` (types). A guest's handle holds a connection while a
-//! statement runs, from the first statement of a transaction to its end, and for good once it told the connection something that the
-//! next guest must not inherit. When the handle goes while a transaction is open or a statement runs, the connection goes too, and the
-//! server rolls back.
+//! In reading order: this file (the interface), `handle` (a guest's handle), [`pool`] (connections), `values` (types).
+//! A handle holds a connection while a statement runs, and from the first statement of a transaction to its end. It
+//! keeps the connection permanently after a statement with effects that the next guest must not inherit. If the handle
+//! is dropped during a transaction or a statement, the connection is closed too, and the server rolls back.
 
-#![expect(clippy::result_large_err, reason = "the error is the interface's own")]
+#![expect(clippy::result_large_err, reason = "the error type is defined by the interface")]
 
 mod handle;
 pub mod pool;
@@ -22,15 +22,15 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
-/// Tells a guest, in its environment, that statements which it asks of one handle at once are sent at once and in order.
+/// The environment variable that tells a guest that concurrent statements on one handle are sent at once and in order.
 pub const PIPELINES_FLAG: &str = "LOCALMART_PIPELINES";
 
-/// A connection that is being described.
+/// A connection under construction.
 pub struct ConnectionBuilder {
     address: String,
 }
 
-/// Reads an address and checks every server that it may lead to, by name and by number.
+/// Parses an address and checks every server in it against the allowed hosts, by name and by IP address.
 fn permitted(state: &HostState, address: &str) -> Result<Config, wit::Error> {
     let config: Config = address.parse().map_err(|error| {
         wit::Error::ConnectionFailed(format!("the address is not valid: {error}"))
@@ -71,7 +71,7 @@ fn permitted(state: &HostState, address: &str) -> Result<Config, wit::Error> {
     }
     if config.get_ssl_mode() == SslMode::Require {
         return Err(wit::Error::ConnectionFailed(
-            "this host does not speak TLS to Postgres yet; reach the server over a private network"
+            "this host does not support TLS to Postgres yet; connect over a private network"
                 .to_owned(),
         ));
     }
@@ -135,7 +135,7 @@ async fn open_async<T: Send + 'static>(
     }
 }
 
-/// Runs a statement while the instance's other calls go on.
+/// Runs a statement while the other calls of the instance continue.
 async fn run_async<T: Send + 'static>(
     accessor: &Accessor<T, Capabilities>,
     connection: &Resource<Connection>,
@@ -160,7 +160,7 @@ impl wit::HostConnectionBuilder for HostState {
         _: String,
     ) -> wasmtime::Result<Result<(), wit::Error>> {
         Ok(Err(wit::Error::Other(
-            "this host does not speak TLS to Postgres yet".to_owned(),
+            "this host does not support TLS to Postgres yet".to_owned(),
         )))
     }
 

@@ -1,6 +1,6 @@
-//! `spin:redis@3` out: one multiplexed connection per core and address, shared by all guests, so that what would block or
-//! change it for the others is refused. The address `embedded` stands for no server at all: there a message goes to the
-//! application's own Redis triggers, in this process.
+//! `spin:redis@3`: one multiplexed connection per core and address, shared by all guests. Commands that would block or
+//! change it for others are refused. The address `embedded` means no server: messages go to the application's own Redis
+//! triggers, within this process.
 
 use super::Capabilities;
 use super::bindings::spin::redis::redis as wit;
@@ -15,10 +15,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use wasmtime::component::{Accessor, Resource};
 
-/// The address that stands for no server.
+/// The address that means no server.
 pub const EMBEDDED: &str = "embedded";
 
-/// Commands that would block, subscribe or change the connection that everybody shares.
+/// Commands that would block, subscribe or change the shared connection.
 const REFUSED: &[&str] = &[
     "AUTH",
     "BLMOVE",
@@ -61,18 +61,18 @@ pub struct Redis {
     shared: Mutex<HashMap<(ThreadId, String), MultiplexedConnection>>,
 }
 
-/// A guest's handle on a server.
+/// A guest's handle to a server.
 #[derive(Clone)]
 pub struct Connection {
     to: To,
-    /// Trouble on purpose.
+    /// The faults that apply to this instance.
     faults: InstanceFaults,
 }
 
-/// What a handle leads to.
+/// The destination of a handle.
 #[derive(Clone)]
 enum To {
-    /// No server: messages stay in this process.
+    /// No server: messages stay within this process.
     Embedded(Arc<Messages>),
     /// The address of a server.
     Server(Arc<Redis>, String),
@@ -97,13 +97,13 @@ impl Redis {
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
         if let Ok(mut shared) = self.shared.lock() {
-            // Whoever was faster while this one connected stays; all are alike.
+            // If another task has connected meanwhile, its connection is used; both are equivalent.
             shared.entry(place).or_insert_with(|| connection.clone());
         }
         Ok(connection)
     }
 
-    /// Sends a command over the connection that all share.
+    /// Sends a command over the shared connection.
     pub(super) async fn ask(&self, address: &str, command: &Cmd) -> Result<Value, RedisError> {
         let mut connection = self.connection(address).await?;
         let answer = connection.send_packed_command(command).await;
@@ -130,7 +130,7 @@ impl Connection {
     }
 }
 
-/// Without a server there is only PUBLISH.
+/// Without a server, only PUBLISH is supported.
 fn embedded(messages: &Messages, command: &Cmd) -> Result<Value, wit::Error> {
     let args: Vec<&[u8]> = command
         .args_iter()
@@ -152,13 +152,13 @@ fn embedded(messages: &Messages, command: &Cmd) -> Result<Value, wit::Error> {
             let name =
                 String::from_utf8_lossy(args.first().copied().unwrap_or_default()).into_owned();
             Err(wit::Error::Other(format!(
-                "there is no Redis server (redis_url is `{EMBEDDED}`), so only PUBLISH is carried, to this application's own triggers; {name} needs a server"
+                "there is no Redis server (redis_url is `{EMBEDDED}`), so only PUBLISH is supported, to this application's own triggers; {name} needs a server"
             )))
         }
     }
 }
 
-/// Why this command may not go over the shared connection, if it may not.
+/// Why a command may not use the shared connection; `None` if it may.
 pub(super) fn refusal(name: &str, arguments: &[wit::RedisParameter]) -> Option<String> {
     let name = name.to_ascii_uppercase();
     let blocks = matches!(name.as_str(), "XREAD" | "XREADGROUP")
@@ -167,13 +167,13 @@ pub(super) fn refusal(name: &str, arguments: &[wit::RedisParameter]) -> Option<S
         });
     (blocks || REFUSED.contains(&name.as_str())).then(|| {
         format!(
-            "{name} would block or change a connection that all components share, and is refused"
+            "{name} is refused because it would block or change a connection that all components share"
         )
     })
 }
 
 fn failed(error: RedisError) -> wit::Error {
-    // A value that is no number is of the wrong type, as the interface has it.
+    // In this interface a value that is not a number is a type error.
     let no_number = error.to_string().contains("not an integer");
     let kind = error.kind() == redis::ErrorKind::UnexpectedReturnType;
     if kind || no_number || error.code() == Some("WRONGTYPE") {
@@ -187,7 +187,7 @@ fn wrong_type() -> wit::Error {
     wit::Error::TypeError
 }
 
-/// Puts an answer into the flat list that the interface has; nested lists are written one after the other.
+/// Converts an answer to the flat list of the interface. Nested lists are concatenated.
 fn flatten(value: Value, out: &mut Vec<wit::RedisResult>) -> Result<(), wit::Error> {
     match value {
         Value::Nil => out.push(wit::RedisResult::Nil),
@@ -213,13 +213,13 @@ fn flatten(value: Value, out: &mut Vec<wit::RedisResult>) -> Result<(), wit::Err
     Ok(())
 }
 
-/// The flat list of an answer.
+/// An answer as a flat list.
 pub(super) fn flat(value: Value) -> Result<Vec<wit::RedisResult>, wit::Error> {
     let mut out = Vec::new();
     flatten(value, &mut out).map(|()| out)
 }
 
-/// The bytes of an answer, or none.
+/// An answer as bytes; `None` for nil.
 pub(super) fn bytes(value: Value) -> Result<Option<Vec<u8>>, wit::Error> {
     match value {
         Value::Nil => Ok(None),
@@ -228,7 +228,7 @@ pub(super) fn bytes(value: Value) -> Result<Option<Vec<u8>>, wit::Error> {
     }
 }
 
-/// The number that an answer is.
+/// An answer as a number.
 pub(super) fn number(value: Value) -> Result<i64, wit::Error> {
     match value {
         Value::Int(number) => Ok(number),
@@ -236,7 +236,7 @@ pub(super) fn number(value: Value) -> Result<i64, wit::Error> {
     }
 }
 
-/// The texts of a list.
+/// An answer as a list of strings.
 pub(super) fn texts(value: Value) -> Result<Vec<String>, wit::Error> {
     match value {
         Value::Array(items) | Value::Set(items) => items.into_iter().map(text).collect(),
@@ -282,7 +282,7 @@ impl HostState {
                     return Ok(Err(wit::Error::Other(refused)));
                 }
                 _ => {
-                    let refused = "this host speaks to Redis over TCP without TLS only".to_owned();
+                    let refused = "only TCP connections without TLS to Redis are supported".to_owned();
                     return Ok(Err(wit::Error::Other(refused)));
                 }
             }

@@ -1,7 +1,8 @@
-//! `spin:sqlite@3.1`: WAL, prepared statements, writers that take turns, transactions that cannot leak.
+//! `spin:sqlite@3.1`: WAL mode, prepared statements, one writer at a time, and transactions that cannot leak into the
+//! next guest.
 //!
-//! Statements run on the caller's own core: a read takes microseconds, less than handing it over. Only waiting for the
-//! right to write is asynchronous, so that a queue of writers stops nobody else.
+//! Statements run on the core of the caller: a read takes microseconds, which is less than handing it to another
+//! thread. Only waiting for the write lock is asynchronous, so that waiting writers block nobody else.
 
 use super::Capabilities;
 use super::bindings::spin::sqlite::sqlite as wit;
@@ -17,12 +18,12 @@ use std::time::Instant;
 use tokio::sync::OwnedMutexGuard;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
-/// How much a commit waits for the disk.
+/// Whether a commit waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Synchronous {
-    /// Kill -9 loses nothing; a power cut may lose the last commits.
+    /// `kill -9` loses nothing; a power failure may lose the last commits.
     Normal,
-    /// A power cut loses nothing either.
+    /// A power failure loses nothing either.
     Full,
 }
 
@@ -30,7 +31,7 @@ pub enum Synchronous {
 pub struct Database {
     path: PathBuf,
     synchronous: Synchronous,
-    /// Whose turn it is to write.
+    /// The lock for writing.
     writer: Arc<tokio::sync::Mutex<()>>,
     idle: Mutex<HashMap<std::thread::ThreadId, Vec<Raw>>>,
 }
@@ -40,16 +41,16 @@ pub type Databases = BTreeMap<String, Arc<Database>>;
 
 struct Raw {
     connection: rusqlite::Connection,
-    /// When the statement under way must stop.
+    /// The deadline of the current statement.
     deadline: Arc<Mutex<Instant>>,
 }
 
-/// An open connection of a guest. When it is dropped, however that happens, its transaction is rolled back.
+/// A guest's open connection. Dropping it always rolls back its transaction.
 pub struct Connection {
     raw: Option<Raw>,
     database: Arc<Database>,
     turn: Option<OwnedMutexGuard<()>>,
-    /// Trouble on purpose, where an instance asks.
+    /// The faults that apply to this instance.
     faults: Option<InstanceFaults>,
 }
 
@@ -60,7 +61,7 @@ pub(crate) struct Rows {
 }
 
 impl Database {
-    /// A database file, made when it is first opened.
+    /// A database file; it is created when it is first opened.
     pub fn new(path: &Path, synchronous: Synchronous) -> Self {
         Self {
             path: path.to_owned(),
@@ -70,7 +71,7 @@ impl Database {
         }
     }
 
-    /// Opens a connection, or takes an idle one of this core.
+    /// Opens a connection, or reuses an idle one of this core.
     pub fn open(self: &Arc<Self>) -> Result<Connection, rusqlite::Error> {
         let idle = self
             .idle
@@ -118,7 +119,7 @@ impl Database {
 }
 
 impl Connection {
-    /// Runs one statement, waiting for the right to write if it needs that.
+    /// Runs one statement, after waiting for the write lock if it writes.
     pub(crate) async fn run(
         &mut self,
         sql: &str,
@@ -136,7 +137,7 @@ impl Connection {
         let give_up = Instant::now() + limits::SQLITE_WRITE_TIMEOUT;
         let result = loop {
             match self.step(sql, params) {
-                // Only another process can be in the way here; within this one writers take turns.
+                // Only another process can hold the lock; within this process the mutex serialises writers.
                 Err(error) if is_busy(&error) && Instant::now() < give_up => {
                     tokio::time::sleep(limits::SQLITE_RETRY_INTERVAL).await;
                 }
@@ -268,7 +269,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 }
 
 fn busy() -> wit::Error {
-    wit::Error::Io("the database is locked: no turn to write within 5 s".to_owned())
+    wit::Error::Io("the database is locked: no write lock within 5 s".to_owned())
 }
 
 type Outcome = (
@@ -359,7 +360,7 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
         statement: String,
         parameters: Vec<wit::Value>,
     ) -> wasmtime::Result<Result<Outcome, wit::Error>> {
-        // The connection leaves the table while it waits, so that its siblings in the instance can go on.
+        // The connection leaves the table meanwhile, so that other calls of the instance can continue.
         let mut held = accessor.with(|mut access| {
             let held = access.get().table.get_mut(&connection)?;
             let gone = Connection {

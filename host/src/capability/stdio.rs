@@ -1,4 +1,5 @@
-//! What guests print: whole lines to the host's stderr. A line of JSON passes as it is; others are wrapped.
+//! The output of guests, written to the host's stderr line by line. JSON lines are passed through; other lines are
+//! wrapped in JSON.
 
 use bytes::Bytes;
 use std::io::Write as _;
@@ -9,7 +10,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// Longest line kept together, in bytes.
+/// The longest line that is kept together, in bytes.
 const LINE_BYTES: usize = 64 * 1024;
 /// How much a guest may write at once, in bytes.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -23,7 +24,7 @@ pub struct GuestLog {
 }
 
 impl GuestLog {
-    /// The log of a generation of a component.
+    /// The log of one generation of a component.
     pub fn new(component: Arc<str>, generation: u64) -> Self {
         Self {
             component,
@@ -52,7 +53,7 @@ impl GuestLog {
             .strip_prefix("{\"span\":")
             .and_then(|rest| rest.strip_suffix('}'))
         {
-            // A guest's span; what is none is dropped with it.
+            // A span reported by a guest. Invalid spans are dropped.
             if let Ok(span) = serde_json::from_str(span) {
                 crate::telemetry::ended(span);
             }
@@ -60,7 +61,7 @@ impl GuestLog {
         }
         if let Some(fields) = text.strip_prefix('{').filter(|rest| rest.starts_with('"')) {
             let generation = self.generation;
-            // A log that cannot be written must not stop the guest.
+            // A failure to write the log must not stop the guest.
             let _ = writeln!(
                 std::io::stderr().lock(),
                 "{{\"generation\":{generation},{fields}"

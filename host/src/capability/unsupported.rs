@@ -1,5 +1,5 @@
-//! What Spin offers and this host does not: MySQL and language models. A component that imports them is loaded; what it asks
-//! of them is answered by an error that says so.
+//! Interfaces of Spin that this host does not support: MySQL and language models. A component that imports them can be
+//! loaded, but every call returns an error.
 
 use super::Capabilities;
 use super::bindings::spin::mysql::mysql as mysql_3;
@@ -7,10 +7,10 @@ use super::older::bindings::fermyon::spin::{llm, mysql as mysql_2, rdbms_types};
 use crate::state::HostState;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
-/// What is said of MySQL.
-const NO_MYSQL: &str = "this host does not speak to MySQL; it speaks to Postgres and SQLite";
+/// The error of all MySQL calls.
+const NO_MYSQL: &str = "this host does not support MySQL; use Postgres or SQLite";
 
-/// A connection that nobody gets.
+/// A connection that is never made.
 pub enum NoConnection {}
 
 impl mysql_2::Host for HostState {}
@@ -70,7 +70,7 @@ impl llm::Host for HostState {
 
 fn no_model(model: &str) -> llm::Error {
     llm::Error::RuntimeError(format!(
-        "this host has no language models, so not `{model}` either"
+        "this host has no language models, so `{model}` is not available"
     ))
 }
 
@@ -83,7 +83,7 @@ impl mysql_3::HostConnection for HostState {
     }
 }
 
-/// Columns, rows, and how it ended.
+/// Columns, rows, and the final result.
 type Rows = (
     Vec<mysql_3::Column>,
     StreamReader<Vec<mysql_3::DbValue>>,

@@ -1,11 +1,12 @@
-//! What a component inside another may not do. Its imports that a grant stands behind are renamed, to interfaces that the host
-//! answers as it answers a component without any grant ([`crate::capability::denied`]). So both sides keep their own.
+//! Removes grants from a component inside another one. Its imports that require a grant are renamed to interfaces that
+//! the host answers as for a component without grants ([`crate::capability::denied`]). The outer component keeps its
+//! own imports.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use wasmparser::{Parser, Payload};
 
-/// A grant of a component, by its key in the manifest.
+/// A grant of a component, named after its key in the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grant {
     /// `ai_models`.
@@ -25,7 +26,7 @@ pub enum Grant {
 }
 
 impl Grant {
-    /// All of them.
+    /// All grants.
     pub const ALL: [Self; 7] = [
         Self::AiModels,
         Self::OutboundHosts,
@@ -36,7 +37,7 @@ impl Grant {
         Self::Variables,
     ];
 
-    /// Its key in the manifest.
+    /// The key in the manifest.
     pub fn key(self) -> &'static str {
         match self {
             Self::AiModels => "ai_models",
@@ -49,7 +50,7 @@ impl Grant {
         }
     }
 
-    /// The grant that stands behind an import, if one does.
+    /// The grant that an imported interface requires, if any.
     fn for_interface(import: &str) -> Option<Self> {
         let (name, _) = import.split_once('@').unwrap_or((import, ""));
         Some(match name {
@@ -66,7 +67,7 @@ impl Grant {
             "wasi:sockets/tcp-create-socket"
             | "wasi:sockets/udp-create-socket"
             | "wasi:sockets/ip-name-lookup" => Self::OutboundHosts,
-            // Of 0.3, where sockets are made where they are used.
+            // In WASI 0.3 sockets are created with this interface.
             "wasi:sockets/types" => Self::OutboundHosts,
             "wasi:cli/environment" => Self::Environment,
             "wasi:filesystem/preopens" => Self::Files,
@@ -83,13 +84,13 @@ impl Grant {
     }
 }
 
-/// The interface that answers as if nothing were granted.
+/// The name of the interface that the host answers without grants.
 pub fn denied_name(import: &str) -> String {
     let (package, interface) = import.split_once('/').unwrap_or((import, ""));
     format!("denied:{}/{interface}", package.replace(':', "-"))
 }
 
-/// The component with every import renamed that a grant stands behind which it does not have.
+/// Renames every import that requires a grant which the component does not have.
 pub fn deny<'a>(wasm: &'a [u8], granted: &BTreeSet<Grant>) -> Result<Cow<'a, [u8]>, String> {
     let (mut out, mut copied, mut depth) = (Vec::new(), 0, 0_usize);
     for payload in Parser::new(0).parse_all(wasm) {
@@ -104,7 +105,7 @@ pub fn deny<'a>(wasm: &'a [u8], granted: &BTreeSet<Grant>) -> Result<Cow<'a, [u8
                     if Grant::for_interface(name).is_none_or(|grant| granted.contains(&grant)) {
                         continue;
                     }
-                    // The length before a name takes as many bytes as it needs, as every encoder writes it.
+                    // The name is preceded by its length, in the shortest encoding, as every encoder writes it.
                     let start = (name.as_ptr() as usize).saturating_sub(wasm.as_ptr() as usize);
                     let before = start.saturating_sub(leb(name.len()).len());
                     let new = denied_name(name);
@@ -117,7 +118,7 @@ pub fn deny<'a>(wasm: &'a [u8], granted: &BTreeSet<Grant>) -> Result<Cow<'a, [u8
                     continue;
                 }
                 renamed.extend_from_slice(wasm.get(at..body.end).unwrap_or_default());
-                // A section is its id, its size, its body.
+                // A section consists of id, size and body.
                 let head = body.start.saturating_sub(leb(body.len()).len());
                 out.extend_from_slice(wasm.get(copied..head).unwrap_or_default());
                 out.extend(leb(renamed.len()));
@@ -133,11 +134,11 @@ pub fn deny<'a>(wasm: &'a [u8], granted: &BTreeSet<Grant>) -> Result<Cow<'a, [u8
     out.extend_from_slice(wasm.get(copied..).unwrap_or_default());
     wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all())
         .validate_all(&out)
-        .map_err(|error| format!("its imports cannot be denied: {error}"))?;
+        .map_err(|error| format!("its imports cannot be renamed: {error}"))?;
     Ok(Cow::Owned(out))
 }
 
-/// An unsigned number as WebAssembly writes it.
+/// Encodes an unsigned number as LEB128, the variable-length format of WebAssembly.
 fn leb(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {

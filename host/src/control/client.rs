@@ -1,4 +1,4 @@
-//! Asks a running host over its control socket.
+//! A client for the control socket of a running host.
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -16,18 +16,18 @@ pub struct Host {
 }
 
 impl Host {
-    /// The host of a port, or the only one.
+    /// Finds the host that serves a port, or the only running host.
     pub fn find(port: Option<u16>) -> anyhow::Result<Self> {
         let socket = super::socket::find(port)?;
         Ok(Self { socket })
     }
 
-    /// Asks for something.
+    /// Queries the host.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.ask(Method::GET, path, &())
     }
 
-    /// Tells it to do something.
+    /// Sends a command to the host.
     pub fn post<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -36,7 +36,7 @@ impl Host {
         self.ask(Method::POST, path, body)
     }
 
-    /// Tells it to take something back.
+    /// Sends a command that removes something.
     pub fn delete<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -61,7 +61,7 @@ impl Host {
             .build()?;
         let (status, body) = runtime.block_on(send(&self.socket, request))?;
         if status == StatusCode::OK {
-            return serde_json::from_slice(&body).context("the host's answer cannot be read");
+            return serde_json::from_slice(&body).context("the host's answer is invalid");
         }
         let problem: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
         match problem.get("error").and_then(|error| error.as_str()) {
@@ -73,18 +73,18 @@ impl Host {
 
 async fn send(socket: &Path, request: Request<Full<Bytes>>) -> anyhow::Result<(StatusCode, Bytes)> {
     let stream = tokio::net::UnixStream::connect(socket).await;
-    let stream = stream.with_context(|| format!("asking {}", socket.display()))?;
+    let stream = stream.with_context(|| format!("connecting to {}", socket.display()))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let ended = tokio::spawn(connection);
     let response = sender
         .send_request(request)
         .await
-        .context("asking the host")?;
+        .context("sending a request to the host")?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
     drop(sender);
-    // What is known is read; how the connection ends does not matter.
+    // The answer is complete; how the connection ends does not matter.
     let _ = ended.await;
     Ok((status, body))
 }

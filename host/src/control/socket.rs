@@ -1,5 +1,5 @@
-//! Where control sockets are: `$XDG_RUNTIME_DIR/localmart/<port>.sock`, or `/tmp/localmart-<uid>/<port>.sock` where there is no such
-//! folder. Nobody else may look into it.
+//! The location of control sockets: `$XDG_RUNTIME_DIR/localmart/<port>.sock`, or `/tmp/localmart-<uid>/<port>.sock` if
+//! the variable is not set. Only this user can open the folder.
 
 use anyhow::{Context as _, bail};
 use std::io::ErrorKind;
@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// The folder of this user's control sockets.
+/// The folder for this user's control sockets.
 pub fn folder() -> PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty());
     match runtime {
@@ -23,7 +23,7 @@ fn socket(port: u16) -> PathBuf {
     folder().join(format!("{port}.sock"))
 }
 
-/// Takes the socket of a port; what a host that was killed left there goes.
+/// Binds the control socket of a port. A socket file that a killed host has left behind is replaced.
 pub(super) fn bind(port: u16) -> anyhow::Result<(PathBuf, UnixListener)> {
     let folder = folder();
     private(&folder)?;
@@ -32,17 +32,17 @@ pub(super) fn bind(port: u16) -> anyhow::Result<(PathBuf, UnixListener)> {
         Ok(listener) => Ok((path, listener)),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             if UnixStream::connect(&path).is_ok() {
-                bail!("another host has the control socket {}", path.display());
+                bail!("another host uses the control socket {}", path.display());
             }
             std::fs::remove_file(&path)?;
             let listener = UnixListener::bind(&path);
-            Ok((path, listener.context("taking the control socket")?))
+            Ok((path, listener.context("binding the control socket")?))
         }
         Err(error) => Err(error).with_context(|| format!("making {}", path.display())),
     }
 }
 
-/// Makes the folder, or refuses one that others can look into: `/tmp` is everybody's.
+/// Creates the folder, or refuses one that other users can open: anybody can create folders in `/tmp`.
 fn private(folder: &Path) -> anyhow::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -61,7 +61,7 @@ fn private(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The ports of the hosts that run now, as this user.
+/// The ports of this user's running hosts.
 pub fn running() -> Vec<u16> {
     let mut ports = Vec::new();
     for entry in std::fs::read_dir(folder()).into_iter().flatten().flatten() {
@@ -78,19 +78,19 @@ pub fn running() -> Vec<u16> {
     ports
 }
 
-/// The socket of a port, or of the only host that runs.
+/// The socket of the host on a port, or of the only running host.
 pub fn find(port: Option<u16>) -> anyhow::Result<PathBuf> {
     if let Some(port) = port {
         let path = socket(port);
         if UnixStream::connect(&path).is_err() {
             bail!(
-                "no host of yours answers at port {port}\n  help: start it with localmart up --listen 127.0.0.1:{port}"
+                "none of your hosts answers on port {port}\n  help: start it with localmart up --listen 127.0.0.1:{port}"
             );
         }
         return Ok(path);
     }
     match running().as_slice() {
-        [] => bail!("no host of yours is running\n  help: start it with localmart up"),
+        [] => bail!("none of your hosts is running\n  help: start one with localmart up"),
         [port] => Ok(socket(*port)),
         several => {
             let ports = several
@@ -98,7 +98,7 @@ pub fn find(port: Option<u16>) -> anyhow::Result<PathBuf> {
                 .map(|port| format!("--listen 127.0.0.1:{port}"));
             let ports: Vec<String> = ports.collect();
             bail!(
-                "several hosts are running\n  help: say which: {}",
+                "several hosts are running\n  help: choose one: {}",
                 ports.join(" or ")
             )
         }

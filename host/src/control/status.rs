@@ -1,4 +1,4 @@
-//! What a running host says of itself: components, their generations, their links.
+//! The status report of a running host: its components, their generations and their links.
 
 use crate::link::binding::Binding;
 use crate::link::plan;
@@ -13,24 +13,24 @@ use serde::{Deserialize, Serialize};
 /// A running application.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
-    /// Its name.
+    /// The name of the application.
     pub application: String,
-    /// The id of the process.
+    /// The process id.
     pub process: u32,
-    /// Bytes of memory that the process has, where the system says so.
+    /// The resident memory of the process in bytes, if the system reports it.
     pub memory: Option<u64>,
-    /// The components that run by themselves.
+    /// The components that run in their own instances.
     pub components: Vec<ComponentStatus>,
 }
 
-/// A component that runs by itself.
+/// A component that runs in its own instances.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ComponentStatus {
     /// Its id.
     pub id: String,
-    /// What is fused into it.
+    /// The components that are fused into it.
     pub inside: Vec<String>,
-    /// Whom it calls, and how that is bound.
+    /// Its links to other components.
     pub links: Vec<LinkStatus>,
     /// The generations that get calls.
     pub generations: Vec<GenerationStatus>,
@@ -41,41 +41,42 @@ pub struct ComponentStatus {
 /// A link.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LinkStatus {
-    /// Who is called.
+    /// The called component.
     pub callee: String,
     /// `fused`, `isolated`, `remote` or `policy`.
     pub binding: String,
-    /// Calls that ended, since the callee's generation serves; of a fused link nobody knows.
+    /// Finished calls since the callee's current generation began to serve. Always 0 for fused links, whose calls the
+    /// host does not see.
     pub calls: u64,
-    /// Those that were not answered.
+    /// The calls that were not answered.
     pub failed: u64,
-    /// How long they took together, in seconds.
+    /// The total duration of the calls, in seconds.
     pub seconds: f64,
 }
 
 /// A generation that gets calls.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GenerationStatus {
-    /// Counted from 1.
+    /// The generation number, counted from 1.
     pub number: u64,
     /// `serves`, `trial` or `shadow`.
     pub role: String,
-    /// Its share of the calls, of 10 000.
+    /// Its share of the calls, in parts of 10 000.
     pub share: u32,
     /// The BLAKE3 hash of its file.
     pub digest: String,
-    /// Its file.
+    /// The path of its file.
     pub file: String,
-    /// Live instances, over all cores.
+    /// Live instances on all cores.
     pub instances: i64,
-    /// Bytes of their linear memory.
+    /// The linear memory of these instances, in bytes.
     pub memory: i64,
-    /// How it fares.
+    /// Statistics of its calls.
     #[serde(flatten)]
     pub health: HealthSnapshot,
 }
 
-/// What there is to say now.
+/// Describes the host as it is now.
 pub fn status(swapper: &Swapper) -> anyhow::Result<Status> {
     let loaded = swapper.loaded();
     let mut components = Vec::new();
@@ -151,7 +152,7 @@ fn link(
     }
 }
 
-/// The memory that this process has, in bytes.
+/// The resident memory of this process, in bytes.
 fn resident() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status

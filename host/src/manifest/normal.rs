@@ -1,12 +1,12 @@
-//! From what is written to what is meant: a profile is laid over its components, and a component that is written inside
-//! its trigger gets an id.
+//! Normalises a manifest: applies a profile to its components, and gives an id to components that are written inline in
+//! a trigger.
 
 use super::schema::{Component, Manifest, TextOr};
 use super::{ManifestError, Source};
 use std::collections::btree_map::Entry;
 use toml::Spanned;
 
-/// Lays a profile over the components that have one of its name. Somebody must have it.
+/// Applies a profile to all components that define it. At least one must.
 pub(super) fn apply_profile(
     manifest: &mut Manifest,
     source: &Source,
@@ -39,11 +39,11 @@ pub(super) fn apply_profile(
             "--profile {name}: no component of {} has a profile of this name",
             source.path.display()
         ),
-        format!("add [component.<id>.profile.{name}], or mend the name"),
+        format!("add [component.<id>.profile.{name}], or correct the name"),
     ))
 }
 
-/// Moves components out of their triggers; the trigger names what was inside it, as Spin does: `<trigger>-component`.
+/// Moves inline components out of their triggers. As in Spin the id becomes `<trigger>-component`.
 pub(super) fn name_inline_components(
     manifest: &mut Manifest,
     source: &Source,
@@ -65,7 +65,7 @@ pub(super) fn name_inline_components(
                 Entry::Occupied(_) => {
                     return Err(source.error(
                         span,
-                        format!("the component inside this trigger would be called `{id}`, and there is one of this name"),
+                        format!("the inline component of this trigger would be called `{id}`, but this id is already in use"),
                         "here",
                         "give the trigger another `id`",
                     ));

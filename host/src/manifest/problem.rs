@@ -1,16 +1,16 @@
-//! Errors of a manifest, which name the file, the line, what is wrong and what to do.
+//! Errors about a manifest, with file, line, reason and help.
 
 use super::Source;
 use miette::{Diagnostic, NamedSource, SourceSpan};
 use std::ops::Range;
 
-/// Why an application cannot be loaded.
+/// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error(transparent)]
 #[diagnostic(transparent)]
 pub struct ManifestError(Box<Problem>);
 
-/// Boxed, because it carries the text of the manifest and is rare.
+/// Boxed because it contains the text of the manifest and is rare.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("{message}")]
 struct Problem {
@@ -25,7 +25,7 @@ struct Problem {
 }
 
 impl ManifestError {
-    /// An error at a place of a manifest.
+    /// An error at a span of a manifest.
     pub(super) fn at(
         source: &Source,
         span: Range<usize>,
@@ -43,7 +43,7 @@ impl ManifestError {
         }))
     }
 
-    /// An error about a whole file; the message names it.
+    /// An error about a whole file, which the message names.
     pub fn file(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self(Box::new(Problem {
             message: message.into(),

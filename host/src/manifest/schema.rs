@@ -1,4 +1,4 @@
-//! The shapes of spin.toml. Unknown keys are errors everywhere but under `tool`, as in Spin.
+//! The types of spin.toml. As in Spin, unknown keys are errors everywhere except under `tool`.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
@@ -8,18 +8,18 @@ use std::fmt;
 use std::marker::PhantomData;
 use toml::{Spanned, Table, Value};
 
-/// The whole file.
+/// A whole manifest.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Always 2.
     pub spin_manifest_version: Spanned<i64>,
-    /// The application.
+    /// The application table.
     pub application: Application,
     /// Application variables.
     #[serde(default)]
     pub variables: BTreeMap<String, Spanned<Variable>>,
-    /// Triggers by type; the settings of each are read by whoever serves that type.
+    /// Triggers by type. The settings of each are read by the code for its type.
     pub trigger: BTreeMap<String, Vec<Spanned<Trigger>>>,
     /// Components by id.
     #[serde(default)]
@@ -30,7 +30,7 @@ pub struct Manifest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Application {
-    /// The name, for logs and metrics.
+    /// The name of the application, for logs and metrics.
     pub name: String,
     /// Free text.
     #[serde(default)]
@@ -41,53 +41,53 @@ pub struct Application {
     /// Free text.
     #[serde(default)]
     pub authors: Vec<String>,
-    /// Environments that `spin build` checks against; nothing to this host.
+    /// Environments that `spin build` checks against; ignored by this host.
     #[serde(default)]
     pub targets: Vec<Value>,
     /// Settings of trigger types.
     #[serde(default)]
     pub trigger: Table,
-    /// Settings of tools; `localmart` is ours.
+    /// Settings of tools; the key `localmart` belongs to this host.
     #[serde(default)]
     pub tool: Table,
 }
 
-/// `[variables]`.
+/// An entry of `[variables]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variable {
     /// Free text.
     #[serde(default)]
     pub description: String,
-    /// Whether somebody must give a value.
+    /// Whether a value must be provided.
     #[serde(default)]
     pub required: bool,
-    /// The value if nobody gives one.
+    /// The value if none is provided.
     pub default: Option<String>,
-    /// Whether it must not be shown.
+    /// Whether the value must not be printed.
     #[serde(default)]
     pub secret: bool,
 }
 
-/// An entry of `[[trigger.<type>]]`: what all types have in common.
+/// An entry of `[[trigger.<type>]]`: the keys that all types share.
 #[derive(Debug, Deserialize)]
 pub struct Trigger {
-    /// A name; it becomes part of the id of a component that is written inside.
+    /// A name; it becomes part of the id of an inline component.
     pub id: Option<String>,
-    /// The component, by id or written inside.
+    /// The component, by id or inline.
     pub component: Option<TextOr<Box<Component>>>,
-    /// Components that the trigger brings along, by role.
+    /// Dependencies of the trigger, by role.
     #[serde(default)]
     pub dependencies: BTreeMap<String, Vec<TextOr<Dependency>>>,
-    /// What this type has beside.
+    /// The keys of the trigger type.
     #[serde(flatten)]
     pub settings: Table,
 }
 
-/// A text, or a table of some shape. Places of the file survive, which an untagged enum would lose.
+/// A string, or a table of type `T`. Unlike an untagged enum this keeps spans.
 #[derive(Clone, Debug)]
 pub enum TextOr<T> {
-    /// A text.
+    /// A string.
     Text(String),
     /// A table.
     Table(T),
@@ -100,7 +100,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
             type Value = TextOr<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a table")
+                f.write_str("a string or a table")
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
@@ -119,12 +119,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Component {
-    /// The wasm file, or where it comes from.
+    /// The wasm file, or a table with its location.
     pub source: Spanned<Value>,
     /// Free text.
     #[serde(default)]
     pub description: String,
-    /// Templates of the component's own variables.
+    /// Templates for the variables of the component.
     #[serde(default)]
     pub variables: BTreeMap<String, Spanned<String>>,
     /// Environment variables.
@@ -133,13 +133,13 @@ pub struct Component {
     /// Files that the component may read.
     #[serde(default)]
     pub files: Vec<Spanned<FileMount>>,
-    /// Globs that `files` leaves out.
+    /// Globs that exclude files from `files`.
     #[serde(default)]
     pub exclude_files: Vec<String>,
     /// Where it may connect to.
     #[serde(default)]
     pub allowed_outbound_hosts: Vec<Spanned<String>>,
-    /// What `allowed_outbound_hosts` was before: hosts without a scheme.
+    /// The predecessor of `allowed_outbound_hosts`: hosts without a scheme.
     pub allowed_http_hosts: Option<Vec<Spanned<String>>>,
     /// Labels of key-value stores.
     #[serde(default)]
@@ -147,23 +147,23 @@ pub struct Component {
     /// Labels of databases.
     #[serde(default)]
     pub sqlite_databases: Vec<Spanned<String>>,
-    /// Not supported.
+    /// Not supported by this host.
     #[serde(default)]
     pub ai_models: Vec<Spanned<String>>,
-    /// Nothing to this host.
+    /// Ignored by this host.
     #[serde(default)]
     pub targets: Vec<Value>,
     /// How to build it.
     pub build: Option<Build>,
-    /// Settings of tools; `localmart` is ours.
+    /// Settings of tools; the key `localmart` belongs to this host.
     #[serde(default)]
     pub tool: BTreeMap<String, Spanned<Value>>,
-    /// Whether every dependency may do what the component may.
+    /// Whether all dependencies inherit the grants of the component.
     pub dependencies_inherit_configuration: Option<Spanned<bool>>,
-    /// Components that answer imports of this one, by what they answer.
+    /// Components that answer imports of this one, by the name of the import.
     #[serde(default)]
     pub dependencies: BTreeMap<Spanned<String>, TextOr<Dependency>>,
-    /// What is different under `--profile <name>`.
+    /// Profiles, selected with `--profile <name>`.
     #[serde(default)]
     pub profile: BTreeMap<String, Profile>,
 }
@@ -172,15 +172,15 @@ pub struct Component {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// In place of the component's.
+    /// Replaces the source of the component.
     pub source: Option<Spanned<Value>>,
-    /// Beside the component's; its own values win.
+    /// Added to the environment of the component; overrides its values.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
-    /// Beside the component's; its own win.
+    /// Added to the dependencies of the component; overrides its entries.
     #[serde(default)]
     pub dependencies: BTreeMap<Spanned<String>, TextOr<Dependency>>,
-    /// In place of the component's commands.
+    /// Replaces the build commands of the component.
     pub build: Option<ProfileBuild>,
 }
 
@@ -192,37 +192,37 @@ pub struct ProfileBuild {
     pub command: Commands,
 }
 
-/// A component that another one brings along: where it is, and what it may do.
+/// A dependency or middleware: its location, and the grants that it inherits.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dependency {
-    /// A file, beside the manifest.
+    /// A local file, relative to the manifest.
     pub path: Option<String>,
-    /// The source of a component of this application.
+    /// The id of a component of this application whose source is used.
     pub component: Option<String>,
-    /// Not supported yet.
+    /// The address of the file to download.
     pub url: Option<String>,
-    /// Not supported yet.
+    /// The digest of the downloaded file, as `sha256:…`.
     pub digest: Option<String>,
-    /// Not supported yet.
+    /// A version in a registry; not supported.
     pub version: Option<String>,
-    /// Not supported yet.
+    /// A registry; not supported.
     pub registry: Option<String>,
-    /// Not supported yet.
+    /// A package in a registry; not supported.
     pub package: Option<String>,
-    /// Which export answers, if it is not called as the import is.
+    /// The export that answers, if its name differs from the import.
     pub export: Option<String>,
-    /// Which grants of the component it has too; none if it is left out.
+    /// The grants of the component that the dependency inherits; none by default.
     pub inherit_configuration: Option<Inherit>,
 }
 
-/// Which grants of a component its dependency has too.
+/// The grants that a dependency inherits.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Inherit {
     /// All or none.
     All(bool),
-    /// These, by the keys of the manifest.
+    /// The grants with these keys.
     Some(Vec<String>),
 }
 
@@ -230,13 +230,13 @@ pub enum Inherit {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum FileMount {
-    /// A glob; matches keep their place.
+    /// A glob; matching files keep their paths.
     Glob(String),
-    /// A file or folder at another place.
+    /// A file or folder with another path in the guest.
     Placed {
-        /// Beside the manifest.
+        /// The path relative to the manifest.
         source: String,
-        /// An absolute path in the guest.
+        /// The absolute path in the guest.
         destination: String,
     },
 }
@@ -247,10 +247,10 @@ pub enum FileMount {
 pub struct Build {
     /// One command line, or several in order.
     pub command: Commands,
-    /// Where it runs, beside the manifest.
+    /// The working directory, relative to the manifest.
     #[serde(default)]
     pub workdir: String,
-    /// What a watcher looks at.
+    /// Globs of the source files; a change triggers a rebuild in watch mode.
     #[serde(default)]
     pub watch: Vec<String>,
 }
@@ -259,35 +259,35 @@ pub struct Build {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Commands {
-    /// One.
+    /// One command line.
     One(String),
-    /// Several, in order.
+    /// Several command lines, in order.
     Several(Vec<String>),
 }
 
-/// What `[[trigger.http]]` has beside.
+/// The keys of `[[trigger.http]]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HttpTrigger {
-    /// Where it answers.
+    /// The route.
     pub route: Route,
     /// Only `http` (or `spin`) is supported.
     pub executor: Option<Table>,
-    /// The answer itself, in place of a component.
+    /// A static response instead of a component.
     pub static_response: Option<StaticResponse>,
 }
 
-/// An answer that is written in the manifest.
+/// A response that is written in the manifest.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StaticResponse {
-    /// Its status.
+    /// The status code.
     #[serde(default = "ok")]
     pub status_code: u16,
-    /// Its headers.
+    /// The headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Its body; nothing if it is left out.
+    /// The body; empty by default.
     #[serde(default)]
     pub body: String,
 }
@@ -296,13 +296,13 @@ fn ok() -> u16 {
     200
 }
 
-/// What `[[trigger.redis]]` has beside.
+/// The keys of `[[trigger.redis]]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisTrigger {
-    /// The channel; a template of application variables.
+    /// The channel. May contain application variables.
     pub channel: String,
-    /// The server, if not the application's; a template of application variables.
+    /// The address of the server; overrides that of the application. May contain application variables.
     pub address: Option<String>,
     /// Only the default is supported.
     pub executor: Option<Table>,
@@ -312,17 +312,17 @@ pub struct RedisTrigger {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedisSettings {
-    /// The server of every Redis trigger that names none; a template of application variables.
+    /// The default address of the server for Redis triggers. May contain application variables.
     pub address: Option<String>,
 }
 
-/// Where a component answers.
+/// The route of an HTTP trigger.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Route {
     /// `/exact`, `/a/:segment/b`, `/prefix/...`.
     Path(String),
-    /// Nowhere from outside.
+    /// No route: the component can be called only from inside the application.
     Private {
         /// Always true.
         private: bool,
@@ -333,27 +333,27 @@ pub enum Route {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ComponentTool {
-    /// The components whose exports answer this one's imports.
+    /// The components whose exports answer imports of this component.
     #[serde(default)]
     pub links: Vec<String>,
-    /// How some of them are bound, by component: `fused` or `isolated`.
+    /// The bindings of links, by component: `fused` or `isolated`.
     #[serde(default)]
     pub bindings: BTreeMap<String, String>,
-    /// What this component itself needs of the grants above, without its links.
+    /// The grants that the component needs itself, without those of its links.
     pub own: Option<Own>,
-    /// Makes it a policy: pure, metered, without capabilities.
+    /// Declares a policy: a pure component with an instruction limit and without capabilities.
     pub policy: Option<Policy>,
-    /// Calls that one instance may serve at once.
+    /// How many calls one instance may serve at once.
     pub calls_per_instance: Option<usize>,
-    /// Calls that one instance serves in its life; 1 makes a fresh instance for each.
+    /// How many calls one instance serves before it is replaced; 1 creates a new instance for each call.
     pub calls_per_life: Option<usize>,
-    /// How long a call may take until its response headers, as `30s`.
+    /// How long a call may take until the response headers, for example `30s`.
     pub timeout: Option<String>,
-    /// A request that the host makes to it in turn.
+    /// A request that the host makes periodically.
     pub every: Option<Every>,
 }
 
-/// `tool.localmart.own`: the grants of the component when its links do not run inside it.
+/// `tool.localmart.own`: the grants of the component when its links are not fused into it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Own {
@@ -371,33 +371,33 @@ pub struct Own {
     pub variables: Vec<String>,
 }
 
-/// `tool.localmart.policy`: how much it may take for one decision.
+/// `tool.localmart.policy`: the limits of one decision.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// Instructions.
+    /// The maximum number of instructions.
     pub instructions: Option<u64>,
-    /// Bytes of linear memory.
+    /// The maximum linear memory in bytes.
     pub memory: Option<usize>,
 }
 
-/// `tool.localmart.every`: a POST that the host makes to the component, again and again.
+/// `tool.localmart.every`: a POST request that the host makes to the component periodically.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Every {
-    /// The pause between two, as `5s`.
+    /// The time between two requests, for example `5s`.
     pub interval: String,
-    /// The path, whether routed or not.
+    /// The path; it does not need a route.
     pub path: String,
-    /// Headers; templates of application variables.
+    /// Headers. Values may contain application variables.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
 }
 
-/// `[application.tool.localmart]`: marks an application that wants this host's own ways.
+/// `[application.tool.localmart]`: enables the behaviour that goes beyond Spin.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApplicationTool {
-    /// `normal` (default) or `full`: SQLite's `synchronous`; a template of application variables.
+    /// SQLite's `synchronous` setting: `normal` (default) or `full`. May contain application variables.
     pub sqlite_synchronous: Option<String>,
 }

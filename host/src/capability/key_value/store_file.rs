@@ -1,4 +1,4 @@
-//! Key-value stores in a table of an SQLite file; many labels share it.
+//! Key-value stores in one table of an SQLite file, shared by many labels.
 
 use super::Sql;
 use crate::capability::bindings::spin::sqlite::sqlite::{Error as SqlError, Value};
@@ -15,12 +15,12 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS entries (\
 pub(super) struct FileStore(Arc<Database>);
 
 impl FileStore {
-    /// The stores in a file, made when first used.
+    /// The stores in a file, which is created when it is first used.
     pub(super) fn new(path: &Path, synchronous: Synchronous) -> Self {
         Self(Arc::new(Database::new(path, synchronous)))
     }
 
-    /// Makes the table.
+    /// Creates the table.
     pub(super) async fn prepare(&self) -> Sql<()> {
         self.run(SCHEMA, &[]).await.map(drop)
     }
@@ -71,7 +71,7 @@ impl FileStore {
         Ok(rows.rows.into_iter().filter_map(text).collect())
     }
 
-    /// One statement decides, so no two swaps can both win.
+    /// Compare-and-swap with one statement, which makes it atomic.
     pub(super) async fn swap(
         &self,
         label: &str,
@@ -106,7 +106,7 @@ impl FileStore {
             Some(bytes) => String::from_utf8(bytes)
                 .ok()
                 .and_then(|text| text.parse::<i64>().ok())
-                .ok_or("the value is no number")?,
+                .ok_or("the value is not a number")?,
         };
         let sum = number
             .checked_add(delta)

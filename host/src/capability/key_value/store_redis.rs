@@ -1,4 +1,4 @@
-//! A key-value store on a Redis server, as a runtime configuration may name one. Keys are as the guest writes them.
+//! A key-value store on a Redis server, as configured in the runtime configuration. Keys are stored unchanged.
 
 use super::Sql;
 use crate::capability::redis::Redis;
@@ -6,7 +6,7 @@ use crate::limits;
 use redis::Value;
 use std::sync::Arc;
 
-/// `KEYS[1]` becomes `ARGV[3]` if it is `ARGV[2]` now, or nothing where `ARGV[1]` is 0.
+/// Sets `KEYS[1]` to `ARGV[3]` if its value is `ARGV[2]`, or if it does not exist and `ARGV[1]` is 0.
 const SWAP: &str = "local found = redis.call('GET', KEYS[1])
 if ARGV[1] == '0' then if found then return 0 end
 elseif found ~= ARGV[2] then return 0 end
@@ -37,7 +37,7 @@ impl RedisStore {
         match self.ask(redis::cmd("GET").arg(key)).await? {
             Value::BulkString(bytes) => Ok(Some(bytes)),
             Value::Nil => Ok(None),
-            _ => Err("the value is no string".to_owned()),
+            _ => Err("the value is not a string".to_owned()),
         }
     }
 
@@ -51,10 +51,10 @@ impl RedisStore {
         self.ask(redis::cmd("DEL").arg(key)).await.map(drop)
     }
 
-    /// The next page of keys in their order. A server lists them in none, so all are asked for.
+    /// The next page of keys in order. Redis lists keys unordered, so all keys are fetched.
     pub(super) async fn keys_after(&self, after: &str) -> Sql<Vec<String>> {
         let Value::Array(items) = self.ask(redis::cmd("KEYS").arg("*")).await? else {
-            return Err("the keys are no list".to_owned());
+            return Err("the list of keys is not a list".to_owned());
         };
         let text = |item| match item {
             Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
@@ -78,7 +78,7 @@ impl RedisStore {
     pub(super) async fn increment(&self, key: &str, delta: i64) -> Sql<i64> {
         match self.ask(redis::cmd("INCRBY").arg(key).arg(delta)).await? {
             Value::Int(number) => Ok(number),
-            _ => Err("the value is no number".to_owned()),
+            _ => Err("the value is not a number".to_owned()),
         }
     }
 }

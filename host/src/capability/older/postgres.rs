@@ -1,5 +1,5 @@
-//! `fermyon:spin/postgres@2.0.0` and `spin:postgres@3.0.0`: fewer types of values. A value of a type that they do not have is
-//! `unsupported`, as in Spin; Postgres has no unsigned numbers.
+//! `fermyon:spin/postgres@2.0.0` and `spin:postgres@3.0.0`, which have fewer value types. As in Spin, a value of any
+//! other type becomes `unsupported`. Postgres has no unsigned integers.
 
 use super::bindings::fermyon::spin::{postgres as two, rdbms_types as two_types};
 use super::bindings::spin::postgres::postgres as three;
@@ -24,7 +24,7 @@ impl HostState {
     }
 }
 
-/// The text of an error whose parts the older interfaces do not tell apart.
+/// The text of an error; the older interfaces do not distinguish its parts.
 fn text(error: newer::QueryError) -> String {
     match error {
         newer::QueryError::Text(text) => text,

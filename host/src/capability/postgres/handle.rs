@@ -1,4 +1,5 @@
-//! A guest's handle: when it holds a connection, how its statements are sent, and what becomes of the connection afterwards.
+//! A guest's handle: when it holds a connection, how its statements are sent, and what happens to the connection
+//! afterwards.
 
 use super::pool::{NoConnection, PooledConnection};
 use super::values;
@@ -12,50 +13,50 @@ use std::task::Poll;
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio_postgres::{Client, Config, Statement};
 
-/// A guest's handle. Statements that are asked at once are sent at once, in the order in which they were asked.
+/// A guest's handle. Concurrent statements are sent at once, in the order of the calls.
 #[derive(Clone)]
 pub struct Connection {
     component: Arc<LoadedComponent>,
-    /// Trouble on purpose.
+    /// The faults that apply to this instance.
     faults: InstanceFaults,
     address: Arc<str>,
     config: Arc<Config>,
-    /// Held while a statement is sent, not while it runs.
+    /// Locked while a statement is sent, not while it runs.
     session: Arc<Mutex<Session>>,
-    /// Set when a statement was given up: what the server made of it nobody knows.
+    /// Set when a statement was cancelled, so that its effect on the server is unknown.
     given_up: Arc<AtomicBool>,
 }
 
-/// What a handle holds, and what was sent over it.
+/// The connection of a handle, and its state.
 struct Session {
     state: State,
-    /// Statements that were sent and not answered.
+    /// Statements that were sent and are not answered yet.
     running: usize,
-    /// Whether the connection was told something that the next guest must not inherit, as `SET` or a temporary table.
+    /// Whether the connection has state that the next guest must not inherit, such as a `SET` or a temporary table.
     altered: bool,
 }
 
-/// What a handle holds.
+/// The connection that a handle holds.
 enum State {
-    /// Nothing: the next statement takes a connection.
+    /// None: the next statement takes a connection.
     Free,
-    /// Nothing yet: the next statement begins a transaction, in the same flight.
+    /// None yet: the next statement starts a transaction, and BEGIN is sent together with it.
     Begun,
-    /// A connection outside of a transaction: statements run, or it was told something.
+    /// A connection outside a transaction: statements are running, or it has state.
     Kept(Lease),
     /// A connection in a transaction.
     InTransaction(Lease),
-    /// Its connection was lost with something on it.
+    /// The connection was lost together with a transaction or state.
     Lost,
 }
 
-/// A connection, and its place among those that its component may hold.
+/// A connection and the permit from its component's share.
 struct Lease {
     connection: PooledConnection,
     share: OwnedSemaphorePermit,
 }
 
-/// What a statement does to its connection, as far as that outlives it.
+/// The lasting effect of a statement on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
     None,
@@ -64,7 +65,7 @@ enum Effect {
     Alters,
 }
 
-/// Why a statement came to nothing.
+/// Why a statement failed.
 enum StatementError {
     Driver(tokio_postgres::Error),
     TooLarge,
@@ -76,7 +77,7 @@ impl From<tokio_postgres::Error> for StatementError {
     }
 }
 
-/// What a statement answers.
+/// The result of a statement.
 pub(in crate::capability) struct Answer {
     pub(in crate::capability) columns: Vec<wit::Column>,
     pub(in crate::capability) rows: Vec<Vec<wit::DbValue>>,
@@ -84,7 +85,7 @@ pub(in crate::capability) struct Answer {
 }
 
 impl Connection {
-    /// A handle; the server is asked for a connection, which the next statement finds.
+    /// Opens a handle. Checks that the server accepts a connection, which the first statement then uses.
     pub(super) async fn open(
         component: Arc<LoadedComponent>,
         faults: InstanceFaults,
@@ -112,7 +113,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// What was put here on purpose, if anything was, is a server that is not there.
+    /// Injected faults look like a server that cannot be reached.
     async fn inject_fault(&self) -> Result<(), wit::Error> {
         let injected = self.faults.inject(Capability::Postgres).await;
         injected.map_err(wit::Error::ConnectionFailed)
@@ -153,7 +154,7 @@ impl Connection {
             given_up: self.given_up.clone(),
         };
         let give_up = tokio::time::Instant::now() + limits::POSTGRES_STATEMENT_TIMEOUT;
-        // What cannot be prepared fails in the transaction that it was to begin.
+        // A statement that cannot be prepared must fail inside the transaction, so the transaction is started first.
         let begins_before = begins && !lease.connection.knows(sql);
         let prepared = async {
             if begins_before {
@@ -166,7 +167,7 @@ impl Connection {
             Ok(Ok(statement)) => {
                 let with_begin = begins && !begins_before;
                 let mut sent = Box::pin(execute(client.clone(), with_begin, statement, params));
-                // What is polled once is on its way.
+                // Polling the future once sends the statement.
                 let at_once = futures::poll!(sent.as_mut());
                 Ok((sent, at_once))
             }
@@ -227,7 +228,7 @@ impl Connection {
             session.state = State::Lost;
         }
         if let State::Free | State::Begun = session.state {
-            // A transaction that cannot begin must not go on without one.
+            // If the transaction cannot be started, the next statement must not run without it.
             let begun = matches!(session.state, State::Begun);
             session.state = match self.lease().await {
                 Ok(lease) => State::Kept(lease),
@@ -240,7 +241,7 @@ impl Connection {
         Ok(())
     }
 
-    /// What becomes of the connection after a statement.
+    /// Decides what happens to the connection after a statement.
     fn settle(&self, session: &mut Session, in_transaction: bool) {
         let lease = match std::mem::replace(&mut session.state, State::Lost) {
             State::Kept(lease) | State::InTransaction(lease) => lease,
@@ -252,7 +253,7 @@ impl Connection {
         session.state = if self.given_up.load(Ordering::Relaxed) {
             State::Lost
         } else if lease.connection.client.is_closed() {
-            // Nothing is lost with it but what a transaction did, or what the session was told.
+            // Closing the connection loses only an open transaction or session state.
             if in_transaction || session.altered {
                 State::Lost
             } else {
@@ -270,7 +271,7 @@ impl Connection {
         };
     }
 
-    /// Takes a connection, as soon as there may be one.
+    /// Takes a connection, waiting until one is available.
     async fn lease(&self) -> Result<Lease, wit::Error> {
         let component = &self.component;
         let taken = async {
@@ -282,7 +283,7 @@ impl Connection {
         };
         taken.await.map_err(|error| {
             if matches!(error, NoConnection::ShareInUse(_)) {
-                tracing::warn!(component = %component.id, "a component holds as many Postgres connections as it may");
+                tracing::warn!(component = %component.id, "a component has used up its share of Postgres connections");
             }
             let cause = match &error {
                 NoConnection::Unreachable(cause) => std::error::Error::source(cause),
@@ -313,7 +314,7 @@ impl Answer {
     }
 }
 
-/// A statement that runs. If it is given up, the server is told to stop, and the connection is no good any more.
+/// A running statement. If it is dropped early, the server is asked to cancel it, and the connection is not reused.
 struct Running {
     client: Option<Arc<Client>>,
     given_up: Arc<AtomicBool>,
@@ -326,7 +327,7 @@ impl Drop for Running {
             let cancel = client.cancel_token();
             let cancelling = async move {
                 let told = cancel.cancel_query(tokio_postgres::NoTls);
-                // A server that is gone runs nothing.
+                // A server that cannot be reached runs nothing.
                 let _ = tokio::time::timeout(limits::SERVER_CONNECT_TIMEOUT, told).await;
                 drop(client);
             };
@@ -352,7 +353,7 @@ async fn execute(
         .collect();
     let rows = client.query_raw(&statement, params);
     let rows = if begins {
-        // In one flight: what is asked first is sent first.
+        // Both are sent together, in this order.
         futures::future::try_join(client.batch_execute("BEGIN"), rows)
             .await?
             .1
@@ -379,14 +380,15 @@ async fn execute(
     })
 }
 
-/// A beginning that can wait for the first statement, as nothing can be wrong with it.
+/// Whether a BEGIN has no options, so that it cannot fail and may be sent with the first statement.
 fn is_plain_begin(sql: &str) -> bool {
     sql.trim()
         .trim_end_matches(';')
         .eq_ignore_ascii_case("BEGIN")
 }
 
-/// What the first words of a statement say. A prepared statement is always one command, so nothing hides behind them.
+/// The effect of a statement, from its first words. A prepared statement is a single command, so the words cannot hide
+/// another one.
 fn effect(sql: &str) -> Effect {
     let upper = sql.trim_start().to_ascii_uppercase();
     let mut words = upper.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -403,7 +405,7 @@ fn effect(sql: &str) -> Effect {
         "COMMIT" | "END" | "ROLLBACK" | "ABORT" => Effect::Ends,
         "SAVEPOINT" | "RELEASE" => Effect::None,
         "SELECT" | "WITH" | "VALUES" | "TABLE" => {
-            // The functions that change a session, whatever calls them.
+            // Functions that change the session, wherever they are called.
             let session = ["SET_CONFIG", "ADVISORY", "SETSEED", "DBLINK"];
             if session.iter().any(|name| upper.contains(name)) {
                 Effect::Alters
@@ -424,7 +426,7 @@ fn lost() -> wit::Error {
     wit::Error::ConnectionFailed("the connection to the server was lost".to_owned())
 }
 
-/// The error as guests see it. Whoever caused it is told apart: the connection, the values, or the statement.
+/// Converts an error for the guest. It distinguishes errors of the connection, of the values and of the statement.
 fn failed(error: &tokio_postgres::Error, closed: bool) -> wit::Error {
     if let Some(db) = error.as_db_error() {
         let extra = |name: &str, value: Option<&str>| Some((name.to_owned(), value?.to_owned()));

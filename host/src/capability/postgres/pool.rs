@@ -1,4 +1,5 @@
-//! Connections to Postgres servers: kept per core and address, under one cap over all, clean when somebody else gets them.
+//! Connections to Postgres servers: pooled per core and address, with one limit for all, and reset before another guest
+//! gets them.
 
 use crate::limits;
 use prometheus::IntCounter;
@@ -14,7 +15,7 @@ pub struct Postgres {
     most: usize,
     /// One permit per connection that may be open.
     permits: Arc<Semaphore>,
-    /// Rung when a connection is given back or closed.
+    /// Notified when a connection is returned or closed.
     freed: Arc<Notify>,
     idle: Mutex<Vec<Idle>>,
 }
@@ -26,7 +27,7 @@ struct Idle {
     since: Instant,
 }
 
-/// A connection that somebody uses, or will use again.
+/// A connection in use or in the pool.
 pub(super) struct PooledConnection {
     pub(super) client: Arc<Client>,
     statements: HashMap<String, Statement>,
@@ -39,9 +40,9 @@ pub(super) enum NoConnection {
     Unreachable(tokio_postgres::Error),
     #[error("the server does not answer within {0:?}")]
     Silent(Duration),
-    #[error("all connections are in use; none came free within {0:?}")]
+    #[error("all connections are in use; none was returned within {0:?}")]
     AllInUse(Duration),
-    #[error("this component holds as many connections as it may; it gave none back within {0:?}")]
+    #[error("this component has used up its share of connections and returned none within {0:?}")]
     ShareInUse(Duration),
 }
 
@@ -56,13 +57,13 @@ impl Postgres {
         }
     }
 
-    /// How many of the connections one component may hold.
+    /// The number of connections that one component may hold.
     pub fn share(&self) -> Share {
         let share = (self.most / limits::POSTGRES_SHARE_DIVISOR).max(limits::POSTGRES_MIN_SHARE);
         Share(Arc::new(Semaphore::new(share.min(self.most))))
     }
 
-    /// A connection to the address: one that was used before on this core, or a new one when there may be one.
+    /// Takes a connection to an address: an idle one of this core, or a new one as soon as the limit allows.
     pub(super) async fn take(
         self: &Arc<Self>,
         address: &Arc<str>,
@@ -70,7 +71,7 @@ impl Postgres {
     ) -> Result<PooledConnection, NoConnection> {
         let give_up = tokio::time::Instant::now() + limits::POSTGRES_ACQUIRE_TIMEOUT;
         loop {
-            // Asked for before looking, so that what comes free in between is not missed.
+            // Register before looking, so that a connection returned in between is not missed.
             let freed = self.freed.notified();
             if let Some(connection) = self.idle_of(address) {
                 return Ok(connection);
@@ -88,7 +89,7 @@ impl Postgres {
     fn idle_of(&self, address: &Arc<str>) -> Option<PooledConnection> {
         let core = std::thread::current().id();
         let mut idle = self.idle.lock().ok()?;
-        // Those that were given back first are the first to be too old.
+        // Connections are in the order of their return, so the oldest come first.
         let is_old = |one: &Idle| one.since.elapsed() >= limits::POSTGRES_IDLE_TIMEOUT;
         let old = idle.iter().take_while(|one| is_old(one)).count();
         idle.drain(..old);
@@ -103,7 +104,7 @@ impl Postgres {
         }
     }
 
-    /// Makes room: a connection that nobody uses goes, for whoever waits for one to another address or on another core.
+    /// Closes the connection that has been idle longest, to make room for another address or core.
     fn close_oldest_idle(&self) {
         if let Ok(mut idle) = self.idle.lock()
             && !idle.is_empty()
@@ -145,7 +146,7 @@ impl Postgres {
         })
     }
 
-    /// Keeps a connection for the next guest of this core. It must be outside of a transaction and as new.
+    /// Returns a connection to the pool of this core. It must be outside a transaction and without session state.
     pub(super) fn give_back(&self, address: Arc<str>, connection: PooledConnection) {
         if !connection.client.is_closed()
             && let Ok(mut idle) = self.idle.lock()
@@ -161,12 +162,12 @@ impl Postgres {
     }
 }
 
-/// One permit per connection that a component may hold at once.
+/// The share of one component: one permit per connection that it may hold.
 #[derive(Clone)]
 pub struct Share(Arc<Semaphore>);
 
 impl Share {
-    /// A place among them, for as long as it is kept. Having to wait for one is counted.
+    /// Takes a permit. Having to wait is counted in `waits`.
     pub(super) async fn take(
         &self,
         waits: &IntCounter,
@@ -184,12 +185,12 @@ impl Share {
 }
 
 impl PooledConnection {
-    /// Whether the statement is prepared on this connection.
+    /// Whether the statement is already prepared on this connection.
     pub(super) fn knows(&self, sql: &str) -> bool {
         self.statements.contains_key(sql)
     }
 
-    /// The statement, prepared on this connection once.
+    /// The prepared statement; prepares it on first use.
     pub(super) async fn prepared(&mut self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());
@@ -202,7 +203,7 @@ impl PooledConnection {
         Ok(statement)
     }
 
-    /// Forgets a statement that the server cannot use any more, as after a migration.
+    /// Removes a statement that the server no longer accepts, for example after a migration.
     pub(super) fn forget(&mut self, sql: &str) {
         self.statements.remove(sql);
     }

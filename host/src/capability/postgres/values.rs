@@ -1,4 +1,5 @@
-//! Values between `spin:postgres` and the binary formats of the Postgres protocol, with Spin's mapping of types.
+//! Converts between the values of `spin:postgres` and the binary formats of the Postgres protocol, with Spin's type
+//! mapping.
 
 use super::wit::{Column, DbDataType, DbValue, Interval, ParameterValue, RangeBoundKind};
 use jiff::civil;
@@ -10,7 +11,7 @@ use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 type Failure = Box<dyn Error + Sync + Send>;
 
-/// A parameter as the driver takes it, or what is wrong with it.
+/// A parameter for the driver. The error says why the value is invalid.
 pub(super) fn parameter(value: &ParameterValue) -> Result<Box<dyn ToSql + Sync + Send>, String> {
     Ok(match value {
         ParameterValue::Boolean(truth) => Box::new(*truth),
@@ -70,7 +71,7 @@ pub(super) fn parameter(value: &ParameterValue) -> Result<Box<dyn ToSql + Sync +
     })
 }
 
-/// A column as guests see it.
+/// A column for the guest.
 pub(super) fn column(column: &tokio_postgres::Column) -> Column {
     Column {
         name: column.name().to_owned(),
@@ -110,7 +111,7 @@ fn data_type(ty: &Type) -> DbDataType {
     }
 }
 
-/// A value of a row as guests see it.
+/// A value of a row for the guest.
 pub(super) struct GuestValue(pub(super) DbValue);
 
 impl<'a> FromSql<'a> for GuestValue {
@@ -154,10 +155,10 @@ fn lift(ty: &Type, raw: &[u8]) -> Result<DbValue, Failure> {
             DbValue::Timestamp(jiff::Timestamp::from_sql(ty, raw)?.as_second())
         }
         DbDataType::Uuid => DbValue::Uuid(uuid::Uuid::from_sql(ty, raw)?.to_string()),
-        // The binary form begins with the number of its version.
+        // The binary format begins with its version number.
         DbDataType::Jsonb => match raw.split_first() {
             Some((1, json)) => DbValue::Jsonb(json.to_vec()),
-            _ => return Err("a jsonb of an unknown version".into()),
+            _ => return Err("a jsonb value has an unknown version".into()),
         },
         DbDataType::Decimal => DbValue::Decimal(Decimal::from_sql(ty, raw)?.to_string()),
         DbDataType::RangeInt32 => DbValue::RangeInt32(range(raw, protocol::int4_from_sql)?),
@@ -176,7 +177,7 @@ fn lift(ty: &Type, raw: &[u8]) -> Result<DbValue, Failure> {
         DbDataType::Interval => {
             let (micros, days, months) = (raw.get(..8), raw.get(8..12), raw.get(12..16));
             let (Some(micros), Some(days), Some(months)) = (micros, days, months) else {
-                return Err("an interval of a wrong length".into());
+                return Err("an interval has a wrong length".into());
             };
             DbValue::Interval(Interval {
                 micros: protocol::int8_from_sql(micros)?,
@@ -204,7 +205,7 @@ fn range<T>(
     };
     match protocol::range_from_sql(raw)? {
         protocol::Range::Nonempty(lower, upper) => Ok((bound(lower)?, bound(upper)?)),
-        protocol::Range::Empty => Err("an empty range has no form in spin:postgres".into()),
+        protocol::Range::Empty => Err("spin:postgres cannot represent an empty range".into()),
     }
 }
 
@@ -254,7 +255,7 @@ fn out_of_range(what: &str) -> String {
     format!("a {what} is out of range")
 }
 
-/// NULL of whatever type the statement wants.
+/// NULL for a parameter of any type.
 #[derive(Debug)]
 struct Null;
 
@@ -270,7 +271,7 @@ impl ToSql for Null {
     to_sql_checked!();
 }
 
-/// A moment without a zone, which a column with one takes as UTC.
+/// A date and time without a time zone. For a column with a time zone it is interpreted as UTC.
 #[derive(Debug)]
 struct DatetimeValue(civil::DateTime);
 
@@ -339,7 +340,7 @@ struct Range<T> {
 impl<T: ToSql> ToSql for Range<T> {
     fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
         let Kind::Range(element) = ty.kind() else {
-            return Err("a range goes into a range".into());
+            return Err("a range parameter needs a range column".into());
         };
         let bound = |bound: &Bound<T>, out: &mut BytesMut| {
             let Some((value, kind)) = bound else {
