@@ -1,4 +1,4 @@
-//! The host from outside: wrong manifests, the observe address, draining, and the verbs of the command line.
+//! The host from the outside: invalid manifests, the observe address, draining, and the verbs of the command line.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
 
 mod harness;
 
-/// Where the shops of this binary keep what they know.
+/// The stores for the shops of this binary.
 const STORES: harness::Stores = harness::Stores::EMBEDDED;
 
 /// How their links are bound.

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_allow_what_they_say() {
+    fn entries_allow_exactly_what_they_name() {
         for (entry, scheme, host, port, allowed) in [
             ("https://example.com", "https", "example.com", 443, true),
             ("https://example.com", "https", "EXAMPLE.com", 443, true),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_destination_is_refused() {
+    fn invalid_entries_are_refused() {
         for bad in [
             "example.com",
             "https://",

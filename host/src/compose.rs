@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stand_for_imports() {
+    fn dependency_names_match_imports() {
         for (name, import, stands) in [
             ("a:b", "a:b/c@1.0.0", true),
             ("a:b", "a:b/c", true),

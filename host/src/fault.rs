@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn faults_strike_where_they_are_put_and_as_often() {
+    async fn faults_apply_to_their_target_at_their_rate() {
         let faults = Arc::new(Faults::default());
         let faults_of =
             |component: &str| InstanceFaults::new(faults.clone(), component.into(), Arc::default());

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_address_or_no_digest_is_refused() {
+    fn invalid_addresses_and_digests_are_refused() {
         let digest = format!("sha256:{}", "0".repeat(64));
         assert!(RemoteSource::parse("https://example.com/a.wasm", &digest).is_ok());
         assert!(RemoteSource::parse("ftp://example.com/a.wasm", &digest).is_err());

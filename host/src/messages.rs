@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_goes_to_one_core_if_anybody_listens() {
+    fn a_message_goes_to_one_core_if_there_is_a_subscriber() {
         let subscription = Subscription {
             address: "embedded".into(),
             channel: "a".into(),

@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_spin_says_is_understood() {
+    fn the_keys_of_spin_are_read() {
         let config = read(
             "state_dir = \"s\"\nmax_instance_memory = 1000\n\
              [[variables_provider]]\ntype = \"static\"\nvalues = { a = \"1\" }\n\
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_key() {
         for (text, named) in [
             ("x = 1", "`x` is not a key"),
             (
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_file_are_values() {
+    fn dotenv_lines_are_values() {
         let text = "# no\nexport MY_A = \"x y\"\nMY_B='z'\nMY_C=plain # not a comment\n";
         assert_eq!(value_in(text, "MY_A").as_deref(), Some("x y"));
         assert_eq!(value_in(text, "MY_B").as_deref(), Some("z"));

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_appended_is_read() {
+    fn an_appended_section_is_read() {
         let empty_component = b"\0asm\x0d\0\x01\0";
         let data = vec![7; 300];
         let wasm = append(empty_component, "localmart:test", &data);

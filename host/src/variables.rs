@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_take_values() {
+    fn templates_are_expanded() {
         let values = BTreeMap::from([
             ("host".to_owned(), "db".to_owned()),
             ("port".to_owned(), "1".to_owned()),

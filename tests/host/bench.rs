@@ -1,4 +1,4 @@
-//! `localmart bench`: what it measures is there, in every format; what it cannot measure it says.
+//! `localmart bench`: the report contains every measurement in every format, and says what could not be measured.
 
 use super::guests::guests_built;
 use super::swaps::replaced;
@@ -15,7 +15,7 @@ pub(crate) fn hello(text: &str) -> PathBuf {
     path
 }
 
-/// An application of one component.
+/// An application with a single component.
 fn small(file: &Path) -> PathBuf {
     let manifest = scratch("small").join("spin.toml");
     let text = format!(
@@ -27,7 +27,7 @@ fn small(file: &Path) -> PathBuf {
     manifest
 }
 
-/// Runs the bench; whether it ended well, and what it printed.
+/// Runs the bench. Returns whether it succeeded, its standard output, and its whole output.
 fn bench(manifest: &Path, words: &[&str]) -> (bool, String, String) {
     let mut verb = localmart();
     verb.args(["bench", "--rounds", "2", "--connections", "4"]);
@@ -39,7 +39,7 @@ fn bench(manifest: &Path, words: &[&str]) -> (bool, String, String) {
     (output.status.success(), said, unframed(&printed(&output)))
 }
 
-/// The figures of a group, each with its name.
+/// The figures of a group, by name.
 fn group<'r>(report: &'r Value, name: &str) -> Vec<(&'r str, &'r Vec<Value>)> {
     let groups = report["groups"].as_array().unwrap();
     let group = groups.iter().find(|group| group["name"] == name);
@@ -55,7 +55,7 @@ fn group<'r>(report: &'r Value, name: &str) -> Vec<(&'r str, &'r Vec<Value>)> {
         .collect()
 }
 
-/// Every figure of a report has as many turns as were asked for, and its mean is between its bounds.
+/// Checks that every figure has as many rounds as requested, and a mean between its bounds.
 fn is_sound(report: &Value) {
     for group in report["groups"].as_array().unwrap() {
         for figure in group["figures"].as_array().unwrap() {
@@ -169,7 +169,7 @@ fn two_files_and_another_server_are_measured_in_turns() {
     );
     let ratios = &report["groups"].as_array().unwrap().last().unwrap()["figures"][0]["ratios"];
     assert_eq!(ratios[0]["to"], one, "{report:#}");
-    // What cannot be measured is said, not left out silently.
+    // What cannot be measured is reported, not left out silently.
     let left_out = report["left_out"].to_string();
     assert!(
         left_out.contains("/of/:name") && left_out.contains("calls by binding"),

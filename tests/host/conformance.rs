@@ -1,5 +1,5 @@
-//! `tests/conformance`: a folder per case, with an application as other people write them and what is to come of it. The format is
-//! in its README.
+//! Runs `tests/conformance`: one folder per case, with an application as users write them, and the expected result. The
+//! README there describes the format.
 
 use crate::guests::guests;
 use crate::harness::{Shop, localmart, printed, root, scratch, unframed};
@@ -13,28 +13,28 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// How long an application that cannot be served may take to say so.
+/// How long a refused application may take to exit.
 const REFUSAL: Duration = Duration::from_secs(60);
 
-/// `expect.toml`.
+/// The content of `expect.toml`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
     /// What the case shows.
     about: String,
-    /// Servers that the application speaks to: `tcp`, `postgres`, `redis`, `mqtt`. Each gives the variable `<name>_port`.
+    /// Servers that the application needs: `tcp`, `postgres`, `redis`, `mqtt`. Each sets the variable `<name>_port`.
     #[serde(default)]
     servers: Vec<String>,
-    /// Flags of `up`.
+    /// Options of `up`.
     #[serde(default)]
     flags: Vec<String>,
-    /// Environment of `up`.
+    /// The environment of `up`.
     #[serde(default)]
     environment: BTreeMap<String, String>,
-    /// Words of the error, if the application cannot be served.
+    /// Parts of the error message, if the application is refused.
     #[serde(default)]
     refused: Vec<String>,
-    /// What is asked of it.
+    /// Requests to the application.
     #[serde(default)]
     request: Vec<Asked>,
 }
@@ -53,10 +53,10 @@ struct Asked {
     status: u16,
     /// The whole body.
     answer: Option<String>,
-    /// Parts of it.
+    /// Parts of the body.
     #[serde(default)]
     contains: Vec<String>,
-    /// All headers but `content-length` and `date`.
+    /// All headers except `content-length` and `date`.
     #[serde(default)]
     answer_headers: BTreeMap<String, String>,
 }
@@ -75,7 +75,7 @@ fn pairs(map: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// The port of a server that a case asks for.
+/// The port of a server that a case needs.
 fn port_of(server: &str) -> Option<u16> {
     let port = |url: String| {
         let (_, rest) = url.rsplit_once(':').unwrap();
@@ -85,7 +85,7 @@ fn port_of(server: &str) -> Option<u16> {
         "tcp" => {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let port = listener.local_addr().unwrap().port();
-            // Whoever connects is let in, and hears nothing.
+            // Accepts every connection and sends nothing.
             std::thread::spawn(move || listener.incoming().for_each(drop));
             Some(port)
         }
@@ -102,7 +102,7 @@ fn check(folder: &Path) {
     assert!(!case.about.is_empty());
     let (mut flags, mut ports) = (case.flags.clone(), Vec::new());
     for server in &case.servers {
-        // A server that is not installed was said to be missing.
+        // A missing server has been reported as skipped.
         let Some(port) = port_of(server) else { return };
         flags.extend(["--variable".to_owned(), format!("{server}_port={port}")]);
         ports.push((format!("%{{{server}_port}}"), port.to_string()));
@@ -165,7 +165,7 @@ fn check_refusal(folder: &Path, flags: &[String], words: &[String]) {
     while child.try_wait().unwrap().is_none() && Instant::now() < give_up {
         std::thread::sleep(Duration::from_millis(10));
     }
-    // One that serves would never end.
+    // If it serves by mistake, it would never exit.
     let _ = child.kill();
     let output = child.wait_with_output().unwrap();
     let said = printed(&output);
@@ -217,7 +217,7 @@ fn other_peoples_applications_run_as_they_expect() {
     );
 }
 
-/// Serves a file to whoever asks for anything; gives its port.
+/// Serves a file for every request. Returns the port.
 fn serve(bytes: Vec<u8>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -228,7 +228,7 @@ fn serve(bytes: Vec<u8>) -> u16 {
                 "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                 bytes.len()
             );
-            // Whoever went away needs no answer.
+            // A client that has disconnected needs no response.
             let _ = stream.read(&mut asked);
             let _ = stream
                 .write_all(head.as_bytes())

@@ -1,4 +1,5 @@
-//! The contract suites: all of our components keep them, and what does not is told so.
+//! The contract suites: all components of this repository pass them, and a component that breaks a contract is
+//! reported.
 
 use super::guests::guests_built;
 use super::policies::taxing;

@@ -1,5 +1,5 @@
-//! The policies in other languages: they are built as their README says, keep the contracts of the defaults, and take their
-//! place in a running shop.
+//! Policies in other languages: they can be built as their README says, pass the contracts of the default policies, and
+//! can replace them in a running shop.
 
 use super::contracts::test;
 use super::swaps::{swap, told};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Whether a program is there and can do what is asked of it; where it cannot that is said aloud.
+/// Whether a program is installed and supports the arguments. Otherwise the test prints that it is skipped.
 fn is_there(name: &str, program: &str, asked: &[&str]) -> bool {
     let there = Command::new(program).args(asked).output();
     there.is_ok_and(|output| output.status.success()) || without::<()>(name).is_some()
@@ -33,7 +33,7 @@ fn example(name: &str) -> (PathBuf, PathBuf) {
     )
 }
 
-/// An order of two pieces for 10.00 each, made by a shop with this file in the place of a policy.
+/// An order of two pieces at 10.00 each, placed in a shop with this file as one of its policies.
 fn bought_with(component: &str, file: &Path) -> Value {
     let shop = Shop::start();
     let product = shop.product(1000, 10);

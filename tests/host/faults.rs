@@ -1,11 +1,11 @@
-//! Faults on purpose: they strike where they are put, and what they strike stays whole.
+//! Fault injection: faults take effect where they are configured, and the data stays consistent.
 
 use super::swaps::{refused, told, verified};
 use crate::harness::{Shop, checkout, fresh_key, scratch};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// Puts so many of a product into a new cart; what the shop says of it.
+/// Adds a product to a new cart. Returns the reply.
 fn put(shop: &Shop, product: &str) -> crate::harness::Reply {
     let cart = shop.send("POST", "/api/carts", &[], &[]).expect(201).json();
     let items = format!("/api/carts/{}/items", cart["id"].as_str().unwrap());
@@ -51,7 +51,7 @@ fn a_link_fails_waits_or_breaks_and_the_caller_lives_on() {
         list.contains("cart->catalog: trap, 100.00 %, struck"),
         "{list}"
     );
-    // The others call another instance, or the same anew.
+    // Other calls use another instance, or a new one.
     shop.get(&format!("/api/products/{product}")).expect(200);
     let failed =
         "localmart_failed_calls_total{component=\"catalog\",generation=\"1\",reason=\"trap\"} ";

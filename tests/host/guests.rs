@@ -1,11 +1,11 @@
-//! What guests may do and may not, and that one that misbehaves is stopped while the others go on.
+//! What guests may and may not do. A guest that misbehaves is stopped, and the others continue.
 
 use crate::harness::{Shop, at_once, built, localmart, root, scratch};
 use localmart_testkit::servers;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-/// The guests with their grants, served.
+/// Serves the guests with their grants.
 pub(crate) fn guests(flags: &[&str]) -> Shop {
     guests_built();
     let manifest = root().join("tests/guests/spin.toml");
@@ -17,7 +17,7 @@ pub(crate) fn guests_built() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let manifest = root().join("tests/guests/spin.toml");
-        // One cargo at a time.
+        // Only one cargo at a time.
         built();
         assert!(
             localmart()
@@ -163,13 +163,13 @@ fn a_guest_that_misbehaves_is_stopped_and_the_others_go_on() {
                 assert!(start.elapsed() < Duration::from_secs(10), "{path}");
                 return vec![reply.status];
             }
-            // On the same core, while the other one misbehaves.
+            // The other guest is misbehaving on the same core by now.
             std::thread::sleep(Duration::from_millis(200));
             (0..10).map(|_| shop.get("/preview2/x").status).collect()
         });
         assert_eq!(replies[1], [200; 10], "{path}");
     }
-    // Those stopped mid-call give everything back after their grace.
+    // Instances that are terminated during a call release everything after the grace period.
     std::thread::sleep(Duration::from_secs(3));
     for _ in 0..100 {
         shop.get("/headers").expect(200);
@@ -205,7 +205,7 @@ fn more_than_fits_is_told_to_come_back_and_the_others_are_not_hurt() {
     let shop = guests(&["--threads", "1"]);
     shop.get("/narrow/headers").expect(200);
     let connect = || std::net::TcpStream::connect(shop.base.trim_start_matches("http://")).unwrap();
-    // 64 instances with one call each, 512 that wait: beyond that there is no room.
+    // 64 instances with one call each and 512 queued calls; further calls are rejected.
     let mut clients: Vec<_> = (0..640).map(|_| connect()).collect();
     for client in &mut clients {
         client
@@ -241,7 +241,7 @@ fn more_than_fits_is_told_to_come_back_and_the_others_are_not_hurt() {
     }
 }
 
-/// The flags by which guests reach a server.
+/// The options that let guests reach a server.
 fn reaching(name: &str, url: &str) -> [String; 4] {
     let port = url.rsplit(':').next().unwrap().split('/').next().unwrap();
     [
@@ -297,7 +297,7 @@ fn values_of_every_type_come_from_postgres() {
     }
 }
 
-/// What a statement shows, sent as it is: this guest decodes nothing.
+/// The result of a statement that is sent without decoding.
 fn as_it_is(shop: &Shop, sql: &str) -> String {
     let path = format!("/pg?{}", sql.replace(' ', "+"));
     let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -319,7 +319,7 @@ fn a_server_transaction_that_a_guest_leaves_open_is_rolled_back() {
     show("CREATE TABLE t (x TEXT)");
     for _ in 0..3 {
         shop.get("/pg-leak").expect(500);
-        // Nobody waits for its lock, and nothing of it is there.
+        // Its lock blocks nobody, and its writes are rolled back.
         assert!(show("SELECT COUNT(*) FROM t").contains("Int64(0)"));
     }
     show("SET application_name = altered");
@@ -371,7 +371,7 @@ fn one_that_opens_connections_for_ever_leaves_some_to_the_others() {
             if number == 0 {
                 return vec![shop.get("/pg-hoard").status];
             }
-            // While the other one holds all that it can get.
+            // The other guest holds its whole share of connections by now.
             std::thread::sleep(Duration::from_millis(400));
             let ask = || shop.get("/neighbour/pg?SELECT+1").status;
             (0..10).map(|_| ask()).collect()
@@ -390,7 +390,8 @@ fn one_that_opens_connections_for_ever_leaves_some_to_the_others() {
             .unwrap()
     };
     assert_eq!((of("probe"), of("neighbour")), (2, 0));
-    // What it held comes back when it is stopped. Who asks again at once only stands in line behind what he asked before.
+    // The connections are released when the instance is terminated. A retry that comes too early only queues behind the
+    // earlier calls.
     shop.eventually("it may hold some again", || {
         let held = shop.get("/pg-hold?20").text == "20 held";
         if !held {

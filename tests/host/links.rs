@@ -1,8 +1,8 @@
-//! Links are checked when they are fused: what is missing, what is too much, and what does not fit.
+//! Checks of links when components are fused: missing links, unused links, and types that do not fit.
 
 use crate::harness::{Shop, built, localmart, printed, root, scratch};
 
-/// Fuses `cart` with these links, out of the components of this repository; what it says.
+/// Fuses `cart` with these links, from the components of this repository. Returns whether it succeeded, and the output.
 fn fuse(links: &str, replace: &[(&str, &str)]) -> (bool, String) {
     built();
     let folder = scratch("links");
@@ -77,7 +77,7 @@ fn an_instance_with_fused_links_is_replaced_after_some_hundred_calls() {
     let shop = Shop::start_in(&scratch("state"), &["--binding", "fused", "--threads", "1"]);
     let cart = shop.send("POST", "/api/carts", &[], &[]).expect(201).json();
     let path = format!("/api/carts/{}", cart["id"].as_str().unwrap());
-    // What wasmtime keeps of calls between fused components goes with the instance.
+    // wasmtime's records of calls between fused components are freed with the instance.
     for _ in 0..600 {
         shop.get(&path).expect(200);
     }

@@ -1,4 +1,4 @@
-//! Every wrong manifest gets one readable error that names file, line and remedy, and an exit code that is not 0.
+//! Every invalid manifest produces one readable error with file, line and help, and an exit code other than 0.
 
 use crate::harness::{built, localmart, printed, root, scratch, unframed};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 const HEAD: &str =
     "spin_manifest_version = 2\n[application]\nname = \"t\"\n[application.tool.localmart]\n";
 
-/// Starts an application that cannot be; what it says.
+/// Starts an application that must be refused. Returns the output.
 fn refused(manifest: &str, flags: &[&str]) -> String {
     let folder = scratch("manifest");
     std::fs::write(folder.join("spin.toml"), manifest).unwrap();

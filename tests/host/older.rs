@@ -1,4 +1,4 @@
-//! The interfaces that Spin offered before, as a guest of WASI 0.2 meets them: granted, and refused.
+//! Older interfaces of Spin, used by a WASI 0.2 guest with and without grants.
 
 use crate::guests::guests;
 use crate::harness::{Shop, raw, root, scratch};

@@ -1,4 +1,5 @@
-//! Policies: pure components that decide about money and order; one that misbehaves costs that decision only.
+//! Policies: pure components that decide about money and order. A policy that misbehaves loses only the current
+//! decision.
 
 use super::guests::guests_built;
 use super::swaps::{refused, replaced, status, swap, told, verified, written};
@@ -6,7 +7,7 @@ use crate::harness::{Shop, built, checkout, fresh_key, root, scratch};
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// A tax policy that taxes a fifth, or misbehaves.
+/// A tax policy that adds 20 %, or misbehaves.
 pub(crate) fn taxing(what: &str) -> PathBuf {
     guests_built();
     let wasm = root().join("target/wasm32-wasip2/component/taxing.wasm");

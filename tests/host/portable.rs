@@ -1,12 +1,12 @@
-//! The same files under `spin up`: every import of every component, and every key of the manifest, is one that Spin 4.1 offers.
-//! Spin itself cannot be had everywhere; these are its lists, from its source.
+//! Portability to `spin up`: Spin 4.1 supports every import of every component and every key of the manifest. Spin is
+//! not available everywhere, so these are its lists, taken from its source.
 
 use crate::harness::{built, root};
 use std::collections::BTreeSet;
 use toml::{Table, Value};
 use wasmparser::{ComponentExternalKind, Parser, Payload};
 
-/// Interfaces that Spin 4.1 links, without WASI's. A later minor version does not meet them.
+/// Interfaces other than WASI's that Spin 4.1 links. It does not support later minor versions.
 const SPIN: &[&str] = &[
     "spin:sqlite/sqlite@3.1.0",
     "spin:postgres/postgres@4.2.0",
@@ -20,10 +20,10 @@ const SPIN: &[&str] = &[
     "wasi:config/store@0.2.0-draft-2024-09-27",
 ];
 
-/// Only types, no function and no resource: that nobody need offer.
+/// An interface with types only, which needs no provider.
 const TYPES: &str = "localmart:kernel/types@1.0.0";
 
-/// Packages of WASI that it links, and the newest version of each that it has.
+/// The WASI packages that it links, with their newest version.
 const WASI: &[&str] = &[
     "cli",
     "clocks",
@@ -35,7 +35,7 @@ const WASI: &[&str] = &[
 ];
 const WASI_2_PATCHES: std::ops::RangeInclusive<u32> = 0..=6;
 
-/// What a component may be called by.
+/// The exports that a component can be called through.
 const HANDLERS: &[&str] = &["wasi:http/handler@0.3.0", "spin:redis/inbound-redis@3.0.0"];
 
 fn manifest() -> Table {
@@ -49,7 +49,7 @@ fn table<'a>(value: &'a Value, what: &str) -> &'a Table {
         .unwrap_or_else(|| panic!("{what} is no table"))
 }
 
-/// Imports and exports of a component.
+/// The imports and exports of a component.
 fn interfaces(wasm: &[u8]) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut imports, mut exports, mut depth) = (BTreeSet::new(), BTreeSet::new(), 0);
     for payload in Parser::new(0).parse_all(wasm) {
@@ -113,7 +113,7 @@ fn every_import_of_every_component_is_one_that_spin_has() {
         for export in exports.iter().filter(foreign) {
             assert!(HANDLERS.contains(&export.as_str()), "{id} exports {export}");
         }
-        // Spin takes a component with one HTTP handler; what a trigger needs must be there.
+        // Spin accepts a component with a single HTTP handler, and a trigger needs its handler.
         let calls = |kind: &str| {
             let triggers = manifest["trigger"].get(kind).and_then(Value::as_array);
             triggers.is_some_and(|all| all.iter().any(|one| one["component"].as_str() == Some(id)))
@@ -130,7 +130,7 @@ fn every_import_of_every_component_is_one_that_spin_has() {
     }
 }
 
-/// Keys of the manifest that Spin 4.1 reads, by place; elsewhere it is an error to write others.
+/// Checks that Spin 4.1 knows all keys of a table. Other keys are errors in Spin.
 fn known_keys(place: &str, keys: &Table, known: &[&str]) {
     for key in keys.keys() {
         assert!(
@@ -253,7 +253,7 @@ fn every_key_of_the_manifest_is_one_that_spin_has() {
     }
 }
 
-/// `scheme://host:port`, without a path; templates name variables of the application.
+/// Checks an entry `scheme://host:port`, without a path. Templates must name variables of the application.
 fn check_host(id: &str, host: &str, variables: &Table) {
     check_templates(id, host, variables);
     let (scheme, place) = host

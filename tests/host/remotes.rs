@@ -1,4 +1,4 @@
-//! Links to components of another process: the same calls, also while one of the two is started again.
+//! Links to components in another process: the same calls, even while one of the processes restarts.
 
 use super::swaps::{told, verified};
 use crate::harness::{Shop, at_once, built, checkout, fresh_key, root, scratch};
@@ -6,13 +6,13 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// An address that is free now.
+/// An address that is currently free.
 fn free() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
-/// A shop that runs the catalog alone, for others.
+/// A host that runs only the catalog, for other hosts.
 fn catalog(state: &Path, links: &str) -> Shop {
     Shop::start_in(
         state,
@@ -20,7 +20,7 @@ fn catalog(state: &Path, links: &str) -> Shop {
     )
 }
 
-/// A shop whose catalog is another's.
+/// A shop that uses the catalog of another host.
 fn shop(state: &Path, links: &str) -> Shop {
     let remote = format!("catalog=http://{links}");
     Shop::start_in(state, &["--remote", &remote])
@@ -44,7 +44,7 @@ fn orders_are_made_with_the_catalog_of_another_process_also_while_that_starts_ag
     let answered = "localmart_link_calls_total{binding=\"remote\",callee=\"catalog\",caller=\"order\",generation=\"1\",outcome=\"answered\"} ";
     assert!(there.metrics().contains(answered), "{}", there.metrics());
 
-    // Asking for products changes nothing, so that a call waits for the other process to come back.
+    // Reading products changes nothing, so the call is retried until the other process is back.
     there.kill();
     let (bought, again) = std::thread::scope(|scope| {
         let bought = scope.spawn(|| at_once(4, |_| buy()));

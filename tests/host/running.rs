@@ -1,4 +1,4 @@
-//! A running host: what it shows, how it ends, and that one component's trouble is its own.
+//! A running host: its metrics, its shutdown, and the isolation of failures.
 
 use crate::harness::{Shop, at_once, built, checkout, fresh_key, raw, scratch};
 use serde_json::json;
@@ -71,7 +71,7 @@ fn sigterm_lets_requests_end_and_takes_no_more() {
     let pid = shop.pid().to_string();
     let replies = at_once(2, |number| {
         if number == 0 {
-            // It takes two seconds, because the provider is silent.
+            // It takes two seconds because the payment provider does not answer.
             return shop.order(&key, &body).status;
         }
         std::thread::sleep(Duration::from_millis(700));

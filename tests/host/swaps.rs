@@ -1,4 +1,4 @@
-//! Live swaps: another generation of a component takes its place while orders come in; a bad one is refused, or goes by itself.
+//! Live swaps: a component is replaced while orders come in. A bad generation is refused or rolled back automatically.
 
 use super::guests::{guests, guests_built};
 use crate::harness::{
@@ -11,7 +11,7 @@ use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A catalog that somebody hinders: `none`, `slow`, `fails`, `traps`.
+/// A catalog with a disturbance: `none`, `slow`, `fails` or `traps`.
 fn catalog(what: &str) -> PathBuf {
     guests_built();
     let wasm = root().join("target/wasm32-wasip2/component/hindrance.wasm");
@@ -38,7 +38,7 @@ fn catalog(what: &str) -> PathBuf {
     written(what, &fuse("hindrance", &parts).unwrap())
 }
 
-/// The catalog of this repository with a name changed wherever it stands.
+/// The catalog of this repository with every occurrence of a name replaced.
 fn renamed(before: &str, after: &str) -> PathBuf {
     let catalog = std::fs::read(root().join("dist/catalog.wasm")).unwrap();
     written(
@@ -69,7 +69,7 @@ pub(crate) fn replaced(bytes: &[u8], before: &[u8], after: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Tells a running shop something.
+/// Runs a command against a running shop.
 fn tell(shop: &Shop, words: &[&str]) -> Output {
     let listen = shop.base.trim_start_matches("http://");
     let verb = localmart().args(words).args(["--listen", listen]).output();
@@ -106,7 +106,7 @@ pub(crate) fn status(shop: &Shop, component: &str) -> Value {
         .clone()
 }
 
-/// Browses and buys with so many clients until it is told to stop; what was not answered as it should be.
+/// Browses and buys with several clients until it is stopped. Returns the replies that were not as expected.
 fn crowd(shop: &Shop, clients: usize, stop: &AtomicBool, done: &AtomicUsize) -> Vec<String> {
     let product = shop.product(5, 100_000);
     let wrong = |what: &str, reply: &crate::harness::Reply| {
@@ -147,7 +147,7 @@ fn crowd(shop: &Shop, clients: usize, stop: &AtomicBool, done: &AtomicUsize) -> 
     all.drain(..).flatten().collect()
 }
 
-/// Runs something while a crowd browses and buys; what the crowd complains of.
+/// Runs an action while clients browse and buy. Returns their complaints.
 fn meanwhile(shop: &Shop, act: impl FnOnce(&dyn Fn())) -> Vec<String> {
     let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -191,7 +191,7 @@ fn nothing_is_lost_by_good_swaps(binding: &str) {
     assert_eq!(generations[0]["number"], 3, "{generations}");
     assert!(generations[0]["calls"].as_u64().unwrap() > 0);
     let catalog = status(&shop, "order")["generations"][0]["number"].as_u64();
-    // What contains the catalog got another generation with each of its swaps.
+    // The components that contain the catalog got a new generation with each swap.
     assert_eq!(catalog, Some(if binding == "fused" { 4 } else { 2 }));
     verified(&shop);
 }
@@ -314,7 +314,7 @@ fn on_trial_a_share_a_header_or_a_shadow_decides_who_sees_it() {
         .expect(200);
     shop.send("GET", &path, &[("x-canary", "1")], &[])
         .expect(500);
-    // The header counts for calls that the request brings about, too: the cart asks the catalog.
+    // The header also applies to calls that the request causes: the cart calls the catalog.
     let cart = shop.send("POST", "/api/carts", &[], &[]).expect(201).json()["id"]
         .as_str()
         .unwrap()
@@ -403,7 +403,7 @@ fn files_are_those_of_the_start_for_every_generation() {
     let file = root().join("target/wasm32-wasip2/component/probe.wasm");
     let words = swap("probe", &file);
     told(&shop, &words.iter().map(String::as_str).collect::<Vec<_>>());
-    // The generation before has them open still.
+    // The previous generation still has them open.
     assert_eq!(note.metadata().unwrap().ino(), before);
     let read = shop.get("/file?/data/note.txt").expect(200);
     assert_eq!(read.text, "hello from a file\n");

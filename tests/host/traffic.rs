@@ -1,4 +1,4 @@
-//! What goes over a link can be written down and played again; the running shop can be watched.
+//! Link calls can be recorded and replayed, and `localmart top` shows a running shop.
 
 use super::swaps::{refused, swap, told};
 use crate::harness::{Shop, checkout, fresh_key, scratch};

@@ -1,4 +1,4 @@
-//! `localmart up --watch`: what changes in the sources is built and takes the place of what runs.
+//! `localmart up --watch`: changed sources are rebuilt, and the result replaces the running component.
 
 use super::bench::hello;
 use crate::harness::{Shop, scratch};
@@ -37,7 +37,7 @@ watch = ["source.wasm"]
     std::fs::write(folder.join("source.wasm"), "").unwrap();
     until(&|| shop.log().contains("`hello`"));
     assert_eq!(shop.get("/").expect(200).text, "Hello, again!");
-    // Whoever mends it is served with the next change.
+    // The next change that builds is served.
     std::fs::copy(hello("Hello, there!"), folder.join("source.wasm")).unwrap();
     until(&|| shop.get("/").expect(200).text == "Hello, there!");
 }

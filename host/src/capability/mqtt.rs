@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read() {
+    fn addresses_are_parsed() {
         let address = |host: &str, port, client: Option<&str>| Address {
             host: host.to_owned(),
             port,

@@ -448,7 +448,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_disturb_the_others_is_refused() {
+    fn commands_that_disturb_other_guests_are_refused() {
         let binary = |text: &str| wit::RedisParameter::Binary(text.as_bytes().to_vec());
         assert!(refusal("watch", &[binary("k")]).is_some());
         assert!(refusal("XREAD", &[binary("block"), binary("0")]).is_some());

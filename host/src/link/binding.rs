@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_word_counts_and_a_link_has_its_own() {
+    fn later_options_win_and_a_link_can_have_its_own_binding() {
         let options: Vec<BindingOption> = ["isolated", "shop->goods=fused", "fused"]
             .iter()
             .map(|text| text.parse().unwrap())

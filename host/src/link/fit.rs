@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_answer_as_semver_says() {
+    fn versions_match_as_semver_says() {
         for (import, export, fit) in [
             ("a:b/c@1.0.0", "a:b/c@1.0.0", Match::Exact),
             ("a:b/c@1.0.0", "a:b/c@1.2.3", Match::Compatible),

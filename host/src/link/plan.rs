@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_by_itself_follows_from_the_bindings() {
+    fn the_bindings_decide_which_components_get_their_own_instances() {
         assert_eq!(
             planned(&["fused"]),
             "shop[basket+goods]-> basket+goods+shop 2"
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_lie_beside_the_folder_of_the_fused() {
+    fn standalone_files_lie_beside_the_folder_fused() {
         assert_eq!(
             standalone_file(Path::new("a/dist/fused/x.wasm")),
             Path::new("a/dist/x.wasm")

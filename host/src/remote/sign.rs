@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_signed_with_the_key_verifies() {
+    fn only_requests_signed_with_the_key_verify() {
         let (key, other) = (Key::new("secret"), Key::new("another"));
         let signature = key.sign("/links/a", b"()");
         assert!(key.verifies(&signature, "/links/a", b"()"));

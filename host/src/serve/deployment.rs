@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_of_traces_is_that_share_and_a_trace_keeps_its_way() {
+    fn a_share_of_traces_is_accurate_and_stable_per_trace() {
         let traces = (0..100_000_u32).map(|number| format!("{number:032x}"));
         let samples: Vec<u32> = traces.map(|trace| sample(&trace)).collect();
         for share in [100, 500, 5_000] {

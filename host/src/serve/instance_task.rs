@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_seen_at_once_and_wakes_nobody() {
+    fn a_call_is_polled_at_once_without_waking_the_task() {
         let (task, seen, count, mut poll) = task(9);
         assert!(!poll());
         task.poll_after(|| task.waker.wake_by_ref());
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_begun_is_left_to_its_task() {
+    fn a_future_that_has_not_started_is_left_to_its_task() {
         let (task, seen, _, mut poll) = task(9);
         task.poll_after(|| task.waker.wake_by_ref());
         assert_eq!(seen.get(), 0);
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_in_a_callers_hands_is_told_to_its_task() {
+    fn a_future_that_ends_in_a_callers_poll_wakes_its_task() {
         let (task, _, count, mut poll) = task(2);
         assert!(!poll());
         task.poll_after(|| ());
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_from_within_is_seen_afterwards() {
+    fn a_nested_call_is_polled_afterwards() {
         let (task, seen, count, mut poll) = task(9);
         assert!(!poll());
         task.poll_after(|| task.poll_after(|| task.waker.wake_by_ref()));

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn named_segments_and_rests_are_told() {
+    fn named_segments_and_wildcards_are_captured() {
         let pattern = Pattern::parse("/a/:b/...").unwrap();
         let matched = pattern.matches("/a/x/y/z").unwrap();
         assert_eq!(matched.named, [("b", "x".to_owned())]);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_that_say_the_same_clash() {
+    fn equivalent_routes_clash() {
         let clash = |a, b| {
             Pattern::parse(a)
                 .unwrap()

@@ -469,7 +469,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_outlives_a_statement_is_seen_in_its_first_words() {
+    fn the_effect_of_a_statement_follows_from_its_first_words() {
         for (sql, expected) in [
             ("SELECT 1", Effect::None),
             ("  begin isolation level serializable", Effect::Begins),

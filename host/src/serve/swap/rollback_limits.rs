@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_goes_for_errors_and_slowness_but_not_for_bad_luck() {
+    fn a_generation_is_rolled_back_for_errors_and_slowness_but_not_for_bad_luck() {
         let limits = RollbackLimits {
             max_error_rate: 0.01,
             max_p99_ratio: 1.5,

@@ -1,4 +1,4 @@
-//! A guest for tests: answers over WASI 0.2 with what its dependency says. Below `/own` it uses its own grants.
+//! A guest for tests: answers over WASI 0.2 with the answer of its dependency. Paths below `/own` use its own grants.
 
 #[allow(
     missing_docs,
@@ -37,7 +37,7 @@ impl Guest for Asker {
         ResponseOutparam::set(out, Ok(response));
         if let Ok(body) = body {
             if let Ok(stream) = body.write() {
-                // A client that went away needs no body.
+                // A client that has disconnected needs no body.
                 let _ = stream.blocking_write_and_flush(text.as_bytes());
             }
             let _ = OutgoingBody::finish(body, None);

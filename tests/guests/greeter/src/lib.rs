@@ -1,5 +1,5 @@
-//! A guest for tests: what another component brings along. It tells what comes of using each capability, so that a test sees what
-//! it inherited and what not.
+//! A guest for tests: a dependency. It reports the result of using each capability, so that a test sees which grants it
+//! has inherited.
 
 #[allow(
     missing_docs,

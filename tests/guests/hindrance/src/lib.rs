@@ -1,5 +1,6 @@
-//! A guest for tests: stands before a catalog, at its HTTP door and at its contract, and hinders it. What it does is written into
-//! the wasm by whoever makes the file, in the place of [`WHAT`]: `traps`, `fails`, `slow`; anything else lets all pass.
+//! A guest for tests: wraps a catalog, both its HTTP interface and its contract, and disturbs it. A test writes the
+//! kind of disturbance into the wasm file at [`WHAT`]: `traps`, `fails` or `slow`; anything else passes all calls
+//! through.
 
 #[allow(
     missing_docs,
@@ -34,10 +35,10 @@ use spin_sdk::http_service;
 use std::hint::black_box;
 use std::time::Duration;
 
-/// What it does, padded to so many bytes.
+/// The kind of disturbance, padded to a fixed length.
 static WHAT: [u8; 24] = *b"hindrance:none          ";
 
-/// How much longer a call takes when it is slow.
+/// The delay of a slow call.
 const SLOW: Duration = Duration::from_millis(40);
 
 async fn hinder() -> Result<(), ()> {

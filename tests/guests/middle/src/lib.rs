@@ -1,5 +1,5 @@
-//! A guest for tests: middleware. A request with `x-stop` goes no further; every other is marked on its way in and out with what
-//! the middleware may know.
+//! A guest for tests: middleware. It stops requests with `x-stop`, and marks all others on the way in and out with what
+//! it may read.
 
 use spin_sdk::http::body::IncomingBodyExt as _;
 use spin_sdk::http::{self, HeaderValue, IntoResponse, Request, StatusCode};

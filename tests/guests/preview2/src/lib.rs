@@ -1,5 +1,5 @@
-//! A guest for tests: answers through WASI 0.2 and counts in its own memory, which must be new for every request. It reaches the
-//! interfaces that Spin offered before.
+//! A guest for tests: answers over WASI 0.2 and counts in its own memory, which must be new for every request. It also
+//! uses older interfaces of Spin.
 
 mod older;
 
@@ -25,7 +25,7 @@ impl Guest for Preview2 {
             let place = path.rsplit('/').next().unwrap_or_default();
             let text = older::ask(place).unwrap_or_else(|| format!("{path} {count}"));
             if let Ok(stream) = body.write() {
-                // A client that went away needs no body.
+                // A client that has disconnected needs no body.
                 let _ = stream.blocking_write_and_flush(text.as_bytes());
             }
             let _ = OutgoingBody::finish(body, None);

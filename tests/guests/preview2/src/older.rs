@@ -1,4 +1,4 @@
-//! One question to each of the older interfaces.
+//! One call to each of the older interfaces.
 
 #[allow(
     missing_docs,
@@ -39,7 +39,7 @@ use bindings::fermyon::spin::{
 use bindings::spin::postgres::postgres as three;
 use bindings::wasi::config::store as config;
 
-/// The answer to a question, if it is one.
+/// The result for a path that names an older interface.
 pub(crate) fn ask(place: &str) -> Option<String> {
     let (question, label) = place.split_once('?').unwrap_or((place, "older"));
     Some(match question {

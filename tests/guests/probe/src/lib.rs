@@ -1,4 +1,5 @@
-//! A guest for tests: the last part of the path says which capability it uses or how it misbehaves; the body says what came of it.
+//! A guest for tests: the last part of the path selects a capability to use or a way to misbehave; the body is the
+//! result.
 
 use spin_sdk::http::{EmptyBody, IntoResponse, Request, body::IncomingBodyExt as _};
 use spin_sdk::http_service;
@@ -51,7 +52,7 @@ async fn probe(request: Request) -> impl IntoResponse {
         "pg-hold" => hold_connections(&query).await,
         "pg-hoard" => {
             let mut hoard = Vec::new();
-            // Until somebody stops it.
+            // Until it is stopped.
             while let Ok(connection) = open_and_begin().await {
                 hoard.push(connection);
             }
@@ -101,7 +102,7 @@ async fn rows(label: &str) -> Result<String, sqlite::Error> {
     Ok(format!("{rows:?} {}", database.changes().await))
 }
 
-/// Begins, writes and traps: nothing of it may stay, and nobody may have to wait for it.
+/// Starts a transaction, writes and traps. Nothing may remain, and nobody may have to wait.
 async fn leave_a_transaction_open(label: &str) -> String {
     if let Ok(database) = sqlite::Connection::open(label).await {
         for statement in [
@@ -120,7 +121,7 @@ async fn open() -> Result<pg::Connection, pg::Error> {
     pg::Connection::open(address).await
 }
 
-/// A connection that is not given back before its transaction ends.
+/// A connection that is not returned before its transaction ends.
 async fn open_and_begin() -> Result<pg::Connection, pg::Error> {
     let connection = open().await?;
     connection.execute("BEGIN", []).await?;
@@ -128,7 +129,7 @@ async fn open_and_begin() -> Result<pg::Connection, pg::Error> {
     Ok(connection)
 }
 
-/// Runs a statement, its blanks written as `+`, and shows columns and rows.
+/// Runs a statement, in which `+` stands for a space, and returns columns and rows.
 async fn postgres(sql: &str) -> Result<String, pg::Error> {
     let result = open().await?.query(sql.replace('+', " "), []).await?;
     let columns: Vec<String> = result
@@ -160,7 +161,7 @@ async fn leave_a_server_transaction_open() -> String {
     std::process::abort()
 }
 
-/// Opens so many connections and keeps them all for a while.
+/// Opens several connections and keeps them open for a while.
 async fn hold_connections(count: &str) -> String {
     let mut held = Vec::new();
     for _ in 0..count.parse().unwrap_or(0) {
@@ -172,7 +173,7 @@ async fn hold_connections(count: &str) -> String {
     format!("{} held", held.len())
 }
 
-/// Sends a command, its words joined by `+`, and shows the flat answer.
+/// Sends a command, in which `+` stands for a space, and returns the flat answer.
 async fn command(words: &str) -> Result<String, redis::Error> {
     let address = variables::get("redis_address").await.unwrap_or_default();
     let connection = redis::Connection::open(address).await?;
@@ -185,7 +186,7 @@ async fn command(words: &str) -> Result<String, redis::Error> {
     Ok(format!("{answer:?}"))
 }
 
-/// Publishes to a topic, named behind the address and a `+`, with each quality of service.
+/// Publishes to a topic, given after the address and a `+`, with each quality of service.
 async fn message(place: &str) -> Result<(), mqtt::Error> {
     let (address, topic) = place.split_once('+').unwrap_or((place, "topic"));
     let server = mqtt::Connection::open(address, "", "", 30).await?;

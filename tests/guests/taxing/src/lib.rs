@@ -1,5 +1,5 @@
-//! A guest for tests: a tax policy that adds a fifth, or misbehaves. What it does is written into the wasm by whoever makes the
-//! file, in the place of [`WHAT`]: `traps`, `runs` for ever, is `greedy`, answers `wrong`; anything else taxes.
+//! A guest for tests: a tax policy that adds 20 %, or misbehaves. A test writes the behaviour into the wasm file at
+//! [`WHAT`]: `traps`, `runs` forever, `greedy` for memory, or `wrong` answers; anything else adds the tax.
 
 #[allow(
     missing_docs,
@@ -17,7 +17,7 @@ mod bindings {
 use bindings::exports::localmart::tax::tax::{Assessment, Error, Guest, Line, Question};
 use std::hint::black_box;
 
-/// What it does, padded to so many bytes.
+/// The behaviour, padded to a fixed length.
 static WHAT: [u8; 24] = *b"hindrance:none          ";
 
 struct Policy;
