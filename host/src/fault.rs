@@ -244,21 +244,22 @@ impl InstanceFaults {
         }
     }
 
-    /// Injects the faults of a capability: waits for the delays, then fails or traps. The error says that it was injected.
+    /// Injects the faults of a capability: waits for the delays, then fails or traps. The error says that it was
+    /// injected.
     pub async fn inject(&self, asked: Capability) -> Result<(), String> {
-        let here = |target: &FaultTarget| match target {
+        let applies = |target: &FaultTarget| match target {
             FaultTarget::Capability {
                 capability,
                 component,
             } => {
-                let mine = component
+                let is_this_component = component
                     .as_deref()
                     .is_none_or(|only| *only == *self.component);
-                *capability == asked && mine
+                *capability == asked && is_this_component
             }
             FaultTarget::Link { .. } => false,
         };
-        let (delay, end) = self.faults.current(here);
+        let (delay, end) = self.faults.current(applies);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -330,7 +331,10 @@ mod tests {
         assert!((800..1_200).contains(&hits), "{hits}");
         faults.clear(None);
         faults.add(on(Capability::Http, None, FaultEffect::Trap, FULL_SHARE));
-        assert!(mine.inject(Capability::Http).await.is_err() && mine.termination.is_requested());
+        assert!(
+            mine.inject(Capability::Http).await.is_err()
+                && is_this_component.termination.is_requested()
+        );
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Messages {
     }
 
     /// Registers a core, which then receives messages.
-    pub fn join(&self, inbox: mpsc::UnboundedSender<Message>) {
+    pub fn register_core(&self, inbox: mpsc::UnboundedSender<Message>) {
         if let Ok(mut cores) = self.cores.lock() {
             cores.push(inbox);
         }
@@ -121,7 +121,8 @@ async fn listen(
     let client = redis::Client::open(address)?;
     let connecting =
         tokio::time::timeout(limits::SERVER_CONNECT_TIMEOUT, client.get_async_pubsub());
-    let timed_out = |_| redis::RedisError::from((redis::ErrorKind::Io, "the server does not answer"));
+    let timed_out =
+        |_| redis::RedisError::from((redis::ErrorKind::Io, "the server does not answer"));
     let mut connection = connecting.await.map_err(timed_out)??;
     for channel in channels {
         connection.subscribe(channel).await?;
@@ -150,7 +151,7 @@ mod tests {
         };
         let messages = Messages::new(&[subscription]);
         let (inbox, mut heard) = mpsc::unbounded_channel();
-        messages.join(inbox);
+        messages.register_core(inbox);
         let message = |channel: &str| Message {
             address: "embedded".into(),
             channel: channel.into(),

@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 /// How often each core looks for idle instances.
-const TIDY_EVERY: Duration = Duration::from_secs(5);
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A link to a component on another host: caller, callee, and the state of the link on this core.
 type RemoteLink = (Arc<str>, Arc<str>, Rc<LinkState>);
@@ -154,19 +154,19 @@ impl Core {
         };
         CURRENT.with(|core| core.replace(Rc::downgrade(&self)));
         let (inbox, mut messages) = mpsc::unbounded_channel();
-        self.loaded.messages.join(inbox);
+        self.loaded.messages.register_core(inbox);
         let (inbox, mut commands) = mpsc::unbounded_channel();
-        self.loaded.join(inbox);
+        self.loaded.register_core(inbox);
         if self.index == 0 {
             timer::start(&self);
             messages::subscribe(&self.loaded.messages);
         }
-        tokio::task::spawn_local(self.clone().tidy());
+        tokio::task::spawn_local(self.clone().retire_idle_instances());
         let mut stopped = self.stopped.clone();
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.take(stream),
+                    Ok((stream, _)) => self.accept(stream),
                     Err(error) => {
                         // Probably out of file descriptors: wait until some are closed instead of spinning.
                         tracing::warn!(%error, "a connection could not be accepted");
@@ -177,7 +177,7 @@ impl Core {
                     Ok(stream) => self.serve(stream),
                     Err(error) => {
                         tracing::warn!(%error, "a connection was lost between cores");
-                        self.ended();
+                        self.connection_closed();
                     }
                 },
                 Some(message) = messages.recv() => self.deliver(&message),
@@ -190,7 +190,7 @@ impl Core {
         while self.has_connections() {
             // Connections that were handed over too late are closed. Their clients have not sent a request yet.
             while handed.try_recv().is_ok() {
-                self.ended();
+                self.connection_closed();
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -300,7 +300,7 @@ impl Core {
 
     /// Serves a connection on this core, or hands it to the core with the fewest connections. It is counted at once, so
     /// that a burst of connections is spread evenly.
-    fn take(self: &Rc<Self>, stream: TcpStream) {
+    fn accept(self: &Rc<Self>, stream: TcpStream) {
         let busy = |(place, peer): &(usize, &Peer)| {
             (
                 peer.connections.load(Ordering::Relaxed),
@@ -327,11 +327,11 @@ impl Core {
         let core = self.clone();
         tokio::task::spawn_local(async move {
             connection::serve(&core, stream).await;
-            core.ended();
+            core.connection_closed();
         });
     }
 
-    fn ended(&self) {
+    fn connection_closed(&self) {
         if let Some(peer) = self.peers.get(self.index) {
             peer.connections.fetch_sub(1, Ordering::Relaxed);
         }
@@ -348,12 +348,12 @@ impl Core {
         InFlight(self.in_flight.clone())
     }
 
-    async fn tidy(self: Rc<Self>) {
+    async fn retire_idle_instances(self: Rc<Self>) {
         loop {
-            tokio::time::sleep(TIDY_EVERY).await;
+            tokio::time::sleep(IDLE_CHECK_INTERVAL).await;
             let now = Instant::now();
             for component in self.components.values() {
-                component.tidy(now);
+                component.retire_idle(now);
             }
         }
     }

@@ -118,7 +118,7 @@ impl Traffic {
     /// The generation that gets a call.
     pub fn choose(&self, key: &RoutingKey<'_>) -> &Arc<Generation> {
         match &self.trial {
-            Some(trial) if !trial.shadow && trial.takes(key) => &trial.generation,
+            Some(trial) if !trial.shadow && trial.gets(key) => &trial.generation,
             _ => &self.stable,
         }
     }
@@ -126,7 +126,7 @@ impl Traffic {
     /// The generation that gets a copy of a call, if there is one.
     pub fn shadow(&self, key: &RoutingKey<'_>) -> Option<&Arc<Generation>> {
         let trial = self.trial.as_ref().filter(|trial| trial.shadow)?;
-        trial.takes(key).then_some(&trial.generation)
+        trial.gets(key).then_some(&trial.generation)
     }
 }
 
@@ -137,7 +137,7 @@ impl Trial {
         named.is_some_and(|(name, value)| headers.get(name) == Some(value))
     }
 
-    fn takes(&self, key: &RoutingKey<'_>) -> bool {
+    fn gets(&self, key: &RoutingKey<'_>) -> bool {
         key.header_selected
             || key
                 .headers

@@ -140,7 +140,7 @@ impl MessageHandler {
 }
 
 impl Guest {
-    async fn make(
+    async fn instantiate(
         component: &LoadedComponent,
         store: &mut Store<HostState>,
     ) -> wasmtime::Result<Self> {
@@ -176,7 +176,7 @@ impl Guest {
     }
 
     /// A function of an exported interface, and its number of results.
-    fn linked(
+    fn function(
         &self,
         store: &mut impl AsContextMut<Data = HostState>,
         key: &Arc<str>,
@@ -199,7 +199,10 @@ impl Guest {
     }
 
     /// Any exported function, used to ask whether the instance accepts another call.
-    fn any(&self, store: &mut impl AsContextMut<Data = HostState>) -> wasmtime::Result<Func> {
+    fn any_function(
+        &self,
+        store: &mut impl AsContextMut<Data = HostState>,
+    ) -> wasmtime::Result<Func> {
         match (&self.http, &self.inbound) {
             (Some(Proxy::P3(guest)), _) => Ok(*guest.wasi_http_handler().func_handle().func()),
             (Some(Proxy::P2(guest)), _) => {
@@ -215,9 +218,9 @@ impl Guest {
                     .functions
                     .clone();
                 let key = functions.keys().next().map(|key| Arc::from(key.as_str()));
-                let key = key
-                    .ok_or_else(|| wasmtime::Error::msg("the component has no export to call"))?;
-                Ok(self.linked(store, &key)?.0)
+                let key =
+                    key.ok_or_else(|| wasmtime::Error::msg("the component has no export to call"))?;
+                Ok(self.function(store, &key)?.0)
             }
         }
     }
@@ -237,7 +240,7 @@ pub struct Slot {
     pub task: InstanceTask,
     inner: RefCell<Option<Waker>>,
     /// Waits for the instance to be created.
-    made: RefCell<Option<oneshot::Sender<Result<(), String>>>>,
+    created: RefCell<Option<oneshot::Sender<Result<(), String>>>>,
 }
 
 /// Why an instance ended.
@@ -268,9 +271,9 @@ impl Slot {
 
     /// An instance that will be created before there are calls. The receiver reports the result.
     pub fn warm(calls_per_life: usize) -> (Self, oneshot::Receiver<Result<(), String>>) {
-        let (made, waiting) = oneshot::channel();
+        let (created, waiting) = oneshot::channel();
         let slot = Self::empty(calls_per_life);
-        slot.made.replace(Some(made));
+        slot.created.replace(Some(created));
         (slot, waiting)
     }
 
@@ -285,14 +288,14 @@ impl Slot {
             termination: Arc::default(),
             task: InstanceTask::default(),
             inner: RefCell::default(),
-            made: RefCell::default(),
+            created: RefCell::default(),
         }
     }
 
-    fn made(&self, made: Result<(), String>) {
-        if let Some(waiting) = self.made.take() {
+    fn notify_created(&self, created: Result<(), String>) {
+        if let Some(waiting) = self.created.take() {
             // The receiver is gone if nobody waits any more.
-            let _ = waiting.send(made);
+            let _ = waiting.send(created);
         }
     }
 
@@ -367,7 +370,7 @@ impl Slot {
         self.idle_since.set(Instant::now());
     }
 
-    fn is_spent(&self) -> bool {
+    fn is_used_up(&self) -> bool {
         self.retired.get()
             || (self.in_flight.get() == 0 && self.served.get() >= self.calls_per_life)
     }
@@ -380,7 +383,7 @@ fn wake(waker: &RefCell<Option<Waker>>) {
 }
 
 /// Stores a waker, unless the stored one would wake the same task.
-fn keep(place: &RefCell<Option<Waker>>, waker: &Waker) {
+fn store_waker(place: &RefCell<Option<Waker>>, waker: &Waker) {
     let mut kept = place.borrow_mut();
     if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
         *kept = Some(waker.clone());
@@ -398,15 +401,15 @@ pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn
             return InstanceEnd::NotMade(error);
         }
     };
-    let guest = match Guest::make(&component, &mut store).await {
+    let guest = match Guest::instantiate(&component, &mut store).await {
         Ok(guest) => guest,
         Err(error) => {
-            slot.made(Err(format!("{error:#}")));
+            slot.notify_created(Err(format!("{error:#}")));
             slot.refuse_all();
             return InstanceEnd::NotMade(error);
         }
     };
-    slot.made(Ok(()));
+    slot.notify_created(Ok(()));
     component
         .metrics
         .cold_starts
@@ -441,10 +444,10 @@ async fn drive(
     slot: &Slot,
     freed: &impl Fn(),
 ) -> wasmtime::Result<()> {
-    let function = accessor.with(|mut access| guest.any(&mut access))?;
+    let function = accessor.with(|mut access| guest.any_function(&mut access))?;
     let mut calls = FuturesUnordered::new();
     poll_fn(move |cx: &mut Context<'_>| {
-        keep(&slot.inner, cx.waker());
+        store_waker(&slot.inner, cx.waker());
         loop {
             if let Poll::Ready(Some(answered)) = calls.poll_next_unpin(cx) {
                 let answered: wasmtime::Result<()> = answered;
@@ -467,7 +470,7 @@ async fn drive(
                 continue;
             }
             let busy = !calls.is_empty() || accessor.poll_no_interesting_tasks(cx).is_pending();
-            if !busy && slot.is_spent() && slot.inbox.borrow().is_empty() {
+            if !busy && slot.is_used_up() && slot.inbox.borrow().is_empty() {
                 return Poll::Ready(Ok(()));
             }
             return Poll::Pending;
@@ -549,7 +552,7 @@ fn start<'g>(
             }
             CallKind::Trap(_) => Err(wasmtime::Error::msg(INJECTED)),
             CallKind::Linked(LinkedCall { key, params }, answer) => {
-                let (function, results) = guest.linked(&mut store, &key)?;
+                let (function, results) = guest.function(&mut store, &key)?;
                 Ok(StartedCall::Linked {
                     function,
                     params,

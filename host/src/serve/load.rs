@@ -126,7 +126,7 @@ pub struct LoadReport {
 
 impl Loaded {
     /// Registers a core, which then receives commands.
-    pub fn join(&self, inbox: mpsc::UnboundedSender<CoreCommand>) {
+    pub fn register_core(&self, inbox: mpsc::UnboundedSender<CoreCommand>) {
         if let Ok(mut cores) = self.cores.lock() {
             cores.push(inbox);
         }
@@ -236,7 +236,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         plans,
         routes: routes_of(&app.routes),
     };
-    let (components, report) = make_all(&loader)?;
+    let (components, report) = load_all(&loader)?;
     let deployments = components.into_iter().map(|component| {
         (
             component.id.to_string(),
@@ -305,7 +305,7 @@ fn routes_of(routes: &[RouteSpec]) -> BTreeMap<String, Vec<(usize, String)>> {
 }
 
 /// Compiles and links the first generation of all components, with one thread per core.
-fn make_all(loader: &ComponentLoader) -> anyhow::Result<(Vec<LoadedComponent>, Vec<LoadReport>)> {
+fn load_all(loader: &ComponentLoader) -> anyhow::Result<(Vec<LoadedComponent>, Vec<LoadReport>)> {
     let files = loader.read()?;
     // A pool of its own, so that the memory that compiling uses in its threads is released when they end.
     let compilers = rayon::ThreadPoolBuilder::new().build();

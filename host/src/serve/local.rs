@@ -66,20 +66,25 @@ impl LocalComponent {
     /// Drains a generation that gets no more calls. Its calls that no guest has seen yet move to `instead`, if it is
     /// set.
     pub fn retire(&self, generation: &Arc<Generation>, instead: Option<&Arc<Generation>>) {
-        let is_it = |pool: &Rc<Pool>| Arc::ptr_eq(&pool.generation, generation);
-        let found = self.pools.borrow().iter().find(|pool| is_it(pool)).cloned();
+        let is_retired = |pool: &Rc<Pool>| Arc::ptr_eq(&pool.generation, generation);
+        let found = self
+            .pools
+            .borrow()
+            .iter()
+            .find(|pool| is_retired(pool))
+            .cloned();
         let Some(pool) = found else { return };
         if let Some(instead) = instead {
             pool.hand_over(&self.pool(instead));
         }
         pool.drain();
-        self.pools.borrow_mut().retain(|pool| !is_it(pool));
+        self.pools.borrow_mut().retain(|pool| !is_retired(pool));
     }
 
     /// Retires idle instances.
-    pub fn tidy(&self, now: Instant) {
+    pub fn retire_idle(&self, now: Instant) {
         for pool in self.pools.borrow().iter() {
-            pool.tidy(now);
+            pool.retire_idle(now);
         }
     }
 }
@@ -135,7 +140,7 @@ impl Core {
                 mirror(shadow, function.clone(), params, timeout, &pool, &answered);
             }
             if let Some(trace) = trace {
-                told(&trace, begun, &function, &pool, answered.is_err());
+                export_span(&trace, begun, &function, &pool, answered.is_err());
             }
             answered
         }
@@ -303,7 +308,13 @@ fn mirror(
     });
 }
 
-fn told(trace: &Trace, begun: SystemTime, function: &LinkFunction, pool: &Pool, failed: bool) {
+fn export_span(
+    trace: &Trace,
+    begun: SystemTime,
+    function: &LinkFunction,
+    pool: &Pool,
+    failed: bool,
+) {
     let name = || function.key.to_string();
     trace.ended(Kind::Server, name, begun, failed, || {
         let attribute = |name: &str, value: String| (name.to_owned(), value);

@@ -405,7 +405,7 @@ impl Pool {
         tokio::task::spawn_local(async move {
             let (moving, freed) = (pool.clone(), running.clone());
             let future = run(pool.component.clone(), running.clone(), move || {
-                moving.move_up(&freed);
+                moving.assign_next(&freed);
             });
             let end = running.task.drive(future).await;
             pool.slots
@@ -434,7 +434,7 @@ impl Pool {
     }
 
     /// After an answer: assigns the next queued call to this instance.
-    fn move_up(&self, slot: &Rc<Slot>) {
+    fn assign_next(&self, slot: &Rc<Slot>) {
         if slot.has_room(self.max_concurrent_calls, self.calls_per_life)
             && let Some(call) = self.next_waiting()
         {
@@ -481,7 +481,7 @@ impl Pool {
     }
 
     /// Retires idle instances; one stays warm.
-    pub fn tidy(&self, now: Instant) {
+    pub fn retire_idle(&self, now: Instant) {
         let slots = self.slots.borrow();
         for slot in slots
             .iter()

@@ -144,21 +144,21 @@ impl Swapper {
         self.refuse_open_trials(&component, &affected)?;
         let file = Arc::new(WasmFile::read(&request.file)?);
         stages.ended("read");
-        let made = self.make(&component, &file, &affected, &mut stages)?;
+        let replacements = self.make(&component, &file, &affected, &mut stages)?;
         (self.before)(&component, &file)?;
         stages.ended("before");
-        if let Err(error) = self.warm(&made) {
-            self.retire(&made, |one| (&one.new, None));
+        if let Err(error) = self.warm(&replacements) {
+            self.retire(&replacements, |one| (&one.new, None));
             return Err(error.context(format!("`{component}` does not start")));
         }
         stages.ended("warm");
-        self.publish(&made, trial.as_ref());
+        self.publish(&replacements, trial.as_ref());
         stages.ended("publish");
         tracing::info!(component, digest = %file.digest, trial = trial.is_some(), "a new generation serves");
         let swap = Swap {
             number: self.count.fetch_add(1, Ordering::Relaxed),
             digest: file.digest.clone(),
-            replaced: made,
+            replaced: replacements,
             stages: stages.done,
             phase: Phase::Watched,
             on_trial: trial.is_some(),
@@ -232,8 +232,8 @@ impl Swapper {
     }
 
     /// Creates an instance of each new generation on every core.
-    fn warm(&self, made: &[Replacement]) -> anyhow::Result<()> {
-        let warming = made
+    fn warm(&self, replacements: &[Replacement]) -> anyhow::Result<()> {
+        let warming = replacements
             .iter()
             .map(|one| self.warm_one(&one.deployment, &one.new));
         let warming = try_join_all(warming.collect::<Vec<_>>());
@@ -258,25 +258,25 @@ impl Swapper {
     ) -> impl Future<Output = Result<(), String>> + use<> {
         let waiting: Mutex<Vec<_>> = Mutex::default();
         self.loaded.send_to_all(|| {
-            let (done, made) = oneshot::channel();
+            let (done, warmed) = oneshot::channel();
             if let Ok(mut waiting) = waiting.lock() {
-                waiting.push(made);
+                waiting.push(warmed);
             }
             CoreCommand::Warm(deployment.clone(), generation.clone(), done)
         });
         let waiting = waiting.into_inner().unwrap_or_default();
         async move {
-            for made in waiting {
+            for warmed in waiting {
                 // The sender is dropped if the core has ended.
-                made.await.unwrap_or(Ok(()))?;
+                warmed.await.unwrap_or(Ok(()))?;
             }
             Ok(())
         }
     }
 
     /// Sends calls to the new generations, or to both if there is a trial.
-    fn publish(&self, made: &[Replacement], trial: Option<&TrialRule>) {
-        for one in made {
+    fn publish(&self, replacements: &[Replacement], trial: Option<&TrialRule>) {
+        for one in replacements {
             let trial = trial.map(|trial| Trial {
                 generation: one.new.clone(),
                 share: trial.share,
@@ -293,16 +293,16 @@ impl Swapper {
             one.deployment.publish(Traffic { stable, trial });
         }
         if trial.is_none() {
-            self.retire(made, |one| (&one.old, None));
+            self.retire(replacements, |one| (&one.old, None));
         }
     }
 
     fn retire(
         &self,
-        made: &[Replacement],
+        replacements: &[Replacement],
         who: impl Fn(&Replacement) -> (&Arc<Generation>, Option<&Arc<Generation>>),
     ) {
-        for one in made {
+        for one in replacements {
             let (gone, instead) = who(one);
             self.loaded.send_to_all(|| {
                 CoreCommand::Retire(one.deployment.clone(), gone.clone(), instead.cloned())
@@ -324,7 +324,10 @@ impl Swapper {
         }
         swap.on_trial = false;
         swap.phase = Phase::Kept;
-        tracing::info!(component = swap.request.component, "the new generation stays");
+        tracing::info!(
+            component = swap.request.component,
+            "the new generation stays"
+        );
     }
 
     /// Returns to the old generations; calls that no guest has seen yet move there.

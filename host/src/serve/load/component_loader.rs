@@ -88,7 +88,7 @@ impl ComponentLoader {
                 }
             }
             for plug in plan.spec.composition.plugs() {
-                self.expect(&plug.name, &plug.wasm, &plug.span)?;
+                self.require_file(&plug.name, &plug.wasm, &plug.span)?;
             }
         }
         Ok(files)
@@ -104,11 +104,11 @@ impl ComponentLoader {
         } else {
             spec.wasm.clone()
         };
-        self.expect(&spec.id, &file, &spec.source_span)?;
+        self.require_file(&spec.id, &file, &spec.source_span)?;
         Ok(file)
     }
 
-    fn expect(
+    fn require_file(
         &self,
         name: &str,
         wasm: &Path,
@@ -248,22 +248,23 @@ impl ComponentLoader {
         if let Some(limits) = spec.policy {
             let linked = self.policies.link(component).map_err(|reason| {
                 let message = format!("`{id}` is not a policy: {reason}");
-                let help = "a policy may import only the WASI interfaces that its language runtime needs";
+                let help =
+                    "a policy may import only the WASI interfaces that its language runtime needs";
                 self.source
                     .error(spec.tool_span.clone(), message, "declared here", help)
             })?;
             return Ok(Code::Policy(linked, limits));
         }
         let mut linker = self.linker.clone();
-        self.answer(&mut linker, plan, (id, component, recipe), provider)?;
+        self.define_stubs(&mut linker, plan, (id, component, recipe), provider)?;
         let linked = linker.instantiate_pre(component).map_err(|error| {
-            entry_points::unanswered(&self.engine, component, spec, &self.source, &error)
+            entry_points::missing_import(&self.engine, component, spec, &self.source, &error)
         })?;
         Ok(Code::Component(linked))
     }
 
     /// Defines stubs for the imports that other components answer, and records the binding of each link.
-    fn answer<'p>(
+    fn define_stubs<'p>(
         &self,
         linker: &mut Linker<HostState>,
         plan: &DeploymentPlan,
@@ -282,7 +283,7 @@ impl ComponentLoader {
         let imports = check::imports(&self.engine, component);
         for callee in &plan.remote {
             self.metrics.set_binding(id, callee, Binding::Remote);
-            self.answer_remotely(linker, (id, component), &imports, callee)
+            self.define_remote_stubs(linker, (id, component), &imports, callee)
                 .map_err(|reason| wrong(reason, "see docs/reference/links.md"))?;
         }
         for callee in &plan.local {
@@ -329,7 +330,7 @@ impl ComponentLoader {
 
 impl ComponentLoader {
     /// Defines stubs for the imports that a component on another host answers, after comparing the types.
-    fn answer_remotely(
+    fn define_remote_stubs(
         &self,
         linker: &mut Linker<HostState>,
         (id, component): (&Arc<str>, &Component),

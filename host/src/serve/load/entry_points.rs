@@ -89,7 +89,7 @@ fn functions(engine: &Engine, component: &Component) -> BTreeMap<String, Functio
 }
 
 /// The error for an import that neither the host nor a link provides: its name, and what would provide it.
-pub(super) fn unanswered(
+pub(super) fn missing_import(
     engine: &Engine,
     component: &Component,
     spec: &ComponentSpec,

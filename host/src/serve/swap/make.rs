@@ -164,8 +164,7 @@ fn in_background<R: Send>(work: impl FnOnce() -> anyhow::Result<R> + Send) -> an
         .num_threads(1)
         .start_handler(|_| crate::engine::lower_priority())
         .build();
-    pool.context("starting a compiler thread")?
-        .install(work)
+    pool.context("starting a compiler thread")?.install(work)
 }
 
 /// The duration of each stage of a swap.

@@ -31,9 +31,7 @@ pub(super) fn begin(swapper: &Arc<Swapper>, component: &str) -> anyhow::Result<(
     let swapper = Arc::downgrade(swapper);
     let thread = std::thread::Builder::new().name("watch".to_owned());
     let running = thread.spawn(move || while watch.goes_on(&swapper) {});
-    running
-        .context("starting the watcher thread")
-        .map(drop)
+    running.context("starting the watcher thread").map(drop)
 }
 
 impl Watch {
