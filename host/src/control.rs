@@ -243,7 +243,7 @@ fn passes(swapper: &Swapper, caller: &str, callee: &str) -> anyhow::Result<()> {
     let Some(plan) = plans.get(caller) else {
         let known: Vec<&str> = plans.keys().map(String::as_str).collect();
         bail!(
-            "there is no component `{caller}` here; there are {}",
+            "there is no component `{caller}` here; known components: {}",
             known.join(", ")
         );
     };

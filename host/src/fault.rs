@@ -56,7 +56,7 @@ impl FromStr for Capability {
         let named = CAPABILITIES.into_iter().find(|one| one.name() == text);
         named.ok_or_else(|| {
             let known = CAPABILITIES.map(Self::name).join(", ");
-            format!("`{text}` is not a capability; there are {known}")
+            format!("`{text}` is not a capability; use one of {known}")
         })
     }
 }

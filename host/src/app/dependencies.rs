@@ -153,7 +153,7 @@ impl Resolver<'_> {
     fn source_of(&self, id: &str, manifest: &Manifest) -> Result<String, String> {
         let Some(component) = manifest.component.get(id) else {
             let known = super::check::joined(manifest.component.keys());
-            return Err(format!("there is no component `{id}`; there are {known}"));
+            return Err(format!("there is no component `{id}`; known components: {known}"));
         };
         let component = component.get_ref();
         let own = [

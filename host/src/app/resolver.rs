@@ -315,7 +315,7 @@ impl Resolver<'_> {
             {
                 let known = super::check::joined(manifest.component.keys());
                 return Err(at(format!(
-                    "`{text}`: there is no component `{chained}`; there are {known}"
+                    "`{text}`: there is no component `{chained}`; known components: {known}"
                 )));
             }
             allowed.push(host);

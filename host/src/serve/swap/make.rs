@@ -26,7 +26,7 @@ impl Swapper {
         if affected.is_empty() {
             let known: Vec<&str> = self.loaded.deployments.keys().map(String::as_str).collect();
             bail!(
-                "there is no component `{component}` here; there are {}",
+                "there is no component `{component}` here; known components: {}",
                 known.join(", ")
             );
         }
