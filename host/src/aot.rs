@@ -61,7 +61,8 @@ impl AotCache {
         if let Some(entry) = &entry {
             match store(&component, entry) {
                 // A component mapped from its file uses memory only for the parts that run, and shares it with other
-                // processes. SAFETY: as above; the file was written just now.
+                // processes.
+                // SAFETY: as above; the file was written just now.
                 Ok(()) => match unsafe { Component::deserialize_file(engine, entry) } {
                     Ok(mapped) => component = mapped,
                     Err(error) => {
