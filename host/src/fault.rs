@@ -333,7 +333,7 @@ mod tests {
         faults.add(on(Capability::Http, None, FaultEffect::Trap, FULL_SHARE));
         assert!(
             mine.inject(Capability::Http).await.is_err()
-                && is_this_component.termination.is_requested()
+                && mine.termination.is_requested()
         );
     }
 

@@ -121,6 +121,8 @@ pub const WATCH_P99_RATIO: f64 = 2.0;
 pub const WATCH_MIN_ERRORS: u64 = 3;
 /// A p99 latency is compared only if it covers at least this many calls.
 pub const WATCH_MIN_TIMED_CALLS: u64 = 100;
+/// So many times in a row the p99 latency must exceed its limit, each time computed from new calls only.
+pub const WATCH_SLOW_OBSERVATIONS: u32 = 3;
 /// A p99 latency must be worse by at least this much; less is noise.
 pub const WATCH_MIN_SLOWDOWN: Duration = Duration::from_millis(5);
 

@@ -11,7 +11,7 @@ use std::process::Output;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A catalog with a disturbance: `none`, `slow`, `fails` or `traps`.
+/// A catalog with a disturbance: `none`, `slow`, `slow-start`, `fails` or `traps`.
 fn catalog(what: &str) -> PathBuf {
     guests_built();
     let wasm = root().join("target/wasm32-wasip2/component/hindrance.wasm");
@@ -290,6 +290,27 @@ fn one_that_traps_fails_or_slows_goes_by_itself_and_says_why() {
         metrics.contains("component=\"catalog\",generation=\"2\",reason=\"trap\""),
         "{metrics}"
     );
+}
+
+#[test]
+fn a_busy_moment_is_not_a_reason_to_roll_back() {
+    let shop = Shop::start();
+    let product = shop.product(5, 100_000);
+    let see = || shop.get(&format!("/api/products/{product}")).expect(200);
+    for _ in 0..150 {
+        see();
+    }
+    // Only the first calls are slow, but the 99th percentile of a few hundred calls shows them.
+    let file = catalog("slow-start");
+    let watched = tell(&shop, &["swap", "catalog", file.to_str().unwrap()]);
+    assert!(watched.status.success(), "{}", printed(&watched));
+    for _ in 0..600 {
+        see();
+    }
+    // A watch looks every 50 ms; a verdict on these calls has fallen before the next swap is accepted.
+    let serving = &status(&shop, "catalog")["generations"][0];
+    assert_eq!(serving["number"], 2, "{serving}");
+    assert_eq!(serving["calls"], 600, "{serving}");
 }
 
 #[test]

@@ -100,6 +100,14 @@ impl Health {
         self.differences.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Forgets the recent latencies, so that the next snapshot covers new calls only.
+    pub fn forget_latencies(&self) {
+        if let Ok(mut recent) = self.recent.lock() {
+            recent.now.reset();
+            recent.before.reset();
+        }
+    }
+
     /// The current statistics.
     pub fn snapshot(&self) -> HealthSnapshot {
         let mut snapshot = HealthSnapshot {

@@ -26,9 +26,28 @@ impl Default for RollbackLimits {
     }
 }
 
+/// How a generation exceeds its limits, as text for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// Its calls fail. One observation is enough, because it already covers several failures.
+    Failing(String),
+    /// Its calls are slow. One busy moment of the machine looks the same, so new calls must confirm it
+    /// [`limits::WATCH_SLOW_OBSERVATIONS`] times in a row.
+    Slow(String),
+}
+
+impl Violation {
+    /// The reason that an operator reads.
+    pub fn into_reason(self) -> String {
+        match self {
+            Self::Failing(reason) | Self::Slow(reason) => reason,
+        }
+    }
+}
+
 impl RollbackLimits {
-    /// The reason to roll back a generation, compared with the old one; `None` if it is within the limits.
-    pub fn judge(&self, new: &HealthSnapshot, old: &HealthSnapshot) -> Option<String> {
+    /// Compares a generation with the old one; `None` if it is within the limits.
+    pub fn judge(&self, new: &HealthSnapshot, old: &HealthSnapshot) -> Option<Violation> {
         let (rate, before) = (part(new.errors, new.calls), part(old.errors, old.calls));
         if new.errors >= limits::WATCH_MIN_ERRORS && rate > self.max_error_rate && rate > before {
             let what = if new.traps * 2 > new.errors {
@@ -36,25 +55,25 @@ impl RollbackLimits {
             } else {
                 "failed"
             };
-            return Some(format!(
+            return Some(Violation::Failing(format!(
                 "{} of {} calls {what}: {:.1} %, allowed are {:.1} %",
                 new.errors,
                 new.calls,
                 rate * 100.0,
                 self.max_error_rate * 100.0
-            ));
+            )));
         }
         let known = new.timed >= limits::WATCH_MIN_TIMED_CALLS
             && old.timed >= limits::WATCH_MIN_TIMED_CALLS;
         let slower = new.p99_us.saturating_sub(old.p99_us);
         let ratio = part(new.p99_us, old.p99_us);
         if known && ratio > self.max_p99_ratio && slower > us(limits::WATCH_MIN_SLOWDOWN) {
-            return Some(format!(
+            return Some(Violation::Slow(format!(
                 "p99 is {:.1} ms, {ratio:.1} times the {:.1} ms before; allowed is {}",
                 ms(new.p99_us),
                 ms(old.p99_us),
                 self.max_p99_ratio
-            ));
+            )));
         }
         None
     }
@@ -115,7 +134,8 @@ mod tests {
             (snapshot(20, 0, 0, 40_000), None),
             (snapshot(1_000, 0, 0, 6_500), None),
         ] {
-            assert_eq!(limits.judge(&new, &good).as_deref(), why, "{new:?}");
+            let verdict = limits.judge(&new, &good).map(Violation::into_reason);
+            assert_eq!(verdict.as_deref(), why, "{new:?}");
         }
         // Failures that the old generation has as well do not count against the new one.
         let bad = snapshot(1_000, 50, 0, 4_000);

@@ -1,5 +1,6 @@
 //! Watches a new generation after a swap and rolls it back if it exceeds its limits.
 
+use super::rollback_limits::Violation;
 use super::{Phase, Swap, Swapper};
 use crate::limits;
 use crate::serve::health::HealthSnapshot;
@@ -13,19 +14,23 @@ struct Watch {
     number: u64,
     until: Instant,
     before: Vec<HealthSnapshot>,
+    /// How often each new generation was slow in a row.
+    slow: Vec<u32>,
 }
 
 /// Starts a thread that watches the last swap of a component.
 pub(super) fn begin(swapper: &Arc<Swapper>, component: &str) -> anyhow::Result<()> {
-    let watch = {
+    let mut watch = {
         let swaps = swapper.swaps()?;
         let swap = swaps.get(component).context("it was not swapped")?;
         let before = swap.replaced.iter().map(|one| one.old.health.snapshot());
+        let before: Vec<_> = before.collect();
         Watch {
             component: component.to_owned(),
             number: swap.number,
             until: Instant::now() + swap.request.limits.watch,
-            before: before.collect(),
+            slow: vec![0; before.len()],
+            before,
         }
     };
     let swapper = Arc::downgrade(swapper);
@@ -36,7 +41,7 @@ pub(super) fn begin(swapper: &Arc<Swapper>, component: &str) -> anyhow::Result<(
 
 impl Watch {
     /// Checks once. Returns whether to check again.
-    fn goes_on(&self, swapper: &Weak<Swapper>) -> bool {
+    fn goes_on(&mut self, swapper: &Weak<Swapper>) -> bool {
         std::thread::sleep(limits::WATCH_INTERVAL);
         let Some(swapper) = swapper.upgrade() else {
             return false;
@@ -65,9 +70,10 @@ impl Watch {
         false
     }
 
-    fn judge(&self, swap: &Swap) -> Option<String> {
-        let pairs = swap.replaced.iter().zip(&self.before);
-        let mut reasons = pairs.filter_map(|(one, before)| {
+    /// The reason to roll back, if one of the new generations exceeds its limits.
+    fn judge(&mut self, swap: &Swap) -> Option<String> {
+        let observed = swap.replaced.iter().zip(&self.before).zip(&mut self.slow);
+        let mut reasons = observed.filter_map(|((one, before), slow)| {
             // During a trial both generations serve at the same time, which makes the better comparison.
             let live = one.old.health.snapshot();
             let old = if swap.on_trial && live.timed >= limits::WATCH_MIN_TIMED_CALLS {
@@ -75,7 +81,24 @@ impl Watch {
             } else {
                 before
             };
-            let why = swap.request.limits.judge(&one.new.health.snapshot(), old)?;
+            let new = one.new.health.snapshot();
+            let why = match swap.request.limits.judge(&new, old) {
+                Some(Violation::Failing(why)) => why,
+                Some(Violation::Slow(why)) => {
+                    *slow += 1;
+                    if *slow < limits::WATCH_SLOW_OBSERVATIONS {
+                        one.new.health.forget_latencies();
+                        return None;
+                    }
+                    why
+                }
+                None => {
+                    if new.timed >= limits::WATCH_MIN_TIMED_CALLS {
+                        *slow = 0;
+                    }
+                    return None;
+                }
+            };
             Some(format!(
                 "generation {} of `{}`: {why}",
                 one.new.number(),

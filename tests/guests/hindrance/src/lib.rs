@@ -1,6 +1,6 @@
 //! A guest for tests: wraps a catalog, both its HTTP interface and its contract, and disturbs it. A test writes the
-//! kind of disturbance into the wasm file at [`WHAT`]: `traps`, `fails` or `slow`; anything else passes all calls
-//! through.
+//! kind of disturbance into the wasm file at [`WHAT`]: `traps`, `fails`, `slow` or `slow-start`; anything else passes
+//! all calls through.
 
 #[allow(
     missing_docs,
@@ -33,6 +33,7 @@ use localmart_guest::wit::Context;
 use spin_sdk::http::{self, IntoResponse, Request};
 use spin_sdk::http_service;
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// The kind of disturbance, padded to a fixed length.
@@ -41,13 +42,20 @@ static WHAT: [u8; 24] = *b"hindrance:none          ";
 /// The delay of a slow call.
 const SLOW: Duration = Duration::from_millis(40);
 
+/// The number of slow calls that an instance with a slow start begins with.
+const SLOW_START: u32 = 4;
+
+/// The calls of this instance.
+static CALLS: AtomicU32 = AtomicU32::new(0);
+
 async fn hinder() -> Result<(), ()> {
     let what = black_box(&WHAT);
     let what = String::from_utf8_lossy(what);
     match what.trim().trim_start_matches("hindrance:") {
         "traps" => std::process::abort(),
         "fails" => Err(()),
-        "slow" => {
+        "slow-start" if CALLS.fetch_add(1, Ordering::Relaxed) >= SLOW_START => Ok(()),
+        "slow" | "slow-start" => {
             Ports::real().sleep(SLOW).await;
             Ok(())
         }
