@@ -1,9 +1,10 @@
 //! The control socket: a Unix socket that only this user can open, on which a running host is asked to swap components and says
 //! how it is. It speaks HTTP, so that `curl --unix-socket` will do; it is never on a network.
 //!
-//! [`place`] says where it is, [`status`] what is told, [`client`] asks.
+//! [`place`] says where it is, [`status`] what is told, [`clock`] moves a test clock, [`client`] asks.
 
 pub mod client;
+pub mod clock;
 pub mod place;
 pub mod status;
 
@@ -156,7 +157,7 @@ async fn answer(swapper: Arc<Swapper>, request: Request<Incoming>) -> Response<F
     match answered.await {
         Ok(Ok(Some(body))) => response(StatusCode::OK, &body),
         Ok(Ok(None)) => {
-            let error = "there are GET /status, GET /swap/<component>, POST /swap, /promote, /rollback and /call, POST and DELETE /record, GET, POST and DELETE /faults";
+            let error = "there are GET /status, GET and POST /clock, GET /swap/<component>, POST /swap, /promote, /rollback and /call, POST and DELETE /record, GET, POST and DELETE /faults";
             response(StatusCode::NOT_FOUND, &json!({ "error": error }))
         }
         Ok(Err(error)) => {
@@ -181,6 +182,10 @@ fn route(
 ) -> anyhow::Result<Option<serde_json::Value>> {
     let answer = match (method, path) {
         (&Method::GET, "/status") => serde_json::to_value(status::status(swapper)?)?,
+        (&Method::GET, "/clock") => serde_json::to_value(clock::status(&swapper.loaded().clock))?,
+        (&Method::POST, "/clock") => {
+            serde_json::to_value(clock::advance(swapper.loaded(), &read(body)?)?)?
+        }
         (&Method::POST, "/swap") => serde_json::to_value(swapper.swap(read(body)?)?)?,
         (&Method::POST, "/promote") => {
             let Named { component } = read(body)?;

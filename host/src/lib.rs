@@ -1,7 +1,7 @@
 //! The component host. It reads a Spin manifest, links components, and serves them; it knows no shop.
 //!
 //! In reading order: [`manifest`] (spin.toml, with places for errors), [`app`] (what it comes to, variables resolved),
-//! [`variables`], [`allowed_hosts`], [`link`] (how components meet), [`engine`], [`fetch`] (components from elsewhere), [`componentize`] (core modules), [`compose`] (what a component brings along), [`recipe`] (what it is made of) and [`aot`]
+//! [`variables`], [`allowed_hosts`], [`clock`] (the wall clock of guests), [`link`] (how components meet), [`engine`], [`fetch`] (components from elsewhere), [`componentize`] (core modules), [`compose`] (what a component brings along), [`recipe`] (what it is made of) and [`aot`]
 //! (compiling once), [`capability`] (what a guest may import), [`state`] (what an instance owns), [`messages`] (for
 //! triggers), [`serve`] (threads,
 //! connections, instances, timers), [`observe`], [`metrics`] and [`telemetry`], [`runtime_config`] (where stores and
@@ -11,6 +11,7 @@ pub mod allowed_hosts;
 pub mod aot;
 pub mod app;
 pub mod capability;
+pub mod clock;
 pub mod componentize;
 pub mod compose;
 #[cfg(unix)]

@@ -96,6 +96,8 @@ pub const POLICY_MEMORY_BYTES: usize = 64 * 1024 * 1024;
 pub const POLICY_RANDOM_BYTES: usize = 4096;
 /// Instances of one policy that a core keeps.
 pub const POLICY_IDLE: usize = 4;
+/// How long moving a test clock may take: timers that are under way end first, and each has its turn afterwards.
+pub const CLOCK_MOVE: Duration = Duration::from_secs(90);
 /// How long a core may take until it can be told something.
 pub const CORE_START: Duration = Duration::from_secs(5);
 /// Bytes of a call to another host, or of its answer.

@@ -1,5 +1,7 @@
 //! What guests print: whole lines to the host's stderr. A line of JSON passes as it is; others are wrapped.
 
+use crate::clock::Clock;
+use crate::telemetry;
 use bytes::Bytes;
 use std::io::Write as _;
 use std::pin::Pin;
@@ -19,15 +21,17 @@ const WRITE_BYTES: usize = 64 * 1024;
 pub struct GuestLog {
     component: Arc<str>,
     generation: u64,
+    clock: Clock,
     line: Arc<Mutex<Vec<u8>>>,
 }
 
 impl GuestLog {
     /// The log of a generation of a component.
-    pub fn new(component: Arc<str>, generation: u64) -> Self {
+    pub fn new(component: Arc<str>, generation: u64, clock: Clock) -> Self {
         Self {
             component,
             generation,
+            clock,
             line: Arc::default(),
         }
     }
@@ -53,8 +57,9 @@ impl GuestLog {
             .and_then(|rest| rest.strip_suffix('}'))
         {
             // A guest's span; what is none is dropped with it.
-            if let Ok(span) = serde_json::from_str(span) {
-                crate::telemetry::ended(span);
+            if let Ok(span) = serde_json::from_str::<telemetry::Ended>(span) {
+                // Spans are in the machine's time, whatever the guest's clock shows.
+                telemetry::ended(span.earlier(self.clock.ahead()));
             }
             return;
         }

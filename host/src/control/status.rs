@@ -1,5 +1,6 @@
 //! What a running host says of itself: components, their generations, their links.
 
+use super::clock::{self, ClockStatus};
 use crate::link::binding::Binding;
 use crate::link::plan;
 use crate::metrics::ComponentMetrics;
@@ -19,6 +20,8 @@ pub struct Status {
     pub process: u32,
     /// Bytes of memory that the process has, where the system says so.
     pub memory: Option<u64>,
+    /// The wall clock of its components.
+    pub clock: ClockStatus,
     /// The components that run by themselves.
     pub components: Vec<ComponentStatus>,
 }
@@ -96,6 +99,7 @@ pub fn status(swapper: &Swapper) -> anyhow::Result<Status> {
         application: loaded.name.clone(),
         process: std::process::id(),
         memory: resident(),
+        clock: clock::status(&loaded.clock),
         components,
     })
 }

@@ -130,7 +130,7 @@ impl Core {
         };
         let here = self.units.get(&question.component);
         let pool = here.map(|here| here.choose(&signs));
-        let timeout = here::patience(said.deadline);
+        let timeout = here::patience(said.deadline, &self.loaded.clock);
         tokio::task::spawn_local(async move {
             let answered = match (pool, timeout) {
                 (None, _) => Err("there is no such component".to_owned()),

@@ -5,7 +5,7 @@ use super::connection;
 use super::here::Here;
 use super::load::Loaded;
 use super::pool::Caller;
-use super::timer;
+use super::timer::{self, Fired};
 use super::unit::{Generation, Signs, Unit};
 use crate::limits;
 use crate::link::binding::Binding;
@@ -72,6 +72,8 @@ pub enum Tell {
     Retire(Arc<Unit>, Arc<Generation>, Option<Arc<Generation>>),
     /// A question to a component.
     Ask(Asked),
+    /// Give every timer its turn now.
+    Fire(oneshot::Sender<Vec<Fired>>),
 }
 
 /// A core as the others see it: how many connections it has, and where to hand it one more.
@@ -238,6 +240,9 @@ impl Core {
                 });
             }
             Tell::Ask(asked) => self.answer(asked),
+            Tell::Fire(done) => {
+                tokio::task::spawn_local(timer::fire_all(self.clone(), done));
+            }
             Tell::Retire(unit, generation, instead) => {
                 if let Some(here) = self.units.get(&*unit.id) {
                     here.retire(&generation, instead.as_ref());

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::instance::LinkedCall;
 use super::pool::{Became, CallError, Pool};
 use super::unit::{Generation, Signs, Unit};
+use crate::clock::Clock;
 use crate::fault::{Blow, ON_PURPOSE};
 use crate::limits;
 use crate::link::binding::Binding;
@@ -106,7 +107,12 @@ impl Core {
             };
             let pool = here.map(|here| here.choose(&signs));
             let shadow = here.and_then(|here| here.shadow(&signs));
-            (patience(said.deadline), trace, pool, shadow)
+            (
+                patience(said.deadline, &self.loaded.clock),
+                trace,
+                pool,
+                shadow,
+            )
         };
         if let Some(trace) = &trace {
             cross::retrace(&mut params, trace.text());
@@ -148,7 +154,7 @@ impl Core {
         function: Arc<Function>,
         params: Vec<Val>,
     ) -> impl Future<Output = Result<Vec<Val>, String>> {
-        let timeout = patience(cross::said(&params).deadline);
+        let timeout = patience(cross::said(&params).deadline, &self.loaded.clock);
         async move {
             let remote = self.loaded.remotes.get(&*function.callee);
             let remote = remote.ok_or("there is no such component")?;
@@ -232,13 +238,13 @@ impl Function {
 /// What a caller is told whom the breaker keeps away.
 const KEPT_AWAY: &str = "it failed too often just now; the circuit breaker is open";
 
-/// How long a caller waits; `None` if it has stopped waiting. `deadline` is in Unix milliseconds; 0 is none.
-pub(super) fn patience(deadline: u64) -> Option<Duration> {
+/// How long a caller waits; `None` if it has stopped waiting. `deadline` is in Unix milliseconds of the guests' clock; 0 is none.
+pub(super) fn patience(deadline: u64, clock: &Clock) -> Option<Duration> {
     if deadline == 0 {
         return Some(limits::LINK_CALL);
     }
     let deadline = UNIX_EPOCH.checked_add(Duration::from_millis(deadline))?;
-    let left = deadline.duration_since(SystemTime::now()).ok()?;
+    let left = deadline.duration_since(clock.now()).ok()?;
     Some(left.min(limits::LINK_CALL))
 }
 
@@ -311,4 +317,24 @@ fn told(trace: &Trace, begun: SystemTime, function: &Function, pool: &Pool, fail
             attribute("localmart.binding", "isolated".to_owned()),
         ]
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_by_the_clock_of_the_guests() {
+        let folder =
+            std::env::temp_dir().join(format!("localmart-patience-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let clock = Clock::open(&folder, true).unwrap();
+        let soon = clock.now_ms() + 5_000;
+        assert!(patience(soon, &clock).is_some_and(|left| left <= Duration::from_secs(5)));
+        clock.advance(60_000).unwrap();
+        assert_eq!(patience(soon, &clock), None);
+        assert!(patience(soon, &Clock::machine()).is_some());
+        assert_eq!(patience(0, &clock), Some(limits::LINK_CALL));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -16,6 +16,7 @@ use crate::capability::points::Points;
 use crate::capability::postgres::pool::Postgres;
 use crate::capability::redis::Redis;
 use crate::capability::sqlite::Synchronous;
+use crate::clock::Clock;
 use crate::engine::{self, EngineOptions, Ticker};
 use crate::fault::Faults;
 use crate::limits;
@@ -36,7 +37,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 use wasmtime::component::types::ComponentItem;
@@ -64,6 +65,8 @@ pub struct LoadOptions {
     pub more_metrics: Option<MoreMetrics>,
     /// Named points that do something; `None` does not offer points at all.
     pub points: Option<Points>,
+    /// The wall clock that guests see.
+    pub clock: Clock,
 }
 
 /// An application, ready to serve.
@@ -94,6 +97,10 @@ pub struct Loaded {
     pub recorder: Recorder,
     /// Trouble on purpose.
     pub faults: Arc<Faults>,
+    /// The wall clock that guests see.
+    pub clock: Clock,
+    /// Held for reading while a timer's request is under way, for writing while the clock is moved.
+    pub timers: RwLock<()>,
     /// Components of other hosts that are called.
     pub remotes: BTreeMap<String, Remote>,
     /// Makes further generations.
@@ -228,6 +235,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         key_value,
         servers,
         points: Arc::new(options.points.unwrap_or_default()),
+        clock: options.clock.clone(),
         max_memory: options.engine.max_instance_memory,
         metrics: metrics.clone(),
         specs,
@@ -262,6 +270,8 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         named_trials: AtomicUsize::new(0),
         recorder: Recorder::default(),
         faults,
+        clock: options.clock,
+        timers: RwLock::default(),
         remotes,
         maker,
         cores: Mutex::default(),
