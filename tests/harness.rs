@@ -11,9 +11,12 @@
     reason = "a test may stop at once, and not every test binary uses all of it"
 )]
 
+#[path = "harness/clock.rs"]
+mod clock;
 #[path = "harness/user.rs"]
 mod user;
 
+pub use clock::{LEASES_LAPSE, TEST_CLOCK};
 pub use user::{User, checkout};
 
 use localmart_testkit::servers;

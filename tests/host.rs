@@ -18,6 +18,8 @@ const BINDING: &str = "isolated";
 
 #[path = "host/bench.rs"]
 mod bench;
+#[path = "host/clock.rs"]
+mod clock;
 #[path = "host/conformance.rs"]
 mod conformance;
 #[path = "host/contracts.rs"]

@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use localmart_host::app::{ResolveOptions, Target, resolve};
 use localmart_host::capability::sqlite::Synchronous;
+use localmart_host::clock::Clock;
 use localmart_host::engine::EngineOptions;
 use localmart_host::link::binding::{Binding, Bindings};
 use localmart_host::manifest::Source;
@@ -83,6 +84,7 @@ fn loaded(manifest: &Path, state: &Path) -> anyhow::Result<Loaded> {
         remotes: RemoteConfig::default(),
         extra_metrics: None,
         points: None,
+        clock: Clock::machine(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

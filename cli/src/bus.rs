@@ -4,7 +4,7 @@ use crate::app::Stores;
 use anyhow::Context as _;
 use localmart_guest::config::EMBEDDED;
 use localmart_guest::events::bus::{Bus, BusError, DeadLetter, Lag, Outgoing, RedisBus, SqlBus};
-use localmart_guest::ports::Ports;
+use localmart_guest::kernel::Timestamp;
 use localmart_stores::{Chosen, RedisServer, now};
 use std::path::Path;
 
@@ -56,16 +56,16 @@ impl OpenBus {
         flat(ask!(self, dead())?)
     }
 
-    pub(crate) fn replay(&self, letter: &DeadLetter) -> anyhow::Result<bool> {
-        flat(ask!(self, replay(letter, Ports::real().now()))?)
+    pub(crate) fn replay(&self, letter: &DeadLetter, at: Timestamp) -> anyhow::Result<bool> {
+        flat(ask!(self, replay(letter, at))?)
     }
 
     pub(crate) fn lag(&self) -> anyhow::Result<Vec<Lag>> {
         flat(ask!(self, lag())?)
     }
 
-    pub(crate) fn publish(&self, event: Outgoing) -> anyhow::Result<()> {
-        flat(ask!(self, publish(&[event], Ports::real().now()))?)
+    pub(crate) fn publish(&self, event: Outgoing, at: Timestamp) -> anyhow::Result<()> {
+        flat(ask!(self, publish(&[event], at))?)
     }
 }
 

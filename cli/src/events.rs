@@ -2,11 +2,12 @@
 
 use crate::app::{AppOptions, Stores};
 use crate::bus::OpenBus;
+use crate::clock;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use localmart_guest::events::Event;
 use localmart_guest::events::bus::{DeadLetter, Outgoing};
-use localmart_guest::ports::Ports;
+use localmart_guest::kernel::Timestamp;
 use std::time::Duration;
 
 /// How often a followed bus is looked at.
@@ -100,19 +101,32 @@ impl Events {
             Verb::Dead(dead) => show_dead(&open(&dead.app)?.dead()?),
             Verb::Replay(replay) => replay.run(),
             Verb::Lag(lag) => show_lag(&open(&lag.app)?),
-            Verb::Publish(publish) => open(&publish.app)?.publish(Outgoing {
-                channel: publish.channel,
-                subject: "by hand".to_owned(),
-                id: format!("by-hand-{}", Ports::real().now().ms()),
-                body: publish.body,
-            }),
+            Verb::Publish(publish) => publish.run(),
         }
+    }
+}
+
+impl Publish {
+    fn run(self) -> anyhow::Result<()> {
+        let now = now(&self.app)?;
+        let event = Outgoing {
+            channel: self.channel,
+            subject: "by hand".to_owned(),
+            id: format!("by-hand-{}", now.ms()),
+            body: self.body,
+        };
+        open(&self.app)?.publish(event, now)
     }
 }
 
 fn open(options: &AppOptions) -> anyhow::Result<OpenBus> {
     let app = options.app(Vec::new(), Vec::new())?;
     OpenBus::open(&Stores::of(&app), &options.state_dir(&app.source))
+}
+
+/// The time of the shop whose bus this is.
+fn now(options: &AppOptions) -> anyhow::Result<Timestamp> {
+    clock::now(&options.state_dir(&options.source()?))
 }
 
 fn channels(bus: &OpenBus, wanted: Option<&String>) -> anyhow::Result<Vec<String>> {
@@ -175,7 +189,7 @@ impl Tail {
 
 impl Replay {
     fn run(self) -> anyhow::Result<()> {
-        let bus = open(&self.app)?;
+        let (bus, now) = (open(&self.app)?, now(&self.app)?);
         let wanted = |letter: &&DeadLetter| {
             self.id.as_ref().is_none_or(|id| *id == letter.id)
                 && self
@@ -186,7 +200,7 @@ impl Replay {
         let letters = bus.dead()?;
         let mut replayed = 0;
         for letter in letters.iter().filter(wanted) {
-            replayed += u32::from(bus.replay(letter)?);
+            replayed += u32::from(bus.replay(letter, now)?);
         }
         if let Some(id) = self.id.filter(|_| replayed == 0) {
             bail!("there is no dead letter {id}; see localmart events dead");

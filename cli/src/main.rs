@@ -6,6 +6,7 @@ mod build;
 mod bus;
 mod check;
 mod client;
+mod clock;
 mod contract;
 mod control;
 mod doctor;
@@ -83,6 +84,8 @@ enum Verb {
     Test(contract::Test),
     /// Put errors, delays and traps on links and capabilities of the running shop.
     Fault(fault::FaultVerb),
+    /// Show the time of the running shop, and move its test clock.
+    Clock(clock::ClockVerb),
     /// Record the calls of a link into a file, and make them again.
     Traffic(traffic::Traffic),
     /// Measure cold starts, calls and requests; compare files, bindings, servers.
@@ -137,6 +140,7 @@ fn main() -> ExitCode {
         Verb::Rollback(verb) => verb.run(),
         Verb::Test(verb) => verb.run(),
         Verb::Fault(verb) => verb.run(),
+        Verb::Clock(verb) => verb.run(),
         Verb::Traffic(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
         Verb::Top(verb) => verb.run(),

@@ -11,8 +11,8 @@ mod tests;
 
 use crate::app::AppOptions;
 use crate::client::Client;
-use crate::secrets;
 use crate::token::{self, Role};
+use crate::{clock, secrets};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_guest::kernel::{Currency, Money};
@@ -72,8 +72,9 @@ impl Replay {
         let table = Table::open(&self.file, delimiter, &columns, currency, &self.cancels)?;
         let plan = Plan::of(table, self.limit)?;
         let source = self.app.source()?;
-        let secrets = secrets::load(&self.app.state_dir(&source))?;
-        let token = token::make(&secrets, Role::Staff, TOKEN_SECONDS)?;
+        let state_dir = self.app.state_dir(&source);
+        let (secrets, now) = (secrets::load(&state_dir)?, clock::now(&state_dir)?);
+        let token = token::make(&secrets, Role::Staff, TOKEN_SECONDS, now)?;
         let shop = play::Shop {
             staff: Client::new(&self.url, token),
             guest: Client::guest(&self.url),

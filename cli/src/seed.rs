@@ -8,8 +8,8 @@ mod variants;
 
 use crate::app::AppOptions;
 use crate::client::Client;
-use crate::secrets;
 use crate::token::{self, Role};
+use crate::{clock, secrets};
 use clap::{Args, ValueEnum};
 use goods::{CATEGORIES, Category, Goods};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -56,12 +56,13 @@ impl Size {
 impl Seed {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let source = self.app.source()?;
-        let secrets = secrets::load(&self.app.state_dir(&source))?;
+        let state_dir = self.app.state_dir(&source);
+        let (secrets, now) = (secrets::load(&state_dir)?, clock::now(&state_dir)?);
         let client = Client::new(
             &self.url,
-            token::make(&secrets, Role::Staff, TOKEN_SECONDS)?,
+            token::make(&secrets, Role::Staff, TOKEN_SECONDS, now)?,
         );
-        let filled = if_empty(&client, &self.app.state_dir(&source), false)?;
+        let filled = if_empty(&client, &state_dir, false)?;
         if self.size != Size::Small {
             return variants::fill(&client, self.size.products());
         }

@@ -1,5 +1,6 @@
 //! `localmart status`: the components of the running shop, their generations, their links.
 
+use crate::clock;
 use crate::control::{Which, short};
 use clap::Args;
 use localmart_host::control::status::{ComponentStatus, GenerationStatus, Status as HostStatus};
@@ -25,6 +26,9 @@ impl Status {
         }
         let status: HostStatus = host.get("/status")?;
         println!("{} (process {})", status.application, status.process);
+        if status.clock.ahead_ms.is_some() {
+            println!("clock: {}", clock::line(&status.clock));
+        }
         println!(
             "{:<16} {:>4} {:<7} {:>6} {:>9} {:>9} {:>7} {:>9} {:>9}  file",
             "component", "gen", "role", "share", "instances", "calls", "errors", "p50 ms", "p99 ms"

@@ -1,15 +1,15 @@
 //! `localmart token`: a signed token for staff, until there is a user service that gives them out.
 
 use crate::app::AppOptions;
-use crate::secrets;
+use crate::{clock, secrets};
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, ValueEnum};
 use ed25519_dalek::{Signer as _, SigningKey};
+use localmart_guest::kernel::Timestamp;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the bearer may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,20 +38,20 @@ pub(crate) struct Token {
 impl Token {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let source = self.app.source()?;
-        let secrets = secrets::load(&self.app.state_dir(&source))?;
-        println!(
-            "{}",
-            make(&secrets, self.role, u64::from(self.minutes) * 60)?
-        );
+        let state_dir = self.app.state_dir(&source);
+        let (secrets, now) = (secrets::load(&state_dir)?, clock::now(&state_dir)?);
+        let seconds = u64::from(self.minutes) * 60;
+        println!("{}", make(&secrets, self.role, seconds, now)?);
         Ok(())
     }
 }
 
-/// A token of a role that holds for so many seconds.
+/// A token of a role that holds for so many seconds from `now` on, by the shop's clock.
 pub(crate) fn make(
     secrets: &BTreeMap<String, String>,
     role: Role,
     seconds: u64,
+    now: Timestamp,
 ) -> anyhow::Result<String> {
     let key = secrets
         .get("jwt_private_key")
@@ -61,7 +61,7 @@ pub(crate) fn make(
         .try_into()
         .ok()
         .context("jwt_private_key is not 32 bytes")?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let now = now.unsigned_ms() / 1000;
     let role = role
         .to_possible_value()
         .context("a role without a name")?

@@ -6,12 +6,13 @@ use crate::app::{AppOptions, Stores, pair};
 use crate::bus::OpenBus;
 use crate::client::Client;
 use crate::token::Role;
-use crate::{build, events, migrate, routes, secrets, seed, token};
+use crate::{build, clock, events, migrate, routes, secrets, seed, token};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_host::app::App;
 use localmart_host::capability::points;
 use localmart_host::capability::sqlite::Synchronous;
+use localmart_host::clock::Clock;
 use localmart_host::engine::EngineOptions;
 use localmart_host::limits;
 use localmart_host::link::binding::{BindingOption, Bindings};
@@ -67,6 +68,9 @@ pub(crate) struct Up {
     /// Where components of other shops may call those of this one. Both need the same LOCALMART_LINK_KEY, or the same state folder.
     #[arg(long)]
     link_listen: Option<SocketAddr>,
+    /// For tests: a clock that localmart clock advance moves. It goes on from where it was moved to when the shop starts again.
+    #[arg(long, conflicts_with_all = ["remotes", "link_listen"])]
+    test_clock: bool,
     /// Run the build commands of the manifest first.
     #[arg(long)]
     build: bool,
@@ -116,7 +120,8 @@ impl Up {
             use_points(&mut app);
         }
         let state_dir = self.app.state_dir(&source);
-        // Before anything is changed: whether the addresses are free.
+        // Before anything is changed: whether time may go on here, and whether the addresses are free.
+        Clock::open(&state_dir, self.test_clock)?;
         let listener = bind(self.listen, "--listen")?;
         let ours = app.tool.is_some();
         let observe = self.observe_listen.or(ours.then_some(OBSERVE));
@@ -154,11 +159,18 @@ impl Up {
         let base = format!("http://{}", running.address);
         if ours && !self.no_seed && loaded.deployments.contains_key("catalog") {
             let secrets = secrets::load(&state_dir)?;
-            let client = Client::new(&base, token::make(&secrets, Role::Staff, 900)?);
+            let client = Client::new(
+                &base,
+                token::make(&secrets, Role::Staff, 900, clock::now(&state_dir)?)?,
+            );
             seed::if_empty(&client, &state_dir, self.quiet).context("seeding the empty store")?;
         }
         if !self.quiet {
             announce(&base, &running, &lines)?;
+            if loaded.clock.is_test() {
+                let shown = clock::line(&localmart_host::control::clock::status(&loaded.clock));
+                println!("Clock: {shown}");
+            }
             if first_start && loaded.deployments.contains_key("user") {
                 let secrets = secrets::load(&state_dir)?;
                 let password = secrets.get("admin_password").map(String::as_str);
@@ -220,6 +232,7 @@ impl Up {
                 .is_some()
                 .then(|| bus_metrics(Stores::of(app), state_dir.to_owned())),
             points: (!named.is_empty()).then_some(named),
+            clock: Clock::open(state_dir, self.test_clock)?,
         })
     }
 }

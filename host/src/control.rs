@@ -2,9 +2,10 @@
 //! executes commands such as swaps. The protocol is HTTP, so `curl --unix-socket` works; it is never exposed to a
 //! network.
 //!
-//! [`socket`] finds the socket, [`status`] describes the host, [`client`] is the other side.
+//! [`socket`] finds the socket, [`status`] describes the host, [`clock`] moves a test clock, [`client`] is the other side.
 
 pub mod client;
+pub mod clock;
 pub mod socket;
 pub mod status;
 
@@ -157,7 +158,7 @@ async fn answer(swapper: Arc<Swapper>, request: Request<Incoming>) -> Response<F
     match answered.await {
         Ok(Ok(Some(body))) => response(StatusCode::OK, &body),
         Ok(Ok(None)) => {
-            let error = "unknown request; there are GET /status, GET /swap/<component>, POST /swap, /promote, /rollback and /call, POST and DELETE /record, GET, POST and DELETE /faults";
+            let error = "unknown request; there are GET /status, GET and POST /clock, GET /swap/<component>, POST /swap, /promote, /rollback and /call, POST and DELETE /record, GET, POST and DELETE /faults";
             response(StatusCode::NOT_FOUND, &json!({ "error": error }))
         }
         Ok(Err(error)) => {
@@ -182,6 +183,10 @@ fn route(
 ) -> anyhow::Result<Option<serde_json::Value>> {
     let answer = match (method, path) {
         (&Method::GET, "/status") => serde_json::to_value(status::status(swapper)?)?,
+        (&Method::GET, "/clock") => serde_json::to_value(clock::status(&swapper.loaded().clock))?,
+        (&Method::POST, "/clock") => {
+            serde_json::to_value(clock::advance(swapper.loaded(), &read(body)?)?)?
+        }
         (&Method::POST, "/swap") => serde_json::to_value(swapper.swap(read(body)?)?)?,
         (&Method::POST, "/promote") => {
             let ComponentName { component } = read(body)?;

@@ -4,6 +4,7 @@
 //!
 //! - [`manifest`]: the syntax of spin.toml, with source spans for error messages
 //! - [`app`]: the resolved application: components, grants, routes; with [`variables`] and [`allowed_hosts`]
+//! - [`clock`]: the wall clock that guests see
 //! - [`link`]: how imports of one component are bound to exports of another
 //! - [`engine`], [`fetch`] (components from URLs), [`componentize`] (core modules), [`compose`] (dependencies and
 //!   middleware), [`recipe`] (the inputs of a compilation), [`aot`] (the cache of compiled code), [`sections`] (custom
@@ -19,6 +20,7 @@ pub mod allowed_hosts;
 pub mod aot;
 pub mod app;
 pub mod capability;
+pub mod clock;
 pub mod componentize;
 pub mod compose;
 #[cfg(unix)]

@@ -97,6 +97,8 @@ pub const POLICY_MEMORY_BYTES: usize = 64 * 1024 * 1024;
 pub const POLICY_RANDOM_BYTES: usize = 4096;
 /// Idle instances of one policy that a core keeps.
 pub const POLICY_IDLE_INSTANCES: usize = 4;
+/// How long moving a test clock may take: running timer requests end first, and then every timer fires once.
+pub const CLOCK_MOVE_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long it may take until the first core accepts commands.
 pub const CORE_START_TIMEOUT: Duration = Duration::from_secs(5);
 /// Maximum size of a call to another host, or of its answer, in bytes.

@@ -72,6 +72,7 @@ fn answer(loaded: &Loaded, request: &Request<Incoming>) -> Response<Full<Bytes>>
             StatusCode::OK,
             "text/plain; version=0.0.4",
             loaded.metrics.text()
+                + &loaded.clock.metrics()
                 + &loaded
                     .extra_metrics
                     .as_ref()

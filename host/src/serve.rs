@@ -82,6 +82,12 @@ pub fn start(
 ) -> anyhow::Result<Running> {
     let address = listener.local_addr()?;
     let observe_address = observe.as_ref().map(TcpListener::local_addr).transpose()?;
+    if loaded.clock.is_test() {
+        tracing::warn!(
+            ahead_s = loaded.clock.ahead().as_secs(),
+            "a test clock runs, which localmart clock advance moves; this is for tests only"
+        );
+    }
     let (stop, stopped) = watch::channel(false);
     let in_flight = Arc::new(AtomicUsize::new(0));
     let cores = core::Core::start_all(&loaded, &listener, threads.max(1), &stopped, &in_flight)?;

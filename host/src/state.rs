@@ -9,6 +9,7 @@ use crate::capability::postgres::pool::{Postgres, Share};
 use crate::capability::redis::Redis;
 use crate::capability::sqlite::Databases;
 use crate::capability::stdio::GuestLog;
+use crate::clock::Clock;
 use crate::fault::{Faults, InstanceFaults};
 use crate::link::fit;
 use crate::link::promise::{self, Promise, Promises};
@@ -54,6 +55,8 @@ pub struct LoadedComponent {
     pub faults: Arc<Faults>,
     /// The test points with an action.
     pub points: Arc<Points>,
+    /// The wall clock that it sees.
+    pub clock: Clock,
     /// Where it may connect to.
     pub allowed_hosts: Arc<[crate::allowed_hosts::AllowedHost]>,
     /// The limit for the linear memory of one instance, in bytes.
@@ -109,6 +112,7 @@ impl LoadedComponent {
             files: None,
             faults: self.faults.clone(),
             points: self.points.clone(),
+            clock: self.clock.clone(),
             allowed_hosts: Arc::default(),
             max_memory: self.max_memory,
             postgres_share: self.postgres_share.clone(),
@@ -265,9 +269,10 @@ impl HostState {
         component: &Arc<LoadedComponent>,
         termination: &Arc<Termination>,
     ) -> wasmtime::Result<Store<Self>> {
-        let log = GuestLog::new(component.id.clone(), component.generation);
+        let (id, clock) = (component.id.clone(), component.clock.clone());
+        let log = GuestLog::new(id, component.generation, clock.clone());
         let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(log.clone()).stderr(log);
+        wasi.stdout(log.clone()).stderr(log).wall_clock(clock);
         for (name, value) in &component.spec.environment {
             wasi.env(name, value);
         }
@@ -331,11 +336,9 @@ impl HostState {
         let (component, faults) = (&self.component, &self.faults);
         self.ungranted.get_or_insert_with(|| {
             let ungranted = Arc::new(component.without_grants());
-            Box::new(Self::new(
-                &ungranted,
-                WasiCtx::builder().build(),
-                faults.clone(),
-            ))
+            let mut wasi = WasiCtxBuilder::new();
+            wasi.wall_clock(ungranted.clock.clone());
+            Box::new(Self::new(&ungranted, wasi.build(), faults.clone()))
         })
     }
 

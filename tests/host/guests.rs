@@ -3,6 +3,7 @@
 use crate::harness::{Shop, at_once, built, localmart, root, scratch};
 use localmart_testkit::servers;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Serves the guests with their grants.
@@ -156,24 +157,34 @@ fn a_guest_that_misbehaves_is_stopped_and_the_others_go_on() {
         ("/memory", 500, "internal"),
         ("/trap", 500, "internal"),
     ] {
+        let stopped = AtomicBool::new(false);
         let replies = at_once(2, |number| {
             if number == 0 {
                 let start = Instant::now();
-                let reply = shop.get(path).expect_code(status, code);
+                let reply = shop.get(path);
+                stopped.store(true, Ordering::Relaxed);
+                let reply = reply.expect_code(status, code);
                 assert!(start.elapsed() < Duration::from_secs(10), "{path}");
                 return vec![reply.status];
             }
-            // The other guest is misbehaving on the same core by now.
-            std::thread::sleep(Duration::from_millis(200));
-            (0..10).map(|_| shop.get("/preview2/x").status).collect()
+            // On the same core, for as long as the other guest misbehaves.
+            let mut seen = Vec::new();
+            while !stopped.load(Ordering::Relaxed) || seen.len() < 10 {
+                seen.push(shop.get("/preview2/x").status);
+            }
+            seen
         });
-        assert_eq!(replies[1], [200; 10], "{path}");
+        assert!(replies[1].iter().all(|status| *status == 200), "{path}");
     }
-    // Instances that are terminated during a call release everything after the grace period.
-    std::thread::sleep(Duration::from_secs(3));
     for _ in 0..100 {
         shop.get("/headers").expect(200);
     }
+    // Instances that are terminated during a call release everything after the grace period. One is left, which has just
+    // answered.
+    let left = "localmart_instances{component=\"probe\",generation=\"1\"} 1\n";
+    shop.eventually("the terminated instances are gone", || {
+        shop.metrics().contains(left)
+    });
     let metrics = shop.metrics();
     for line in [
         "localmart_failed_calls_total{component=\"probe\",generation=\"1\",reason=\"timeout\"} 2",
@@ -366,20 +377,8 @@ fn one_that_opens_connections_for_ever_leaves_some_to_the_others() {
     };
     let reach = reaching("pg", &url);
     let shop = guests(&reach.each_ref().map(String::as_str));
-    for _ in 0..2 {
-        let replies = at_once(2, |number| {
-            if number == 0 {
-                return vec![shop.get("/pg-hoard").status];
-            }
-            // The other guest holds its whole share of connections by now.
-            std::thread::sleep(Duration::from_millis(400));
-            let ask = || shop.get("/neighbour/pg?SELECT+1").status;
-            (0..10).map(|_| ask()).collect()
-        });
-        assert_eq!(replies, [vec![504], vec![200; 10]]);
-    }
-    let metrics = shop.metrics();
-    let of = |component: &str| {
+    let limited = |component: &str| {
+        let metrics = shop.metrics();
         let line = format!(
             "localmart_limited_total{{component=\"{component}\",generation=\"1\",resource=\"postgres\"}} "
         );
@@ -389,15 +388,24 @@ fn one_that_opens_connections_for_ever_leaves_some_to_the_others() {
             .parse::<u32>()
             .unwrap()
     };
-    assert_eq!((of("probe"), of("neighbour")), (2, 0));
-    // The connections are released when the instance is terminated. A retry that comes too early only queues behind the
-    // earlier calls.
+    for round in 1..=2 {
+        let replies = at_once(2, |number| {
+            if number == 0 {
+                return vec![shop.get("/pg-hoard").status];
+            }
+            // The other guest holds its whole share of connections by now.
+            shop.eventually("the guest asks for more than its share", || limited("probe") == round);
+            let ask = || shop.get("/neighbour/pg?SELECT+1").status;
+            (0..10).map(|_| ask()).collect()
+        });
+        assert_eq!(replies, [vec![504], vec![200; 10]]);
+    }
+    assert_eq!((limited("probe"), limited("neighbour")), (2, 0));
+    // The connections are released when the instance is terminated.
+    let none = "localmart_instances{component=\"probe\",generation=\"1\"} 0\n";
+    shop.eventually("the guest is stopped", || shop.metrics().contains(none));
     shop.eventually("it may hold some again", || {
-        let held = shop.get("/pg-hold?20").text == "20 held";
-        if !held {
-            std::thread::sleep(Duration::from_secs(3));
-        }
-        held
+        shop.get("/pg-hold?20").text == "20 held"
     });
 }
 

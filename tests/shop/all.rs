@@ -6,6 +6,8 @@ mod carts;
 mod cases;
 #[path = "checkout.rs"]
 mod checkout;
+#[path = "clock.rs"]
+mod clock;
 #[path = "crashes.rs"]
 mod crashes;
 #[path = "doors.rs"]

@@ -2,7 +2,7 @@
 //! lapse.
 
 use crate::harness::{
-    Reply, Shop, at_once, built, built_with_points, checkout, fresh_key, scratch,
+    Reply, Shop, TEST_CLOCK, at_once, built, built_with_points, checkout, fresh_key, scratch,
 };
 use serde_json::{Value, json};
 
@@ -255,7 +255,6 @@ fn a_reservation_that_lapsed_is_free_for_others_and_made_anew_if_it_can_be() {
     built_with_points();
     for another_was_faster in [false, true] {
         let state = scratch("lapsed");
-        let ttl = ["--variable", "reservation_ttl=1s"];
         let (product, cart) = {
             let shop = Shop::start_in(&state, &[]);
             let product = shop.product(500, 2);
@@ -264,8 +263,7 @@ fn a_reservation_that_lapsed_is_free_for_others_and_made_anew_if_it_can_be() {
         };
         let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
         {
-            let flags = [&["--point", "order.reserved=kill"][..], &ttl].concat();
-            let mut shop = Shop::start_in(&state, &flags);
+            let mut shop = Shop::start_in(&state, &["--point", "order.reserved=kill"]);
             let headers = [
                 ("content-type", "application/json"),
                 ("idempotency-key", key.as_str()),
@@ -279,20 +277,19 @@ fn a_reservation_that_lapsed_is_free_for_others_and_made_anew_if_it_can_be() {
         }
         {
             // Only inventory runs: nobody can finish the order, and its stock is kept until its time is over.
-            let flags = [
-                &["--component-id", "inventory", "--component-id", "catalog"][..],
-                &ttl,
-            ]
-            .concat();
-            let shop = Shop::start_in(&state, &flags);
-            shop.eventually("the reservation lapses", || shop.stock(&product) == (2, 0));
+            let alone = ["--component-id", "inventory", "--component-id", "catalog"];
+            let shop = Shop::start_in(&state, &[&alone[..], &[TEST_CLOCK]].concat());
+            shop.advance("14m");
+            assert_eq!(shop.stock(&product), (2, 2));
+            shop.advance("2m");
+            assert_eq!(shop.stock(&product), (2, 0), "the reservation has lapsed");
             if another_was_faster {
                 let path = format!("/api/inventory/{product}/adjustments");
                 shop.staff("POST", &path, &json!({ "delta": -1, "reason": "broken" }))
                     .expect(200);
             }
         }
-        let shop = Shop::start_in(&state, &ttl);
+        let shop = Shop::start_in(&state, &[TEST_CLOCK]);
         let answer = super::outages::until_up("checkout", || shop.order(&key, &body));
         if another_was_faster {
             answer.expect_code(409, "insufficient_stock");

@@ -1,6 +1,6 @@
 //! Checkout, its refusals, its races, and calling an order off.
 
-use crate::harness::{Shop, at_once, checkout, fresh_key};
+use crate::harness::{Shop, TEST_CLOCK, at_once, checkout, fresh_key};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -469,10 +469,7 @@ fn staff_refund_at_most_what_was_taken() {
 #[test]
 fn a_silent_provider_is_settled_later() {
     crate::harness::built();
-    let shop = Shop::start_in(
-        &crate::harness::scratch("silent"),
-        &["--variable", "payment_reconcile_after=1s"],
-    );
+    let shop = Shop::start_in(&crate::harness::scratch("silent"), &[TEST_CLOCK]);
     let product = shop.product(1999, 5);
     let start = Instant::now();
     let order = shop
@@ -491,10 +488,10 @@ fn a_silent_provider_is_settled_later() {
         (Some("pending"), Some("pending"))
     );
     assert_eq!(shop.stock(&product), (5, 2));
-    let give_up = Instant::now() + Duration::from_secs(60);
-    while get_order(&shop, &order).expect(200).json()["status"] != "paid" {
-        assert!(Instant::now() < give_up, "the sweep does not settle it");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let status = || get_order(&shop, &order).expect(200).json()["status"].clone();
+    shop.advance("50s");
+    assert_eq!(status(), "pending", "it is asked again after a minute");
+    shop.advance("15s");
+    assert_eq!(status(), "paid");
     assert_eq!(shop.stock(&product), (3, 0));
 }

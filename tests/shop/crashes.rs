@@ -1,6 +1,8 @@
 //! Races and crashes, forced at named points: the host dies there as by kill -9, or one client is held while a rival runs.
 
-use crate::harness::{Shop, at_once, built_with_points, checkout, fresh_key, scratch};
+use crate::harness::{
+    LEASES_LAPSE, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key, scratch,
+};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -40,7 +42,7 @@ const SCHEDULE: [(Want, &str); 16] = [
 #[test]
 fn whoever_dies_anywhere_has_done_it_once_or_not_at_all() {
     built_with_points();
-    // A few at a time: most of it is waiting for leases to lapse.
+    // A few at a time: each starts three shops.
     for some in SCHEDULE.chunks(6) {
         at_once(some.len(), |number| dies(some[number].0, some[number].1));
     }
@@ -87,13 +89,15 @@ fn dies(want: Want, point: &str) {
         };
         assert_ne!(shop.wait(), Some(0), "{want:?} {point}");
     }
-    let shop = Shop::start_in(&state, &[]);
+    let shop = Shop::start_in(&state, &[TEST_CLOCK]);
     let (stock, status, taken) = match want {
         Want::Buy => ((3, 0), "paid", (3998, 0)),
         Want::BuyInVain => ((5, 0), "failed", (0, 0)),
         Want::CallOff => ((5, 0), "cancelled", (3998, 3998)),
     };
     let order = bought.unwrap_or_else(|| again(&shop, &key, &body, want, point));
+    // What the dead one was at is anybody's now.
+    shop.advance(LEASES_LAPSE);
     let read = || {
         let path = format!("/api/orders/{order}");
         shop.staff("GET", &path, &Value::Null).expect(200).json()
@@ -131,8 +135,12 @@ fn settled(shop: &Shop) {
 
 /// Asks with the same key until it is answered for good; the order.
 fn again(shop: &Shop, key: &str, body: &Value, want: Want, point: &str) -> String {
-    // Until the dead one's lease has lapsed the key is in flight; then it is this request's, or the sweep was faster.
+    // Until the dead one's lease has lapsed the key is in flight; then it is this request's, unless a sweep is due at this moment.
     let give_up = Instant::now() + Duration::from_secs(30);
+    let first = shop.order(key, body);
+    if first.code() == "idempotency_key_in_flight" {
+        shop.advance_quietly(LEASES_LAPSE);
+    }
     let reply = loop {
         let reply = shop.order(key, body);
         let waiting = ["idempotency_key_in_flight", "unavailable"];
@@ -223,14 +231,13 @@ fn a_checkout_that_stood_still_and_goes_on_after_another_finished_it_changes_not
     at_once(STANDSTILLS.len(), |number| {
         let (point, state) = (STANDSTILLS[number], scratch("still"));
         let hold = Hold::new(&state);
-        let shop = Shop::start_in(&state, &["--point", &hold.flag(point)]);
+        let shop = Shop::start_in(&state, &["--point", &hold.flag(point), TEST_CLOCK]);
         let product = shop.product(1999, 5);
         let cart = shop.cart_with(&product, 2);
         let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
         std::thread::scope(|scope| {
             let first = scope.spawn(|| shop.order(&key, &body));
             hold.reached();
-            // As soon as its lease has lapsed.
             let other = again(&shop, &key, &body, Want::Buy, point);
             hold.go();
             let first = first.join().unwrap().expect(201).json();
@@ -251,7 +258,7 @@ fn a_checkout_that_stood_still_and_was_called_off_meanwhile_takes_nothing() {
     at_once(STANDSTILLS.len(), |number| {
         let (point, state) = (STANDSTILLS[number], scratch("off"));
         let hold = Hold::new(&state);
-        let shop = Shop::start_in(&state, &["--point", &hold.flag(point)]);
+        let shop = Shop::start_in(&state, &["--point", &hold.flag(point), TEST_CLOCK]);
         let product = shop.product(1999, 5);
         let cart = shop.cart_with(&product, 2);
         let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
@@ -264,7 +271,8 @@ fn a_checkout_that_stood_still_and_was_called_off_meanwhile_takes_nothing() {
                 "/api/orders/{}/cancel",
                 all["items"][0]["id"].as_str().unwrap()
             );
-            // Once the lease of the one that stands still has lapsed.
+            // The one that stands still holds its order no longer.
+            shop.advance_quietly(LEASES_LAPSE);
             let cancelled =
                 super::outages::until_up("cancel", || shop.staff("POST", &cancel, &json!({})));
             assert_eq!(

@@ -1,6 +1,8 @@
 //! Giving goods back: asked for by whoever bought them, decided by staff, paid and restocked once, whatever dies meanwhile.
 
-use crate::harness::{Reply, Shop, at_once, built_with_points, checkout, fresh_key, scratch};
+use crate::harness::{
+    LEASES_LAPSE, Reply, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key, scratch,
+};
 use serde_json::{Value, json};
 
 /// A guest's delivered order of so many pieces of each product.
@@ -283,7 +285,8 @@ fn a_return_that_died_anywhere_is_carried_out_once() {
         let died = shop.try_send("POST", &url, &headers, b"");
         assert!(died.is_err(), "{point}: {died:?}");
         assert_ne!(shop.wait(), Some(0));
-        let shop = Shop::start_in(&state, &[]);
+        let shop = Shop::start_in(&state, &[TEST_CLOCK]);
+        shop.advance(LEASES_LAPSE);
         shop.eventually("the sweep finishes it", || {
             read(&shop, &order)["status"] == "delivered"
         });

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-fn secret(shop: &Shop) -> String {
+pub(crate) fn secret(shop: &Shop) -> String {
     let secrets = std::fs::read_to_string(shop.state.join("secrets.toml")).unwrap();
     let secrets: toml::Table = secrets.parse().unwrap();
     secrets["payment_webhook_secret"]
@@ -21,7 +21,7 @@ fn seconds() -> i64 {
 }
 
 /// `t=…,v1=…` of a body at a time.
-fn signature(secret: &str, time: i64, body: &str) -> String {
+pub(crate) fn signature(secret: &str, time: i64, body: &str) -> String {
     let mac = localmart_guest::token::capability(secret, &format!("{time}.{body}"));
     let hex: String = URL_SAFE_NO_PAD
         .decode(mac)
@@ -32,7 +32,7 @@ fn signature(secret: &str, time: i64, body: &str) -> String {
     format!("t={time},v1={hex}")
 }
 
-fn send(shop: &Shop, signature: &str, body: &str) -> Reply {
+pub(crate) fn send(shop: &Shop, signature: &str, body: &str) -> Reply {
     let headers = [
         ("content-type", "application/json"),
         ("localmart-signature", signature),
@@ -40,7 +40,7 @@ fn send(shop: &Shop, signature: &str, body: &str) -> Reply {
     shop.send("POST", "/api/webhooks/payments", &headers, body.as_bytes())
 }
 
-fn notice(id: &str, kind: &str, payment: &Value, amount: u64) -> String {
+pub(crate) fn notice(id: &str, kind: &str, payment: &Value, amount: u64) -> String {
     json!({ "id": id, "type": kind, "payment_id": payment, "amount": { "amount": amount, "currency": "USD" } }).to_string()
 }
 

@@ -6,6 +6,7 @@ use crate::build;
 use anyhow::{Context as _, bail};
 use localmart_host::app::{App, ResolveOptions, resolve};
 use localmart_host::capability::sqlite::Synchronous;
+use localmart_host::clock::Clock;
 use localmart_host::engine::EngineOptions;
 use localmart_host::link::binding::{Binding, Bindings};
 use localmart_host::manifest::Source;
@@ -160,6 +161,7 @@ impl Side {
             },
             extra_metrics: None,
             points: None,
+            clock: Clock::machine(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -4,7 +4,7 @@ use super::Run;
 use super::requests::base;
 use crate::client::Client;
 use crate::token::{self, Role};
-use crate::{secrets, seed};
+use crate::{clock, secrets, seed};
 use anyhow::Context as _;
 use localmart_host::app::App;
 use localmart_host::control::client::Host;
@@ -116,7 +116,10 @@ impl Run {
         if self.is_a_shop() {
             let secrets = secrets::load(&state)?;
             let base = format!("http://{}", hosted.server.address);
-            let staff = Client::new(&base, token::make(&secrets, Role::Staff, 3600)?);
+            let staff = Client::new(
+                &base,
+                token::make(&secrets, Role::Staff, 3600, clock::now(&state)?)?,
+            );
             seed::if_empty(&staff, &state, true)?;
             let page = staff.get("/api/products?limit=100&sort=price_asc")?;
             let items = page.pointer("/items").and_then(|items| items.as_array());

@@ -3,9 +3,10 @@
 use crate::app::{AppOptions, Stores};
 use crate::client::Client;
 use crate::token::{self, Role};
-use crate::{migrate, secrets};
+use crate::{clock, migrate, secrets};
 use anyhow::{Context as _, bail};
 use localmart_host::capability::sqlite::Synchronous;
+use localmart_host::clock::Clock;
 use localmart_host::engine::EngineOptions;
 use localmart_host::link::binding::{Binding, Bindings};
 use localmart_host::remote::client::RemoteConfig;
@@ -71,11 +72,17 @@ impl Subject {
                 remotes: RemoteConfig::default(),
                 extra_metrics: None,
                 points: None,
+                clock: Clock::machine(),
             },
         ));
         let loaded = Arc::new(loaded?);
         let running = start(loaded.clone(), listener, None, None, 1)?;
-        let token = token::make(&secrets::load(&state)?, Role::Staff, 3600)?;
+        let token = token::make(
+            &secrets::load(&state)?,
+            Role::Staff,
+            3600,
+            clock::now(&state)?,
+        )?;
         let staff = Client::new(&format!("http://{}", running.address), token);
         Ok(Self {
             component: component.to_owned(),

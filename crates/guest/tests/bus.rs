@@ -7,7 +7,7 @@
     reason = "a test may stop at once"
 )]
 
-use localmart_guest::events::bus::{Bus, Delivery, Lag, Outgoing, RedisBus, SqlBus};
+use localmart_guest::events::bus::{Bus, Delivery, Lag, Outgoing, RETENTION_MS, RedisBus, SqlBus};
 use localmart_guest::events::consume::{ATTEMPTS, Report, consume};
 use localmart_guest::events::{Consumer, Event, Refusal, outbox};
 use localmart_guest::kernel::Timestamp;
@@ -44,6 +44,7 @@ on_every_bus! {
     what_keeps_failing_is_given_up,
     an_outbox_is_carried_once_in_effect,
     what_was_read_by_all_is_trimmed_when_it_is_old,
+    events_are_as_old_as_the_callers_clock_says,
     every_group_reads_everything,
     history_is_whole_however_long,
 }
@@ -352,6 +353,27 @@ fn what_was_read_by_all_is_trimmed_when_it_is_old(bus: &impl Bus) {
         "what nobody has read stays"
     );
     assert_eq!(*reader.seen.borrow(), ["a1", "a2"]);
+}
+
+/// A test may move the clock of those who publish, and never moves that of a server.
+fn events_are_as_old_as_the_callers_clock_says(bus: &impl Bus) {
+    let (world, reader) = (TestWorld::new(), Reader::default());
+    publish(bus, &world, "a", 1);
+    assert_eq!(read(bus, &reader, &world).handled, 1);
+    world.advance_ms(RETENTION_MS + 1);
+    publish(bus, &world, "a", 2);
+    assert_eq!(read(bus, &reader, &world).handled, 1);
+    let kept = || now(bus.history("order.events", 10)).unwrap().len();
+    // Reading may have done it already.
+    now(bus.trim("order.events", world.now().plus_ms(-RETENTION_MS))).unwrap();
+    assert_eq!(kept(), 1, "the first is older than events are kept");
+    now(bus.trim("order.events", world.now())).unwrap();
+    assert_eq!(kept(), 1, "the second is not older than this moment");
+    // Somebody whose clock is behind is not turned away.
+    world.advance_ms(-86_400_000);
+    publish(bus, &world, "a", 3);
+    assert_eq!((kept(), read(bus, &reader, &world).handled), (2, 1));
+    assert_eq!(*reader.seen.borrow(), ["a1", "a2", "a3"]);
 }
 
 fn every_group_reads_everything(bus: &impl Bus) {

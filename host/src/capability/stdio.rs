@@ -1,6 +1,8 @@
 //! The output of guests, written to the host's stderr line by line. JSON lines are passed through; other lines are
 //! wrapped in JSON.
 
+use crate::clock::Clock;
+use crate::telemetry;
 use bytes::Bytes;
 use std::io::Write as _;
 use std::pin::Pin;
@@ -20,15 +22,17 @@ const WRITE_BYTES: usize = 64 * 1024;
 pub struct GuestLog {
     component: Arc<str>,
     generation: u64,
+    clock: Clock,
     line: Arc<Mutex<Vec<u8>>>,
 }
 
 impl GuestLog {
     /// The log of one generation of a component.
-    pub fn new(component: Arc<str>, generation: u64) -> Self {
+    pub fn new(component: Arc<str>, generation: u64, clock: Clock) -> Self {
         Self {
             component,
             generation,
+            clock,
             line: Arc::default(),
         }
     }
@@ -54,8 +58,9 @@ impl GuestLog {
             .and_then(|rest| rest.strip_suffix('}'))
         {
             // A span reported by a guest. Invalid spans are dropped.
-            if let Ok(span) = serde_json::from_str(span) {
-                crate::telemetry::ended(span);
+            if let Ok(span) = serde_json::from_str::<telemetry::FinishedSpan>(span) {
+                // Spans are in the machine's time, whatever the guest's clock shows.
+                telemetry::ended(span.earlier(self.clock.ahead()));
             }
             return;
         }

@@ -1,5 +1,6 @@
 //! The status report of a running host: its components, their generations and their links.
 
+use super::clock::{self, ClockStatus};
 use crate::link::binding::Binding;
 use crate::link::plan;
 use crate::metrics::ComponentMetrics;
@@ -19,6 +20,8 @@ pub struct Status {
     pub process: u32,
     /// The resident memory of the process in bytes, if the system reports it.
     pub memory: Option<u64>,
+    /// The wall clock of the components.
+    pub clock: ClockStatus,
     /// The components that run in their own instances.
     pub components: Vec<ComponentStatus>,
 }
@@ -97,6 +100,7 @@ pub fn status(swapper: &Swapper) -> anyhow::Result<Status> {
         application: loaded.name.clone(),
         process: std::process::id(),
         memory: resident(),
+        clock: clock::status(&loaded.clock),
         components,
     })
 }

@@ -7,7 +7,7 @@ use super::external_call::PendingCall;
 use super::load::Loaded;
 use super::local::LocalComponent;
 use super::pool::LinkState;
-use super::timer;
+use super::timer::{self, Fired};
 use crate::limits;
 use crate::link::binding::Binding;
 use crate::messages::{self, Message};
@@ -73,6 +73,8 @@ pub enum CoreCommand {
     Retire(Arc<Deployment>, Arc<Generation>, Option<Arc<Generation>>),
     /// Call a function of a component.
     Call(PendingCall),
+    /// Fire every timer now.
+    Fire(oneshot::Sender<Vec<Fired>>),
 }
 
 /// A core as the other cores see it: its number of connections, and where to hand over another one.
@@ -242,6 +244,9 @@ impl Core {
                 });
             }
             CoreCommand::Call(call) => self.run_external_call(call),
+            CoreCommand::Fire(done) => {
+                tokio::task::spawn_local(timer::fire_all(self.clone(), done));
+            }
             CoreCommand::Retire(deployment, generation, instead) => {
                 if let Some(component) = self.components.get(&*deployment.id) {
                     component.retire(&generation, instead.as_ref());

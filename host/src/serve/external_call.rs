@@ -131,7 +131,7 @@ impl Core {
         };
         let component = self.components.get(&request.component);
         let pool = component.map(|component| component.choose(&key));
-        let timeout = local::patience(context.deadline);
+        let timeout = local::patience(context.deadline, &self.loaded.clock);
         tokio::task::spawn_local(async move {
             let answered = match (pool, timeout) {
                 (None, _) => Err("there is no such component".to_owned()),

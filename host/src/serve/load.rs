@@ -17,6 +17,7 @@ use crate::capability::points::Points;
 use crate::capability::postgres::pool::Postgres;
 use crate::capability::redis::Redis;
 use crate::capability::sqlite::Synchronous;
+use crate::clock::Clock;
 use crate::engine::{self, EngineOptions, Ticker};
 use crate::fault::Faults;
 use crate::limits;
@@ -37,7 +38,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 use wasmtime::component::types::ComponentItem;
@@ -65,6 +66,8 @@ pub struct LoadOptions {
     pub extra_metrics: Option<ExtraMetrics>,
     /// Test points with an action; `None` does not offer the test interface at all.
     pub points: Option<Points>,
+    /// The wall clock that guests see.
+    pub clock: Clock,
 }
 
 /// An application that is ready to serve.
@@ -96,6 +99,10 @@ pub struct Loaded {
     pub recorder: Recorder,
     /// Injected faults.
     pub faults: Arc<Faults>,
+    /// The wall clock that guests see.
+    pub clock: Clock,
+    /// Held for reading during a timer's request, for writing while the clock is moved.
+    pub timers: RwLock<()>,
     /// The components on other hosts that this application calls.
     pub remotes: BTreeMap<String, RemoteComponent>,
     /// Compiles and links further generations.
@@ -230,6 +237,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         key_value,
         servers,
         points: Arc::new(options.points.unwrap_or_default()),
+        clock: options.clock.clone(),
         max_memory: options.engine.max_instance_memory,
         metrics: metrics.clone(),
         specs,
@@ -264,6 +272,8 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         header_trials: AtomicUsize::new(0),
         recorder: Recorder::default(),
         faults,
+        clock: options.clock,
+        timers: RwLock::default(),
         remotes,
         loader,
         cores: Mutex::default(),

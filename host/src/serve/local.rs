@@ -4,6 +4,7 @@ use super::core::Core;
 use super::deployment::{Deployment, Generation, RoutingKey};
 use super::instance::LinkedCall;
 use super::pool::{CallError, LinkOutcome, Pool};
+use crate::clock::Clock;
 use crate::fault::{FaultEffect, INJECTED};
 use crate::limits;
 use crate::link::binding::Binding;
@@ -112,7 +113,8 @@ impl Core {
             };
             let pool = component.map(|component| component.choose(&key));
             let shadow = component.and_then(|component| component.shadow(&key));
-            (patience(context.deadline), trace, pool, shadow)
+            let patience = patience(context.deadline, &self.loaded.clock);
+            (patience, trace, pool, shadow)
         };
         if let Some(trace) = &trace {
             stub::set_trace_parent(&mut params, trace.text());
@@ -154,7 +156,7 @@ impl Core {
         function: Arc<LinkFunction>,
         params: Vec<Val>,
     ) -> impl Future<Output = Result<Vec<Val>, String>> {
-        let timeout = patience(stub::call_context(&params).deadline);
+        let timeout = patience(stub::call_context(&params).deadline, &self.loaded.clock);
         async move {
             let remote = self.loaded.remotes.get(&*function.callee);
             let remote = remote.ok_or("there is no such component")?;
@@ -240,13 +242,14 @@ impl LinkFunction {
 /// The error of calls that the circuit breaker rejects.
 const BREAKER_OPEN: &str = "it failed too often just now; the circuit breaker is open";
 
-/// How long a caller waits; `None` if its deadline has passed. `deadline` is in Unix milliseconds; 0 means no deadline.
-pub(super) fn patience(deadline: u64) -> Option<Duration> {
+/// How long a caller waits; `None` if its deadline has passed. `deadline` is in Unix milliseconds of the guests' clock;
+/// 0 means no deadline.
+pub(super) fn patience(deadline: u64, clock: &Clock) -> Option<Duration> {
     if deadline == 0 {
         return Some(limits::LINK_CALL_TIMEOUT);
     }
     let deadline = UNIX_EPOCH.checked_add(Duration::from_millis(deadline))?;
-    let left = deadline.duration_since(SystemTime::now()).ok()?;
+    let left = deadline.duration_since(clock.now()).ok()?;
     Some(left.min(limits::LINK_CALL_TIMEOUT))
 }
 
@@ -325,4 +328,24 @@ fn export_span(
             attribute("localmart.binding", "isolated".to_owned()),
         ]
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_by_the_clock_of_the_guests() {
+        let folder =
+            std::env::temp_dir().join(format!("localmart-patience-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let clock = Clock::open(&folder, true).unwrap();
+        let soon = clock.now_ms() + 5_000;
+        assert!(patience(soon, &clock).is_some_and(|left| left <= Duration::from_secs(5)));
+        clock.advance(60_000).unwrap();
+        assert_eq!(patience(soon, &clock), None);
+        assert!(patience(soon, &Clock::machine()).is_some());
+        assert_eq!(patience(0, &clock), Some(limits::LINK_CALL));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

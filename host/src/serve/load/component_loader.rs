@@ -7,6 +7,7 @@ use crate::app::ComponentSpec;
 use crate::capability::key_value::KeyValue;
 use crate::capability::points::Points;
 use crate::capability::sqlite::Databases;
+use crate::clock::Clock;
 use crate::compose::ComposeError;
 use crate::fault::Faults;
 use crate::link::binding::Binding;
@@ -39,6 +40,7 @@ pub struct ComponentLoader {
     pub(super) servers: Arc<Servers>,
     pub(super) faults: Arc<Faults>,
     pub(super) points: Arc<Points>,
+    pub(super) clock: Clock,
     pub(super) max_memory: usize,
     pub(super) metrics: Metrics,
     /// All components of the application.
@@ -224,6 +226,7 @@ impl ComponentLoader {
             files: self.mounted.get(&spec.id).cloned().flatten(),
             faults: self.faults.clone(),
             points: self.points.clone(),
+            clock: self.clock.clone(),
             allowed_hosts: spec.allowed_hosts.clone().into(),
             max_memory: self.max_memory,
             postgres_share: self.servers.postgres.share(),

@@ -3,8 +3,10 @@
 
 use spin_sdk::http::{EmptyBody, IntoResponse, Request, body::IncomingBodyExt as _};
 use spin_sdk::http_service;
+use spin_sdk::wasip3::clocks::system_clock;
 use spin_sdk::{http, key_value, mqtt, mysql, pg, redis, sqlite, variables};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[http_service]
 async fn probe(request: Request) -> impl IntoResponse {
@@ -72,9 +74,24 @@ async fn probe(request: Request) -> impl IntoResponse {
             Ok(_) => "connected".to_owned(),
             Err(error) => error.kind().to_string(),
         },
+        "clock" => clocks(),
         "headers" => format!("{:?}", request.headers()),
         _ => "probe".to_owned(),
     }
+}
+
+/// Unix milliseconds by the wall clocks of WASI 0.2 and 0.3, and how many milliseconds this instance has lived by the monotonic one.
+fn clocks() -> String {
+    static BORN: OnceLock<Instant> = OnceLock::new();
+    let older = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = system_clock::now();
+    let newer = now.seconds * 1_000 + i64::from(now.nanoseconds / 1_000_000);
+    let lived = BORN.get_or_init(Instant::now).elapsed();
+    format!(
+        "{} {newer} {}",
+        older.unwrap_or_default().as_millis(),
+        lived.as_millis()
+    )
 }
 
 async fn key_values(label: &str) -> Result<String, key_value::Error> {

@@ -1,12 +1,17 @@
 //! The Lua scripts of the bus on Redis. Their first argument is the prefix of all keys; their answers are flat lists.
 
 /// Appends what was not appended lately: now, how long that is, then channel, subject, id, body for each event. Relays that
-/// run at once carry the same events.
+/// run at once carry the same events. An entry is as old as the callers' clock says, by which streams are trimmed, unless the stream
+/// has a younger one already (or the server is older than Redis 7); then the server chooses.
 pub(super) const PUBLISH: &str = "local ids = ARGV[1]..'ids'
+local function add(stream, ...)
+  local added = redis.pcall('XADD', stream, ARGV[2]..'-*', ...)
+  if type(added) == 'table' and added.err then redis.call('XADD', stream, '*', ...) end
+end
 redis.call('ZREMRANGEBYSCORE', ids, '-inf', ARGV[2] - ARGV[3])
 for i = 4, #ARGV, 4 do
   if redis.call('ZADD', ids, 'NX', ARGV[2], ARGV[i + 2]) == 1 then
-    redis.call('XADD', ARGV[1]..'stream:'..ARGV[i], '*', 'subject', ARGV[i + 1], 'id', ARGV[i + 2], 'body', ARGV[i + 3])
+    add(ARGV[1]..'stream:'..ARGV[i], 'subject', ARGV[i + 1], 'id', ARGV[i + 2], 'body', ARGV[i + 3])
     redis.call('SADD', ARGV[1]..'channels', ARGV[i])
   end
 end
