@@ -83,6 +83,7 @@ fn loaded(manifest: &Path, state: &Path) -> anyhow::Result<Loaded> {
         remotes: Remotes::default(),
         more_metrics: None,
         points: None,
+        progress: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

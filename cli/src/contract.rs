@@ -1,7 +1,7 @@
-//! `localmart test`: runs the contract suite of an interface against any component, on throw-away stores. A suite is written once for
-//! each WIT package; it says what every component that exports the interface must do, whatever is behind it.
+//! `localmart test`: runs the contract suite of an interface against any component, on temporary stores. There is one suite for each
+//! WIT package. It checks what every component that exports the interface must do, however it is implemented.
 //!
-//! [`subject`] is the component under test; the suites are called as their packages are.
+//! [`subject`] is the component under test. The suites have the names of their packages.
 
 mod cart;
 mod catalog;
@@ -25,22 +25,22 @@ use subject::Subject;
 /// Runs the contract suite of a component's interface against a file.
 #[derive(Args)]
 pub(crate) struct Test {
-    /// The file of the component.
+    /// The file of the component to test.
     file: PathBuf,
-    /// Whose contract it is held to.
+    /// The component whose contract the file must keep.
     #[arg(long = "as", value_name = "COMPONENT")]
     component: String,
     #[command(flatten)]
     app: AppOptions,
 }
 
-/// What every component with an interface must do.
+/// One thing that every component with an interface must do.
 struct Case {
     name: &'static str,
     check: fn(&Subject) -> anyhow::Result<()>,
 }
 
-/// The suites, by component.
+/// The suites by component.
 const SUITES: &[(&str, &[Case])] = &[
     ("cart", cart::CASES),
     ("catalog", catalog::CASES),

@@ -9,9 +9,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::app::AppOptions;
 use crate::client::Client;
-use crate::secrets;
+use crate::shop::ShopOptions;
 use crate::token::{self, Role};
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -32,7 +31,7 @@ const TOKEN_SECONDS: u64 = 14_400;
 #[derive(Args)]
 pub(crate) struct Replay {
     #[command(flatten)]
-    app: AppOptions,
+    shop: ShopOptions,
     /// A CSV file with a head line, plain or .gz.
     file: PathBuf,
     /// What the columns are called: field=column, for invoice, sku, name, quantity, price and customer.
@@ -54,9 +53,9 @@ pub(crate) struct Replay {
     /// How many invoices to play, from the top; cancellations count.
     #[arg(long)]
     limit: Option<usize>,
-    /// The shop to play them in.
-    #[arg(long, default_value = "http://127.0.0.1:3000")]
-    url: String,
+    /// The address of the shop, if it is not the one that the other flags find. Default: the running shop, or http://127.0.0.1:3000.
+    #[arg(long)]
+    url: Option<String>,
     /// Requests that are under way at once.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     clients: u16,
@@ -71,12 +70,12 @@ impl Replay {
             .with_context(|| format!("--delimiter {:?} is not one byte", self.delimiter))?;
         let table = Table::open(&self.file, delimiter, &columns, currency, &self.cancels)?;
         let plan = Plan::of(table, self.limit)?;
-        let source = self.app.source()?;
-        let secrets = secrets::load(&self.app.state_dir(&source))?;
-        let token = token::make(&secrets, Role::Staff, TOKEN_SECONDS)?;
+        let shop = self.shop.find_or_reach(self.url.as_deref())?;
+        let token = token::make(&shop.secrets()?, Role::Staff, TOKEN_SECONDS)?;
+        let url = self.url.unwrap_or_else(|| shop.url());
         let shop = play::Shop {
-            staff: Client::new(&self.url, token),
-            guest: Client::guest(&self.url),
+            staff: Client::new(&url, token),
+            guest: Client::guest(&url),
             clients: usize::from(self.clients),
         };
         let played = shop.play(&plan)?;

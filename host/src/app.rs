@@ -31,6 +31,8 @@ pub struct App {
     pub name: String,
     /// Whether it has `[application.tool.localmart]`, and what that says.
     pub tool: Option<ApplicationTool>,
+    /// The values of the application's variables, wherever they come from.
+    pub variables: BTreeMap<String, String>,
     /// By id.
     pub components: BTreeMap<String, ComponentSpec>,
     /// Where they answer, best match first for each path.
@@ -172,6 +174,20 @@ pub struct Given {
     pub only: Vec<String>,
 }
 
+impl Given {
+    /// What somebody says of a variable: a flag, else a provider, else the environment, which as in Spin includes a file `.env` in the
+    /// working directory. What the host made for itself is not among it.
+    pub fn said(&self, name: &str) -> Option<String> {
+        let environment = VariablesProvider::Env {
+            prefix: "SPIN_VARIABLE".to_owned(),
+            dotenv: Some(".env".into()),
+        };
+        let flag = self.flags.get(name).cloned();
+        let provided = || self.providers.iter().find_map(|one| one.get(name));
+        flag.or_else(provided).or_else(|| environment.get(name))
+    }
+}
+
 /// Resolves a manifest.
 pub fn resolve(source: Source, given: &Given) -> Result<App, ManifestError> {
     let manifest = source.parse()?;
@@ -217,6 +233,7 @@ pub fn resolve(source: Source, given: &Given) -> Result<App, ManifestError> {
     let mut app = App {
         name: manifest.application.name.clone(),
         tool,
+        variables: values,
         components,
         routes: http.routes,
         subscriptions,

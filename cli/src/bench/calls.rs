@@ -160,6 +160,7 @@ impl Side {
             },
             more_metrics: None,
             points: None,
+            progress: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -185,7 +185,7 @@ impl Core {
             }
         }
         drop(listener);
-        self.loaded.ready.store(false, Ordering::Relaxed);
+        self.loaded.readiness.drain();
         while self.has_connections() {
             // What was handed over too late is closed; its client has sent nothing that was promised an answer.
             while handed.try_recv().is_ok() {

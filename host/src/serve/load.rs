@@ -23,6 +23,7 @@ use crate::link::binding::Bindings;
 use crate::link::plan;
 use crate::messages::{Messages, Subscription};
 use crate::metrics::{Metrics, RouteMetrics};
+use crate::observe::Readiness;
 use crate::policy::Policies;
 use crate::record::Recorder;
 use crate::remote::client::{Remote, Remotes};
@@ -33,7 +34,7 @@ use maker::{Maker, Prepared, Provider};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -43,6 +44,9 @@ use wasmtime::component::types::ComponentItem;
 
 /// Numbers that the host does not know itself.
 pub type MoreMetrics = Box<dyn Fn() -> String + Send + Sync>;
+
+/// Told after each component that was compiled or found compiled: how many there are of how many.
+pub type Progress = Box<dyn Fn(usize, usize) + Send + Sync>;
 
 /// How to load.
 pub struct LoadOptions {
@@ -64,6 +68,8 @@ pub struct LoadOptions {
     pub more_metrics: Option<MoreMetrics>,
     /// Named points that do something; `None` does not offer points at all.
     pub points: Option<Points>,
+    /// Whoever wants to know how far loading is.
+    pub progress: Option<Progress>,
 }
 
 /// An application, ready to serve.
@@ -84,8 +90,8 @@ pub struct Loaded {
     pub metrics: Metrics,
     /// Further numbers.
     pub more_metrics: Option<MoreMetrics>,
-    /// Whether requests are answered; cleared while draining.
-    pub ready: AtomicBool,
+    /// Whether requests are taken. Whoever starts the host says when it is ready.
+    pub readiness: Readiness,
     /// How each component came to be.
     pub report: Vec<LoadReport>,
     /// Generations on trial that requests choose by a header.
@@ -234,7 +240,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         units,
         routes: routes_of(&app.routes),
     };
-    let (components, report) = make_all(&maker)?;
+    let (components, report) = make_all(&maker, options.progress)?;
     let units = components.into_iter().map(|component| {
         (
             component.id.to_string(),
@@ -257,7 +263,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         subscriptions: app.subscriptions,
         metrics,
         more_metrics: options.more_metrics,
-        ready: AtomicBool::new(true),
+        readiness: Readiness::default(),
         report,
         named_trials: AtomicUsize::new(0),
         recorder: Recorder::default(),
@@ -300,13 +306,24 @@ fn routes_of(routes: &[RouteSpec]) -> BTreeMap<String, Vec<(usize, String)>> {
 }
 
 /// Makes the first generation of all components, on as many threads as there are cores.
-fn make_all(maker: &Maker) -> anyhow::Result<(Vec<LoadedComponent>, Vec<LoadReport>)> {
+fn make_all(
+    maker: &Maker,
+    progress: Option<Progress>,
+) -> anyhow::Result<(Vec<LoadedComponent>, Vec<LoadReport>)> {
     let files = maker.read()?;
     // Threads of their own: what compiling leaves in them goes when they end.
     let compilers = rayon::ThreadPoolBuilder::new().build();
     let compilers = compilers.context("starting threads that compile")?;
     let units: Vec<&plan::Unit> = maker.units().values().collect();
-    let prepare = |unit: &&plan::Unit| maker.prepare(unit, &files);
+    let done = AtomicUsize::new(0);
+    let prepare = |unit: &&plan::Unit| {
+        let prepared = maker.prepare(unit, &files);
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(progress) = &progress {
+            progress(done, units.len());
+        }
+        prepared
+    };
     let prepared: Vec<Prepared> =
         compilers.install(|| units.par_iter().map(prepare).collect::<anyhow::Result<_>>())?;
     let report = prepared.iter().map(|one| LoadReport {
