@@ -13,10 +13,13 @@
 
 #[path = "harness/clock.rs"]
 mod clock;
+#[path = "harness/terminal.rs"]
+mod terminal;
 #[path = "harness/user.rs"]
 mod user;
 
 pub use clock::{LEASES_LAPSE, TEST_CLOCK};
+pub use terminal::Terminal;
 pub use user::{User, checkout};
 
 use localmart_testkit::servers;
@@ -157,6 +160,8 @@ pub struct Shop {
     pub state: PathBuf,
     /// What it printed on stderr so far.
     log: Arc<Mutex<String>>,
+    /// What it printed on stdout so far.
+    out: Arc<Mutex<String>>,
     agent: ureq::Agent,
 }
 
@@ -254,6 +259,17 @@ impl Shop {
         flags: &[&str],
         environment: &[(&str, &str)],
     ) -> Self {
+        let flags = [&["--no-seed"], flags].concat();
+        Self::spawn(manifest, state, &flags, environment)
+    }
+
+    /// A shop that fills its empty store, as shops do.
+    pub fn start_seeded(state: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        built();
+        Self::spawn(&root().join("spin.toml"), state, flags, environment)
+    }
+
+    fn spawn(manifest: &Path, state: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("aot");
         let mut command = localmart();
         command
@@ -269,7 +285,6 @@ impl Shop {
         }
         command
             .args(["--listen", "127.0.0.1:0", "--observe-listen", "127.0.0.1:0"])
-            .arg("--no-seed")
             .args(flags)
             .envs(environment.iter().copied())
             .current_dir(manifest.parent().unwrap());
@@ -296,9 +311,11 @@ impl Shop {
             }
         });
         let (lines, heard) = std::sync::mpsc::channel();
-        let stdout = child.stdout.take().unwrap();
+        let out = Arc::new(Mutex::new(String::new()));
+        let (copy, stdout) = (out.clone(), child.stdout.take().unwrap());
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                copy.lock().unwrap().push_str(&format!("{line}\n"));
                 let _ = lines.send(line);
             }
         });
@@ -330,6 +347,7 @@ impl Shop {
             observe: observe.unwrap(),
             state: state.to_owned(),
             log,
+            out,
             agent: config.into(),
         }
     }
@@ -506,6 +524,11 @@ impl Shop {
     /// What it printed on stderr so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// What it printed on stdout so far.
+    pub fn out(&self) -> String {
+        self.out.lock().unwrap().clone()
     }
 
     pub fn kill(&mut self) {

@@ -24,18 +24,26 @@ mod clock;
 mod conformance;
 #[path = "host/contracts.rs"]
 mod contracts;
+#[path = "host/damage.rs"]
+mod damage;
 #[path = "host/examples.rs"]
 mod examples;
 #[path = "host/faults.rs"]
 mod faults;
+#[path = "host/finding.rs"]
+mod finding;
 #[path = "host/guests.rs"]
 mod guests;
 #[path = "host/links.rs"]
 mod links;
 #[path = "host/manifests.rs"]
 mod manifests;
+#[path = "host/mistaken.rs"]
+mod mistaken;
 #[path = "host/older.rs"]
 mod older;
+#[path = "host/own_keys.rs"]
+mod own_keys;
 #[path = "host/policies.rs"]
 mod policies;
 #[path = "host/portable.rs"]
@@ -44,6 +52,8 @@ mod portable;
 mod remotes;
 #[path = "host/running.rs"]
 mod running;
+#[path = "host/starting.rs"]
+mod starting;
 #[path = "host/swaps.rs"]
 mod swaps;
 #[path = "host/traffic.rs"]

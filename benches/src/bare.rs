@@ -85,6 +85,7 @@ fn loaded(manifest: &Path, state: &Path) -> anyhow::Result<Loaded> {
         extra_metrics: None,
         points: None,
         clock: Clock::machine(),
+        progress: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! The options that most verbs share, and the application they come to.
+//! The options that most verbs share, and the application that they describe.
 
 use crate::secrets;
 use anyhow::Context as _;
@@ -8,29 +8,27 @@ use localmart_host::app::{App, ResolveOptions, resolve};
 use localmart_host::manifest::Source;
 use localmart_host::runtime_config::RuntimeConfig;
 use localmart_stores::{RedisServer, postgres_server, redis_server};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// The manifest that is read where none is named.
+const MANIFEST: &str = "spin.toml";
 
 /// Which application, with which values.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AppOptions {
-    /// The manifest, or the folder it is in.
-    #[arg(
-        short = 'f',
-        long = "from",
-        alias = "file",
-        default_value = "spin.toml"
-    )]
-    pub(crate) from: PathBuf,
-    /// Databases, secrets, caches. Default: .localmart beside the manifest.
-    #[arg(long)]
+    /// The manifest, or the folder that it is in. Default: spin.toml.
+    #[arg(short = 'f', long = "from", alias = "file", value_name = "MANIFEST")]
+    pub(crate) from: Option<PathBuf>,
+    /// The folder of databases, secrets and caches. Default: .localmart beside the manifest.
+    #[arg(long, value_name = "FOLDER")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Where stores and variables come from, as Spin reads it. Without it none is read.
-    #[arg(long, env = "RUNTIME_CONFIG_FILE")]
+    /// A file that says where stores and variables come from, as Spin reads it. Without it none is read.
+    #[arg(long, env = "RUNTIME_CONFIG_FILE", value_name = "FILE")]
     pub(crate) runtime_config_file: Option<PathBuf>,
-    /// Read the components with this profile of theirs.
+    /// The profile of the manifest with which components are read.
     #[arg(long)]
     pub(crate) profile: Option<String>,
-    /// A value for an application variable, as name=value; may be repeated.
+    /// The value of an application variable; may be repeated. It wins over SPIN_VARIABLE_<NAME> and over generated secrets.
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) variables: Vec<(String, String)>,
 }
@@ -38,18 +36,21 @@ pub(crate) struct AppOptions {
 impl AppOptions {
     /// Reads the manifest.
     pub(crate) fn source(&self) -> anyhow::Result<Source> {
-        let mut source = Source::read(&self.from)?;
+        let mut source = Source::read(self.from.as_deref().unwrap_or(Path::new(MANIFEST)))?;
         source.profile = self.profile.clone();
         Ok(source)
     }
 
     /// The state folder, whether it exists or not.
     pub(crate) fn state_dir(&self, source: &Source) -> PathBuf {
-        let configured = || self.runtime_config().ok()?.state_dir;
-        self.state_dir
-            .clone()
-            .or_else(configured)
+        self.named_state_dir()
             .unwrap_or_else(|| source.folder().join(".localmart"))
+    }
+
+    /// The state folder that a flag or the runtime configuration names.
+    pub(crate) fn named_state_dir(&self) -> Option<PathBuf> {
+        let configured = || self.runtime_config().ok()?.state_dir;
+        self.state_dir.clone().or_else(configured)
     }
 
     /// The runtime configuration, if a file is named.
@@ -60,54 +61,49 @@ impl AppOptions {
         }
     }
 
-    /// A variable as it is given on the command line or in the environment.
-    fn given(&self, name: &str) -> Option<String> {
-        let flag = self.variables.iter().rev().find(|(known, _)| known == name);
-        let providers = self.runtime_config().unwrap_or_default().variables;
-        flag.map(|(_, value)| value.clone())
-            .or_else(|| providers.iter().find_map(|provider| provider.get(name)))
-            .or_else(|| std::env::var(format!("SPIN_VARIABLE_{}", name.to_ascii_uppercase())).ok())
-            .filter(|value| value != EMBEDDED)
+    /// The values that flags, the runtime configuration and the environment give, without those that this host makes.
+    pub(crate) fn given(&self) -> anyhow::Result<ResolveOptions> {
+        Ok(ResolveOptions {
+            flags: self.variables.iter().cloned().collect(),
+            providers: self.runtime_config()?.variables,
+            ..ResolveOptions::default()
+        })
     }
 
-    /// Host and port of the servers, for `allowed_outbound_hosts`, which take no path.
-    fn places(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let mut places = Vec::new();
-        if let Some(url) = self.given("database_url") {
-            let (host, port) = postgres_server(&url).context("database_url")?;
-            places.push(("database_host".to_owned(), host));
-            places.push(("database_port".to_owned(), port.to_string()));
-        }
-        if let Some(url) = self.given("redis_url") {
-            let (host, port) = redis_server(&url).context("redis_url")?;
-            places.push(("redis_host".to_owned(), host));
-            places.push(("redis_port".to_owned(), port.to_string()));
-        }
-        Ok(places)
-    }
-
-    /// Resolves the application; secrets that its variables ask for are made.
+    /// Resolves the application. Secrets that its variables ask for and that nobody gives are generated.
     pub(crate) fn app(
         &self,
         environment: Vec<(String, String)>,
         only: Vec<String>,
     ) -> anyhow::Result<App> {
         let source = self.source()?;
-        let made = secrets::for_manifest(&self.state_dir(&source), &source)?;
-        let mut made = made;
-        made.extend(self.places()?);
-        let options = ResolveOptions {
-            flags: self.variables.iter().cloned().collect(),
-            providers: self.runtime_config()?.variables,
-            generated: made,
-            environment: environment.into_iter().collect(),
-            only,
-        };
-        Ok(resolve(source, &options)?)
+        let mut given = self.given()?;
+        given.generated = secrets::for_manifest(&self.state_dir(&source), &source, &given)?;
+        given.generated.extend(servers(&given)?);
+        given.environment = environment.into_iter().collect();
+        given.only = only;
+        Ok(resolve(source, &given)?)
     }
 }
 
-/// Where this shop's stores are: `embedded`, or the address of a server.
+/// Host and port of the servers, for `allowed_outbound_hosts`, which take no path.
+fn servers(given: &ResolveOptions) -> anyhow::Result<Vec<(String, String)>> {
+    let address = |name: &str| given.given(name).filter(|value| value != EMBEDDED);
+    let mut servers = Vec::new();
+    if let Some(url) = address("database_url") {
+        let (host, port) = postgres_server(&url).context("database_url")?;
+        servers.push(("database_host".to_owned(), host));
+        servers.push(("database_port".to_owned(), port.to_string()));
+    }
+    if let Some(url) = address("redis_url") {
+        let (host, port) = redis_server(&url).context("redis_url")?;
+        servers.push(("redis_host".to_owned(), host));
+        servers.push(("redis_port".to_owned(), port.to_string()));
+    }
+    Ok(servers)
+}
+
+/// Where a shop's stores are: `embedded`, or the address of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Stores {
     pub(crate) database_url: String,
@@ -115,19 +111,43 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// As the application's components will read it.
+    /// The addresses that the application's components read.
     pub(crate) fn of(app: &App) -> Self {
         let value = |name: &str| {
-            let known = app
-                .components
-                .values()
-                .find_map(|spec| spec.variables.get(name));
-            known.cloned().unwrap_or_else(|| EMBEDDED.to_owned())
+            let mut variables = app.components.values().map(|spec| &spec.variables);
+            variables.find_map(|variables| variables.get(name).cloned())
         };
+        Self::at(value)
+    }
+
+    /// The addresses among the values of variables.
+    pub(crate) fn at(value: impl Fn(&str) -> Option<String>) -> Self {
+        let address = |name: &str| value(name).unwrap_or_else(|| EMBEDDED.to_owned());
         Self {
-            database_url: value("database_url"),
-            redis_url: value("redis_url"),
+            database_url: address("database_url"),
+            redis_url: address("redis_url"),
         }
+    }
+
+    /// Whether the databases are files of the state folder.
+    pub(crate) fn in_files(&self) -> bool {
+        self.database_url == EMBEDDED
+    }
+
+    /// Where the databases and the short-lived values are, without user names and passwords.
+    pub(crate) fn places(&self) -> [String; 2] {
+        let server = |found: Option<(String, u16)>| match found {
+            Some((host, port)) => format!("{host}:{port}"),
+            None => EMBEDDED.to_owned(),
+        };
+        [
+            server(
+                postgres_server(&self.database_url)
+                    .ok()
+                    .filter(|_| !self.in_files()),
+            ),
+            server(redis_server(&self.redis_url).ok()),
+        ]
     }
 
     /// Whether Redis answers, if there is to be one.
@@ -135,7 +155,7 @@ impl Stores {
         if self.redis_url != EMBEDDED {
             RedisServer::open(&self.redis_url).map_err(|error| {
                 anyhow::anyhow!(
-                    "{}\n  help: start it, or leave redis_url away for the embedded store",
+                    "{}\n  help: start the server, or leave redis_url out to use the embedded store",
                     error.0
                 )
             })?;
@@ -152,8 +172,8 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Makes a folder that only this user can look into.
-pub(crate) fn private_folder(folder: &std::path::Path) -> anyhow::Result<()> {
+/// Makes a folder that only this user can open.
+pub(crate) fn private_folder(folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     #[cfg(unix)]
     {

@@ -153,7 +153,7 @@ impl Bench {
 
     fn options(&self, state: &Path) -> AppOptions {
         AppOptions {
-            from: self.from.clone(),
+            from: Some(self.from.clone()),
             state_dir: Some(state.join("state")),
             runtime_config_file: None,
             profile: self.profile.clone(),

@@ -1,20 +1,20 @@
-//! The bus of a shop, wherever it is, for verbs that look into it.
+//! The event bus of a shop, in SQL or in Redis, for verbs that read it.
 
 use crate::app::Stores;
-use anyhow::Context as _;
+use crate::databases;
 use localmart_guest::config::EMBEDDED;
 use localmart_guest::events::bus::{Bus, BusError, DeadLetter, Lag, Outgoing, RedisBus, SqlBus};
 use localmart_guest::kernel::Timestamp;
 use localmart_stores::{Chosen, RedisServer, now};
 use std::path::Path;
 
-/// A bus of either kind; each call waits until it is done.
+/// A bus of either kind. Each call blocks until it is done.
 pub(crate) enum OpenBus {
     Sql(SqlBus<Chosen>),
     Redis(RedisBus<RedisServer>),
 }
 
-/// Asks whichever bus it is.
+/// Calls the same method of either kind.
 macro_rules! ask {
     ($bus:expr, $verb:ident($($argument:expr),*)) => {
         match $bus {
@@ -28,9 +28,9 @@ impl OpenBus {
     /// The bus of a shop, running or not.
     pub(crate) fn open(stores: &Stores, state_dir: &Path) -> anyhow::Result<Self> {
         if stores.redis_url == EMBEDDED {
-            let database = Chosen::open(&stores.database_url, state_dir, "bus")
-                .context("there is no bus yet; it is made by localmart up or localmart migrate")?;
-            Ok(Self::Sql(SqlBus(database)))
+            Ok(Self::Sql(SqlBus(databases::open(
+                stores, state_dir, "bus",
+            )?)))
         } else {
             let server = RedisServer::open(&stores.redis_url);
             Ok(Self::Redis(RedisBus(
@@ -43,7 +43,7 @@ impl OpenBus {
         flat(ask!(self, channels())?)
     }
 
-    /// The last events of a channel: their place, and their body.
+    /// The newest events of a channel, oldest first: the place and the body of each.
     pub(crate) fn history(
         &self,
         channel: &str,

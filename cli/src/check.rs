@@ -1,4 +1,4 @@
-//! `localmart check`: whether a file can take a component's place; for CI, before anything is deployed.
+//! `localmart check`: whether a file can replace a component. For CI, before anything is deployed.
 
 use crate::app::AppOptions;
 use anyhow::bail;
@@ -6,16 +6,16 @@ use clap::Args;
 use localmart_host::link::graph::LinkGraph;
 use std::path::PathBuf;
 
-/// Checks a file against everybody who uses the component whose place it is to take. It ends with an error if something
-/// breaks.
+/// Checks whether a file can replace a component: whether the callers of the component would still find what they import. The exit code
+/// is not 0 if something breaks.
 #[derive(Args)]
 pub(crate) struct Check {
     /// The new file.
     file: PathBuf,
-    /// The component.
+    /// The component that the file would replace.
     #[arg(long = "as", value_name = "COMPONENT")]
     component: String,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -39,13 +39,19 @@ impl Check {
                 println!("breaks {}{who}: {}", breach.interface, breach.reason);
             }
             for import in &more {
-                println!("note   it asks the host for {import}, which it did not before");
+                println!(
+                    "note   it imports {import} from the host, which the present file does not"
+                );
             }
         }
         match incompatibilities.len() {
             0 => {
                 if !self.json {
-                    println!("ok     {} can be {}", self.file.display(), self.component);
+                    println!(
+                        "ok     {} can replace {}",
+                        self.file.display(),
+                        self.component
+                    );
                 }
                 Ok(())
             }

@@ -1,4 +1,4 @@
-//! A small client of the shop's own REST API, for verbs that go through its doors.
+//! A small client of the shop's REST API.
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -7,11 +7,11 @@ use std::time::Duration;
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A shop to talk to, as staff or as a guest.
+/// A client of one shop, as staff or as a guest.
 pub(crate) struct Client {
     agent: ureq::Agent,
     base: String,
-    /// Of a guest there is none.
+    /// The header; a guest has none.
     authorization: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl Client {
         self.body("GET", &url, response)
     }
 
-    /// Makes a resource. The key makes it safe to repeat.
+    /// Creates a resource. The idempotency key makes it safe to repeat.
     pub(crate) fn post(&self, path: &str, key: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
         let mut request = self.agent.post(&url).header("idempotency-key", key);
@@ -59,7 +59,7 @@ impl Client {
         self.body("POST", &url, response)
     }
 
-    /// Makes a resource; `None` if there is such a one already (409).
+    /// Creates a resource; `None` if it exists already (409).
     pub(crate) fn make(&self, path: &str, body: &Value) -> anyhow::Result<Option<Value>> {
         let url = format!("{}{path}", self.base);
         let mut request = self.agent.post(&url);

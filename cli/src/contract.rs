@@ -1,7 +1,7 @@
-//! `localmart test`: runs the contract suite of an interface against any component, on throw-away stores. A suite is written once for
-//! each WIT package; it says what every component that exports the interface must do, whatever is behind it.
+//! `localmart test`: runs the contract suite of an interface against any component, on temporary stores. There is one suite for each
+//! WIT package. It checks what every component that exports the interface must do, however it is implemented.
 //!
-//! [`subject`] is the component under test; the suites are called as their packages are.
+//! [`subject`] is the component under test. The suites have the names of their packages.
 
 mod cart;
 mod catalog;
@@ -19,28 +19,30 @@ mod user;
 use crate::app::AppOptions;
 use anyhow::{Context as _, bail};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use subject::Subject;
 
-/// Runs the contract suite of a component's interface against a file.
+/// Runs the contract tests of a component's interface against a file, or without a file all contract tests of the
+/// application.
 #[derive(Args)]
 pub(crate) struct Test {
-    /// The file of the component.
-    file: PathBuf,
-    /// Whose contract it is held to.
-    #[arg(long = "as", value_name = "COMPONENT")]
-    component: String,
+    /// The file of the component to test; without it, the application's own components are tested.
+    #[arg(requires = "component")]
+    file: Option<PathBuf>,
+    /// The component whose contract the file must keep.
+    #[arg(long = "as", value_name = "COMPONENT", requires = "file")]
+    component: Option<String>,
     #[command(flatten)]
     app: AppOptions,
 }
 
-/// What every component with an interface must do.
+/// One thing that every component with an interface must do.
 struct Case {
     name: &'static str,
     check: fn(&Subject) -> anyhow::Result<()>,
 }
 
-/// The suites, by component.
+/// The suites by component.
 const SUITES: &[(&str, &[Case])] = &[
     ("cart", cart::CASES),
     ("catalog", catalog::CASES),
@@ -57,39 +59,70 @@ const SUITES: &[(&str, &[Case])] = &[
 
 impl Test {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let suite = SUITES.iter().find(|(name, _)| *name == self.component);
-        let Some((_, cases)) = suite else {
+        match (&self.file, &self.component) {
+            (Some(file), Some(component)) => self.one(file, component),
+            _ => self.all(),
+        }
+    }
+
+    /// Tests a file in the place of a component.
+    fn one(&self, file: &Path, component: &str) -> anyhow::Result<()> {
+        let suite = SUITES.iter().find(|(name, _)| *name == component);
+        let Some(suite) = suite else {
             let known: Vec<&str> = SUITES.iter().map(|(name, _)| *name).collect();
             bail!(
-                "there is no contract suite for `{}`; there are suites for {}",
-                self.component,
+                "there is no contract suite for `{component}`; there are suites for {}",
                 known.join(", ")
             );
         };
-        let file = self.file.canonicalize();
-        let file = file.with_context(|| format!("there is no {}", self.file.display()))?;
-        let subject = Subject::start(&self.app, &self.component, &file)?;
-        let mut failed = 0;
-        for case in *cases {
-            match (case.check)(&subject) {
-                Ok(()) => println!("ok     {}", case.name),
-                Err(error) => {
-                    failed += 1;
-                    println!("FAILED {}: {error:#}", case.name);
-                }
+        let wasm = file.canonicalize();
+        let wasm = wasm.with_context(|| format!("there is no {}", file.display()))?;
+        let mut subject = Subject::start(&self.app, &[(component, Some(&wasm))])?;
+        outcome(failures(&mut subject, suite, ""), suite.1.len())?;
+        println!("{} keeps the contract of {component}", file.display());
+        Ok(())
+    }
+
+    /// Tests the components of the application, all in one shop.
+    fn all(&self) -> anyhow::Result<()> {
+        let app = self.app.app(Vec::new(), Vec::new())?;
+        let suites = || SUITES.iter().filter(|(name, _)| app.components.contains_key(*name));
+        let components: Vec<_> = suites().map(|(name, _)| (*name, None)).collect();
+        if components.is_empty() {
+            bail!("no component of {} has a contract suite", app.source.path.display());
+        }
+        let mut subject = Subject::start(&self.app, &components)?;
+        let (mut failed, mut cases) = (0, 0);
+        for suite in suites() {
+            failed += failures(&mut subject, suite, &format!("{}: ", suite.0));
+            cases += suite.1.len();
+        }
+        outcome(failed, cases)?;
+        println!("{} components keep their contracts ({cases} cases)", components.len());
+        Ok(())
+    }
+}
+
+/// Runs a suite and prints a line for each case. Returns the number of failed cases.
+fn failures(subject: &mut Subject, (component, cases): &(&str, &[Case]), prefix: &str) -> usize {
+    subject.select(component);
+    let mut failed = 0;
+    for case in *cases {
+        match (case.check)(subject) {
+            Ok(()) => println!("ok     {prefix}{}", case.name),
+            Err(error) => {
+                failed += 1;
+                println!("FAILED {prefix}{}: {error:#}", case.name);
             }
         }
-        match failed {
-            0 => {
-                println!(
-                    "{} keeps the contract of {}",
-                    self.file.display(),
-                    self.component
-                );
-                Ok(())
-            }
-            1 => bail!("1 of {} cases failed", cases.len()),
-            many => bail!("{many} of {} cases failed", cases.len()),
-        }
+    }
+    failed
+}
+
+fn outcome(failed: usize, cases: usize) -> anyhow::Result<()> {
+    match failed {
+        0 => Ok(()),
+        1 => bail!("1 of {cases} cases failed"),
+        many => bail!("{many} of {cases} cases failed"),
     }
 }

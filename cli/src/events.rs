@@ -1,8 +1,8 @@
-//! `localmart events`: looks into the bus, running shop or not: what happened, who is behind, what was given up.
+//! `localmart events`: shows the event bus of a shop, running or stopped: events, consumers that lag behind, dead letters.
 
-use crate::app::{AppOptions, Stores};
 use crate::bus::OpenBus;
 use crate::clock;
+use crate::shop::ShopOptions;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use localmart_guest::events::Event;
@@ -10,12 +10,12 @@ use localmart_guest::events::bus::{DeadLetter, Outgoing};
 use localmart_guest::kernel::Timestamp;
 use std::time::Duration;
 
-/// How often a followed bus is looked at.
+/// How often `tail` reads the bus.
 const LOOK: Duration = Duration::from_millis(500);
-/// How many events one look of a follower sees.
+/// How many events of a channel `tail` reads at most each time.
 const LOOK_EVENTS: u32 = 1_000;
 
-/// Looks into the bus.
+/// Shows the event bus.
 #[derive(Args)]
 pub(crate) struct Events {
     #[command(subcommand)]
@@ -24,65 +24,65 @@ pub(crate) struct Events {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Show the newest events of a channel, or of all.
+    /// Show the newest events of one channel or of all channels.
     List(List),
-    /// Show events as they come.
+    /// Show events as they are published, until interrupted.
     Tail(Tail),
-    /// Show what consumers have given up, and why.
+    /// Show the events that consumers have given up, and why.
     Dead(Dead),
-    /// Hand dead letters to their consumers once more.
+    /// Deliver dead letters to their consumers again.
     Replay(Replay),
-    /// Show how far every consumer is behind.
+    /// Show how many events each consumer has not read yet.
     Lag(Dead),
-    /// Publish a body as it is, for tests.
+    /// Publish a body without any check, for tests.
     #[command(hide = true)]
     Publish(Publish),
 }
 
 #[derive(Args)]
 struct List {
-    /// As order.events; all if absent.
+    /// The channel, for example order.events. Default: all channels.
     channel: Option<String>,
-    /// How many of each channel.
+    /// How many events of each channel.
     #[arg(long, default_value_t = 20)]
     limit: u32,
-    /// Whole events, one JSON object per line.
+    /// Print whole events, one JSON object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    app: AppOptions,
+    shop: ShopOptions,
 }
 
 #[derive(Args)]
 struct Tail {
-    /// As order.events; all if absent.
+    /// The channel, for example order.events. Default: all channels.
     channel: Option<String>,
-    /// Whole events, one JSON object per line.
+    /// Print whole events, one JSON object per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    app: AppOptions,
+    shop: ShopOptions,
 }
 
 #[derive(Args)]
 struct Dead {
     #[command(flatten)]
-    app: AppOptions,
+    shop: ShopOptions,
 }
 
 #[derive(Args)]
 struct Replay {
-    /// The id of an event; see localmart events dead.
+    /// The id of the event, as localmart events dead shows it.
     #[arg(required_unless_present = "all")]
     id: Option<String>,
-    /// All dead letters.
+    /// Replay all dead letters.
     #[arg(long, conflicts_with = "id")]
     all: bool,
-    /// Only those of this consumer.
+    /// Only the dead letters of this consumer.
     #[arg(long)]
     group: Option<String>,
     #[command(flatten)]
-    app: AppOptions,
+    shop: ShopOptions,
 }
 
 #[derive(Args)]
@@ -90,7 +90,7 @@ struct Publish {
     channel: String,
     body: String,
     #[command(flatten)]
-    app: AppOptions,
+    shop: ShopOptions,
 }
 
 impl Events {
@@ -98,9 +98,9 @@ impl Events {
         match self.verb {
             Verb::List(list) => list.run(),
             Verb::Tail(tail) => tail.run(),
-            Verb::Dead(dead) => show_dead(&open(&dead.app)?.dead()?),
+            Verb::Dead(dead) => show_dead(&open(&dead.shop)?.dead()?),
             Verb::Replay(replay) => replay.run(),
-            Verb::Lag(lag) => show_lag(&open(&lag.app)?),
+            Verb::Lag(lag) => show_lag(&open(&lag.shop)?.0),
             Verb::Publish(publish) => publish.run(),
         }
     }
@@ -108,20 +108,22 @@ impl Events {
 
 impl Publish {
     fn run(self) -> anyhow::Result<()> {
-        let now = now(&self.app)?;
+        let (bus, now) = open(&self.shop)?;
         let event = Outgoing {
             channel: self.channel,
             subject: "by hand".to_owned(),
             id: format!("by-hand-{}", now.ms()),
             body: self.body,
         };
-        open(&self.app)?.publish(event, now)
+        bus.publish(event, now)
     }
 }
 
-fn open(options: &AppOptions) -> anyhow::Result<OpenBus> {
-    let app = options.app(Vec::new(), Vec::new())?;
-    OpenBus::open(&Stores::of(&app), &options.state_dir(&app.source))
+/// The bus of a shop, and the time of its clock.
+fn open(options: &ShopOptions) -> anyhow::Result<(OpenBus, Timestamp)> {
+    let shop = options.find()?;
+    let bus = OpenBus::open(&shop.stores()?, &shop.state_dir)?;
+    Ok((bus, clock::now(&shop.state_dir)?))
 }
 
 /// The time of the shop whose bus this is.
@@ -149,7 +151,7 @@ fn show(channel: &str, body: &str, json: bool) {
 
 impl List {
     fn run(self) -> anyhow::Result<()> {
-        let bus = open(&self.app)?;
+        let bus = open(&self.shop)?;
         for channel in channels(&bus, self.channel.as_ref())? {
             for (_, body) in bus.history(&channel, self.limit)? {
                 show(&channel, &body, self.json);
@@ -161,7 +163,7 @@ impl List {
 
 impl Tail {
     fn run(self) -> anyhow::Result<()> {
-        let bus = open(&self.app)?;
+        let bus = open(&self.shop)?;
         let mut last: std::collections::BTreeMap<String, String> =
             std::collections::BTreeMap::new();
         for channel in channels(&bus, self.channel.as_ref())? {
@@ -189,7 +191,7 @@ impl Tail {
 
 impl Replay {
     fn run(self) -> anyhow::Result<()> {
-        let (bus, now) = (open(&self.app)?, now(&self.app)?);
+        let (bus, now) = open(&self.shop)?;
         let wanted = |letter: &&DeadLetter| {
             self.id.as_ref().is_none_or(|id| *id == letter.id)
                 && self
@@ -205,7 +207,7 @@ impl Replay {
         if let Some(id) = self.id.filter(|_| replayed == 0) {
             bail!("there is no dead letter {id}; see localmart events dead");
         }
-        println!("{replayed} replayed; their consumers read them within seconds if the shop runs");
+        println!("{replayed} replayed; a running shop delivers them within seconds");
         Ok(())
     }
 }
@@ -237,7 +239,7 @@ fn show_lag(bus: &OpenBus) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The numbers of the bus at `/metrics`, in the Prometheus text format.
+/// The metrics of the bus, in the Prometheus text format.
 pub(crate) fn metrics(bus: &OpenBus) -> anyhow::Result<String> {
     use std::fmt::Write as _;
     let lags = bus.lag()?;

@@ -1,16 +1,16 @@
-//! `localmart explain`: who answers each import of a component, by which rule, and who nearly did.
+//! `localmart explain`: which component answers each import of another, and why other candidates do not.
 
 use crate::app::AppOptions;
 use anyhow::bail;
 use clap::Args;
 use localmart_host::link::graph::{Candidate, Import, LinkGraph};
 
-/// Says how the imports of a component are answered.
+/// Shows which component answers each import of a component, and why other candidates do not.
 #[derive(Args)]
 pub(crate) struct Explain {
     /// The component.
     component: String,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -40,7 +40,7 @@ impl Explain {
             println!("{} ({})", self.component, file.display());
         }
         for import in &imports {
-            told(import);
+            print(import);
         }
         println!("answered by the host");
         for name in host {
@@ -53,13 +53,13 @@ impl Explain {
         let open = imports.iter().filter(|import| import.answered_by.is_none());
         match open.count() {
             0 => Ok(()),
-            1 => bail!("1 import that nobody answers"),
-            many => bail!("{many} imports that nobody answers"),
+            1 => bail!("1 import is not answered by any component"),
+            many => bail!("{many} imports are not answered by any component"),
         }
     }
 }
 
-fn told(import: &Import) {
+fn print(import: &Import) {
     println!("imports {}", import.name);
     if import.candidates.is_empty() {
         println!("  no component exports it");

@@ -1,4 +1,4 @@
-//! `localmart fault`: errors, delays and traps on purpose, on links and on what components ask of the host.
+//! `localmart fault`: injects errors, delays and traps into links and into the capabilities of the host.
 
 use crate::control::Which as Shop;
 use crate::swap::{part, time};
@@ -10,7 +10,7 @@ use localmart_host::link::binding::Link;
 use localmart_host::serve::deployment::FULL_SHARE;
 use std::time::Duration;
 
-/// Puts trouble into a running shop, to see what becomes of it.
+/// Injects errors, delays and traps into a running shop.
 #[derive(Args)]
 pub(crate) struct FaultVerb {
     #[command(subcommand)]
@@ -19,32 +19,32 @@ pub(crate) struct FaultVerb {
 
 #[derive(Subcommand)]
 enum Act {
-    /// Put a fault on a link or on a capability.
+    /// Inject a fault into the calls of a link or of a capability.
     Add(Add),
-    /// Show the faults, and how often each struck.
+    /// Show the faults, and how many calls each has hit.
     List(List),
-    /// Take a fault away, or all of them.
+    /// Remove one fault, or all of them.
     Clear(Clear),
 }
 
 #[derive(Args)]
 struct Add {
-    /// On the calls of a link, as order->payment.
+    /// A link, for example order->payment.
     #[arg(long, value_name = "CALLER->CALLEE", required_unless_present = "on")]
     link: Option<Link>,
-    /// On what components ask of the host: sqlite, postgres, redis, key-value or http.
+    /// A capability of the host: sqlite, postgres, redis, key-value or http.
     #[arg(long, value_name = "CAPABILITY", conflicts_with = "link")]
     on: Option<Capability>,
-    /// Of this component only.
+    /// Only for this component's calls of the capability.
     #[arg(long, requires = "on")]
     component: Option<String>,
-    /// This part of the calls fails, as 10%.
+    /// The share of the calls that fail, for example 10%.
     #[arg(long, value_name = "PART", value_parser = part)]
     error: Option<u32>,
-    /// The calls take so much longer, as 200ms.
+    /// How much longer each call takes, for example 200ms.
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with_all = ["error", "trap"])]
     delay: Option<Duration>,
-    /// At this part of the calls the instance breaks, as 1%: the callee's of a link, of a capability the one that asks.
+    /// The share of the calls that end with a trap, for example 1%: of the callee on a link, of the calling component on a capability.
     #[arg(long, value_name = "PART", value_parser = part, conflicts_with = "error")]
     trap: Option<u32>,
     #[command(flatten)]
@@ -59,7 +59,7 @@ struct List {
 
 #[derive(Args)]
 struct Clear {
-    /// Its number; all without one.
+    /// The number of the fault. Default: all faults.
     number: Option<u64>,
     #[command(flatten)]
     shop: Shop,

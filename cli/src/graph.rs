@@ -1,4 +1,4 @@
-//! `localmart graph`: the application drawn: who links whom, how that is bound, what reaches each from outside.
+//! `localmart graph`: draws the application: its components, the links between them, and what calls them from outside.
 //!
 //! [`picture`] draws it as SVG.
 
@@ -12,15 +12,15 @@ use localmart_host::link::graph::{Edge, LinkGraph};
 use serde::Serialize;
 use std::fmt::Write as _;
 
-/// Draws the application.
+/// Draws the application: its components, the links between them, and what calls them from outside.
 #[derive(Args)]
 pub(crate) struct Graph {
     #[command(flatten)]
     app: AppOptions,
-    /// How links are bound, as localmart up has it.
+    /// How links are bound; the same flag as that of localmart up.
     #[arg(long = "binding", value_name = "BINDING")]
     bindings: Vec<BindingOption>,
-    /// How it is drawn.
+    /// The format of the drawing.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -41,7 +41,7 @@ struct Drawn {
     links: Vec<Edge>,
 }
 
-/// A component, and what reaches it from outside.
+/// A component, and what calls it from outside.
 #[derive(Serialize)]
 struct Node {
     id: String,
@@ -122,7 +122,7 @@ fn text(drawn: &Drawn) -> String {
 
 fn mermaid(drawn: &Drawn) -> String {
     let mut text = "flowchart LR\n".to_owned();
-    // Mermaid has words that a node may not be called by, as `end`; a prefix keeps away from them.
+    // Mermaid reserves some words, such as `end`; a prefix keeps node names apart from them.
     let name = |id: &str| {
         format!(
             "c_{}",

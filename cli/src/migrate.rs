@@ -1,7 +1,8 @@
-//! `localmart migrate`: applies the migrations that components carry, each once, in order, in a transaction.
+//! `localmart migrate`: applies the migrations that components carry. Each is applied once, in order, in a transaction.
 
 use crate::app::{AppOptions, Stores, private_folder};
 use crate::build::MIGRATIONS;
+use crate::databases::{self, Depth};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_guest::config::EMBEDDED;
@@ -15,10 +16,10 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The number under which those who migrate a server take turns.
+/// The advisory lock that a migration of a server holds, so that two at once take turns.
 const MIGRATION_TURN: i64 = 0x6c6f_6361_6c6d;
 
-/// Migrates the databases of the state folder, or the schemas of the server that database_url names.
+/// Applies the migrations that components carry, to the databases of the state folder or to the server that database_url names.
 #[derive(Args)]
 pub(crate) struct Migrate {
     #[command(flatten)]
@@ -49,7 +50,7 @@ struct Migration {
 /// Migrations by service.
 type Services = BTreeMap<String, Vec<Migration>>;
 
-/// Applies what is missing; returns how many.
+/// Applies the migrations that are missing; returns how many.
 pub(crate) fn migrate(app: &App, state_dir: &Path) -> anyhow::Result<usize> {
     let mut services = Services::new();
     for spec in app.components.values() {
@@ -70,7 +71,7 @@ pub(crate) fn migrate(app: &App, state_dir: &Path) -> anyhow::Result<usize> {
     apply_all(&Stores::of(app), state_dir, &services)
 }
 
-/// Applies what is missing of what one component carries; returns how many.
+/// Applies the migrations of one component that are missing; returns how many.
 pub(crate) fn migrate_one(
     stores: &Stores,
     state_dir: &Path,
@@ -115,15 +116,17 @@ fn apply_all(stores: &Stores, state_dir: &Path, services: &Services) -> anyhow::
     Ok(applied)
 }
 
-/// The database of a service, made if it is not there.
+/// The database of a service; it is created if it does not exist.
 fn opened(database_url: &str, state_dir: &Path, service: &str) -> anyhow::Result<Chosen> {
     if database_url == EMBEDDED {
         let path = state_dir.join(format!("{service}.db"));
+        databases::check(&path, Depth::Quick)?;
         let connection = rusqlite::Connection::open(&path)
             .with_context(|| format!("opening {}", path.display()))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
     }
-    let help = "start it, mend database_url, or leave it away for the embedded databases";
+    let help =
+        "start the server, correct database_url, or leave it out to use the embedded databases";
     let database = Chosen::open(database_url, state_dir, service)
         .map_err(|error| anyhow::anyhow!("{error}\n  help: {help}"))?;
     if database_url != EMBEDDED {
@@ -132,7 +135,7 @@ fn opened(database_url: &str, state_dir: &Path, service: &str) -> anyhow::Result
     Ok(database)
 }
 
-/// What a migration run failed of.
+/// Why migrations could not be applied.
 #[derive(Debug, thiserror::Error)]
 enum MigrationError {
     #[error("the migration {0} was edited after it was applied; write a new one instead")]
@@ -143,7 +146,7 @@ enum MigrationError {
     Sql(#[from] SqlError),
 }
 
-/// Applies what is missing, all or nothing; two that migrate at once take turns.
+/// Applies the migrations that are missing, all or none; two runs at once take turns.
 async fn apply(database: &Chosen, migrations: &[Migration]) -> Result<usize, MigrationError> {
     transaction(database, async |connection| {
         if let Chosen::Postgres(_) = connection {

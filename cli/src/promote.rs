@@ -1,11 +1,11 @@
-//! `localmart promote`: what is on trial takes the place.
+//! `localmart promote`: the generation on trial gets all calls.
 
 use crate::control::Which;
 use clap::Args;
 use localmart_host::control::ComponentName;
 use localmart_host::serve::swap::SwapReport;
 
-/// Gives the generation on trial all calls.
+/// Gives all calls to the generation that is on trial.
 #[derive(Args)]
 pub(crate) struct Promote {
     /// The component.

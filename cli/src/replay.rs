@@ -9,8 +9,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use crate::app::AppOptions;
 use crate::client::Client;
+use crate::shop::ShopOptions;
 use crate::token::{self, Role};
 use crate::{clock, secrets};
 use anyhow::{Context as _, bail};
@@ -32,7 +32,7 @@ const TOKEN_SECONDS: u64 = 14_400;
 #[derive(Args)]
 pub(crate) struct Replay {
     #[command(flatten)]
-    app: AppOptions,
+    shop: ShopOptions,
     /// A CSV file with a head line, plain or .gz.
     file: PathBuf,
     /// What the columns are called: field=column, for invoice, sku, name, quantity, price and customer.
@@ -54,9 +54,9 @@ pub(crate) struct Replay {
     /// How many invoices to play, from the top; cancellations count.
     #[arg(long)]
     limit: Option<usize>,
-    /// The shop to play them in.
-    #[arg(long, default_value = "http://127.0.0.1:3000")]
-    url: String,
+    /// The address of the shop, if it is not the one that the other flags find. Default: the running shop, or http://127.0.0.1:3000.
+    #[arg(long)]
+    url: Option<String>,
     /// Requests that are under way at once.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     clients: u16,
@@ -71,13 +71,13 @@ impl Replay {
             .with_context(|| format!("--delimiter {:?} is not one byte", self.delimiter))?;
         let table = Table::open(&self.file, delimiter, &columns, currency, &self.cancels)?;
         let plan = Plan::of(table, self.limit)?;
-        let source = self.app.source()?;
-        let state_dir = self.app.state_dir(&source);
-        let (secrets, now) = (secrets::load(&state_dir)?, clock::now(&state_dir)?);
-        let token = token::make(&secrets, Role::Staff, TOKEN_SECONDS, now)?;
+        let shop = self.shop.find_or_reach(self.url.as_deref())?;
+        let now = clock::now(&shop.state_dir)?;
+        let token = token::make(&shop.secrets()?, Role::Staff, TOKEN_SECONDS, now)?;
+        let url = self.url.unwrap_or_else(|| shop.url());
         let shop = play::Shop {
-            staff: Client::new(&self.url, token),
-            guest: Client::guest(&self.url),
+            staff: Client::new(&url, token),
+            guest: Client::guest(&url),
             clients: usize::from(self.clients),
         };
         let played = shop.play(&plan)?;

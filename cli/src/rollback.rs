@@ -1,11 +1,11 @@
-//! `localmart rollback`: the generation before the last swap serves again.
+//! `localmart rollback`: the generation before the last swap gets the calls again.
 
 use crate::control::Which;
 use clap::Args;
 use localmart_host::control::ComponentName;
 use localmart_host::serve::swap::SwapReport;
 
-/// Goes back to the generation before the last swap of a component.
+/// Returns to the generation that a component had before its last swap.
 #[derive(Args)]
 pub(crate) struct Rollback {
     /// The component.

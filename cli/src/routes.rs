@@ -1,11 +1,11 @@
-//! `localmart routes`: which component answers where.
+//! `localmart routes`: the routes of the application, and the component that answers each.
 
 use crate::app::AppOptions;
 use clap::Args;
 use localmart_host::app::App;
 use std::fmt::Write as _;
 
-/// Shows the routes.
+/// Shows the routes of the application, and the component that answers each.
 #[derive(Args)]
 pub(crate) struct Routes {
     #[command(flatten)]

@@ -1,38 +1,39 @@
-//! `localmart seed`: fills a shop through its own doors, always with the same goods.
+//! `localmart seed`: fills a shop over its REST API, always with the same products.
 //!
-//! [`goods`] has the words, [`variants`] makes many of few. Prices and stock follow the skew of real shops: many small
-//! things, few dear ones; plenty of what sells often.
+//! [`goods`] has the texts, [`variants`] makes many products out of few. Prices and stock are skewed as in real shops: many cheap
+//! products and few expensive ones, and much stock of what sells often.
 
 mod goods;
 mod variants;
 
-use crate::app::AppOptions;
 use crate::client::Client;
+use crate::databases::{self, Depth};
+use crate::progress::Progress;
+use crate::shop::ShopOptions;
 use crate::token::{self, Role};
 use crate::{clock, secrets};
 use clap::{Args, ValueEnum};
 use goods::{CATEGORIES, Category, Goods};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::path::Path;
 
-/// How long the token of a filling holds, in seconds.
+/// How long the token with which a shop is filled is valid, in seconds.
 const TOKEN_SECONDS: u64 = 7_200;
 
-/// Fills a running shop.
+/// Fills a running shop with products, categories and stock.
 #[derive(Args)]
 pub(crate) struct Seed {
     #[command(flatten)]
-    app: AppOptions,
-    /// The shop to fill.
-    #[arg(long, default_value = "http://127.0.0.1:3000")]
-    url: String,
-    /// How many products; a larger size adds to a smaller one.
+    shop: ShopOptions,
+    /// The address of the shop, if it is not the one that the other flags find. Default: the running shop, or http://127.0.0.1:3000.
+    #[arg(long)]
+    url: Option<String>,
+    /// How many products there are to be; a larger size adds to a smaller one.
     #[arg(long, default_value = "small")]
     size: Size,
 }
 
-/// How full a shop is.
+/// How many products a shop has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Size {
     /// 120 products.
@@ -55,52 +56,48 @@ impl Size {
 
 impl Seed {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let source = self.app.source()?;
-        let state_dir = self.app.state_dir(&source);
-        let (secrets, now) = (secrets::load(&state_dir)?, clock::now(&state_dir)?);
-        let client = Client::new(
-            &self.url,
-            token::make(&secrets, Role::Staff, TOKEN_SECONDS, now)?,
-        );
-        let filled = if_empty(&client, &state_dir, false)?;
+        let shop = self.shop.find_or_reach(self.url.as_deref())?;
+        if shop.is_here() {
+            databases::check_all(&shop.stores()?, &shop.state_dir, Depth::Quick)?;
+        }
+        let now = clock::now(&shop.state_dir)?;
+        let token = token::make(&shop.secrets()?, Role::Staff, TOKEN_SECONDS, now)?;
+        let client = Client::new(&self.url.unwrap_or_else(|| shop.url()), token);
+        let progress = Progress::new(false);
+        let filled = if_empty(&client, &shop.state_dir, &progress)?;
+        progress.end();
         if self.size != Size::Small {
             return variants::fill(&client, self.size.products());
         }
         if !filled {
-            println!("the shop has products already; nothing was added");
+            println!("the shop already has products; nothing was added");
         }
         Ok(())
     }
 }
 
-/// Fills a shop that has no products, or whose filling was interrupted; `false` if it was full.
-pub(crate) fn if_empty(client: &Client, state_dir: &Path, quiet: bool) -> anyhow::Result<bool> {
+/// Fills a shop that has no products or whose filling was interrupted; `false` if the shop needs nothing.
+pub(crate) fn if_empty(
+    client: &Client,
+    state_dir: &Path,
+    progress: &Progress,
+) -> anyhow::Result<bool> {
     let under_way = state_dir.join("seeding");
     let products = client.get("/api/products?limit=1")?;
     if products.pointer("/items/0").is_some() && !under_way.exists() {
         return Ok(false);
     }
     std::fs::write(&under_way, "")?;
-    // Every step has a key of its own, so what was done is not done again.
-    fill(client, quiet)?;
+    // Every request has an idempotency key of its own, so that nothing is done twice.
+    fill(client, progress)?;
     std::fs::remove_file(&under_way)?;
     Ok(true)
 }
 
-fn fill(client: &Client, quiet: bool) -> anyhow::Result<()> {
-    let count = CATEGORIES
-        .iter()
-        .map(|category| category.goods.len() as u64)
-        .sum();
-    let bar = if quiet {
-        ProgressBar::hidden()
-    } else {
-        ProgressBar::new(count)
-    };
-    bar.set_style(ProgressStyle::with_template(
-        "seeding {bar:30} {pos}/{len} products",
-    )?);
-    // Those that sell best are newest, so that the first page is a good one: made in rounds, one of each category.
+fn fill(client: &Client, progress: &Progress) -> anyhow::Result<()> {
+    let count = CATEGORIES.iter().map(|category| category.goods.len()).sum();
+    let (step, mut made) = (progress.counted("seeding products", count), 0);
+    // The first page shows the newest products. They are made in rounds, one of each category, and best sellers last.
     for category in CATEGORIES {
         client.post(
             "/api/categories",
@@ -117,11 +114,11 @@ fn fill(client: &Client, quiet: bool) -> anyhow::Result<()> {
         for (shelf, category) in CATEGORIES.iter().enumerate() {
             if let Some(goods) = category.goods.get(round) {
                 put_on_shelf(client, category, goods, shelf, round)?;
-                bar.inc(1);
+                made += 1;
+                step.at(made);
             }
         }
     }
-    bar.finish_and_clear();
     Ok(())
 }
 
@@ -145,7 +142,7 @@ fn put_on_shelf(
     if (shelf + round) % 7 == 3
         && let Some(object) = body.as_object_mut()
     {
-        // Some things are on sale: a fifth off, rounded down to .95 or .00 as shops do.
+        // Some products are on sale: a fifth off, rounded down to .95 or .00.
         let before = goods.price + goods.price / 4;
         object.insert(
             "compare_at_price".into(),
@@ -166,7 +163,7 @@ fn put_on_shelf(
     Ok(())
 }
 
-/// Pieces in the warehouse: many of what sells often and is cheap, a handful of what is dear.
+/// Pieces in stock: many of what is cheap and sells often, few of what is expensive.
 fn stock(shelf: usize, round: usize, price: u64) -> u64 {
     let popularity = 1200 / (round as u64 + 2);
     let dearness = 1 + price / 2500;

@@ -1,15 +1,15 @@
-//! `localmart status`: the components of the running shop, their generations, their links.
+//! `localmart status`: where the running shop serves and keeps its files; its components, their generations and links.
 
 use crate::clock;
-use crate::control::{Which, short};
+use crate::control::{Facts, Which, short};
 use clap::Args;
 use localmart_host::control::status::{ComponentStatus, GenerationStatus, Status as HostStatus};
 use localmart_host::serve::swap::Phase;
 
-/// Shows what the running shop is made of.
+/// Shows the addresses of the running shop, its components, their generations and links.
 #[derive(Args)]
 pub(crate) struct Status {
-    /// As JSON.
+    /// Print the status as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -26,6 +26,10 @@ impl Status {
         }
         let status: HostStatus = host.get("/status")?;
         println!("{} (process {})", status.application, status.process);
+        // A host of an older version does not know.
+        if let Ok(facts) = host.get::<Facts>("/about") {
+            println!("{facts}");
+        }
         if status.clock.ahead_ms.is_some() {
             println!("clock: {}", clock::line(&status.clock));
         }
@@ -61,7 +65,10 @@ fn line(component: &ComponentStatus, one: &GenerationStatus) {
         short(&one.digest)
     );
     if one.health.differences > 0 {
-        println!("  {} answers differ", one.health.differences);
+        println!(
+            "  {} answers differ from those of the generation that serves",
+            one.health.differences
+        );
     }
 }
 
@@ -74,11 +81,11 @@ fn more(component: &ComponentStatus) {
     }
     if let Some(swap) = &component.swap {
         let phase = match &swap.phase {
-            Phase::Watched => "is watched".to_owned(),
-            Phase::Passed => "is on trial, its watch has passed".to_owned(),
+            Phase::Watched => "is being watched".to_owned(),
+            Phase::Passed => "is on trial; it has passed its watch".to_owned(),
             Phase::Kept => "was kept".to_owned(),
             Phase::RolledBack { why } => format!("was rolled back: {why}"),
-            Phase::Superseded => "was followed by another".to_owned(),
+            Phase::Superseded => "was replaced by a later one".to_owned(),
         };
         println!(
             "{}: the last swap ({}) {phase}",

@@ -1,4 +1,4 @@
-//! `localmart swap`: another file in a component's place while requests come in.
+//! `localmart swap`: replaces a component of a running shop with another file.
 
 use crate::control::{Which, short};
 use anyhow::{Context as _, bail};
@@ -10,33 +10,33 @@ use localmart_host::serve::swap::{Phase, RollbackLimits, SwapReport, SwapRequest
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How often the outcome is asked for.
+/// How often the shop is asked for the outcome.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// Replaces a component of the running shop: checks, compiles and warms the new one, then gives it the calls. A new one that
-/// traps, errs or slows beyond the limits goes by itself, and the one before serves again.
+/// Replaces a component of the running shop: checks, compiles and warms the new file, then gives it the calls. If it then traps, fails or
+/// slows down beyond the limits, the shop returns to the old one by itself.
 #[derive(Args)]
 pub(crate) struct Swap {
-    /// The component.
+    /// The component to replace.
     component: String,
-    /// The file of the new one.
+    /// The new file.
     file: PathBuf,
-    /// Give it this part of the calls on trial, as 5%; all calls of one trace go the same way.
+    /// Give the new file only this share of the calls on trial, for example 5%. All calls of one trace go the same way.
     #[arg(long, value_name = "PART", value_parser = part)]
     canary: Option<u32>,
-    /// Give it the requests with this header on trial, as x-canary=1, and the calls that they bring about.
+    /// Give the new file only requests with this header on trial, for example x-canary=1, and the calls that follow from them.
     #[arg(long, value_name = "NAME=VALUE", value_parser = crate::app::pair)]
     header: Option<(String, String)>,
-    /// Give it copies of calls that change nothing; what it answers is compared and dropped.
+    /// Give the new file copies of the calls that only read. Its answers are compared and dropped.
     #[arg(long)]
     shadow: bool,
-    /// Wait so long for what becomes of it, as 30s; on trial it then takes the place. Without it the shop watches alone, for 30s.
+    /// Wait this long for the outcome, for example 30s; a new file on trial that passes then gets all calls. Without this flag the verb returns at once, and the shop watches for 30s.
     #[arg(long, value_name = "TIME", value_parser = time)]
     watch: Option<Duration>,
-    /// The part of its calls that may fail, as 1%.
+    /// The share of its calls that may fail.
     #[arg(long, value_name = "PART", value_parser = part, default_value = "1%")]
     max_error_rate: u32,
-    /// How many times as long as before its slowest hundredth may take.
+    /// How many times the old 99th percentile of its latency may be.
     #[arg(long, value_name = "RATIO", default_value_t = limits::WATCH_P99_RATIO)]
     max_p99_ratio: f64,
     #[command(flatten)]
@@ -72,13 +72,13 @@ impl Swap {
         match self.watch {
             None => {
                 println!(
-                    "watched for {} s: localmart status",
+                    "the shop watches it for {} s; see localmart status",
                     limits::WATCH_TIME.as_secs()
                 );
                 Ok(())
             }
             Some(time) => {
-                println!("watching for {time:?}");
+                println!("watching it for {time:?}");
                 outcome(&host, &self.component)
             }
         }
@@ -104,7 +104,7 @@ fn print(report: &SwapReport) {
     println!("{}", stages.collect::<Vec<_>>().join(", "));
 }
 
-/// Waits until the swap is decided.
+/// Waits for the outcome of the swap.
 fn outcome(host: &Host, component: &str) -> anyhow::Result<()> {
     loop {
         let report: Option<SwapReport> = host.get(&format!("/swap/{component}"))?;
@@ -115,19 +115,23 @@ fn outcome(host: &Host, component: &str) -> anyhow::Result<()> {
                 return Ok(());
             }
             Some(Phase::Passed) => {
-                println!("{component}: still on trial: localmart promote {component}, or rollback");
+                println!(
+                    "{component}: passed, still on trial; next: localmart promote {component} or localmart rollback {component}"
+                );
                 return Ok(());
             }
             Some(Phase::RolledBack { why }) => bail!("{component} was rolled back: {why}"),
-            Some(Phase::Superseded) => bail!("another swap came before this one was decided"),
-            None => bail!("the shop knows of no swap of {component}"),
+            Some(Phase::Superseded) => {
+                bail!("another swap replaced this one before its outcome was known")
+            }
+            None => bail!("the shop has not swapped {component} since it started"),
         }
     }
 }
 
-/// Reads `5%`, `0.5%` as parts of [`FULL_SHARE`].
+/// Parses a percentage such as `5%` or `0.5%`, in units of [`FULL_SHARE`].
 pub(crate) fn part(text: &str) -> Result<u32, String> {
-    let wrong = || format!("`{text}` is not a part like 5%");
+    let wrong = || format!("`{text}` is not a percentage like 5%");
     let number = text.strip_suffix('%').ok_or_else(wrong)?;
     let (whole, hundredths) = number.split_once('.').unwrap_or((number, ""));
     let digits = hundredths.len() <= 2 && !whole.is_empty() && hundredths != ".";
@@ -139,10 +143,10 @@ pub(crate) fn part(text: &str) -> Result<u32, String> {
         .ok_or_else(wrong)
 }
 
-/// Reads `30s`, `500ms`, `2m`.
+/// Parses a duration such as `30s`, `500ms` or `2m`.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
     localmart_host::app::parse_duration(text)
-        .ok_or_else(|| format!("`{text}` is not a time like 30s"))
+        .ok_or_else(|| format!("`{text}` is not a duration like 30s"))
 }
 
 #[cfg(test)]

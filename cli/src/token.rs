@@ -1,66 +1,61 @@
-//! `localmart token`: a signed token for staff, until there is a user service that gives them out.
+//! `localmart token`: a signed token for scripts and first steps. People log in; the user service gives them theirs.
 
-use crate::app::AppOptions;
-use crate::{clock, secrets};
+use crate::clock;
+use crate::secrets::{PRIVATE_KEY, Values, check};
+use crate::shop::ShopOptions;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, ValueEnum};
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::Signer as _;
 use localmart_guest::kernel::Timestamp;
 use serde_json::json;
-use std::collections::BTreeMap;
 
-/// What the bearer may do.
+/// What the bearer of a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
-    /// Buys.
+    /// Buy.
     Customer,
-    /// Runs the shop.
+    /// Look after products, stock and orders.
     Staff,
-    /// Runs the users.
+    /// Look after users too.
     Admin,
 }
 
-/// Makes a token.
+/// Prints a token that is signed with the shop's own key.
 #[derive(Args)]
 pub(crate) struct Token {
     #[command(flatten)]
-    app: AppOptions,
+    shop: ShopOptions,
     /// What the bearer may do.
     #[arg(long, default_value = "staff")]
     role: Role,
-    /// How long it holds, in minutes.
+    /// How long the token is valid, in minutes.
     #[arg(long, default_value_t = 15, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=1440))]
     minutes: u32,
 }
 
 impl Token {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let source = self.app.source()?;
-        let state_dir = self.app.state_dir(&source);
-        let (secrets, now) = (secrets::load(&state_dir)?, clock::now(&state_dir)?);
+        let shop = self.shop.find()?;
+        let now = clock::now(&shop.state_dir)?;
         let seconds = u64::from(self.minutes) * 60;
-        println!("{}", make(&secrets, self.role, seconds, now)?);
+        println!("{}", make(&shop.secrets()?, self.role, seconds, now)?);
         Ok(())
     }
 }
 
-/// A token of a role that holds for so many seconds from `now` on, by the shop's clock.
+/// A token of a role that is valid for some seconds from `now` on, by the shop's clock.
 pub(crate) fn make(
-    secrets: &BTreeMap<String, String>,
+    secrets: &Values,
     role: Role,
     seconds: u64,
     now: Timestamp,
 ) -> anyhow::Result<String> {
-    let key = secrets
-        .get("jwt_private_key")
-        .context("the secrets have no jwt_private_key")?;
-    let key: [u8; 32] = URL_SAFE_NO_PAD
-        .decode(key)?
-        .try_into()
-        .ok()
-        .context("jwt_private_key is not 32 bytes")?;
+    let key = secrets.get(PRIVATE_KEY);
+    let key = key.context("the shop has no jwt_private_key, so that no token can be signed")?;
+    let key = check::private_key(key)
+        .context("jwt_private_key is not an Ed25519 private key in base64url")?;
     let now = now.unsigned_ms() / 1000;
     let role = role
         .to_possible_value()
@@ -80,7 +75,7 @@ pub(crate) fn make(
         URL_SAFE_NO_PAD.encode(header.to_string()),
         URL_SAFE_NO_PAD.encode(claims.to_string())
     );
-    let signature = SigningKey::from_bytes(&key).sign(signed.as_bytes());
+    let signature = key.sign(signed.as_bytes());
     Ok(format!(
         "{signed}.{}",
         URL_SAFE_NO_PAD.encode(signature.to_bytes())

@@ -1,12 +1,18 @@
 //! `localmart up`: builds what is stale, makes secrets, migrates, serves, seeds an empty store, prints where.
 
+mod admin;
 mod watch;
 
 use crate::app::{AppOptions, Stores, pair};
 use crate::bus::OpenBus;
 use crate::client::Client;
+use crate::control::{Facts, reachable};
+use crate::progress::Progress;
+use crate::secrets::Values;
+use crate::secrets::check::check;
 use crate::token::Role;
-use crate::{build, clock, events, migrate, routes, secrets, seed, token};
+use crate::{build, clock, databases, events, migrate, routes, secrets, seed, token};
+use admin::Admin;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_host::app::App;
@@ -32,10 +38,10 @@ use std::time::Duration;
 /// Where the observe address of an application of ours is.
 const OBSERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
 
-/// The environment variable with the key of links between shops.
-const LINK_KEY: &str = "LOCALMART_LINK_KEY";
+/// How long the token with which an empty store is filled is valid, in seconds.
+const SEED_TOKEN_SECONDS: u64 = 900;
 
-/// How often the bus is looked at for `/metrics`.
+/// How often the bus is read for `/metrics`.
 const BUS_LOOK: Duration = Duration::from_secs(2);
 
 /// Serves the application. The flags are Spin's where it has them.
@@ -108,14 +114,15 @@ impl Up {
         log_as_json(self.quiet)?;
         let source = self.app.source()?;
         telemetry::start(&source.parse()?.application.name)?;
+        let progress = Progress::new(self.quiet);
+        let mut app = self
+            .app
+            .app(self.environment.clone(), self.component_id.clone())?;
+        check(&app)?;
         let testing = !self.points.is_empty();
         if self.build || (!self.no_build && !testing && build::is_stale(&source)?) {
             build::build(&source, &[], false)?;
         }
-        let first_start = !self.app.state_dir(&source).join("secrets.toml").exists();
-        let mut app = self
-            .app
-            .app(self.environment.clone(), self.component_id.clone())?;
         if testing {
             use_points(&mut app);
         }
@@ -133,12 +140,23 @@ impl Up {
             anyhow::Ok((listener, link_key(&state_dir)?))
         });
         let links = links.transpose()?;
+        let mut variables = app.variables.clone();
+        let facts = Facts::of(&app, &state_dir, listener.local_addr()?);
+        databases::check_used(&app, &state_dir, &self.app.runtime_config()?)?;
+        let mut admin = None;
         if ours {
+            progress.step("migrating the databases");
             Stores::of(&app).check_redis()?;
             migrate::migrate(&app, &state_dir)?;
+            if !self.away().any(|id| id == admin::SERVICE) {
+                admin = Admin::of(&app, &self.app.given()?, &state_dir, &mut variables)?;
+            }
         }
         let lines = routes::table(&app, "{base}");
-        let options = self.load_options(&app, &state_dir)?;
+        let mut options = self.load_options(&app, &state_dir)?;
+        let compiling = "compiling components (those compiled before are reused)";
+        let step = progress.counted(compiling, app.components.len());
+        options.progress = Some(Box::new(move |done, _| step.at(done)));
         let before = before_swaps(&app, &state_dir);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -155,29 +173,24 @@ impl Up {
         if self.watch {
             watch::begin(swapper.clone(), source.clone())?;
         }
-        let _control = control(&swapper, running.address.port());
         let base = format!("http://{}", running.address);
+        let now = clock::now(&state_dir)?;
+        let staff = token::make(&variables, Role::Staff, SEED_TOKEN_SECONDS, now);
+        let _control = control(&swapper, facts.serving(&running), variables);
         if ours && !self.no_seed && loaded.deployments.contains_key("catalog") {
-            let secrets = secrets::load(&state_dir)?;
-            let client = Client::new(
-                &base,
-                token::make(&secrets, Role::Staff, 900, clock::now(&state_dir)?)?,
-            );
-            seed::if_empty(&client, &state_dir, self.quiet).context("seeding the empty store")?;
+            let client = Client::new(&format!("http://{}", reachable(running.address)), staff?);
+            seed::if_empty(&client, &state_dir, &progress).context("seeding the empty store")?;
         }
+        loaded.readiness.ready();
+        progress.ready();
         if !self.quiet {
             announce(&base, &running, &lines)?;
             if loaded.clock.is_test() {
                 let shown = clock::line(&localmart_host::control::clock::status(&loaded.clock));
                 println!("Clock: {shown}");
             }
-            if first_start && loaded.deployments.contains_key("user") {
-                let secrets = secrets::load(&state_dir)?;
-                let password = secrets.get("admin_password").map(String::as_str);
-                println!(
-                    "Administrator: admin@localmart.test, password {} (localmart secrets shows it again)",
-                    password.unwrap_or_default()
-                );
+            if let Some(admin) = admin {
+                println!("{}", admin.line());
             }
         }
         wait(&runtime)?;
@@ -233,22 +246,14 @@ impl Up {
                 .then(|| bus_metrics(Stores::of(app), state_dir.to_owned())),
             points: (!named.is_empty()).then_some(named),
             clock: Clock::open(state_dir, self.test_clock)?,
+            progress: None,
         })
     }
 }
 
-/// The key of links between shops: the environment's, or that of the state folder.
+/// The key of links between shops.
 fn link_key(state_dir: &Path) -> anyhow::Result<Key> {
-    if let Ok(key) = std::env::var(LINK_KEY)
-        && !key.is_empty()
-    {
-        return Ok(Key::new(&key));
-    }
-    let secrets = secrets::load(state_dir)?;
-    let key = secrets
-        .get("link_key")
-        .context("there is no link_key among the secrets")?;
-    Ok(Key::new(key))
+    Ok(Key::new(&secrets::link_key(state_dir)?))
 }
 
 /// What happens before another generation of a component serves: its migrations are applied.
@@ -262,15 +267,24 @@ fn before_swaps(app: &App, state_dir: &Path) -> BeforeSwap {
     })
 }
 
-/// The control socket. A host serves without one too; it cannot be asked to swap then.
+/// The control socket. A host serves without one too, but verbs cannot reach it.
 #[cfg(unix)]
-fn control(swapper: &Arc<Swapper>, port: u16) -> Option<localmart_host::control::Control> {
-    match localmart_host::control::start(swapper.clone(), port) {
+fn control(
+    swapper: &Arc<Swapper>,
+    facts: Facts,
+    variables: Values,
+) -> Option<localmart_host::control::Control> {
+    let (port, facts) = (facts.address.port(), serde_json::to_value(facts));
+    let about = localmart_host::control::About {
+        facts: facts.unwrap_or_default(),
+        variables,
+    };
+    match localmart_host::control::start(swapper.clone(), port, about) {
         Ok(control) => Some(control),
         Err(error) => {
             tracing::warn!(
                 error = format!("{error:#}"),
-                "there is no control socket; components cannot be swapped"
+                "there is no control socket; verbs cannot reach this shop"
             );
             None
         }
@@ -278,7 +292,7 @@ fn control(swapper: &Arc<Swapper>, port: u16) -> Option<localmart_host::control:
 }
 
 #[cfg(not(unix))]
-fn control(_: &Arc<Swapper>, _: u16) {}
+fn control(_: &Arc<Swapper>, _: Facts, _: Values) {}
 
 /// Looks at the bus from time to time; what is shown at `/metrics` is what was seen last.
 fn bus_metrics(stores: Stores, state_dir: PathBuf) -> ExtraMetrics {

@@ -1,47 +1,49 @@
-//! `localmart verify`: checks the invariants I1 to I7 over the stores of a shop, running or stopped, and names what breaks
-//! them. While a shop runs, an order may be between two databases at any moment; so what is found is looked at again, and
-//! only what stays is told.
+//! `localmart verify`: checks the invariants I1 to I7 over the stores of a shop, running or stopped, and names each violation. While a
+//! shop runs, the databases of two services may disagree for a moment; so the stores are read several times, and only violations that
+//! stay are reported.
 //!
-//! [`facts`] reads the stores, [`invariants`] says what must hold.
+//! [`facts`] reads the stores, [`invariants`] has the rules.
 
 mod facts;
 mod invariants;
 
-use crate::app::{AppOptions, Stores};
+use crate::databases::{self, Depth};
+use crate::shop::ShopOptions;
 use anyhow::bail;
 use clap::Args;
 use facts::Facts;
 use std::time::Duration;
 
-/// How long until what was found is looked at again.
+/// How long to wait before the stores are read again.
 const AGAIN: Duration = Duration::from_secs(3);
-/// How often.
+/// How many times they are read at most.
 const LOOKS: u32 = 4;
 
-/// Checks the shop's invariants.
+/// Checks that money, stock, orders and events add up: the invariants I1 to I7 of docs/operations/stores.md.
 #[derive(Args)]
 pub(crate) struct Verify {
     #[command(flatten)]
-    app: AppOptions,
+    shop: ShopOptions,
 }
 
 impl Verify {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let app = self.app.app(Vec::new(), Vec::new())?;
-        let (stores, state_dir) = (Stores::of(&app), self.app.state_dir(&app.source));
-        let mut facts = Facts::read(&stores, &state_dir)?;
+        let shop = self.shop.find()?;
+        let (stores, state_dir) = (shop.stores()?, &shop.state_dir);
+        databases::check_all(&stores, state_dir, Depth::Whole)?;
+        let mut facts = Facts::read(&stores, state_dir)?;
         let mut wrong = invariants::violations(&facts);
         for _ in 1..LOOKS {
             if wrong.is_empty() {
                 break;
             }
             std::thread::sleep(AGAIN);
-            facts = Facts::read(&stores, &state_dir)?;
+            facts = Facts::read(&stores, state_dir)?;
             let now = invariants::violations(&facts);
             wrong.retain(|violation| now.contains(violation));
         }
         println!(
-            "looked at {} orders, {} payments, {} products in stock",
+            "checked {} orders, {} payments, {} products in stock",
             facts.orders.len(),
             facts.payments.len(),
             facts.stock.len()

@@ -31,6 +31,8 @@ pub struct App {
     pub name: String,
     /// The table `[application.tool.localmart]`, if there is one.
     pub tool: Option<ApplicationTool>,
+    /// The values of the application's variables, from all sources.
+    pub variables: BTreeMap<String, String>,
     /// The components by id.
     pub components: BTreeMap<String, ComponentSpec>,
     /// The routes, best match first.
@@ -172,6 +174,20 @@ pub struct ResolveOptions {
     pub only: Vec<String>,
 }
 
+impl ResolveOptions {
+    /// The value that the user gives a variable: a flag, else a provider, else the environment. As in Spin, the file `.env`
+    /// in the working directory extends the environment. Values that the host generated are not considered.
+    pub fn given(&self, name: &str) -> Option<String> {
+        let environment = VariablesProvider::Env {
+            prefix: "SPIN_VARIABLE".to_owned(),
+            dotenv: Some(".env".into()),
+        };
+        let flag = self.flags.get(name).cloned();
+        let provided = || self.providers.iter().find_map(|one| one.get(name));
+        flag.or_else(provided).or_else(|| environment.get(name))
+    }
+}
+
 /// Resolves a manifest.
 pub fn resolve(source: Source, options: &ResolveOptions) -> Result<App, ManifestError> {
     let manifest = source.parse()?;
@@ -217,6 +233,7 @@ pub fn resolve(source: Source, options: &ResolveOptions) -> Result<App, Manifest
     let mut app = App {
         name: manifest.application.name.clone(),
         tool,
+        variables: values,
         components,
         routes: http.routes,
         subscriptions,

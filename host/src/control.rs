@@ -21,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -28,6 +29,15 @@ use std::sync::Arc;
 
 /// The maximum size of a request, in bytes.
 const QUESTION_BYTES: usize = 1024 * 1024;
+
+/// What a host reports about itself besides its status. The program that starts it decides.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// `GET /about`: addresses, folders, files. Nothing secret.
+    pub facts: serde_json::Value,
+    /// `GET /variables`: the values of the application's variables, secrets included.
+    pub variables: BTreeMap<String, String>,
+}
 
 /// The control socket of a running host. Dropping it removes the socket file.
 pub struct Control {
@@ -106,7 +116,7 @@ pub struct CallCommand {
 }
 
 /// Opens the control socket of a port and answers requests on a thread of its own.
-pub fn start(swapper: Arc<Swapper>, port: u16) -> anyhow::Result<Control> {
+pub fn start(swapper: Arc<Swapper>, port: u16, about: About) -> anyhow::Result<Control> {
     let (path, listener) = socket::bind(port)?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -114,7 +124,7 @@ pub fn start(swapper: Arc<Swapper>, port: u16) -> anyhow::Result<Control> {
         .build()?;
     let thread = std::thread::Builder::new().name("control".to_owned());
     let serving = thread.spawn(move || {
-        if let Err(error) = runtime.block_on(serve(&swapper, listener)) {
+        if let Err(error) = runtime.block_on(serve(&swapper, &Arc::new(about), listener)) {
             tracing::error!(%error, "the control socket cannot be served");
         }
     });
@@ -122,15 +132,24 @@ pub fn start(swapper: Arc<Swapper>, port: u16) -> anyhow::Result<Control> {
     Ok(Control { path })
 }
 
-async fn serve(swapper: &Arc<Swapper>, listener: UnixListener) -> std::io::Result<()> {
+async fn serve(
+    swapper: &Arc<Swapper>,
+    about: &Arc<About>,
+    listener: UnixListener,
+) -> std::io::Result<()> {
     let listener = tokio::net::UnixListener::from_std(listener)?;
+    let owner = rustix::process::getuid().as_raw();
     loop {
         let (stream, _) = listener.accept().await?;
-        let swapper = swapper.clone();
+        // The folder keeps everybody else out; secrets deserve a second lock.
+        if !stream.peer_cred().is_ok_and(|peer| peer.uid() == owner) {
+            continue;
+        }
+        let (swapper, about) = (swapper.clone(), about.clone());
         tokio::spawn(async move {
             let service = hyper::service::service_fn(move |request| {
-                let swapper = swapper.clone();
-                async move { Ok::<_, Infallible>(answer(swapper, request).await) }
+                let (swapper, about) = (swapper.clone(), about.clone());
+                async move { Ok::<_, Infallible>(answer(swapper, about, request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service);
@@ -141,7 +160,11 @@ async fn serve(swapper: &Arc<Swapper>, listener: UnixListener) -> std::io::Resul
     }
 }
 
-async fn answer(swapper: Arc<Swapper>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    swapper: Arc<Swapper>,
+    about: Arc<About>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let body = Limited::new(request.into_body(), QUESTION_BYTES)
         .collect()
@@ -154,11 +177,12 @@ async fn answer(swapper: Arc<Swapper>, request: Request<Incoming>) -> Response<F
     };
     let body = body.to_bytes();
     // Compiling takes long, and other requests should be answered meanwhile.
-    let answered = tokio::task::spawn_blocking(move || route(&swapper, &method, &path, &body));
+    let answered =
+        tokio::task::spawn_blocking(move || route(&swapper, &about, &method, &path, &body));
     match answered.await {
         Ok(Ok(Some(body))) => response(StatusCode::OK, &body),
         Ok(Ok(None)) => {
-            let error = "unknown request; there are GET /status, GET and POST /clock, GET /swap/<component>, POST /swap, /promote, /rollback and /call, POST and DELETE /record, GET, POST and DELETE /faults";
+            let error = "unknown request; there are GET /about, GET /variables, GET /status, GET and POST /clock, GET /swap/<component>, POST /swap, /promote, /rollback and /call, POST and DELETE /record, GET, POST and DELETE /faults";
             response(StatusCode::NOT_FOUND, &json!({ "error": error }))
         }
         Ok(Err(error)) => {
@@ -177,11 +201,14 @@ async fn answer(swapper: Arc<Swapper>, request: Request<Incoming>) -> Response<F
 
 fn route(
     swapper: &Arc<Swapper>,
+    about: &About,
     method: &Method,
     path: &str,
     body: &[u8],
 ) -> anyhow::Result<Option<serde_json::Value>> {
     let answer = match (method, path) {
+        (&Method::GET, "/about") => about.facts.clone(),
+        (&Method::GET, "/variables") => serde_json::to_value(&about.variables)?,
         (&Method::GET, "/status") => serde_json::to_value(status::status(swapper)?)?,
         (&Method::GET, "/clock") => serde_json::to_value(clock::status(&swapper.loaded().clock))?,
         (&Method::POST, "/clock") => {

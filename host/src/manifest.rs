@@ -32,17 +32,24 @@ impl Source {
         } else {
             path.to_owned()
         };
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Self {
-                path,
-                text: Arc::new(text),
-                profile: None,
-            }),
-            Err(error) => Err(ManifestError::file(
-                format!("cannot read {}: {error}", path.display()),
-                "run this in a folder with a spin.toml, or name the file with -f",
-            )),
+        let text = match std::fs::read(&path) {
+            Ok(bytes) => String::from_utf8(bytes)
+                .map_err(|_| no_manifest(&path, "the file is not UTF-8 text"))?,
+            Err(error) => {
+                return Err(ManifestError::file(
+                    format!("cannot read {}: {error}", path.display()),
+                    "run this in a folder with a spin.toml, or name the file with -f",
+                ));
+            }
+        };
+        if !claims_to_be_one(&text) {
+            return Err(no_manifest(&path, "no line sets spin_manifest_version"));
         }
+        Ok(Self {
+            path,
+            text: Arc::new(text),
+            profile: None,
+        })
     }
 
     /// The folder that relative paths in the manifest refer to.
@@ -92,4 +99,21 @@ impl Source {
     ) -> ManifestError {
         ManifestError::at(self, span, message.into(), label.into(), help.into())
     }
+}
+
+/// Whether a text says that it is a manifest. Errors show lines of a manifest; a file that was named by mistake may be a key or a
+/// list of passwords, and nothing of it is shown.
+fn claims_to_be_one(text: &str) -> bool {
+    let text = text.trim_start_matches('\u{feff}');
+    text.lines().any(|line| {
+        let key = line.split_once('=').map(|(key, _)| key.trim());
+        key.is_some_and(|key| key.trim_matches('"') == "spin_manifest_version")
+    })
+}
+
+fn no_manifest(path: &Path, reason: &str) -> ManifestError {
+    ManifestError::file(
+        format!("{} is not a Spin manifest: {reason}", path.display()),
+        "name the spin.toml of an application with -f; it begins with spin_manifest_version = 2",
+    )
 }

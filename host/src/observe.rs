@@ -1,4 +1,5 @@
-//! The observe address: `/healthz` (the process is alive), `/readyz` (it takes requests) and `/metrics` (Prometheus).
+//! The observe address: `/healthz` (the process is alive), `/readyz` (the application takes requests) and `/metrics`
+//! (Prometheus).
 
 use crate::serve::load::Loaded;
 use anyhow::Context as _;
@@ -10,8 +11,40 @@ use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::sync::watch;
+
+/// Whether an application takes requests: it is starting, then ready, then draining.
+#[derive(Debug, Default)]
+pub struct Readiness(AtomicU8);
+
+impl Readiness {
+    const STARTING: u8 = 0;
+    const READY: u8 = 1;
+    const DRAINING: u8 = 2;
+
+    /// The application takes requests now. Has no effect on an application that is already draining.
+    pub fn ready(&self) {
+        let order = Ordering::Relaxed;
+        let _ = self
+            .0
+            .compare_exchange(Self::STARTING, Self::READY, order, order);
+    }
+
+    /// The application takes no more requests.
+    pub fn drain(&self) {
+        self.0.store(Self::DRAINING, Ordering::Relaxed);
+    }
+
+    /// The status and the body of `/readyz`.
+    fn answer(&self) -> (StatusCode, &'static str) {
+        match self.0.load(Ordering::Relaxed) {
+            Self::READY => (StatusCode::OK, "ready\n"),
+            Self::STARTING => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+            _ => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        }
+    }
+}
 
 /// Starts the thread for the observe address.
 pub fn start(
@@ -59,15 +92,12 @@ pub fn start(
 }
 
 fn answer(loaded: &Loaded, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let ready = loaded.ready.load(Ordering::Relaxed);
     let (status, content_type, body) = match request.uri().path() {
         "/healthz" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
-        "/readyz" if ready => (StatusCode::OK, "text/plain", "ready\n".to_owned()),
-        "/readyz" => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "text/plain",
-            "draining\n".to_owned(),
-        ),
+        "/readyz" => {
+            let (status, body) = loaded.readiness.answer();
+            (status, "text/plain", body.to_owned())
+        }
         "/metrics" => (
             StatusCode::OK,
             "text/plain; version=0.0.4",

@@ -154,9 +154,13 @@ impl Reader {
     }
 
     fn config(&self, text: &str) -> Result<RuntimeConfig, RuntimeConfigError> {
-        let table: Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| self.wrong(error.to_string(), "correct the TOML syntax"))?;
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            // The message leaves out the text of the line: a file that was named by mistake may hold a key.
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            let message = format!("line {line} is not TOML: {}", error.message());
+            self.wrong(message, "correct this line, or name another file")
+        })?;
         let mut config = RuntimeConfig::default();
         for (key, value) in table {
             match (key.as_str(), &value) {

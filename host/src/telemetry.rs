@@ -192,7 +192,7 @@ mod tests {
             "name": "link a.b", "kind": "client", "trace_id": "", "span_id": "", "parent_id": "",
             "start_ns": 7_000_000_000_u64, "end_ns": 8_000_000_000_u64,
         });
-        let span: Ended = serde_json::from_value(span).unwrap();
+        let span: FinishedSpan = serde_json::from_value(span).unwrap();
         let earlier = span.clone().earlier(Duration::from_secs(5));
         assert_eq!(
             (earlier.start_ns, earlier.end_ns),

@@ -162,6 +162,7 @@ impl Side {
             extra_metrics: None,
             points: None,
             clock: Clock::machine(),
+            progress: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -3,8 +3,10 @@
 use super::Run;
 use super::requests::base;
 use crate::client::Client;
+use crate::progress::Progress;
+use crate::seed;
 use crate::token::{self, Role};
-use crate::{clock, secrets, seed};
+use crate::{clock, seed};
 use anyhow::Context as _;
 use localmart_host::app::App;
 use localmart_host::control::client::Host;
@@ -114,13 +116,13 @@ impl Run {
         let (state, plain) = (self.scratch.0.join("state"), Variant::plain());
         let hosted = self.host_in(&state, &plain, &[])?;
         if self.is_a_shop() {
-            let secrets = secrets::load(&state)?;
+            let secrets = hosted.control.get("/variables")?;
             let base = format!("http://{}", hosted.server.address);
             let staff = Client::new(
                 &base,
                 token::make(&secrets, Role::Staff, 3600, clock::now(&state)?)?,
             );
-            seed::if_empty(&staff, &state, true)?;
+            seed::if_empty(&staff, &state, &Progress::nowhere())?;
             let page = staff.get("/api/products?limit=100&sort=price_asc")?;
             let items = page.pointer("/items").and_then(|items| items.as_array());
             for item in items.into_iter().flatten() {
@@ -202,7 +204,7 @@ impl Run {
         let server = server.with_context(|| last_lines(&log))?;
         let asked = Instant::now();
         let control = loop {
-            match Host::find(Some(address.port())) {
+            match Host::find(address.port()) {
                 Ok(control) => break control,
                 Err(error) if asked.elapsed() > CONTROL => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_millis(2)),

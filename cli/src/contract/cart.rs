@@ -11,11 +11,11 @@ pub(super) const CASES: &[Case] = &[
         check: unknown,
     },
     Case {
-        name: "a cart is what was put into it",
+        name: "a cart has the lines that were added to it",
         check: a_cart,
     },
     Case {
-        name: "a cart becomes one order, and can be given back by that order alone",
+        name: "a cart becomes one order, and only that order can reopen it",
         check: completed_and_reopened,
     },
 ];
@@ -27,7 +27,7 @@ fn unknown(subject: &Subject) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A cart with two of a product; its id, and the product's.
+/// Creates a cart with two of a product; returns its id and the product's.
 fn filled(subject: &Subject) -> anyhow::Result<(String, String)> {
     let product = subject.product(5, 10)?;
     let cart = subject.post("/api/carts", &json!({ "currency": "USD" }))?;

@@ -10,11 +10,11 @@ pub(super) const CASES: &[Case] = &[
         check: unknown,
     },
     Case {
-        name: "a product is what was written",
+        name: "a product has the values that were written",
         check: a_product,
     },
     Case {
-        name: "several products are answered at once, unknown ones left out",
+        name: "several products are read at once, and unknown ids are left out",
         check: several,
     },
     Case {

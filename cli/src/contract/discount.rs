@@ -6,11 +6,11 @@ use anyhow::bail;
 
 pub(super) const CASES: &[Case] = &[
     Case {
-        name: "there is an amount for each line, none more than the line",
+        name: "there is a discount for each line, and none is more than its line",
         check: no_more_than_the_line,
     },
     Case {
-        name: "the same question has the same answer",
+        name: "the same input has the same result",
         check: the_same_answer,
     },
 ];

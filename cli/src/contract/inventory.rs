@@ -3,24 +3,24 @@
 use super::Case;
 use super::subject::{SYSTEM, Subject, text};
 
-/// A time that is not reached while this runs, in Unix milliseconds.
+/// A time that does not come while the suite runs, in Unix milliseconds.
 const LATER: &str = "9999999999999";
 
 pub(super) const CASES: &[Case] = &[
     Case {
-        name: "a reservation keeps stock, once however often it is asked for",
+        name: "a reservation that is repeated keeps stock once",
         check: reserved_once,
     },
     Case {
-        name: "too little stock names the line and keeps nothing",
+        name: "where stock is too low, the line is named and nothing is kept",
         check: too_little,
     },
     Case {
-        name: "a confirmed reservation is a sale, a released one gives its stock back",
+        name: "a confirmed reservation is a sale, and a released one returns its stock",
         check: confirmed_or_released,
     },
     Case {
-        name: "what was sold comes back once",
+        name: "a sale that is restocked twice returns once",
         check: restocked,
     },
 ];

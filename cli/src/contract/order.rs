@@ -11,7 +11,7 @@ pub(super) const CASES: &[Case] = &[
         check: unknown,
     },
     Case {
-        name: "an order is told in short",
+        name: "an order has its status and its total",
         check: in_short,
     },
 ];

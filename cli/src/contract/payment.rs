@@ -10,19 +10,19 @@ pub(super) const CASES: &[Case] = &[
         check: unknown,
     },
     Case {
-        name: "an order is authorised and captured once, however often it is asked for",
+        name: "an order that is authorised and captured repeatedly is charged once",
         check: captured_once,
     },
     Case {
-        name: "a refused card keeps nothing",
+        name: "a declined card is not charged",
         check: declined,
     },
     Case {
-        name: "a hold that is reversed cannot be captured",
+        name: "an authorisation that is reversed cannot be captured",
         check: voided,
     },
     Case {
-        name: "a refund of one name is given once, and no more than was taken",
+        name: "a refund with one name is made once, and never exceeds the charge",
         check: refunded_once,
     },
 ];

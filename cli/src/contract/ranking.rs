@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 
 pub(super) const CASES: &[Case] = &[
     Case {
-        name: "each candidate is named at most once, and nobody else",
+        name: "each candidate is ranked at most once, and nothing else is",
         check: each_once,
     },
     Case {
-        name: "the same question has the same answer",
+        name: "the same input has the same result",
         check: the_same_answer,
     },
 ];

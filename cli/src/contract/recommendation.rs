@@ -5,11 +5,11 @@ use super::subject::{SYSTEM, Subject, text};
 
 pub(super) const CASES: &[Case] = &[
     Case {
-        name: "where nothing happened, nothing or something that can be bought is recommended",
+        name: "without any history the answer is a list",
         check: at_first,
     },
     Case {
-        name: "no more is recommended than was asked for",
+        name: "there are no more recommendations than the limit",
         check: at_most,
     },
 ];

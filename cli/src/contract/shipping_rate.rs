@@ -1,4 +1,4 @@
-//! What every policy of shipping rates must do.
+//! What every shipping rate policy must do.
 
 use super::Case;
 use super::subject::Subject;
@@ -6,11 +6,11 @@ use anyhow::bail;
 
 pub(super) const CASES: &[Case] = &[
     Case {
-        name: "there is a way to send an order, or an error",
+        name: "there is a shipping method or an error for every country",
         check: a_way,
     },
     Case {
-        name: "the same question has the same answer",
+        name: "the same input has the same result",
         check: the_same_answer,
     },
 ];

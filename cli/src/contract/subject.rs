@@ -1,9 +1,10 @@
-//! The component under test, in a shop of its own on stores that are thrown away.
+//! The component under test, in a shop of its own on temporary stores.
 
 use crate::app::{AppOptions, Stores};
 use crate::client::Client;
+use crate::migrate;
 use crate::token::{self, Role};
-use crate::{clock, migrate, secrets};
+use crate::clock;
 use anyhow::{Context as _, bail};
 use localmart_host::capability::sqlite::Synchronous;
 use localmart_host::clock::Clock;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A shop with the component in it.
+/// A shop that contains the component under test.
 pub(super) struct Subject {
     component: String,
     loaded: Arc<Loaded>,
@@ -30,11 +31,11 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Starts it. The other components are those of the application.
+    /// Starts the shop with all components under test, each with the file that takes its place, if any. The other
+    /// components are those of the application. [`Self::select`] chooses whose functions are called.
     pub(super) fn start(
         options: &AppOptions,
-        component: &str,
-        file: &Path,
+        components: &[(&str, Option<&Path>)],
     ) -> anyhow::Result<Self> {
         let name = format!("localmart-test-{}", std::process::id());
         let state = std::env::temp_dir().join(name);
@@ -43,19 +44,20 @@ impl Subject {
         let mut throw_away = options.clone();
         throw_away.state_dir = Some(state.clone());
         let mut app = throw_away.app(Vec::new(), Vec::new())?;
-        let spec = app.components.get_mut(component);
-        let spec = spec.with_context(|| format!("there is no component `{component}`"))?;
-        spec.wasm = file.to_owned();
-        // Nobody listens to what is called by itself.
-        for spec in app.components.values_mut() {
-            spec.triggered |= spec.id == component;
+        for (component, file) in components {
+            let spec = app.components.get_mut(*component);
+            let spec = spec.with_context(|| format!("there is no component `{component}`"))?;
+            if let Some(file) = file {
+                spec.wasm = (*file).to_owned();
+            }
+            // A component without a trigger would not be loaded.
+            spec.triggered = true;
         }
         if Stores::of(&app).database_url != "embedded" {
-            bail!(
-                "the contract is tested on stores that are thrown away; leave database_url and redis_url away"
-            );
+            bail!("contracts are tested on temporary stores; leave out database_url and redis_url");
         }
         migrate::migrate(&app, &state)?;
+        let variables = app.variables.clone();
         let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "--listen")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -73,25 +75,26 @@ impl Subject {
                 extra_metrics: None,
                 points: None,
                 clock: Clock::machine(),
+                progress: None,
             },
         ));
         let loaded = Arc::new(loaded?);
         let running = start(loaded.clone(), listener, None, None, 1)?;
-        let token = token::make(
-            &secrets::load(&state)?,
-            Role::Staff,
-            3600,
-            clock::now(&state)?,
-        )?;
+        let token = token::make(&variables, Role::Staff, 3600, clock::now(&state)?)?;
         let staff = Client::new(&format!("http://{}", running.address), token);
         Ok(Self {
-            component: component.to_owned(),
+            component: String::new(),
             loaded,
             running: Some(running),
             state,
             staff,
             count: AtomicU32::new(0),
         })
+    }
+
+    /// Chooses the component whose functions the next cases call.
+    pub(super) fn select(&mut self, component: &str) {
+        component.clone_into(&mut self.component);
     }
 
     /// Calls a function of the component's interface. Arguments and answer are in WAVE, the text format of component values.
@@ -101,7 +104,7 @@ impl Subject {
             .with_context(|| format!("{function}({})", arguments.join(", ")))
     }
 
-    /// What a call must answer, to the letter.
+    /// Calls a function that must answer exactly this.
     pub(super) fn expect(
         &self,
         function: &str,
@@ -118,7 +121,7 @@ impl Subject {
         Ok(())
     }
 
-    /// How a call's answer must begin.
+    /// Calls a function whose answer must begin with this.
     pub(super) fn expect_like(
         &self,
         function: &str,
@@ -135,12 +138,12 @@ impl Subject {
         Ok(said)
     }
 
-    /// A number that no other case has.
+    /// A number that no other case uses.
     pub(super) fn fresh(&self) -> u32 {
         self.count.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// An id that no other case has.
+    /// An id that no other case uses.
     pub(super) fn fresh_id(&self) -> String {
         format!("01920000-0000-7000-8000-{:012x}", self.fresh())
     }
@@ -151,10 +154,10 @@ impl Subject {
             .post(path, &format!("contract-{}", self.fresh()), body)
     }
 
-    /// A published product with stock; its id.
+    /// Creates a published product with stock; returns its id.
     pub(super) fn product(&self, price: u64, stock: u64) -> anyhow::Result<String> {
         let number = self.fresh();
-        // Whoever is first makes the category.
+        // The first product of the subject creates the category.
         let _ = self.post(
             "/api/categories",
             &json!({ "slug": "things", "name": "Things" }),
@@ -181,15 +184,15 @@ impl Drop for Subject {
         if let Some(running) = self.running.take() {
             running.drain();
         }
-        // What is left in the system's folder for such things goes with it.
+        // If this fails, the system cleans its temporary folder.
         let _ = std::fs::remove_dir_all(&self.state);
     }
 }
 
-/// The context of a call that the shop makes for itself.
+/// The context of a call on behalf of the shop itself.
 pub(super) const SYSTEM: &str = "{trace-parent: \"\", actor: system, deadline: 0}";
 
-/// A text in WAVE.
+/// A string in WAVE.
 pub(super) fn text(text: &str) -> String {
     format!("{text:?}")
 }

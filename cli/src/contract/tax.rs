@@ -10,11 +10,11 @@ pub(super) const CASES: &[Case] = &[
         check: an_amount_for_each_line,
     },
     Case {
-        name: "every country and currency is decided, or refused by an error",
+        name: "there is a result or an error for every country and currency",
         check: every_country,
     },
     Case {
-        name: "the same question has the same answer",
+        name: "the same input has the same result",
         check: the_same_answer,
     },
 ];

@@ -11,7 +11,7 @@ pub(super) const CASES: &[Case] = &[
         check: unknown,
     },
     Case {
-        name: "a user is told to the shop and to the user, and to nobody else",
+        name: "a user is visible to the shop and to that user, and to nobody else",
         check: told_to_some,
     },
 ];

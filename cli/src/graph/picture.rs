@@ -1,31 +1,31 @@
-//! The graph as SVG: callers left of whom they call, one column for each step.
+//! The graph as SVG, in columns: each component stands to the right of its callers.
 
 use super::{Drawn, Node};
 use localmart_measure::page::escaped;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Pixels of a box, and between boxes.
+/// Sizes of boxes and of the gaps between them, in pixels.
 const WIDTH: usize = 150;
 const HEIGHT: usize = 52;
 const GAP_X: usize = 110;
 const GAP_Y: usize = 34;
 const MARGIN: usize = 24;
 
-/// Height of the way of a link through a column where it does not end.
+/// Height of the lane in which a link crosses a column, in pixels.
 const LANE: usize = 20;
 
-/// Where everything is, in pixels.
+/// The positions of boxes and links, in pixels.
 struct Layout<'d> {
     /// The upper left corner of each component.
     corners: BTreeMap<&'d str, (usize, usize)>,
-    /// For each link, the ways through columns that it passes: where each begins.
+    /// For each link, the left ends of the lanes in which it crosses columns.
     ways: Vec<Vec<(usize, usize)>>,
     width: usize,
     height: usize,
 }
 
-/// Draws it.
+/// Draws the graph.
 pub(super) fn svg(drawn: &Drawn) -> String {
     let layout = layout(drawn);
     let (width, height) = (layout.width, layout.height);
@@ -70,7 +70,7 @@ pub(super) fn svg(drawn: &Drawn) -> String {
     svg + "</svg>\n"
 }
 
-/// What a component is there for, in a few words.
+/// What calls a component, in a few words.
 fn what(drawn: &Drawn, node: &Node) -> String {
     let counted = |count: usize, what: &str| match count {
         0 => None,
@@ -102,7 +102,7 @@ fn boxed(svg: &mut String, node: &Node, what: &str, (x, y): (usize, usize)) {
     );
 }
 
-/// Puts each component right of everybody who calls it, and links that pass a column below what is in it.
+/// Places each component to the right of its callers. A link crosses a column below the components in it.
 fn layout(drawn: &Drawn) -> Layout<'_> {
     let columns = columns(drawn);
     let x = |column: usize| MARGIN + column * (WIDTH + GAP_X);
@@ -144,7 +144,7 @@ fn layout(drawn: &Drawn) -> Layout<'_> {
 fn columns(drawn: &Drawn) -> BTreeMap<&str, usize> {
     let ids = drawn.components.iter().map(|node| (node.id.as_str(), 0));
     let mut columns: BTreeMap<&str, usize> = ids.collect();
-    // Links form no cycle, so that this ends after as many rounds as there are components.
+    // Links form no cycle, so as many rounds as there are components are enough.
     for _ in 0..drawn.components.len() {
         for link in &drawn.links {
             let caller = columns.get(link.caller.as_str());

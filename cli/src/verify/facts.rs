@@ -1,8 +1,8 @@
-//! What the stores say, read service by service; each service's facts are of one moment.
+//! The facts that the invariants are about, read service by service. The facts of one service are of one moment.
 
 use crate::app::Stores;
 use crate::bus::OpenBus;
-use anyhow::Context as _;
+use crate::databases;
 use localmart_guest::events::Event;
 use localmart_guest::params;
 use localmart_guest::sql::{Connection as _, Row, SqlError};
@@ -10,10 +10,10 @@ use localmart_stores::{Chosen, now};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Events of a channel that are looked at; older ones were looked at before.
+/// How many of the newest events of a channel are read.
 const EVENTS: u32 = 200_000;
 
-/// An order as far as invariants go.
+/// What the invariants need of an order.
 pub(super) struct Order {
     pub(super) cart_id: String,
     pub(super) status: String,
@@ -27,19 +27,19 @@ pub(super) struct Order {
     pub(super) returns: usize,
 }
 
-/// A payment, and what the provider says of it.
+/// What the invariants need of a payment, and what the provider has recorded.
 pub(super) struct Payment {
     pub(super) order_id: String,
     pub(super) status: String,
     pub(super) captured: i64,
     pub(super) refunded: i64,
-    /// The sum of what was given back under names.
+    /// The sum of the payment's refunds.
     pub(super) refunds: i64,
-    /// Captured and refunded at the provider.
+    /// Sums captured and refunded according to the provider.
     pub(super) provider: Option<(i64, i64)>,
 }
 
-/// The stock of a product, and what became of it.
+/// The stock of a product, and what it was used for.
 #[derive(Default)]
 pub(super) struct Stock {
     pub(super) on_hand: i64,
@@ -49,7 +49,7 @@ pub(super) struct Stock {
     pub(super) sold: i64,
 }
 
-/// Everything.
+/// All facts.
 #[derive(Default)]
 pub(super) struct Facts {
     /// By id.
@@ -58,17 +58,17 @@ pub(super) struct Facts {
     pub(super) payments: BTreeMap<String, Payment>,
     /// By product.
     pub(super) stock: BTreeMap<String, Stock>,
-    /// How the reservations of each order stand.
+    /// The states of the reservations of each order.
     pub(super) reservations: BTreeMap<String, BTreeSet<String>>,
-    /// Pieces that were sold to each order and did not come back.
+    /// Pieces sold to each order and not returned.
     pub(super) kept: BTreeMap<String, i64>,
-    /// Kinds of events by subject, in the order of the bus, as far back as it goes.
+    /// Kinds of events by subject, oldest first, as far back as the bus goes.
     pub(super) events: BTreeMap<String, Vec<String>>,
-    /// Whether the bus still has its first events.
+    /// Whether all events of the bus were read.
     pub(super) whole_history: bool,
-    /// Events that no relay has carried yet, by service.
+    /// Events in the outbox of each service that are not published yet.
     pub(super) waiting: BTreeMap<String, i64>,
-    /// What the popularity of each product is made of.
+    /// Pieces of each product that recommendation has counted as sold.
     pub(super) sold_signals: BTreeMap<String, i64>,
     /// Whether every consumer has read everything.
     pub(super) all_read: bool,
@@ -77,18 +77,14 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) fn read(stores: &Stores, state_dir: &Path) -> anyhow::Result<Self> {
         let mut facts = Self::default();
-        let open = |noun: &str| {
-            Chosen::open(&stores.database_url, state_dir, noun).with_context(|| {
-                format!("opening the database of {noun}; is this the state folder of a shop?")
-            })
-        };
+        let open = |service: &str| databases::open(stores, state_dir, service);
         facts.read_stock(&open("inventory")?)?;
         facts.read_payments(&open("payment")?)?;
         facts.read_orders(&open("order")?)?;
-        for noun in ["catalog", "inventory", "payment", "order", "user"] {
-            let waiting = rows(&open(noun)?, "SELECT COUNT(*) FROM outbox")?;
+        for service in ["catalog", "inventory", "payment", "order", "user"] {
+            let waiting = rows(&open(service)?, "SELECT COUNT(*) FROM outbox")?;
             facts.waiting.insert(
-                noun.to_owned(),
+                service.to_owned(),
                 waiting.first().map_or(Ok(0), |row| row.integer(0))?,
             );
         }
@@ -216,7 +212,7 @@ impl Facts {
         self.whole_history = events.len() < usize::try_from(EVENTS).unwrap_or(usize::MAX);
         let mut known = BTreeSet::new();
         for (_, body) in events {
-            // What is poisoned is the dead letters' business.
+            // Events that cannot be read become dead letters, which are counted above.
             if let Ok(event) = Event::decode(&body)
                 && known.insert(event.id.clone())
             {

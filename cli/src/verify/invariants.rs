@@ -1,9 +1,9 @@
-//! What must hold, in the words of the HTTP contract: I1 to I7. (I8, that nobody reads another's data, is for tests.)
+//! The invariants I1 to I7 of a shop. I8, that no user reads the data of another, is a matter of tests.
 
 use super::facts::{Facts, Order};
 use std::collections::BTreeMap;
 
-/// Every legal step of an order's status, written down once more: a judge does not ask the judged for the law.
+/// Every legal step of an order's status. It is written down here again on purpose: a check must not share its rules with what it checks.
 const GRAPH: &[(&str, &str)] = &[
     ("pending", "paid"),
     ("pending", "failed"),
@@ -16,7 +16,7 @@ const GRAPH: &[(&str, &str)] = &[
     ("return_requested", "delivered"),
 ];
 
-/// Everything that does not hold, one line each.
+/// All violations, one line each.
 pub(super) fn violations(facts: &Facts) -> Vec<String> {
     let mut wrong = Vec::new();
     stock(facts, &mut wrong);
@@ -32,7 +32,7 @@ pub(super) fn violations(facts: &Facts) -> Vec<String> {
     wrong
 }
 
-/// I1 and I2.
+/// I1: stock is what came in less what was sold, and reserved is what orders hold. I2: neither is ever negative or too large.
 fn stock(facts: &Facts, wrong: &mut Vec<String>) {
     for (product, stock) in &facts.stock {
         if stock.on_hand != stock.adjusted - stock.sold {
@@ -56,20 +56,20 @@ fn stock(facts: &Facts, wrong: &mut Vec<String>) {
     }
 }
 
-/// I3: what was taken and not given back is what the order's status says, here and at the provider.
+/// I3: the money that was captured and not refunded fits the order's status, here and at the provider.
 fn money(facts: &Facts, wrong: &mut Vec<String>) {
     let mut by_order = BTreeMap::new();
     for (id, payment) in &facts.payments {
         by_order.insert(payment.order_id.as_str(), payment);
         if payment.refunded < 0 || payment.refunded > payment.captured {
             wrong.push(format!(
-                "I3 payment {id}: {} given back of {}",
+                "I3 payment {id}: {} refunded of {} captured",
                 payment.refunded, payment.captured
             ));
         }
         if payment.refunds != payment.refunded {
             wrong.push(format!(
-                "I3 payment {id}: {} given back, but its refunds come to {}",
+                "I3 payment {id}: {} refunded, but its refunds add up to {}",
                 payment.refunded, payment.refunds
             ));
         }
@@ -79,7 +79,9 @@ fn money(facts: &Facts, wrong: &mut Vec<String>) {
                 .provider
                 .is_some_and(|known| known != (payment.captured, payment.refunded))
         {
-            wrong.push(format!("I3 payment {id}: the provider has other sums"));
+            wrong.push(format!(
+                "I3 payment {id}: the provider has recorded other sums"
+            ));
         }
     }
     for (id, order) in &facts.orders {
@@ -89,7 +91,7 @@ fn money(facts: &Facts, wrong: &mut Vec<String>) {
         match order.status.as_str() {
             "failed" | "cancelled" | "returned" if kept != 0 => {
                 wrong.push(format!(
-                    "I3 order {id}: it is {}, but {kept} is kept",
+                    "I3 order {id}: it is {}, but {kept} was not refunded",
                     order.status
                 ));
             }
@@ -97,7 +99,7 @@ fn money(facts: &Facts, wrong: &mut Vec<String>) {
                 if captured != order.totals[4] =>
             {
                 wrong.push(format!(
-                    "I3 order {id}: it is {}, and {captured} was taken of {}",
+                    "I3 order {id}: it is {}, but {captured} was captured of {}",
                     order.status, order.totals[4]
                 ));
             }
@@ -106,7 +108,7 @@ fn money(facts: &Facts, wrong: &mut Vec<String>) {
     }
 }
 
-/// I4.
+/// I4: a cart becomes one order at most.
 fn carts(facts: &Facts, wrong: &mut Vec<String>) {
     let mut live: BTreeMap<&str, u32> = BTreeMap::new();
     for order in facts
@@ -121,7 +123,7 @@ fn carts(facts: &Facts, wrong: &mut Vec<String>) {
     }
 }
 
-/// I5.
+/// I5: the total of an order is the sum of its parts.
 fn sums(id: &str, order: &Order, wrong: &mut Vec<String>) {
     let [subtotal, discount, shipping, tax, total] = order.totals;
     if total != order.line_totals - discount + tax + shipping || subtotal != order.line_totals {
@@ -131,7 +133,7 @@ fn sums(id: &str, order: &Order, wrong: &mut Vec<String>) {
     }
 }
 
-/// I6: what happened to an order was told, once and in its order, and waits nowhere for long.
+/// I6: each step of an order was published once, in the right sequence.
 fn told(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
     if facts
         .waiting
@@ -145,7 +147,7 @@ fn told(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
     for status in &order.history {
         match status.as_str() {
             "pending" => expected.push("order.created".to_owned()),
-            // What came after it are returns, and each of those is told for itself.
+            // After it there are only returns, and each of those is an event of its own.
             "failed" | "return_requested" => break,
             other => expected.push(format!("order.{other}")),
         }
@@ -155,15 +157,15 @@ fn told(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
     let pending = order.status == "pending" && heard.is_empty();
     if !pending && !heard.is_empty() && heard != expected {
         wrong.push(format!(
-            "I6 order {id}: it is {expected:?}, and was told as {heard:?}"
+            "I6 order {id}: its events should be {expected:?}, but are {heard:?}"
         ));
     }
     if !pending && heard.is_empty() {
-        wrong.push(format!("I6 order {id}: nothing was told of it"));
+        wrong.push(format!("I6 order {id}: it has no events"));
     }
 }
 
-/// I6: what consumers made of the events is what happened.
+/// I6: consumers have counted what happened.
 fn effects(facts: &Facts, wrong: &mut Vec<String>) {
     for (service, waiting) in &facts.waiting {
         if *waiting > 0 {
@@ -186,18 +188,18 @@ fn effects(facts: &Facts, wrong: &mut Vec<String>) {
         let truly = sold.remove(product.as_str()).unwrap_or_default();
         if truly != *signals {
             wrong.push(format!(
-                "I6 product {product}: {truly} were sold, recommendation counts {signals}"
+                "I6 product {product}: {truly} were sold, but recommendation has counted {signals}"
             ));
         }
     }
     for (product, quantity) in sold {
         wrong.push(format!(
-            "I6 product {product}: {quantity} were sold, recommendation never heard"
+            "I6 product {product}: {quantity} were sold, but recommendation has counted none"
         ));
     }
 }
 
-/// I7.
+/// I7: an order went only legal steps.
 fn history(id: &str, order: &Order, wrong: &mut Vec<String>) {
     let steps = order.history.iter().zip(order.history.iter().skip(1));
     for (from, to) in steps {
@@ -209,13 +211,13 @@ fn history(id: &str, order: &Order, wrong: &mut Vec<String>) {
         || order.history.last() != Some(&order.status)
     {
         wrong.push(format!(
-            "I7 order {id}: its history does not lead to {}",
+            "I7 order {id}: its history does not end with {}",
             order.status
         ));
     }
 }
 
-/// I1: an order has its goods exactly if it is paid for.
+/// I1: an order has its goods exactly if it is paid.
 fn goods(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
     let Some(states) = facts.reservations.get(id) else {
         if matches!(order.status.as_str(), "paid" | "shipped" | "delivered") {
@@ -230,7 +232,7 @@ fn goods(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
     let kept = facts.kept.get(id).copied().unwrap_or_default();
     if order.status == "returned" && kept != 0 {
         wrong.push(format!(
-            "I1 order {id}: it came back whole, but {kept} pieces did not"
+            "I1 order {id}: it is returned, but {kept} pieces did not come back"
         ));
     }
     match order.status.as_str() {

@@ -10,7 +10,6 @@ use crate::link::binding::Binding;
 use crate::manifest::schema::{ApplicationTool, Component, ComponentTool, Manifest, Own};
 use crate::manifest::{ManifestError, Source};
 use crate::policy::PolicyLimits;
-use crate::runtime_config::VariablesProvider;
 use crate::variables::{expand, is_name};
 use serde::Deserialize as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,11 +38,6 @@ impl Resolver<'_> {
                 ));
             }
         }
-        // As in Spin, the file `.env` in the working directory extends the environment.
-        let from_environment = VariablesProvider::Env {
-            prefix: "SPIN_VARIABLE".to_owned(),
-            dotenv: Some(".env".into()),
-        };
         let mut values = BTreeMap::new();
         for (name, variable) in &manifest.variables {
             let place = |message: String, label: &str, help: String| {
@@ -64,15 +58,9 @@ impl Resolver<'_> {
                     "add `default = \"…\"` or `required = true`".into(),
                 ));
             }
-            let flag = self.options.flags.get(name).cloned();
-            let made = self.options.generated.get(name).cloned();
-            let provided = self.options.providers.iter();
-            let provided = || provided.clone().find_map(|provider| provider.get(name));
-            let value = flag
-                .or_else(provided)
-                .or_else(|| from_environment.get(name))
-                .or(made)
-                .or_else(|| said.default.clone());
+            let made = || self.options.generated.get(name).cloned();
+            let value = self.options.given(name).or_else(made);
+            let value = value.or_else(|| said.default.clone());
             let value = value.ok_or_else(|| {
                 place(
                     format!("variable `{name}` is required and has no value"),

@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A running host.
 #[derive(Clone, Debug)]
@@ -16,15 +17,24 @@ pub struct Host {
 }
 
 impl Host {
-    /// Finds the host that serves a port, or the only running host.
-    pub fn find(port: Option<u16>) -> anyhow::Result<Self> {
+    /// Finds the host that serves a port.
+    pub fn find(port: u16) -> anyhow::Result<Self> {
         let socket = super::socket::find(port)?;
         Ok(Self { socket })
     }
 
     /// Queries the host.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask(Method::GET, path, &())
+        self.ask(Method::GET, path, &(), None)
+    }
+
+    /// Asks for something that a host has ready; one that is stopped does not answer in time.
+    pub fn get_within<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        limit: Duration,
+    ) -> anyhow::Result<T> {
+        self.ask(Method::GET, path, &(), Some(limit))
     }
 
     /// Sends a command to the host.
@@ -33,7 +43,7 @@ impl Host {
         path: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        self.ask(Method::POST, path, body)
+        self.ask(Method::POST, path, body, None)
     }
 
     /// Sends a command that removes something.
@@ -42,7 +52,7 @@ impl Host {
         path: &str,
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
-        self.ask(Method::DELETE, path, body)
+        self.ask(Method::DELETE, path, body, None)
     }
 
     fn ask<T: DeserializeOwned>(
@@ -50,6 +60,7 @@ impl Host {
         method: Method,
         path: &str,
         body: &impl Serialize,
+        limit: Option<Duration>,
     ) -> anyhow::Result<T> {
         let request = Request::builder()
             .method(method)
@@ -59,7 +70,15 @@ impl Host {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (status, body) = runtime.block_on(send(&self.socket, request))?;
+        let answered = send(&self.socket, request);
+        let (status, body) = runtime.block_on(async {
+            match limit {
+                None => answered.await,
+                Some(limit) => tokio::time::timeout(limit, answered)
+                    .await
+                    .with_context(|| format!("the host does not answer within {limit:?}"))?,
+            }
+        })?;
         if status == StatusCode::OK {
             return serde_json::from_slice(&body).context("the host's answer is invalid");
         }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, bail};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -28,18 +28,19 @@ pub(super) fn bind(port: u16) -> anyhow::Result<(PathBuf, UnixListener)> {
     let folder = folder();
     private(&folder)?;
     let path = socket(port);
-    match UnixListener::bind(&path) {
-        Ok(listener) => Ok((path, listener)),
+    let listener = match UnixListener::bind(&path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             if UnixStream::connect(&path).is_ok() {
                 bail!("another host uses the control socket {}", path.display());
             }
             std::fs::remove_file(&path)?;
-            let listener = UnixListener::bind(&path);
-            Ok((path, listener.context("binding the control socket")?))
+            UnixListener::bind(&path)
         }
-        Err(error) => Err(error).with_context(|| format!("making {}", path.display())),
-    }
+        bound => bound,
+    };
+    let listener = listener.with_context(|| format!("making {}", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok((path, listener))
 }
 
 /// Creates the folder, or refuses one that other users can open: anybody can create folders in `/tmp`.
@@ -50,9 +51,7 @@ fn private(folder: &Path) -> anyhow::Result<()> {
         }
         _ => {}
     }
-    let found = std::fs::symlink_metadata(folder)?;
-    let mine = found.uid() == rustix::process::getuid().as_raw();
-    if !found.is_dir() || !mine || found.mode() & 0o077 != 0 {
+    if !is_private(folder)? {
         bail!(
             "{} is not a folder that only you can open; remove it",
             folder.display()
@@ -61,9 +60,19 @@ fn private(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn is_private(folder: &Path) -> std::io::Result<bool> {
+    let found = std::fs::symlink_metadata(folder)?;
+    let mine = found.uid() == rustix::process::getuid().as_raw();
+    Ok(found.is_dir() && mine && found.mode() & 0o077 == 0)
+}
+
 /// The ports of this user's running hosts.
 pub fn running() -> Vec<u16> {
     let mut ports = Vec::new();
+    // What answers in a folder that somebody else can change is not to be trusted.
+    if !is_private(&folder()).unwrap_or_default() {
+        return ports;
+    }
     for entry in std::fs::read_dir(folder()).into_iter().flatten().flatten() {
         let path = entry.path();
         let name = path.file_name().and_then(|name| name.to_str());
@@ -78,29 +87,13 @@ pub fn running() -> Vec<u16> {
     ports
 }
 
-/// The socket of the host on a port, or of the only running host.
-pub fn find(port: Option<u16>) -> anyhow::Result<PathBuf> {
-    if let Some(port) = port {
-        let path = socket(port);
-        if UnixStream::connect(&path).is_err() {
-            bail!(
-                "none of your hosts answers on port {port}\n  help: start it with localmart up --listen 127.0.0.1:{port}"
-            );
-        }
-        return Ok(path);
+/// The socket of the host that serves a port.
+pub fn find(port: u16) -> anyhow::Result<PathBuf> {
+    let path = socket(port);
+    if UnixStream::connect(&path).is_err() {
+        bail!(
+            "none of your hosts answers on port {port}\n  help: start it with localmart up --listen 127.0.0.1:{port}"
+        );
     }
-    match running().as_slice() {
-        [] => bail!("none of your hosts is running\n  help: start one with localmart up"),
-        [port] => Ok(socket(*port)),
-        several => {
-            let ports = several
-                .iter()
-                .map(|port| format!("--listen 127.0.0.1:{port}"));
-            let ports: Vec<String> = ports.collect();
-            bail!(
-                "several hosts are running\n  help: choose one: {}",
-                ports.join(" or ")
-            )
-        }
-    }
+    Ok(path)
 }

@@ -188,7 +188,7 @@ impl Core {
             }
         }
         drop(listener);
-        self.loaded.ready.store(false, Ordering::Relaxed);
+        self.loaded.readiness.drain();
         while self.has_connections() {
             // Connections that were handed over too late are closed. Their clients have not sent a request yet.
             while handed.try_recv().is_ok() {

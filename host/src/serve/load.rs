@@ -25,6 +25,7 @@ use crate::link::binding::Bindings;
 use crate::link::plan;
 use crate::messages::{Messages, Subscription};
 use crate::metrics::{Metrics, RouteMetrics};
+use crate::observe::Readiness;
 use crate::policy::Policies;
 use crate::record::Recorder;
 use crate::remote::client::{RemoteComponent, RemoteConfig};
@@ -35,7 +36,7 @@ use component_loader::{CompiledComponent, ComponentLoader, UnlinkedComponent};
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{RwLock, mpsc};
@@ -45,6 +46,9 @@ use wasmtime::component::types::ComponentItem;
 
 /// Produces additional metrics in the Prometheus text format.
 pub type ExtraMetrics = Box<dyn Fn() -> String + Send + Sync>;
+
+/// Called after each compiled component, with the number of finished components and their total.
+pub type Progress = Box<dyn Fn(usize, usize) + Send + Sync>;
 
 /// How to load an application.
 pub struct LoadOptions {
@@ -68,6 +72,8 @@ pub struct LoadOptions {
     pub points: Option<Points>,
     /// The wall clock that guests see.
     pub clock: Clock,
+    /// Receives the progress of loading.
+    pub progress: Option<Progress>,
 }
 
 /// An application that is ready to serve.
@@ -89,8 +95,8 @@ pub struct Loaded {
     pub metrics: Metrics,
     /// Additional metrics for `/metrics`.
     pub extra_metrics: Option<ExtraMetrics>,
-    /// Whether requests are answered; false while draining.
-    pub ready: AtomicBool,
+    /// Whether the application takes requests. The program that starts the host sets it to ready.
+    pub readiness: Readiness,
     /// How each component was loaded.
     pub report: Vec<LoadReport>,
     /// The number of generations on trial that requests can select by a header.
@@ -244,7 +250,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         plans,
         routes: routes_of(&app.routes),
     };
-    let (components, report) = load_all(&loader)?;
+    let (components, report) = load_all(&loader, options.progress)?;
     let deployments = components.into_iter().map(|component| {
         (
             component.id.to_string(),
@@ -267,7 +273,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         subscriptions: app.subscriptions,
         metrics,
         extra_metrics: options.extra_metrics,
-        ready: AtomicBool::new(true),
+        readiness: Readiness::default(),
         report,
         header_trials: AtomicUsize::new(0),
         recorder: Recorder::default(),
@@ -315,13 +321,24 @@ fn routes_of(routes: &[RouteSpec]) -> BTreeMap<String, Vec<(usize, String)>> {
 }
 
 /// Compiles and links the first generation of all components, with one thread per core.
-fn load_all(loader: &ComponentLoader) -> anyhow::Result<(Vec<LoadedComponent>, Vec<LoadReport>)> {
+fn load_all(
+    loader: &ComponentLoader,
+    progress: Option<Progress>,
+) -> anyhow::Result<(Vec<LoadedComponent>, Vec<LoadReport>)> {
     let files = loader.read()?;
     // A pool of its own, so that the memory that compiling uses in its threads is released when they end.
     let compilers = rayon::ThreadPoolBuilder::new().build();
     let compilers = compilers.context("starting the compiler threads")?;
     let plans: Vec<&plan::DeploymentPlan> = loader.plans().values().collect();
-    let prepare = |plan: &&plan::DeploymentPlan| loader.prepare(plan, &files);
+    let done = AtomicUsize::new(0);
+    let prepare = |plan: &&plan::DeploymentPlan| {
+        let prepared = loader.prepare(plan, &files);
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(progress) = &progress {
+            progress(done, plans.len());
+        }
+        prepared
+    };
     let prepared: Vec<UnlinkedComponent> =
         compilers.install(|| plans.par_iter().map(prepare).collect::<anyhow::Result<_>>())?;
     let report = prepared.iter().map(|one| LoadReport {

@@ -345,7 +345,7 @@ mod tests {
         clock.advance(60_000).unwrap();
         assert_eq!(patience(soon, &clock), None);
         assert!(patience(soon, &Clock::machine()).is_some());
-        assert_eq!(patience(0, &clock), Some(limits::LINK_CALL));
+        assert_eq!(patience(0, &clock), Some(limits::LINK_CALL_TIMEOUT));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

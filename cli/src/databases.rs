@@ -1,0 +1,226 @@
+//! The SQLite files of a state folder: whether they can be read. A damaged file is named, with what to do about it, before anything is
+//! written.
+//!
+//! SQLite itself takes a file of zero bytes for a new database, so that a shop would start as if nothing had been sold; such a file
+//! counts as damaged where its neighbours have content.
+
+use crate::app::Stores;
+use anyhow::{Context as _, bail};
+use localmart_host::app::App;
+use localmart_host::runtime_config::{KeyValueStore, RuntimeConfig};
+use localmart_stores::Chosen;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How every SQLite file begins.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+/// Bytes of the header of an SQLite file.
+const HEADER_BYTES: usize = 100;
+/// Files up to this size are read as a whole when a shop starts; of larger ones only the beginning.
+const SMALL_BYTES: u64 = 16 * 1024 * 1024;
+/// How long to wait for somebody who writes.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// How much of a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// The header and the size, and all pages of small files.
+    Quick,
+    /// All pages.
+    Whole,
+}
+
+/// Whether a shop has used a folder for its state.
+pub(crate) fn is_state_folder(folder: &Path) -> bool {
+    folder.join("secrets.toml").is_file() || !files_in(folder).is_empty()
+}
+
+/// The database of a service, which must exist.
+pub(crate) fn open(stores: &Stores, state_dir: &Path, service: &str) -> anyhow::Result<Chosen> {
+    if stores.in_files() {
+        let path = state_dir.join(format!("{service}.db"));
+        if !path.exists() {
+            bail!(
+                "there is no database {}\n  help: localmart up or localmart migrate makes it; for the shop of another state folder: --shop ADDRESS-OR-FOLDER",
+                path.display()
+            );
+        }
+        check(&path, Depth::Quick)?;
+    }
+    Chosen::open(&stores.database_url, state_dir, service)
+        .with_context(|| format!("opening the database of {service}"))
+}
+
+/// Checks all database files that a state folder has.
+pub(crate) fn check_all(stores: &Stores, state_dir: &Path, depth: Depth) -> anyhow::Result<()> {
+    if stores.in_files() {
+        files_in(state_dir)
+            .iter()
+            .try_for_each(|path| check(path, depth))
+    } else {
+        check(&state_dir.join("key-value.db"), depth)
+    }
+}
+
+/// Checks the database files that an application uses.
+pub(crate) fn check_used(
+    app: &App,
+    state_dir: &Path,
+    config: &RuntimeConfig,
+) -> anyhow::Result<()> {
+    let mut used = BTreeSet::from([state_dir.join("key-value.db")]);
+    for label in app
+        .components
+        .values()
+        .flat_map(|spec| spec.sqlite_databases.keys())
+    {
+        let configured = config.sqlite_databases.get(label).cloned();
+        let own = match app.tool {
+            Some(_) => state_dir.join(format!("{label}.db")),
+            None => state_dir.join("sqlite_db.db"),
+        };
+        used.insert(configured.unwrap_or(own));
+    }
+    let stores = config.key_value_stores.values();
+    used.extend(stores.filter_map(|store| match store {
+        KeyValueStore::Spin(path) => path.clone(),
+        KeyValueStore::Redis(_) => None,
+    }));
+    used.iter().try_for_each(|path| check(path, Depth::Quick))
+}
+
+/// Refuses a damaged file. One that does not exist is not damaged.
+pub(crate) fn check(path: &Path, depth: Depth) -> anyhow::Result<()> {
+    let Some(reason) = damage(path, depth)? else {
+        return Ok(());
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    bail!(
+        "the database {} is damaged: {reason}\n  help: stop the shop, then put a backup in the place of {name}, {name}-wal and {name}-shm, or move these files away to begin with an empty database; what was in it is lost then",
+        path.display()
+    )
+}
+
+/// What is wrong with a file, if anything.
+fn damage(path: &Path, depth: Depth) -> anyhow::Result<Option<String>> {
+    let reading = || format!("reading the database {}", path.display());
+    let mut file = match std::fs::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.with_context(reading)?,
+    };
+    let size = file.metadata().with_context(reading)?.len();
+    if size == 0 {
+        let lost = neighbours_have_content(path);
+        return Ok(lost.then(|| "it is empty, and the databases beside it are not".to_owned()));
+    }
+    let mut header = Vec::new();
+    file.by_ref()
+        .take(HEADER_BYTES as u64)
+        .read_to_end(&mut header)
+        .with_context(reading)?;
+    drop(file);
+    if !header.starts_with(MAGIC) {
+        return Ok(Some("it is not an SQLite file".to_owned()));
+    }
+    match pages(path, depth == Depth::Whole || size <= SMALL_BYTES) {
+        Ok(reason) => Ok(reason),
+        Err(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                let cut = cut_off(&header, size);
+                Ok(Some(cut.unwrap_or_else(|| error.to_string())))
+            }
+            // Somebody writes it, so it can be read.
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ok(None),
+            _ => Err(error).with_context(reading),
+        },
+    }
+}
+
+/// What SQLite finds wrong in the pages of a file.
+fn pages(path: &Path, all: bool) -> rusqlite::Result<Option<String>> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(BUSY)?;
+    if !all {
+        let count = "SELECT COUNT(*) FROM sqlite_schema";
+        return connection.query_row(count, [], |_| Ok(None));
+    }
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    let line = found.lines().last().unwrap_or_default().trim().to_owned();
+    Ok((found != "ok").then_some(line))
+}
+
+/// How much is missing, where a file is shorter than its header says.
+fn cut_off(header: &[u8], size: u64) -> Option<String> {
+    let number = |place: std::ops::Range<usize>| {
+        let bytes = header.get(place)?.iter();
+        Some(bytes.fold(0_u64, |number, byte| number << 8 | u64::from(*byte)))
+    };
+    let page = match number(16..18)? {
+        1 => 65_536,
+        bytes => bytes,
+    };
+    let whole = page * number(28..32)?;
+    (whole > size).then(|| format!("it is cut off: {size} of {whole} bytes are there"))
+}
+
+/// Whether all other databases of the folder have content. While a shop starts for the first time they do not.
+fn neighbours_have_content(path: &Path) -> bool {
+    let others = path.parent().map(files_in).unwrap_or_default();
+    let mut others = others.iter().filter(|other| *other != path).peekable();
+    others.peek().is_some()
+        && others.all(|other| other.metadata().is_ok_and(|found| found.len() > 0))
+}
+
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "db"));
+    files.sort();
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("localmart-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    fn filled(path: &Path) {
+        let connection = Connection::open(path).unwrap();
+        let sql = "CREATE TABLE t (x TEXT); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) \
+                   INSERT INTO t SELECT hex(randomblob(50)) FROM n";
+        connection.execute_batch(sql).unwrap();
+    }
+
+    #[test]
+    fn each_damage_is_told() {
+        let folder = folder("damage");
+        let (path, other) = (folder.join("a.db"), folder.join("b.db"));
+        filled(&path);
+        let whole = std::fs::read(&path).unwrap();
+        let of = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            damage(&path, Depth::Quick).unwrap()
+        };
+        assert_eq!(of(&whole), None);
+        assert_eq!(of(b""), None, "nothing was made yet");
+        filled(&other);
+        assert!(of(b"").unwrap().contains("empty"));
+        assert!(of(b"garbage").unwrap().contains("not an SQLite file"));
+        assert!(of(&whole[..whole.len() / 2]).unwrap().contains("cut off"));
+        assert!(of(&whole[..50]).is_some());
+        let mut scribbled = whole.clone();
+        scribbled[4096..8192].fill(7);
+        assert!(of(&scribbled).is_some());
+        assert_eq!(damage(&folder.join("none.db"), Depth::Quick).unwrap(), None);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
