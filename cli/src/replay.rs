@@ -77,12 +77,7 @@ impl Replay {
         let table = Table::open(&self.file, delimiter, &columns, currency, &self.cancels)?;
         let mut plan = Plan::of(table, self.limit)?;
         // Read with other options, the same file is other invoices.
-        let options = (
-            &self.columns,
-            &self.cancels,
-            self.delimiter,
-            &self.currency,
-        );
+        let options = (&self.columns, &self.cancels, self.delimiter, &self.currency);
         plan.file = format!("{} {options:?}", plan.file);
         let source = self.app.source()?;
         let state_dir = self.app.state_dir(&source);

@@ -113,9 +113,9 @@ impl Shop {
                     "sku": sku, "name": name, "description": "Sold before.", "category": CATEGORY, "published": true,
                     "price": price,
                 });
-                let made = self
-                    .staff
-                    .post("/api/products", &key(plan, &["product", sku]), &body)?;
+                let made =
+                    self.staff
+                        .post("/api/products", &key(plan, &["product", sku]), &body)?;
                 text(&made, "/id")?
             }
         };

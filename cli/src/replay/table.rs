@@ -37,8 +37,7 @@ impl Columns {
         let mut columns: [String; 6] = Default::default();
         for (column, field) in columns.iter_mut().zip(FIELDS) {
             let name = names.get(field);
-            let name =
-                name.with_context(|| format!("--columns names no column for `{field}`"))?;
+            let name = name.with_context(|| format!("--columns names no column for `{field}`"))?;
             (*name).clone_into(column);
         }
         Ok(Self(columns))
