@@ -18,6 +18,8 @@ const BINDING: &str = "isolated";
 
 #[path = "host/bench.rs"]
 mod bench;
+#[path = "host/builds.rs"]
+mod builds;
 #[path = "host/clock.rs"]
 mod clock;
 #[path = "host/conformance.rs"]
@@ -46,6 +48,8 @@ mod remotes;
 mod running;
 #[path = "host/swaps.rs"]
 mod swaps;
+#[path = "host/top.rs"]
+mod top;
 #[path = "host/traffic.rs"]
 mod traffic;
 #[path = "host/verbs.rs"]

@@ -6,7 +6,7 @@ use crate::app::{AppOptions, Stores, pair};
 use crate::bus::OpenBus;
 use crate::client::Client;
 use crate::token::Role;
-use crate::{build, clock, events, migrate, routes, secrets, seed, token};
+use crate::{build, clock, events, migrate, open_files, routes, secrets, seed, token};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_host::app::App;
@@ -29,8 +29,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Where the observe address of an application of ours is.
-const OBSERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
+/// The default observe address of an application with `[application.tool.localmart]`.
+pub(crate) const OBSERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
 
 /// The environment variable with the key of links between shops.
 const LINK_KEY: &str = "LOCALMART_LINK_KEY";
@@ -106,6 +106,7 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         log_as_json(self.quiet)?;
+        open_files::raise();
         let source = self.app.source()?;
         telemetry::start(&source.parse()?.application.name)?;
         let testing = !self.points.is_empty();
