@@ -18,6 +18,8 @@ const BINDING: &str = "isolated";
 
 #[path = "host/bench.rs"]
 mod bench;
+#[path = "host/builds.rs"]
+mod builds;
 #[path = "host/clock.rs"]
 mod clock;
 #[path = "host/conformance.rs"]
@@ -56,6 +58,8 @@ mod running;
 mod starting;
 #[path = "host/swaps.rs"]
 mod swaps;
+#[path = "host/top.rs"]
+mod top;
 #[path = "host/traffic.rs"]
 mod traffic;
 #[path = "host/verbs.rs"]

@@ -1,43 +1,42 @@
-//! `localmart build`: compile the components, put their migrations into them, fuse them along their links.
+//! `localmart build`: decides which components to build, compiles them, fuses them with their links, and reports the time.
+//!
+//! In reading order: [`stale`] (which files are older than their sources), [`compile`] (cargo, and the custom sections of a
+//! component), [`fuse`] (joining a component with its links).
+
+mod compile;
+mod fuse;
+mod stale;
 
 use crate::app::AppOptions;
 use anyhow::{Context as _, bail};
 use clap::Args;
-use localmart_host::link::fuse::{Part, fuse};
-use localmart_host::link::promise::{self, Promise, Promises};
+pub(crate) use compile::{MIGRATIONS, built_by_cargo, cargo};
 use localmart_host::manifest::schema::{Commands, Component, ComponentTool};
 use localmart_host::manifest::{Manifest, Source};
-use localmart_host::sections;
 use serde::Deserialize as _;
-use std::collections::BTreeMap;
+pub(crate) use stale::sources;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
-use wit_parser::UnresolvedPackageGroup;
+use std::time::{Duration, Instant, SystemTime};
 
 /// The target of every component.
 pub(crate) const TARGET: &str = "wasm32-wasip2";
-/// The cargo profile of every component.
-pub(crate) const PROFILE: &str = "component";
-/// What components of this repository's layout share; each has its own sources in `components/<id>` beside them.
-const SHARED: &[&str] = &[
-    "crates/kernel",
-    "crates/guest",
-    "wit",
-    "Cargo.lock",
-    "Cargo.toml",
-];
-/// The custom section that carries a service's migrations.
-pub(crate) const MIGRATIONS: &str = "localmart:migrations";
+/// Subtracted from the start of a build, because file systems store modification times less precisely than the clock.
+const CLOCK_TICK: Duration = Duration::from_millis(20);
 
-/// Builds components.
+/// Builds the components that are older than their sources, and fuses linked components.
 #[derive(Args)]
 pub(crate) struct Build {
     #[command(flatten)]
     app: AppOptions,
-    /// Only these components, and what is fused from them.
+    /// Compile only these components. Fused files that contain them are fused again. A link that must be fused into one of
+    /// them and was never built is compiled too.
     components: Vec<String>,
-    /// Build with named points for tests, into dist/points.
+    /// Also build components that are up to date.
+    #[arg(long)]
+    force: bool,
+    /// For tests: build with named points, into dist/points.
     #[arg(long, hide = true)]
     points: bool,
 }
@@ -45,294 +44,278 @@ pub(crate) struct Build {
 impl Build {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let source = self.app.source()?;
-        build(&source, &self.components, self.points)
+        Wanted {
+            only: &self.components,
+            force: self.force,
+            points: self.points,
+        }
+        .build(&source)
     }
 }
 
-/// Builds what a manifest names: components of this repository's layout with cargo, others with their own commands.
+/// Builds those of the given components that are stale; of all components if none are given.
 pub(crate) fn build(source: &Source, only: &[String], points: bool) -> anyhow::Result<()> {
-    let manifest = source.parse()?;
-    for name in only {
-        if !manifest.component.contains_key(name) {
-            let known: Vec<&str> = manifest.component.keys().map(String::as_str).collect();
+    let force = false;
+    Wanted {
+        only,
+        force,
+        points,
+    }
+    .build(source)
+}
+
+/// Whether any component of a manifest is older than its sources or not built.
+pub(crate) fn is_stale(source: &Source) -> anyhow::Result<bool> {
+    Ok(!stale(source)?.is_empty())
+}
+
+/// The components that are older than their sources or not built. For components outside this repository's layout only a missing
+/// file counts; their own build commands know their sources.
+pub(crate) fn stale(source: &Source) -> anyhow::Result<BTreeSet<String>> {
+    let project = Project::read(source, false)?;
+    let ours = project.ours();
+    if ours.is_empty() {
+        return Ok(ours);
+    }
+    let mut stale = project.stale(&ours);
+    let ids = project.manifest.component.keys();
+    stale.extend(ids.filter(|id| project.lacks_its_file(id)).cloned());
+    let fused = project.links.keys();
+    stale.extend(fused.filter(|id| project.is_fused_stale(id)).cloned());
+    Ok(stale)
+}
+
+/// The arguments of a build.
+struct Wanted<'a> {
+    /// The components to build; all if empty.
+    only: &'a [String],
+    /// Build components that are up to date too.
+    force: bool,
+    /// Build with named points.
+    points: bool,
+}
+
+/// A manifest and the folder in which its components are built.
+struct Project<'a> {
+    source: &'a Source,
+    manifest: Manifest,
+    folder: PathBuf,
+    points: bool,
+    /// The links of each component that has links.
+    links: BTreeMap<String, Vec<String>>,
+}
+
+impl Wanted<'_> {
+    /// Builds the components of a manifest: those of this repository's layout with one cargo command, others with their own
+    /// commands.
+    fn build(&self, source: &Source) -> anyhow::Result<()> {
+        let (clock, begun) = (Instant::now(), SystemTime::now() - CLOCK_TICK);
+        let project = Project::read(source, self.points)?;
+        let selected = self.selected(&project)?;
+        for id in selected.iter().filter(|id| !project.is_ours(id)) {
+            let component = project.manifest.component.get(id);
+            if let Some(component) = component {
+                run_commands(&project.folder, id, component.get_ref())?;
+            }
+        }
+        let ours = project.ours();
+        // Cargo's output files have the same names with and without named points, so no other build may run until they are
+        // copied.
+        let _lock = match ours.is_empty() {
+            true => None,
+            false => Some(compile::lock(&project.folder)?),
+        };
+        let mut chosen: BTreeSet<String> = ours.intersection(&selected).cloned().collect();
+        if !self.force {
+            chosen = project.stale(&chosen);
+        }
+        if !chosen.is_empty() {
+            let first = !built_by_cargo(&project.folder).is_dir();
+            eprintln!(
+                "building {} ({} of {} components){}",
+                joined(&chosen),
+                chosen.len(),
+                project.manifest.component.len(),
+                if first {
+                    "; the first build also compiles their dependencies and takes a few minutes"
+                } else {
+                    ""
+                }
+            );
+            project.compile(&chosen)?;
+            project.assemble(&chosen, begun)?;
+        }
+        let fused = self.fuse(&project, &selected, begun)?;
+        let took = clock.elapsed().as_secs_f64();
+        match (chosen.is_empty(), fused.is_empty()) {
+            (true, true) if !ours.is_empty() => eprintln!(
+                "{} up to date in {}; --force builds again",
+                match self.only {
+                    [] => format!("all {} components are", project.manifest.component.len()),
+                    only => is_or_are(only),
+                },
+                project.dist().display()
+            ),
+            (true, true) => {}
+            (true, false) => eprintln!("fused {} in {took:.1} s", joined(&fused)),
+            (false, true) => eprintln!("built {} in {took:.1} s", joined(&chosen)),
+            (false, false) => eprintln!(
+                "built {} and fused {} in {took:.1} s",
+                joined(&chosen),
+                joined(&fused)
+            ),
+        }
+        Ok(())
+    }
+
+    /// The components that the arguments name, and those that must be fused into one of these and were never built.
+    fn selected(&self, project: &Project<'_>) -> anyhow::Result<BTreeSet<String>> {
+        let all = &project.manifest.component;
+        if let Some(unknown) = self.only.iter().find(|name| !all.contains_key(*name)) {
+            let known: Vec<&str> = all.keys().map(String::as_str).collect();
             bail!(
-                "there is no component `{name}`; name one of: {}",
+                "there is no component `{unknown}`; name one of: {}",
                 known.join(", ")
             );
         }
-    }
-    let folder = source.folder();
-    let ours: Vec<&String> = manifest
-        .component
-        .keys()
-        .filter(|id| is_ours(&folder, id))
-        .collect();
-    if !ours.is_empty() {
-        compile(&folder, &ours, points)?;
-        assemble(&folder, &ours, points)?;
-    }
-    for (id, component) in &manifest.component {
-        if !is_ours(&folder, id) && (only.is_empty() || only.contains(id)) {
-            run_commands(&folder, id, component.get_ref())?;
-        }
-    }
-    fuse_all(source, &manifest, points)
-}
-
-/// Whether something that a manifest names was built from older sources, or not at all.
-pub(crate) fn is_stale(source: &Source) -> anyhow::Result<bool> {
-    let manifest = source.parse()?;
-    let folder = source.folder();
-    let mut files = Vec::new();
-    ours(&folder, &manifest, &mut files);
-    if files.is_empty() {
-        return Ok(false);
-    }
-    files.push(source.path.clone());
-    let newest = files.iter().filter_map(|file| modified(file)).max();
-    let mut oldest = None;
-    for component in manifest.component.values() {
-        if let Some(wasm) = component.get_ref().source.get_ref().as_str() {
-            let Some(built) = modified(&folder.join(wasm)) else {
-                return Ok(true);
+        let mut selected: BTreeSet<String> = match self.only {
+            [] => all.keys().cloned().collect(),
+            only => only.iter().cloned().collect(),
+        };
+        let parts = selected.iter().flat_map(|id| project.parts(id));
+        let unbuilt = parts.filter(|id| !selected.contains(id) && !project.part(id).is_file());
+        let unbuilt: BTreeSet<String> = unbuilt.collect();
+        if !unbuilt.is_empty() {
+            let (them, were) = match unbuilt.len() {
+                1 => ("it", "was"),
+                _ => ("them", "were"),
             };
-            oldest = Some(oldest.map_or(built, |oldest: SystemTime| oldest.min(built)));
+            eprintln!(
+                "also building {}: {} fused with {them}, which {were} never built",
+                joined(&unbuilt),
+                is_or_are(self.only)
+            );
         }
+        selected.extend(unbuilt);
+        Ok(selected)
     }
-    Ok(oldest < newest)
-}
 
-/// The files that components are built from: those of this repository's layout, and what other manifests say under `build.watch`.
-pub(crate) fn sources(source: &Source) -> anyhow::Result<Vec<PathBuf>> {
-    let (manifest, folder) = (source.parse()?, source.folder());
-    let mut files = Vec::new();
-    ours(&folder, &manifest, &mut files);
-    for (id, component) in &manifest.component {
-        let build = component.get_ref().build.as_ref();
-        let Some(build) = build.filter(|_| !is_ours(&folder, id)) else {
-            continue;
-        };
-        for pattern in &build.watch {
-            let pattern = folder.join(&build.workdir).join(pattern);
-            let found = glob::glob(&pattern.to_string_lossy());
-            let found = found.with_context(|| format!("`{id}` watches {}", pattern.display()))?;
-            files.extend(found.filter_map(Result::ok).filter(|path| path.is_file()));
-        }
-    }
-    Ok(files)
-}
-
-/// The sources of the components of this repository's layout: their own folders, and what they share.
-fn ours(folder: &Path, manifest: &Manifest, files: &mut Vec<PathBuf>) {
-    let names = manifest.component.keys().filter(|id| is_ours(folder, id));
-    let own: Vec<PathBuf> = names.map(|id| folder.join("components").join(id)).collect();
-    if own.is_empty() {
-        return;
-    }
-    for place in own
-        .into_iter()
-        .chain(SHARED.iter().map(|place| folder.join(place)))
-    {
-        files_in(&place, files);
-    }
-}
-
-fn files_in(path: &Path, files: &mut Vec<PathBuf>) {
-    match std::fs::read_dir(path) {
-        Err(_) => files.push(path.to_owned()),
-        Ok(entries) => {
-            for entry in entries.filter_map(Result::ok) {
-                files_in(&entry.path(), files);
-            }
-        }
-    }
-}
-
-fn is_ours(folder: &Path, id: &str) -> bool {
-    folder
-        .join("components")
-        .join(id)
-        .join("Cargo.toml")
-        .is_file()
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    path.metadata().ok()?.modified().ok()
-}
-
-fn compile(folder: &Path, components: &[&String], points: bool) -> anyhow::Result<()> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .current_dir(folder)
-        .args([
-            "build",
-            "--target",
-            TARGET,
-            "--profile",
-            PROFILE,
-            "--target-dir",
-        ])
-        .arg(target(folder, points));
-    for id in components {
-        cargo.args(["--package", id]);
-        if points {
-            cargo.arg("--features").arg(format!("{id}/points"));
-        }
-    }
-    eprintln!(
-        "building {} components; the first time this takes some minutes",
-        components.len()
-    );
-    let status = cargo
-        .status()
-        .context("cargo cannot be started; is Rust installed? https://rustup.rs")?;
-    if !status.success() {
-        bail!("the components do not build; if the target is missing: rustup target add {TARGET}");
-    }
-    Ok(())
-}
-
-/// Where cargo builds: those with points have a folder of their own, as their files have the same names.
-pub(crate) fn target(folder: &Path, points: bool) -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from);
-    if points {
-        target.join("points")
-    } else {
-        target
-    }
-}
-
-fn dist(folder: &Path, points: bool) -> PathBuf {
-    if points {
-        folder.join("dist/points")
-    } else {
-        folder.join("dist")
-    }
-}
-
-/// Puts each service's migrations into its wasm, the kit's before its own, and those of the bus:
-/// `{ service, migrations: [{ name, sql }] }`.
-fn assemble(folder: &Path, components: &[&String], points: bool) -> anyhow::Result<()> {
-    let target = target(folder, points);
-    let kit = folder.join("crates/guest/migrations");
-    for id in components {
-        let built = target
-            .join(TARGET)
-            .join(PROFILE)
-            .join(format!("{}.wasm", id.replace('-', "_")));
-        let mut wasm =
-            std::fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
-        let own = migrations(&folder.join("components").join(id).join("migrations"), "")?;
-        if !own.is_empty() {
-            let all = [migrations(&kit.join("service"), "kit_")?, own].concat();
-            let bus = migrations(&kit.join("bus"), "")?;
-            for (service, migrations) in [(id.as_str(), all), ("bus", bus)] {
-                let section = serde_json::json!({ "service": service, "migrations": migrations });
-                wasm = sections::append(&wasm, MIGRATIONS, section.to_string().as_bytes());
-            }
-        }
-        let promises = promises(&folder.join("wit").join(id))?;
-        if !promises.is_empty() {
-            let section = serde_json::to_vec(&promises)?;
-            wasm = sections::append(&wasm, promise::SECTION, &section);
-        }
-        write(&dist(folder, points).join(format!("{id}.wasm")), &wasm)?;
-    }
-    Ok(())
-}
-
-/// What the interfaces of a WIT package say of asking their functions again.
-fn promises(package: &Path) -> anyhow::Result<Promises> {
-    let mut promises = Promises::new();
-    if !package.is_dir() {
-        return Ok(promises);
-    }
-    let group = UnresolvedPackageGroup::parse_dir(package)?;
-    let package = &group.main;
-    for (_, interface) in &package.interfaces {
-        let Some(name) = &interface.name else {
-            continue;
-        };
-        let functions = interface.functions.values().filter_map(|function| {
-            let docs = function.docs.contents.as_deref()?;
-            Some((function.name.clone(), Promise::of(docs)?))
-        });
-        let functions: BTreeMap<String, Promise> = functions.collect();
-        if !functions.is_empty() {
-            promises.insert(package.name.interface_id(name), functions);
-        }
-    }
-    Ok(promises)
-}
-
-/// The migrations in a folder, in order; `prefix` tells those of the kit from those of the service.
-fn migrations(folder: &Path, prefix: &str) -> anyhow::Result<Vec<serde_json::Value>> {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return Ok(Vec::new());
-    };
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .map(|entry| entry.path())
-        .collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
-    files.sort();
-    let read = |path: &PathBuf| {
-        let sql =
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        Ok(serde_json::json!({ "name": format!("{prefix}{name}"), "sql": sql }))
-    };
-    files.iter().map(read).collect()
-}
-
-fn fuse_all(source: &Source, manifest: &Manifest, points: bool) -> anyhow::Result<()> {
-    let folder = source.folder();
-    let mut links = BTreeMap::new();
-    for (id, component) in &manifest.component {
-        links.insert(id.clone(), links_of(source, component.get_ref())?);
-    }
-    for (id, linked) in links.iter().filter(|(_, linked)| !linked.is_empty()) {
-        let mut parts: Vec<Part> = Vec::new();
-        let mut wanted = vec![id.clone()];
-        while let Some(next) = wanted.pop() {
-            if parts.iter().any(|part| part.id == next) {
+    /// Fuses the selected components and those that contain one of them. Returns the ids.
+    fn fuse(
+        &self,
+        project: &Project,
+        selected: &BTreeSet<String>,
+        begun: SystemTime,
+    ) -> anyhow::Result<BTreeSet<String>> {
+        let mut fused = BTreeSet::new();
+        for id in project.links.keys() {
+            let parts = project.parts(id);
+            if !parts.iter().any(|part| selected.contains(part)) {
                 continue;
             }
-            let path = dist(&folder, points).join(format!("{next}.wasm"));
-            let wasm =
-                std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            let links = links.get(&next).cloned().unwrap_or_default();
-            wanted.extend(links.clone());
-            parts.push(Part {
-                id: next,
-                wasm,
-                links,
-                unfused: Vec::new(),
-            });
+            if !(self.force || project.is_fused_stale(id)) {
+                continue;
+            }
+            let missing = parts.iter().find(|part| !project.part(part).is_file());
+            match missing {
+                // There is no fused file that could become outdated.
+                Some(_) if !selected.contains(id) && !project.fused(id).is_file() => {}
+                Some(missing) if !selected.contains(id) => eprintln!(
+                    "{} is not fused again, because {missing} is not built; to fuse it: localmart build {id}",
+                    project.fused(id).display()
+                ),
+                _ => {
+                    project.fuse(id, &parts, begun)?;
+                    fused.insert(id.clone());
+                }
+            }
         }
-        let span = manifest
-            .component
-            .get(id)
-            .and_then(|component| component.get_ref().tool.get("localmart"))
-            .map(toml::Spanned::span);
-        let fused = fuse(id, &parts).map_err(|error| {
-            let help = format!("these are the links: {id} → {}", linked.join(", "));
-            source.error(
-                span.unwrap_or_default(),
-                error.to_string(),
-                "these links",
-                help,
-            )
-        })?;
-        write(
-            &dist(&folder, points)
-                .join("fused")
-                .join(format!("{id}.wasm")),
-            &fused,
-        )?;
+        Ok(fused)
     }
-    Ok(())
+}
+
+impl<'a> Project<'a> {
+    fn read(source: &'a Source, points: bool) -> anyhow::Result<Self> {
+        let manifest = source.parse()?;
+        let mut links = BTreeMap::new();
+        for (id, component) in &manifest.component {
+            let linked = links_of(source, component.get_ref())?;
+            if !linked.is_empty() {
+                links.insert(id.clone(), linked);
+            }
+        }
+        Ok(Self {
+            source,
+            manifest,
+            folder: source.folder(),
+            points,
+            links,
+        })
+    }
+
+    /// The components of this repository's layout: a crate in `components/<id>`.
+    fn ours(&self) -> BTreeSet<String> {
+        let ids = self.manifest.component.keys();
+        ids.filter(|id| self.is_ours(id)).cloned().collect()
+    }
+
+    fn is_ours(&self, id: &str) -> bool {
+        self.folder
+            .join("components")
+            .join(id)
+            .join("Cargo.toml")
+            .is_file()
+    }
+
+    /// The components that are fused into a component, itself first.
+    fn parts(&self, id: &str) -> Vec<String> {
+        let (mut parts, mut wanted) = (Vec::new(), vec![id.to_owned()]);
+        while let Some(next) = wanted.pop() {
+            if !parts.contains(&next) {
+                wanted.extend(self.links.get(&next).into_iter().flatten().cloned());
+                parts.push(next);
+            }
+        }
+        parts
+    }
+
+    fn dist(&self) -> PathBuf {
+        let dist = self.folder.join("dist");
+        if self.points {
+            dist.join("points")
+        } else {
+            dist
+        }
+    }
+
+    /// The file of a component without its links.
+    fn part(&self, id: &str) -> PathBuf {
+        self.dist().join(format!("{id}.wasm"))
+    }
+
+    /// The file of a component fused with its links.
+    fn fused(&self, id: &str) -> PathBuf {
+        self.dist().join("fused").join(format!("{id}.wasm"))
+    }
+
+    /// Whether the `source` of a component does not exist.
+    fn lacks_its_file(&self, id: &str) -> bool {
+        let component = self.manifest.component.get(id);
+        let source = component.and_then(|one| one.get_ref().source.get_ref().as_str());
+        source.is_some_and(|file| !self.folder.join(file).is_file())
+    }
+}
+
+fn joined(ids: &BTreeSet<String>) -> String {
+    ids.iter().cloned().collect::<Vec<_>>().join(", ")
+}
+
+/// The ids with the verb that fits their number.
+fn is_or_are(ids: &[String]) -> String {
+    match ids {
+        [one] => format!("{one} is"),
+        several => format!("{} are", several.join(", ")),
+    }
 }
 
 fn links_of(source: &Source, component: &Component) -> anyhow::Result<Vec<String>> {
@@ -351,7 +334,7 @@ fn links_of(source: &Source, component: &Component) -> anyhow::Result<Vec<String
     Ok(tool.links)
 }
 
-/// Runs the build commands of a component of somebody else's layout, in order, as Spin does.
+/// Runs the build commands of a component outside this repository's layout, in order, as Spin does.
 fn run_commands(folder: &Path, id: &str, component: &Component) -> anyhow::Result<()> {
     let Some(build) = &component.build else {
         return Ok(());
@@ -371,19 +354,74 @@ fn run_commands(folder: &Path, id: &str, component: &Component) -> anyhow::Resul
             .with_context(|| format!("starting `{command}`"))?
             .success()
         {
-            bail!("the build of `{id}` failed: {command}");
+            bail!("the build command of `{id}` failed: {command}");
         }
     }
     Ok(())
 }
 
-/// Writes a file whole or not at all; its time is new even if its content is not.
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+/// Writes a file completely or not at all, and sets its modification time: for a compiled file the start of the build, so that a
+/// source that changes during the build is newer; for a fused file the time of its newest part.
+fn write(path: &Path, bytes: &[u8], time: SystemTime) -> anyhow::Result<()> {
     let folder = path.parent().context("a path without a folder")?;
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-    // Two builds at once write two files, and the last to be renamed stays.
     let unfinished = path.with_extension(format!("{}.part", std::process::id()));
-    std::fs::write(&unfinished, bytes)
-        .with_context(|| format!("writing {}", unfinished.display()))?;
+    let written = std::fs::write(&unfinished, bytes).and_then(|()| {
+        let file = std::fs::File::options().write(true).open(&unfinished)?;
+        file.set_modified(time)
+    });
+    written.with_context(|| format!("writing {}", unfinished.display()))?;
     std::fs::rename(&unfinished, path).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The components that a build of one component compiles, if these are built already.
+    fn selected(only: &str, built: &[&str]) -> String {
+        let folder = std::env::temp_dir().join(format!(
+            "build-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        std::fs::create_dir_all(folder.join("dist")).unwrap();
+        let component = |id: &str, links: &str| {
+            format!(
+                "[component.{id}]\nsource = \"dist/fused/{id}.wasm\"\n[component.{id}.tool.localmart]\nlinks = [{links}]\n"
+            )
+        };
+        let manifest = [
+            "spin_manifest_version = 2\n[application]\nname = \"three\"\n[trigger]\n".to_owned(),
+            component("one", "\"two\""),
+            component("two", "\"three\""),
+            component("three", ""),
+        ];
+        std::fs::write(folder.join("spin.toml"), manifest.concat()).unwrap();
+        for id in built {
+            std::fs::write(folder.join("dist").join(format!("{id}.wasm")), "").unwrap();
+        }
+        let source = Source::read(&folder).unwrap();
+        let project = Project::read(&source, false).unwrap();
+        let wanted = Wanted {
+            only: &[only.to_owned()],
+            force: false,
+            points: false,
+        };
+        let selected = wanted.selected(&project).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+        joined(&selected)
+    }
+
+    #[test]
+    fn a_named_component_is_built_alone_unless_its_links_were_never_built() {
+        for (only, built, expected) in [
+            ("three", &[][..], "three"),
+            ("one", &["two", "three"], "one"),
+            ("one", &["two"], "one, three"),
+            ("two", &["one"], "three, two"),
+        ] {
+            assert_eq!(selected(only, built), expected, "{only} after {built:?}");
+        }
+    }
 }

@@ -1,7 +1,13 @@
-//! `localmart doctor`: checks the manifest, the components and this machine; says what to do about each problem.
+//! `localmart doctor`: checks the manifest, the components and this machine, and says how to fix each problem.
+//!
+//! In reading order: [`grants`] (what docs/reference/manifest.md demands of components with links), [`machine`] (ports, open files,
+//! disk, clock, servers).
+
+mod grants;
+mod machine;
 
 use crate::app::AppOptions;
-use crate::build;
+use crate::{build, up};
 use anyhow::bail;
 use clap::Args;
 use localmart_host::aot::AotCache;
@@ -9,30 +15,54 @@ use localmart_host::app::App;
 use localmart_host::engine::{EngineOptions, engine};
 use localmart_host::recipe::Recipe;
 use localmart_host::serve::load::imports_and_exports;
-use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
 
-/// Checks everything that can be checked without serving.
+/// Checks the manifest, the components and this machine, and says how to fix each problem.
 #[derive(Args)]
 pub(crate) struct Doctor {
     #[command(flatten)]
     app: AppOptions,
+    /// The address that the shop is going to serve.
+    #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// The address that is going to serve health and metrics. Default: 127.0.0.1:3001 for an application with
+    /// [application.tool.localmart], none for others.
+    #[arg(long)]
+    observe_listen: Option<SocketAddr>,
 }
+
+/// What a check found: what is right, or what is wrong and how to fix it.
+type Finding = Result<String, String>;
 
 impl Doctor {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let app = self.app.app(Vec::new(), Vec::new())?;
-        println!(
-            "ok    the manifest is valid: {} components, {} routes",
+        let state_dir = self.app.state_dir(&app.source);
+        let observe = self
+            .observe_listen
+            .or(app.tool.is_some().then_some(up::OBSERVE));
+        let mut findings: Vec<Finding> = vec![Ok(format!(
+            "the manifest is valid: {} components, {} routes",
             app.components.len(),
             app.routes.len()
-        );
-        let mut problems = 0;
-        for problem in [grants(&app), built(&app)?, machine()].concat() {
-            problems += 1;
-            println!("wrong {problem}");
+        ))];
+        findings.extend(grants::check(&app));
+        findings.extend(built(&app)?.into_iter().map(Err));
+        findings.push(compiler());
+        findings.extend(machine::ports(self.listen, observe));
+        findings.push(machine::open_files());
+        findings.push(machine::disk(&state_dir));
+        findings.push(machine::clock(&state_dir));
+        findings.extend(machine::servers(&app));
+        for finding in &findings {
+            match finding {
+                Ok(right) => println!("ok    {right}"),
+                Err(wrong) => println!("wrong {wrong}"),
+            }
         }
-        components(&app, &self.app.state_dir(&app.source))?;
-        match problems {
+        components(&app, &state_dir)?;
+        match findings.iter().filter(|finding| finding.is_err()).count() {
             0 => Ok(()),
             1 => bail!("1 problem"),
             many => bail!("{many} problems"),
@@ -40,45 +70,7 @@ impl Doctor {
     }
 }
 
-/// What a component is granted must be the sum of what it and its links need themselves.
-fn grants(app: &App) -> Vec<String> {
-    let mut problems = Vec::new();
-    for spec in app
-        .components
-        .values()
-        .filter(|spec| !spec.links.is_empty())
-    {
-        let Some(own) = &spec.own else {
-            problems.push(format!(
-                "`{}` links others but does not say what it needs itself: add tool.localmart.own",
-                spec.id
-            ));
-            continue;
-        };
-        let mut sum: BTreeSet<String> = own.sqlite_databases.iter().cloned().collect();
-        for link in &spec.links {
-            sum.extend(
-                app.components
-                    .get(link)
-                    .map(|link| link.sqlite_databases.keys().cloned())
-                    .into_iter()
-                    .flatten(),
-            );
-        }
-        let granted: BTreeSet<String> = spec.sqlite_databases.keys().cloned().collect();
-        for label in sum.difference(&granted) {
-            problems.push(format!(
-                "`{}` and its links need the database `{label}`: add it to its sqlite_databases",
-                spec.id
-            ));
-        }
-        for label in granted.difference(&sum) {
-            problems.push(format!("`{}` is granted the database `{label}`, which neither it nor a link needs: remove it", spec.id));
-        }
-    }
-    problems
-}
-
+/// Components that are not built, or older than their sources.
 fn built(app: &App) -> anyhow::Result<Vec<String>> {
     let mut problems = Vec::new();
     for spec in app.components.values().filter(|spec| !spec.wasm.is_file()) {
@@ -94,15 +86,16 @@ fn built(app: &App) -> anyhow::Result<Vec<String>> {
     Ok(problems)
 }
 
-fn machine() -> Vec<String> {
+/// Whether components can be compiled and run here.
+fn compiler() -> Finding {
     match engine(EngineOptions::default()) {
-        Ok(_) => Vec::new(),
-        Err(error) => vec![format!("no engine can be made on this machine: {error:#}")],
+        Ok(_) => Ok("this machine can compile and run components".to_owned()),
+        Err(error) => Err(format!("this machine cannot run components: {error:#}")),
     }
 }
 
-/// Shows what each component asks for and offers.
-fn components(app: &App, state_dir: &std::path::Path) -> anyhow::Result<()> {
+/// Shows what each component imports and exports.
+fn components(app: &App, state_dir: &Path) -> anyhow::Result<()> {
     let engine = engine(EngineOptions {
         pooling: false,
         ..EngineOptions::default()

@@ -7,6 +7,8 @@ mod bus;
 mod check;
 mod client;
 mod clock;
+mod commit;
+mod completions;
 mod contract;
 mod control;
 mod databases;
@@ -16,6 +18,7 @@ mod explain;
 mod fault;
 mod graph;
 mod migrate;
+mod open_files;
 mod progress;
 mod promote;
 mod replay;
@@ -31,9 +34,10 @@ mod top;
 mod traffic;
 mod up;
 mod verify;
+mod version;
 mod workers;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use localmart_host::manifest::ManifestError;
 use std::process::ExitCode;
 
@@ -49,7 +53,7 @@ fn give_memory_back() {
 
 /// A real shop made of WebAssembly components, and the host that runs it.
 #[derive(Parser)]
-#[command(name = "localmart", version, about)]
+#[command(name = "localmart", version = version::VERSION.as_str(), about)]
 struct Command {
     #[command(subcommand)]
     verb: Verb,
@@ -59,7 +63,7 @@ struct Command {
 enum Verb {
     /// Build what is stale, migrate, seed an empty store, and serve.
     Up(up::Up),
-    /// Build components and fuse them along their links.
+    /// Build components, and fuse linked components.
     Build(build::Build),
     /// Apply the migrations that the components carry.
     Migrate(migrate::Migrate),
@@ -89,7 +93,7 @@ enum Verb {
     Fault(fault::FaultVerb),
     /// Show the time of the running shop, and move its test clock.
     Clock(clock::ClockVerb),
-    /// Record the calls of a link into a file, and make them again.
+    /// Record the calls of a link into a file, and replay them against a component.
     Traffic(traffic::Traffic),
     /// Measure cold starts, calls and requests; compare files, bindings, servers.
     Bench(Box<bench::Bench>),
@@ -105,6 +109,8 @@ enum Verb {
     Verify(verify::Verify),
     /// Make a token for staff, as for scripts and first steps.
     Token(token::Token),
+    /// Print a completion script for a shell.
+    Completions(completions::Completions),
 }
 
 /// The exit code of a program that SIGPIPE ended, as shells report it.
@@ -152,6 +158,7 @@ fn main() -> ExitCode {
         Verb::Events(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
         Verb::Token(verb) => verb.run(),
+        Verb::Completions(verb) => verb.run(Command::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,13 +1,14 @@
-//! `localmart replay`: plays the invoices of a file as orders through the shop's own doors, and compares the sums.
+//! `localmart replay`: plays the invoices of a CSV file as orders through the shop's REST API, and compares the totals.
 //!
-//! In reading order: [`table`] (rows and why one is refused), [`plan`] (invoices as orders, cancellations as what they undo),
-//! [`play`] (requests).
+//! In reading order: [`text`] (line breaks and the end of the file), [`table`] (rows and why one is refused), [`plan`] (invoices
+//! as orders, cancellations as returns), [`play`] (requests).
 
 mod plan;
 mod play;
 mod table;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use crate::client::Client;
 use crate::shop::ShopOptions;
@@ -20,44 +21,48 @@ use plan::Plan;
 use std::path::PathBuf;
 use table::{Columns, Table};
 
-/// How long the token of a replay holds, in seconds.
+/// How long the token of a replay is valid, in seconds.
 const TOKEN_SECONDS: u64 = 14_400;
 
-/// Plays real invoices as orders.
+/// Plays the invoices of a CSV file as orders.
 ///
-/// A row is one line of an invoice. What the shop cannot sell is refused with a reason and counted. An invoice is one order, or
-/// several where it has more than 99 of a thing or more than 100 lines. A row of a cancellation undoes what the same customer bought
-/// before: an order that is undone whole is cancelled, of others the pieces are returned. At the end the sums in the shop are
-/// compared with those of the file; they are the same or the verb fails.
+/// Each row is one line of an invoice. Rows that the shop cannot sell are refused, counted and listed with their reason. An invoice
+/// becomes one order, or several if it has more than 99 pieces of a product or more than 100 lines. A row of a cancellation returns
+/// pieces that the same customer bought earlier in the file: an order of which everything is returned is cancelled, any other is
+/// shipped, delivered and returned in part. At the end the totals of the shop are compared with those of the file; a difference is
+/// an error.
+///
+/// The same file can be played again after an interruption: orders that exist are found, not repeated. A file with other contents
+/// makes new orders, even if it has the same invoice numbers; products with the same stock code and price are shared.
 #[derive(Args)]
 pub(crate) struct Replay {
     #[command(flatten)]
     shop: ShopOptions,
-    /// A CSV file with a head line, plain or .gz.
+    /// A CSV file whose first line names the columns; it may be compressed (.gz). UTF-8 or Latin-1.
     file: PathBuf,
-    /// What the columns are called: field=column, for invoice, sku, name, quantity, price and customer.
+    /// The names of the columns, as field=column for each of the fields invoice, sku, name, quantity, price and customer.
     #[arg(
         long,
         value_delimiter = ',',
         default_value = "invoice=invoice,sku=stock_code,name=description,quantity=quantity,price=unit_price,customer=customer_id"
     )]
     columns: Vec<String>,
-    /// How an invoice that cancels another begins.
+    /// The prefix of invoice numbers that are cancellations.
     #[arg(long, default_value = "C")]
     cancels: String,
-    /// What stands between two columns.
+    /// The character between two columns.
     #[arg(long, default_value_t = ',')]
     delimiter: char,
     /// The currency of the prices.
     #[arg(long, default_value = "GBP")]
     currency: String,
-    /// How many invoices to play, from the top; cancellations count.
+    /// Play only this many invoices, from the top of the file; cancellations count too.
     #[arg(long)]
     limit: Option<usize>,
-    /// The address of the shop, if it is not the one that the other flags find. Default: the running shop, or http://127.0.0.1:3000.
+    /// The address of the shop, if the other flags do not find it [default: the running shop, or http://127.0.0.1:3000].
     #[arg(long)]
     url: Option<String>,
-    /// Requests that are under way at once.
+    /// The number of concurrent requests.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     clients: u16,
 }
@@ -68,9 +73,12 @@ impl Replay {
             .with_context(|| format!("--currency {}", self.currency))?;
         let columns = Columns::parse(&self.columns)?;
         let delimiter = u8::try_from(self.delimiter)
-            .with_context(|| format!("--delimiter {:?} is not one byte", self.delimiter))?;
+            .with_context(|| format!("--delimiter {:?} must be a single byte", self.delimiter))?;
         let table = Table::open(&self.file, delimiter, &columns, currency, &self.cancels)?;
-        let plan = Plan::of(table, self.limit)?;
+        let mut plan = Plan::of(table, self.limit)?;
+        // Read with other options, the same file is other invoices.
+        let options = (&self.columns, &self.cancels, self.delimiter, &self.currency);
+        plan.file = format!("{} {options:?}", plan.file);
         let shop = self.shop.find_or_reach(self.url.as_deref())?;
         let now = clock::now(&shop.state_dir)?;
         let token = token::make(&shop.secrets()?, Role::Staff, TOKEN_SECONDS, now)?;
@@ -83,9 +91,13 @@ impl Replay {
         let played = shop.play(&plan)?;
         report(&plan, &played, currency);
         if played.sold != plan.sold() || played.given_back != plan.given_back() {
-            bail!("the sums of the shop are not those of the file");
+            bail!(
+                "the totals of the shop differ from those of the file: {} sold and {} given back in the file",
+                show(plan.sold(), currency),
+                show(plan.given_back(), currency)
+            );
         }
-        println!("exact: the sums of the shop are those of the file");
+        println!("exact: the totals of the shop are those of the file");
         Ok(())
     }
 }
@@ -104,7 +116,7 @@ fn report(plan: &Plan, played: &play::Played, currency: Currency) {
         );
     }
     println!(
-        "{} invoices as {} orders of {} products; {} orders cancelled, of {} something returned",
+        "{} invoices as {} orders of {} products; {} orders cancelled, {} returned in part",
         plan.invoices,
         plan.orders.len(),
         plan.products.len(),
@@ -116,7 +128,7 @@ fn report(plan: &Plan, played: &play::Played, currency: Currency) {
     println!("given back  {}", shown(played.given_back));
 }
 
-/// A sum of many orders; it may be larger than any one amount.
+/// The total of many orders; it may be larger than a single amount can be.
 fn show(amount: u128, currency: Currency) -> String {
     match u64::try_from(amount).map(|amount| Money::new(amount, currency)) {
         Ok(Ok(money)) => money.to_string(),

@@ -1,4 +1,4 @@
-//! `localmart traffic`: records the calls of a link into a file, and makes them again.
+//! `localmart traffic`: records the calls of a link into a file, and replays them against a component.
 
 use crate::control::Which;
 use anyhow::{Context as _, bail};
@@ -10,10 +10,10 @@ use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 
-/// How many answers that differ are shown.
+/// The maximum number of differing answers that are printed.
 const SHOWN: usize = 5;
 
-/// Records what goes over a link of the running shop, and plays it to a component.
+/// Records the calls of a link of the running shop, and replays them against a component.
 #[derive(Args)]
 pub(crate) struct Traffic {
     #[command(subcommand)]
@@ -22,20 +22,21 @@ pub(crate) struct Traffic {
 
 #[derive(Subcommand)]
 enum Act {
-    /// Begin to record the calls of a link. What is in them is written down as it is, also what is personal.
+    /// Start to record the calls of a link. The file contains all arguments and answers, personal data included; only you can
+    /// read it.
     Record(Begin),
-    /// End it.
+    /// Stop the recording.
     Stop(Stop),
-    /// Make the recorded calls again, one after the other, and compare the answers. Those that change something change it again.
+    /// Make the recorded calls again, one after the other, and compare the answers. Calls that change data change it again.
     Replay(Replay),
 }
 
 #[derive(Args)]
 struct Begin {
-    /// The link, as order->catalog.
+    /// The link, for example order->catalog.
     #[arg(long, value_name = "CALLER->CALLEE")]
     link: Link,
-    /// The file, which must not be there yet.
+    /// The file to create.
     #[arg(long)]
     to: PathBuf,
     #[command(flatten)]
@@ -50,9 +51,9 @@ struct Stop {
 
 #[derive(Args)]
 struct Replay {
-    /// What was recorded.
+    /// The file with the recorded calls.
     file: PathBuf,
-    /// Ask this component instead of the one that was called.
+    /// Call this component instead of the one that was recorded.
     #[arg(long = "as", value_name = "COMPONENT")]
     component: Option<String>,
     #[command(flatten)]
@@ -79,7 +80,7 @@ impl Begin {
         };
         let _: Value = self.shop.host()?.post("/record", &record)?;
         println!(
-            "recording {} into {}; end it with localmart traffic stop",
+            "recording {} into {}; stop with: localmart traffic stop",
             self.link,
             to.display()
         );
@@ -99,7 +100,7 @@ impl Replay {
     fn run(self) -> anyhow::Result<()> {
         let host = self.shop.host()?;
         let file = std::fs::File::open(&self.file);
-        let file = file.with_context(|| format!("there is no {}", self.file.display()))?;
+        let file = file.with_context(|| format!("reading {}", self.file.display()))?;
         let (mut calls, mut differ) = (0, 0);
         for (place, line) in BufReader::new(file).lines().enumerate() {
             let place = || format!("{}:{}", self.file.display(), place + 1);

@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::secrets::Values;
 use crate::secrets::check::check;
 use crate::token::Role;
-use crate::{build, clock, databases, events, migrate, routes, secrets, seed, token};
+use crate::{build, clock, databases, events, migrate, open_files, routes, secrets, seed, token};
 use admin::Admin;
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -35,8 +35,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Where the observe address of an application of ours is.
-const OBSERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
+/// The default observe address of an application with `[application.tool.localmart]`.
+pub(crate) const OBSERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
 
 /// How long the token with which an empty store is filled is valid, in seconds.
 const SEED_TOKEN_SECONDS: u64 = 900;
@@ -112,6 +112,7 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         log_as_json(self.quiet)?;
+        open_files::raise();
         let source = self.app.source()?;
         telemetry::start(&source.parse()?.application.name)?;
         let progress = Progress::new(self.quiet);

@@ -131,6 +131,25 @@ impl AllowedHost {
     }
 }
 
+impl std::fmt::Display for AllowedHost {
+    /// The entry with its port, even if that is the default port of the scheme.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://", self.scheme.as_deref().unwrap_or("*"))?;
+        match &self.host {
+            Host::Any => f.write_str("*")?,
+            Host::Suffix(suffix) => write!(f, "*{suffix}")?,
+            Host::Network(network) => write!(f, "{network}")?,
+            Host::Literal(host) if host.contains(':') => write!(f, "[{host}]")?,
+            Host::Literal(host) => f.write_str(host)?,
+        }
+        match self.ports {
+            Ports::Any => f.write_str(":*"),
+            Ports::Range(from, to) => write!(f, ":{from}..{to}"),
+            Ports::One(port) => write!(f, ":{port}"),
+        }
+    }
+}
+
 fn read_host(host: &str) -> Result<Host, String> {
     if host == "*" {
         Ok(Host::Any)
@@ -165,6 +184,21 @@ fn read_ports(text: &str) -> Option<Ports> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_are_shown_with_their_port() {
+        for (entry, shown) in [
+            ("https://example.com", "https://example.com:443"),
+            ("http://*.example.com:80/", "http://*.example.com:80"),
+            ("*://*", "*://*:*"),
+            ("redis://10.0.0.0/8:1..9", "redis://10.0.0.0/8:1..9"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+        ] {
+            let parsed = AllowedHost::parse(entry).unwrap();
+            assert_eq!(parsed.to_string(), shown);
+            assert_eq!(AllowedHost::parse(shown), Ok(parsed));
+        }
+    }
 
     #[test]
     fn entries_allow_exactly_what_they_name() {

@@ -57,7 +57,7 @@ impl Recorder {
                 known.link
             );
         }
-        let file = File::create_new(path).with_context(|| format!("making {}", path.display()))?;
+        let file = create_private(path).with_context(|| format!("making {}", path.display()))?;
         *recording = Some(Recording {
             link,
             file: BufWriter::new(file),
@@ -133,6 +133,19 @@ impl Recorder {
 
     fn lock(&self) -> anyhow::Result<std::sync::MutexGuard<'_, Option<Recording>>> {
         let locked = self.recording.lock();
-        locked.map_err(|_| anyhow::anyhow!("the recorder panicked earlier; restart the application"))
+        locked
+            .map_err(|_| anyhow::anyhow!("the recorder panicked earlier; restart the application"))
     }
+}
+
+/// Creates a file that only this user can read: arguments and answers contain personal data.
+fn create_private(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    options.open(path)
 }

@@ -35,6 +35,12 @@ fn the_calls_of_a_link_are_recorded_and_made_again() {
             .expect(201);
     }
     assert_eq!(told(&shop, &["traffic", "stop"]), "3 calls recorded\n");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "recorded calls contain personal data");
+    }
     let text = std::fs::read_to_string(&file).unwrap();
     let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!(first["function"], "get-products");

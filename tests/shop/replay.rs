@@ -51,7 +51,7 @@ fn invoices_become_orders_and_cancellations_undo_them() {
         "8 rows: 6 played, 2 refused",
         "1  the quantity is negative outside of a cancellation (first in line 6)",
         "1  it cancels more than this customer bought at this price (first in line 9)",
-        "as 4 orders of 4 products; 2 orders cancelled, of 1 something returned",
+        "as 4 orders of 4 products; 2 orders cancelled, 1 returned in part",
         "sold        427.57 EUR",
         "given back  341.97 EUR",
     ] {
@@ -78,6 +78,45 @@ fn invoices_become_orders_and_cancellations_undo_them() {
     assert_eq!(statuses, ["cancelled", "cancelled", "delivered", "paid"]);
     let (content, said) = super::stores::verify(&shop, crate::STORES);
     assert!(content, "{said}");
+}
+
+#[test]
+fn a_second_file_may_share_codes_and_invoices() {
+    let shop = Shop::start();
+    let folder = scratch("replay");
+    let head = "invoice,stock_code,description,quantity,unit_price,customer_id";
+    let (first, second) = (folder.join("first.csv"), folder.join("second.csv"));
+    let rows = [head, "1,\u{c4}1,Mug,6,2.55,ada", "2,\u{d6}1,Cup,1,2.55,ada"];
+    std::fs::write(&first, rows.join("\n")).unwrap();
+    let rows = [
+        head,
+        "1,\u{c4}1,Mug,9,2.55,bob",
+        "2,\u{d6}1,\"Cup,",
+        "blue\",1,2.55,bob",
+        "C3,\u{c4}1,Mug,-9,2.55,bob",
+        "C4,\u{d6}1,Cup,-2,2.55,bob",
+    ];
+    std::fs::write(&second, rows.join("\r\n")).unwrap();
+    let (exact, said) = replay(&shop, &first, &[]);
+    assert!(exact && said.contains("sold        17.85 GBP"), "{said}");
+    for _ in 0..2 {
+        let (exact, said) = replay(&shop, &second, &[]);
+        for line in [
+            "1  it cancels more than this customer bought at this price (first in line 6)",
+            "sold        25.50 GBP",
+            "given back  22.95 GBP",
+        ] {
+            assert!(exact && said.contains(line), "{line}\n{said}");
+        }
+    }
+    let bearer = format!("Bearer {}", shop.token("staff"));
+    let headers = [("authorization", bearer.as_str())];
+    let count = |path: &str| {
+        let list = shop.send("GET", path, &headers, &[]).expect(200).json();
+        list["items"].as_array().unwrap().len()
+    };
+    assert_eq!(count("/api/orders?all=true"), 4);
+    assert_eq!(count("/api/products?category=replay"), 2);
 }
 
 #[test]

@@ -19,7 +19,6 @@ use localmart_measure::report::{Figure, Measured, Unit};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 /// Where the sources of the guests are, from the application.
@@ -188,20 +187,14 @@ impl Side {
     }
 }
 
-/// Builds the guests; where they are then.
+/// Builds the guests; the folder with their files.
 fn build(root: &Path) -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .current_dir(root)
-        .args(["build", "--quiet", "--target", build::TARGET])
-        .args(["--profile", build::PROFILE, "--target-dir"])
-        .arg(build::target(root, false))
-        .args(["--package", "measure-caller", "--package", "measure-callee"])
+    let built = build::cargo(root)
+        .args(["--quiet", "--package", "measure-caller"])
+        .args(["--package", "measure-callee"])
         .status()?;
     if !built.success() {
-        bail!("the guests of {GUESTS} do not build");
+        bail!("the guests in {GUESTS} do not build");
     }
-    Ok(build::target(root, false)
-        .join(build::TARGET)
-        .join(build::PROFILE))
+    Ok(build::built_by_cargo(root))
 }

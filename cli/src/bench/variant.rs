@@ -80,7 +80,7 @@ impl Variant {
             return Some(file.clone());
         }
         let wasm = &app.components.get(component)?.wasm;
-        let part = part(wasm);
+        let part = standalone_file(wasm);
         Some(if part.is_file() { part } else { wasm.clone() })
     }
 }

@@ -1,25 +1,30 @@
-//! Invoices as orders: what is bought at which price, and what of it is undone later. No shop is asked.
+//! Invoices as orders: which products are bought at which prices, and which pieces are returned later. It makes no requests.
 
 use super::table::{Refusal, Row, Table};
 use localmart_guest::kernel::Money;
 use localmart_guest::kernel::money::MAX_AMOUNT;
+use localmart_guest::token::capability;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most pieces of one line of a cart.
+/// Most pieces in one line of a cart.
 const MAX_QUANTITY: u64 = 99;
 /// Most lines of a cart.
 const MAX_LINES: usize = 100;
+/// How much of a code that is not plain ASCII is kept in its SKU, in characters; a hash follows.
+const READABLE: usize = 24;
+/// Characters of that hash.
+const HASH: usize = 10;
 
-/// A stock code at a price. The shop's prices are the catalog's; so each price that a file knows is a product of its own.
+/// A stock code at a price. A product of the shop has one price, so a code that was sold at two prices becomes two products.
 pub(super) struct Product {
     pub(super) sku: String,
     pub(super) name: String,
     pub(super) price: Money,
-    /// Pieces that are sold in all.
+    /// Pieces that are sold in total.
     pub(super) needed: u64,
 }
 
-/// A line of an order: the place of its product, its pieces, and how many of them come back.
+/// A line of an order: the index of its product, its pieces, and how many of them are returned.
 pub(super) struct Line {
     pub(super) product: usize,
     pub(super) quantity: u64,
@@ -42,23 +47,31 @@ pub(super) struct Refused {
 /// Everything that is to be played.
 #[derive(Default)]
 pub(super) struct Plan {
+    /// Differs between files with different contents, so that they may share invoice numbers.
+    pub(super) file: String,
     pub(super) rows: u64,
     pub(super) refused: BTreeMap<Refusal, Refused>,
     pub(super) invoices: usize,
     pub(super) products: Vec<Product>,
     pub(super) orders: Vec<Order>,
-    /// By SKU.
-    places: BTreeMap<String, usize>,
+    /// The index of a product by its stock code and price, in minor units.
+    places: BTreeMap<(String, u64), usize>,
     known: BTreeSet<String>,
-    /// How many orders each invoice has become.
+    /// How many orders each invoice was split into.
     parts: BTreeMap<String, usize>,
-    /// Orders and lines in which a customer bought a product, oldest first.
+    /// The orders and lines in which a customer bought a product, oldest first.
     bought: BTreeMap<(String, usize), Vec<(usize, usize)>>,
 }
 
 impl Plan {
     /// Reads the whole table, or its first invoices.
     pub(super) fn of(mut table: Table, limit: Option<usize>) -> anyhow::Result<Self> {
+        let mut plan = Self::read(&mut table, limit)?;
+        plan.file = table.fingerprint()?;
+        Ok(plan)
+    }
+
+    fn read(table: &mut Table, limit: Option<usize>) -> anyhow::Result<Self> {
         let mut plan = Self::default();
         let mut invoice: Vec<Row> = Vec::new();
         while let Some((line, row)) = table.next()? {
@@ -86,20 +99,20 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What the orders come to, in minor units.
+    /// The total of all orders, in minor units.
     pub(super) fn sold(&self) -> u128 {
         let mut orders = self.orders.iter();
         let order = |order: &Order| self.sum(order, |line| line.quantity);
         orders.by_ref().map(order).sum()
     }
 
-    /// What is given back, in minor units.
+    /// The total of all refunds, in minor units.
     pub(super) fn given_back(&self) -> u128 {
         let order = |order: &Order| self.sum(order, |line| line.back);
         self.orders.iter().map(order).sum()
     }
 
-    /// What an order comes to.
+    /// The total of an order, in minor units.
     pub(super) fn total(&self, order: &Order) -> u128 {
         self.sum(order, |line| line.quantity)
     }
@@ -163,7 +176,7 @@ impl Plan {
             customer = customer.or(row.customer);
         }
         while !wanted.is_empty() {
-            // The rows of an invoice need not stand together.
+            // An invoice may appear in several places of the file; every part needs a name of its own.
             let part = self.parts.entry(name.clone()).or_default();
             *part += 1;
             let part = *part;
@@ -183,10 +196,10 @@ impl Plan {
     }
 
     fn product(&mut self, row: &Row) -> usize {
-        let sku = sku(row);
-        *self.places.entry(sku.clone()).or_insert_with(|| {
+        let key = (row.code.clone(), row.price.amount());
+        *self.places.entry(key).or_insert_with(|| {
             self.products.push(Product {
-                sku,
+                sku: sku(row),
                 name: row.name.clone(),
                 price: row.price,
                 needed: 0,
@@ -195,9 +208,10 @@ impl Plan {
         })
     }
 
-    /// Takes back what the customer bought last of it; all of the row or nothing.
+    /// Returns the pieces of a cancellation, those that the customer bought last first; all of them or none.
     fn undo(&mut self, row: &Row) -> bool {
-        let (Some(product), Some(customer)) = (self.places.get(&sku(row)), &row.customer) else {
+        let product = self.places.get(&(row.code.clone(), row.price.amount()));
+        let (Some(product), Some(customer)) = (product, &row.customer) else {
             return false;
         };
         let bought = self.bought.get(&(customer.clone(), *product));
@@ -227,7 +241,7 @@ impl Plan {
     }
 }
 
-/// A code at a price, in the visible ASCII characters of a SKU.
+/// A SKU for a stock code at a price: visible ASCII characters, and different for different codes.
 fn sku(row: &Row) -> String {
     let visible = |letter: char| {
         if letter.is_ascii_graphic() {
@@ -236,8 +250,18 @@ fn sku(row: &Row) -> String {
             '_'
         }
     };
-    let code: String = row.code.chars().map(visible).collect();
-    format!("{code}-{}", row.price.amount())
+    let mut code: String = row.code.chars().map(visible).collect();
+    // Codes that only differ in replaced letters differ in the hash; a code with `~` might look like one with a hash.
+    if code != row.code || code.contains('~') {
+        let readable: String = code.chars().take(READABLE).collect();
+        let hash: String = capability("sku", &row.code).chars().take(HASH).collect();
+        code = format!("{readable}~{hash}");
+    }
+    format!(
+        "{code}-{}{}",
+        row.price.amount(),
+        row.price.currency().code()
+    )
 }
 
 fn take_some((product, left): &mut (usize, u64)) -> Line {

@@ -1,12 +1,15 @@
-//! A plan as requests: products and stock, then orders, then what is undone. Every request has a key, so that a replay that
-//! was interrupted can be run again.
+//! A plan as requests: products and stock, then orders, then cancellations and returns. Every request that writes has an
+//! idempotency key made from the contents of the file, so an interrupted replay can be run again and another file never meets
+//! the orders of this one.
 
 use super::plan::{Order, Plan, Product};
 use crate::client::Client;
 use crate::workers::at_once;
 use anyhow::{Context as _, bail};
 use localmart_guest::kernel::Currency;
+use localmart_guest::token::capability;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 /// The category of everything that a replay sells.
@@ -14,15 +17,18 @@ const CATEGORY: &str = "replay";
 /// Longest name of a product, in characters.
 const MAX_NAME: usize = 200;
 
-/// The shop that a plan is played in.
+/// Products that are listed at once.
+const PAGE: usize = 100;
+
+/// The shop in which a plan is played.
 pub(super) struct Shop {
     pub(super) staff: Client,
     pub(super) guest: Client,
-    /// Requests under way at once.
+    /// Concurrent requests.
     pub(super) clients: usize,
 }
 
-/// What the shop says of it.
+/// What the shop reports about the orders.
 #[derive(Default)]
 pub(super) struct Played {
     /// Totals of the orders, in minor units.
@@ -37,9 +43,10 @@ impl Shop {
     pub(super) fn play(&self, plan: &Plan) -> anyhow::Result<Played> {
         let category = json!({ "slug": CATEGORY, "name": "Replay" });
         self.staff.make("/api/categories", &category)?;
+        let known = self.known()?;
         let products = at_once("products", plan.products.len(), self.clients, |place| {
             let product = plan.products.get(place).context("a product is missing")?;
-            self.stock(product)
+            self.stock(plan, product, known.get(&product.sku))
         })?;
         let played = Mutex::new(Played::default());
         at_once("orders", plan.orders.len(), self.clients, |place| {
@@ -47,7 +54,7 @@ impl Shop {
             let (sold, given_back, end) = self.order(plan, &products, order)?;
             let mut played = played
                 .lock()
-                .map_err(|_| anyhow::anyhow!("a worker died"))?;
+                .map_err(|_| anyhow::anyhow!("a worker panicked"))?;
             played.sold += sold;
             played.given_back += given_back;
             match end {
@@ -59,35 +66,77 @@ impl Shop {
         })?;
         played
             .into_inner()
-            .map_err(|_| anyhow::anyhow!("a worker died"))
+            .map_err(|_| anyhow::anyhow!("a worker panicked"))
     }
 
-    /// A product with as much stock as the plan needs; its id.
-    fn stock(&self, product: &Product) -> anyhow::Result<String> {
+    /// The products of earlier replays, by SKU.
+    fn known(&self) -> anyhow::Result<BTreeMap<String, Value>> {
+        let (mut known, mut cursor) = (BTreeMap::new(), None);
+        loop {
+            let mut path = format!("/api/products?category={CATEGORY}&limit={PAGE}");
+            if let Some(cursor) = &cursor {
+                path = format!("{path}&cursor={cursor}");
+            }
+            let page = self.staff.get(&path)?;
+            let items = page.get("items").and_then(Value::as_array);
+            for product in items.into_iter().flatten() {
+                known.insert(text(product, "/sku")?, product.clone());
+            }
+            cursor = page
+                .get("next_cursor")
+                .and_then(Value::as_str)
+                .map(str::to_owned);
+            if cursor.is_none() {
+                return Ok(known);
+            }
+        }
+    }
+
+    /// Makes a product unless there is one, and adds as much stock as the plan needs; the id of the product.
+    fn stock(
+        &self,
+        plan: &Plan,
+        product: &Product,
+        known: Option<&Value>,
+    ) -> anyhow::Result<String> {
         let sku = &product.sku;
-        let name: String = product.name.chars().take(MAX_NAME).collect();
-        let body = json!({
-            "sku": sku, "name": name, "description": "Sold before.", "category": CATEGORY, "published": true,
-            "price": money(product.price.amount(), product.price.currency().code()),
-        });
-        let key = format!("replay-{}", fingerprint(sku));
-        let made = self.staff.post("/api/products", &key, &body)?;
-        let id = text(&made, "/id")?;
+        let price = money(product.price.amount(), product.price.currency().code());
+        let id = match known {
+            Some(known) if known.get("price") == Some(&price) => text(known, "/id")?,
+            Some(known) => bail!(
+                "the shop has a product with the SKU {sku} at another price; its id is {}",
+                text(known, "/id")?
+            ),
+            None => {
+                let name: String = product.name.chars().take(MAX_NAME).collect();
+                let body = json!({
+                    "sku": sku, "name": name, "description": "Sold before.", "category": CATEGORY, "published": true,
+                    "price": price,
+                });
+                let made =
+                    self.staff
+                        .post("/api/products", &key(plan, &["product", sku]), &body)?;
+                text(&made, "/id")?
+            }
+        };
         // One adjustment moves at most a billion pieces, more than any file has of one thing.
         let stock = json!({ "delta": product.needed, "reason": "replay" });
         let path = format!("/api/inventory/{id}/adjustments");
-        self.staff.post(&path, &format!("{key}-stock"), &stock)?;
+        // With another --limit the same file needs another number of pieces.
+        let pieces = product.needed.to_string();
+        let key = key(plan, &["stock", sku, &pieces]);
+        self.staff.post(&path, &key, &stock)?;
         Ok(id)
     }
 
-    /// Buys, and undoes what the plan undoes; what was sold and given back.
+    /// Places an order and returns what the plan returns; the amounts sold and refunded.
     fn order(
         &self,
         plan: &Plan,
         products: &[String],
         order: &Order,
     ) -> anyhow::Result<(u128, u128, End)> {
-        let (name, key) = (&order.name, format!("replay-{}", fingerprint(&order.name)));
+        let (name, key) = (&order.name, key(plan, &["order", &order.name]));
         let money_of = plan.products.first().map(|it| it.price.currency());
         let currency = money_of.unwrap_or(Currency::USD);
         let currency = currency.code();
@@ -116,18 +165,16 @@ impl Shop {
         let payment = self.staff.get(&format!("/api/payments/{payment}"))?;
         let kept = amount(&payment, "/captured/amount")?;
         if kept != sold {
-            bail!("invoice {name}: {sold} was sold and {kept} was taken");
+            bail!("invoice {name}: the order comes to {sold}, but {kept} was charged");
         }
         Ok((sold, amount(&payment, "/refunded/amount")?, end))
     }
 
     fn undo(&self, products: &[String], order: &Order, id: &str, key: &str) -> anyhow::Result<End> {
         let act = |verb: &str, body: &Value| {
-            let (path, key) = (
-                format!("/api/orders/{id}/{verb}"),
-                format!("{key}-{}", fingerprint(verb)),
-            );
-            self.staff.post(&path, &key, body)
+            let key = format!("{key}-{}", capability("replay", verb));
+            self.staff
+                .post(&format!("/api/orders/{id}/{verb}"), &key, body)
         };
         let mut back = order.lines.iter().filter(|line| line.back > 0).peekable();
         if back.peek().is_none() {
@@ -150,7 +197,7 @@ impl Shop {
     }
 }
 
-/// What became of an order.
+/// How an order ended.
 enum End {
     Kept,
     Cancelled,
@@ -161,9 +208,10 @@ fn money(amount: u64, currency: &str) -> Value {
     json!({ "amount": amount, "currency": currency })
 }
 
-/// A name as part of a key: names of files have characters that no key has.
-fn fingerprint(name: &str) -> String {
-    localmart_guest::token::capability("replay", name)
+/// An idempotency key for something that this file asks for: names in files have characters that no key has.
+fn key(plan: &Plan, words: &[&str]) -> String {
+    let named = [&[plan.file.as_str()], words].concat().join("\n");
+    format!("replay-{}", capability("replay", &named))
 }
 
 fn text(body: &Value, place: &str) -> anyhow::Result<String> {

@@ -1,38 +1,43 @@
-//! Rows of a file of invoices, and why one is refused.
+//! The rows of an invoice file, each with the line on which it begins, and the reasons why a row is refused.
 
+use super::text::{Text, end_mark};
 use anyhow::{Context as _, bail};
 use localmart_guest::kernel::{Currency, Money, MoneyError};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The fields that a row must have, in the order of [`Columns`].
 const FIELDS: [&str; 6] = ["invoice", "sku", "name", "quantity", "price", "customer"];
-/// Longest stock code, so that with its price it is a SKU.
+/// Longest stock code in characters, so that it fits into a SKU together with its price.
 const MAX_CODE: usize = 40;
+/// Largest quantity of a row, so that no row becomes a million orders.
+const MAX_PIECES: u64 = 1_000_000;
 
-/// What the file calls each field.
+/// The name of the file's column for each field.
 pub(super) struct Columns([String; 6]);
 
 impl Columns {
-    /// Reads `field=column` for each field.
+    /// Reads the `field=column` words of `--columns`.
     pub(super) fn parse(words: &[String]) -> anyhow::Result<Self> {
         let mut names: BTreeMap<&str, &str> = BTreeMap::new();
         for word in words {
             let Some((field, column)) = word.split_once('=') else {
-                bail!("--columns: `{word}` is not field=column");
+                bail!("--columns: `{word}` must be written as field=column");
             };
             if !FIELDS.contains(&field) {
-                bail!("--columns: `{field}` is none of {}", FIELDS.join(", "));
+                bail!(
+                    "--columns: there is no field `{field}`; the fields are {}",
+                    FIELDS.join(", ")
+                );
             }
             names.insert(field, column);
         }
         let mut columns: [String; 6] = Default::default();
         for (column, field) in columns.iter_mut().zip(FIELDS) {
             let name = names.get(field);
-            let name =
-                name.with_context(|| format!("--columns does not say which is `{field}`"))?;
+            let name = name.with_context(|| format!("--columns names no column for `{field}`"))?;
             (*name).clone_into(column);
         }
         Ok(Self(columns))
@@ -42,11 +47,13 @@ impl Columns {
 /// A line of an invoice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
+    /// Where the row begins in the file.
     pub(super) line: u64,
     pub(super) invoice: String,
     pub(super) code: String,
+    /// Printable, never empty.
     pub(super) name: String,
-    /// Pieces; of a cancellation those that come back.
+    /// Pieces bought, or pieces returned in a cancellation.
     pub(super) quantity: u64,
     pub(super) price: Money,
     pub(super) customer: Option<String>,
@@ -56,11 +63,11 @@ pub(super) struct Row {
 /// Why a row is not played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("the row has another number of columns")]
+    #[error("the row has too few columns")]
     Ragged,
     #[error("there is no invoice number")]
     NoInvoice,
-    #[error("there is no stock code, or it is longer than 40 characters")]
+    #[error("there is no stock code, or it is longer than {MAX_CODE} characters")]
     NoCode,
     #[error("the quantity is not a whole number")]
     Quantity,
@@ -70,15 +77,17 @@ pub(super) enum Refusal {
     Negative,
     #[error("the quantity is positive in a cancellation")]
     Positive,
+    #[error("the quantity is larger than {MAX_PIECES}")]
+    TooMany,
     #[error("the price is not an amount")]
     Price,
-    #[error("the price has more digits than the currency")]
+    #[error("the price has more decimal places than the currency")]
     Digits,
     #[error("the price is negative")]
     NegativePrice,
     #[error("the price is 0")]
     Free,
-    #[error("a cancellation that names no customer")]
+    #[error("the cancellation names no customer")]
     Anonymous,
     #[error("it cancels more than this customer bought at this price")]
     Unmatched,
@@ -88,8 +97,10 @@ pub(super) enum Refusal {
 
 /// The rows of a file.
 pub(super) struct Table {
-    reader: csv::Reader<Box<dyn Read>>,
-    /// Places of the fields.
+    path: PathBuf,
+    reader: csv::Reader<Text>,
+    end_mark: Vec<u8>,
+    /// The column of each field.
     places: [usize; 6],
     currency: Currency,
     cancels: String,
@@ -111,50 +122,91 @@ impl Table {
         } else {
             Box::new(file)
         };
-        let mut reader = csv::ReaderBuilder::new()
+        let reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .flexible(true)
-            .from_reader(input);
-        let head = reader
-            .byte_headers()
-            .with_context(|| format!("reading the head line of {shown}"))?
-            .clone();
-        let mut places = [0; 6];
-        for (place, column) in places.iter_mut().zip(&columns.0) {
+            .has_headers(false)
+            .from_reader(Text::new(input, delimiter));
+        let mut table = Self {
+            path: path.to_owned(),
+            reader,
+            end_mark: end_mark(delimiter),
+            places: [0; 6],
+            currency,
+            cancels: cancels.to_owned(),
+        };
+        let Some((_, head)) = table.record()? else {
+            bail!("{shown} is empty; its first line must name the columns");
+        };
+        for (place, column) in table.places.iter_mut().zip(&columns.0) {
             let mut names = head.iter();
             *place = names
                 .position(|name| name == column.as_bytes())
                 .with_context(|| {
                     let names: Vec<_> = head.iter().map(String::from_utf8_lossy).collect();
                     format!(
-                        "{shown} has no column `{column}`; it has {}",
+                        "{shown} has no column `{column}`; it has {}\n  help: name the columns of the file with --columns",
                         names.join(", ")
                     )
                 })?;
         }
-        Ok(Self {
-            reader,
-            places,
-            currency,
-            cancels: cancels.to_owned(),
-        })
+        Ok(table)
     }
 
-    /// The next row, or why it is refused, with its line; `None` at the end.
+    /// A name for what the file contains, whatever the file is called. Reads the rest of it.
+    pub(super) fn fingerprint(mut self) -> anyhow::Result<String> {
+        let fingerprint = self.reader.get_mut().fingerprint();
+        fingerprint.with_context(|| format!("reading {}", self.path.display()))
+    }
+
+    /// The next row with its line, or the reason for refusing it; `None` at the end.
     pub(super) fn next(&mut self) -> anyhow::Result<Option<(u64, Result<Row, Refusal>)>> {
+        let record = self.record()?;
+        Ok(record.map(|(line, record)| (line, self.row(line, &record))))
+    }
+
+    /// The next record and the line on which it begins; `None` at the end.
+    fn record(&mut self) -> anyhow::Result<Option<(u64, csv::ByteRecord)>> {
         let mut record = csv::ByteRecord::new();
-        if !self.reader.read_byte_record(&mut record)? {
+        if !self.read(&mut record)? {
             return Ok(None);
         }
-        let line = record.position().map_or(0, csv::Position::line);
-        Ok(Some((line, self.row(line, &record))))
+        // The parser stands on the line after the record, or, if a quote is still open, at the end of the file.
+        let next_line = self.reader.position().line();
+        let last = record.iter().next_back().unwrap_or_default();
+        if let Some(open) = last.strip_suffix(b"\n")
+            && open.ends_with(&self.end_mark)
+        {
+            bail!(
+                "{}:{}: the quote that opens on this line is never closed; close it, or write a quote inside of quotes as \"\"",
+                self.path.display(),
+                next_line.saturating_sub(line_breaks(std::iter::once(last)))
+            );
+        }
+        if record.len() == 1 && last == self.end_mark {
+            if self.read(&mut record)? {
+                bail!(
+                    "{}:{}: this line is not text",
+                    self.path.display(),
+                    next_line.saturating_sub(1)
+                );
+            }
+            return Ok(None);
+        }
+        let length = 1 + line_breaks(record.iter());
+        Ok(Some((next_line.saturating_sub(length), record)))
+    }
+
+    fn read(&mut self, record: &mut csv::ByteRecord) -> anyhow::Result<bool> {
+        let read = self.reader.read_byte_record(record);
+        read.with_context(|| format!("reading {}", self.path.display()))
     }
 
     fn row(&self, line: u64, record: &csv::ByteRecord) -> Result<Row, Refusal> {
         let mut fields: [String; 6] = Default::default();
         for (field, place) in fields.iter_mut().zip(self.places) {
             let bytes = record.get(place).ok_or(Refusal::Ragged)?;
-            *field = String::from_utf8_lossy(bytes).trim().to_owned();
+            decoded(bytes).trim().clone_into(field);
         }
         let [invoice, code, name, quantity, price, customer] = fields;
         if invoice.is_empty() {
@@ -169,15 +221,18 @@ impl Table {
             0 => return Err(Refusal::NoQuantity),
             1.. if cancels => return Err(Refusal::Positive),
             ..0 if !cancels => return Err(Refusal::Negative),
+            _ if quantity.unsigned_abs() > MAX_PIECES => return Err(Refusal::TooMany),
             _ => {}
         }
         let customer = (!customer.is_empty()).then_some(customer);
         if cancels && customer.is_none() {
             return Err(Refusal::Anonymous);
         }
+        let names = [printable(&name), printable(&code)];
+        let name = names.into_iter().find(|name| !name.is_empty());
         Ok(Row {
             line,
-            name: if name.is_empty() { code.clone() } else { name },
+            name: name.unwrap_or_else(|| "Product without a name".to_owned()),
             invoice,
             code,
             quantity: quantity.unsigned_abs(),
@@ -186,6 +241,32 @@ impl Table {
             cancels,
         })
     }
+}
+
+fn line_breaks<'a>(fields: impl Iterator<Item = &'a [u8]>) -> u64 {
+    let breaks = fields.flatten().filter(|byte| **byte == b'\n');
+    breaks.map(|_| 1).sum()
+}
+
+/// Text of a file that does not say its encoding: UTF-8, or else Latin-1, in which every byte is a letter, so that different codes
+/// stay different.
+fn decoded(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
+    }
+}
+
+/// A name on one line, without the characters that a shop does not accept or nobody sees.
+fn printable(text: &str) -> String {
+    let invisible = |letter: char| {
+        matches!(u32::from(letter), 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfdd0..=0xfdef | 0xfeff | 0xfff9..=0xfffb)
+            || u32::from(letter) & 0xfffe == 0xfffe
+    };
+    let visible = text.chars().filter(|letter| !invisible(*letter));
+    let spaced = visible.map(|letter| if letter.is_control() { ' ' } else { letter });
+    let spaced: String = spaced.collect();
+    spaced.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn amount(text: &str, currency: Currency) -> Result<Money, Refusal> {

@@ -21,13 +21,32 @@ fn columns() -> Columns {
 }
 
 fn plan_of(rows: &[&str]) -> Plan {
-    let path = std::env::temp_dir().join(format!("replay-{:?}.csv", std::thread::current().id()));
-    std::fs::write(&path, format!("{HEAD}\n{}\n", rows.join("\n"))).unwrap();
+    let file = format!("{HEAD}\n{}\n", rows.join("\n"));
+    plan_of_file(file.as_bytes()).unwrap()
+}
+
+fn plan_of_file(bytes: &[u8]) -> anyhow::Result<Plan> {
+    let path = std::env::temp_dir().join(format!(
+        "replay-{}-{:?}.csv",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    std::fs::write(&path, bytes).unwrap();
     let gbp = Currency::parse("GBP").unwrap();
-    let table = Table::open(&path, b',', &columns(), gbp, "C").unwrap();
-    let plan = Plan::of(table, None).unwrap();
+    let table = Table::open(&path, b',', &columns(), gbp, "C");
+    let plan = table.and_then(|table| Plan::of(table, None));
     std::fs::remove_file(&path).unwrap();
     plan
+}
+
+/// A file of these lines after the head, with these line breaks.
+fn lines(rows: &[&[u8]], line_break: &str) -> Vec<u8> {
+    let mut file = HEAD.as_bytes().to_vec();
+    for row in rows {
+        file.extend_from_slice(line_break.as_bytes());
+        file.extend_from_slice(row);
+    }
+    file
 }
 
 /// Orders with the pieces of their lines and how many come back.
@@ -69,7 +88,7 @@ fn an_invoice_is_an_order_and_a_long_one_several() {
         .iter()
         .map(|product| product.sku.as_str())
         .collect();
-    assert_eq!(skus, ["A-255", "B-339", "A-250"]);
+    assert_eq!(skus, ["A-255GBP", "B-339GBP", "A-250GBP"]);
 }
 
 #[test]
@@ -154,6 +173,96 @@ fn a_cancellation_undoes_what_was_bought_last() {
 }
 
 #[test]
+fn codes_that_differ_only_outside_ascii_are_different_products() {
+    // UTF-8, Latin-1, and a code that looks like the hashed one of another.
+    let encodings: [(&[u8], &[u8]); 3] = [
+        ("Ä1".as_bytes(), "Ö1".as_bytes()),
+        (b"\xc41", b"\xd61"),
+        (b"A 1", b"A_1"),
+    ];
+    for (one, other) in encodings {
+        let rows: [Vec<u8>; 3] = [
+            [b"1,", one, b",Mug,6,2.55,ada"].concat(),
+            [b"1,", other, b",Mug,2,2.55,ada"].concat(),
+            [b"C2,", other, b",Mug,-3,2.55,ada"].concat(),
+        ];
+        let rows: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+        let plan = plan_of_file(&lines(&rows, "\n")).unwrap();
+        assert_eq!(seen(&plan), [("1-1", vec![(6, 0), (2, 0)])]);
+        assert_eq!(plan.refused[&Refusal::Unmatched].first_line, 4);
+        let skus: BTreeSet<&str> = plan.products.iter().map(|one| one.sku.as_str()).collect();
+        assert_eq!(skus.len(), 2, "{skus:?}");
+        let printable = |sku: &&str| sku.bytes().all(|byte| byte.is_ascii_graphic());
+        assert!(skus.iter().all(printable), "{skus:?}");
+    }
+}
+
+#[test]
+fn line_breaks_and_invisible_characters_inside_quotes_become_spaces() {
+    for line_break in ["\n", "\r\n"] {
+        let rows: [&[u8]; 3] = [
+            b"1,\"A\r\n1\",\"Mug,\r\n\"\"large\"\"\",6,2.55,ada",
+            b"1,\"B\x001\",\"Lamp\x00\xe2\x80\x8b\",1,3.39,ada",
+            b"2,C,\"\r\n\",1,1.00,ada",
+        ];
+        let plan = plan_of_file(&lines(&rows, line_break)).unwrap();
+        let names: Vec<&str> = plan.products.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["Mug, \"large\"", "Lamp", "C"]);
+        assert!(plan.refused.is_empty());
+        let printable = |sku: &str| sku.bytes().all(|byte| byte.is_ascii_graphic());
+        assert!(plan.products.iter().all(|one| printable(&one.sku)));
+    }
+}
+
+#[test]
+fn a_refused_row_has_the_line_on_which_it_begins() {
+    for line_break in ["\n", "\r\n", "\r"] {
+        // The first row takes three lines, an empty line follows.
+        let name = format!("1,A,\"Mug{line_break}{line_break}\",6,2.55,ada");
+        let rows: [&[u8]; 4] = [
+            name.as_bytes(),
+            b"",
+            b"1,\"A\",Mug,0,2.55,ada",
+            b"1,A,Mug,much,2.55,ada",
+        ];
+        let plan = plan_of_file(&lines(&rows, line_break)).unwrap();
+        let first = |refusal| plan.refused[&refusal].first_line;
+        assert_eq!(
+            (first(Refusal::NoQuantity), first(Refusal::Quantity)),
+            (6, 7),
+            "{line_break:?}"
+        );
+    }
+}
+
+#[test]
+fn an_open_quote_is_reported_where_it_opens() {
+    for line_break in ["\n", "\r\n", "\r"] {
+        let rows: [&[u8]; 4] = [
+            b"1,A,Mug,6,2.55,ada",
+            b"1,B,\"Lamp,1,3.39,ada",
+            b"1,C,Wool,1,0.99,ada",
+            b"1,D,\"Hat\"\"",
+        ];
+        let error = plan_of_file(&lines(&rows, line_break)).err().unwrap();
+        let said = error.to_string();
+        assert!(
+            said.contains(".csv:3: the quote that opens on this line is never closed"),
+            "{line_break:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn files_with_different_contents_have_different_names() {
+    let row: &[u8] = b"1,A,Mug,6,2.55,ada";
+    let other: &[u8] = b"1,A,Mug,7,2.55,ada";
+    let name = |row: &[u8]| plan_of_file(&lines(&[row], "\n")).unwrap().file;
+    assert_eq!(name(row), name(row));
+    assert_ne!(name(row), name(other));
+}
+
+#[test]
 fn columns_that_are_not_there_are_named() {
     let wrong = |words: &[&str]| {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
@@ -161,10 +270,10 @@ fn columns_that_are_not_there_are_named() {
     };
     assert_eq!(
         wrong(&["invoice"]),
-        "--columns: `invoice` is not field=column"
+        "--columns: `invoice` must be written as field=column"
     );
-    assert!(wrong(&["total=x"]).contains("`total` is none of invoice"));
-    assert!(wrong(&["invoice=no"]).contains("does not say which is `sku`"));
+    assert!(wrong(&["total=x"]).contains("there is no field `total`; the fields are invoice"));
+    assert!(wrong(&["invoice=no"]).contains("names no column for `sku`"));
 }
 
 /// The invoices of a real shop, where they are at hand.
