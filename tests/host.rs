@@ -28,10 +28,14 @@ mod contracts;
 mod examples;
 #[path = "host/faults.rs"]
 mod faults;
+#[path = "host/first_page.rs"]
+mod first_page;
 #[path = "host/guests.rs"]
 mod guests;
 #[path = "host/links.rs"]
 mod links;
+#[path = "host/logs.rs"]
+mod logs;
 #[path = "host/manifests.rs"]
 mod manifests;
 #[path = "host/older.rs"]

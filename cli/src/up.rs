@@ -1,5 +1,6 @@
 //! `localmart up`: builds what is stale, makes secrets, migrates, serves, seeds an empty store, prints where.
 
+mod hello;
 mod watch;
 
 use crate::app::{AppOptions, Stores, pair};
@@ -9,6 +10,7 @@ use crate::token::Role;
 use crate::{build, clock, events, migrate, routes, secrets, seed, token};
 use anyhow::{Context as _, bail};
 use clap::Args;
+use hello::Suggestions;
 use localmart_host::app::App;
 use localmart_host::capability::points;
 use localmart_host::capability::sqlite::Synchronous;
@@ -16,6 +18,7 @@ use localmart_host::clock::Clock;
 use localmart_host::engine::EngineOptions;
 use localmart_host::limits;
 use localmart_host::link::binding::{BindingOption, Bindings};
+use localmart_host::log::{self, LogWriter};
 use localmart_host::remote::client::RemoteConfig;
 use localmart_host::remote::sign::Key;
 use localmart_host::serve::load::{ExtraMetrics, LoadOptions, load};
@@ -120,6 +123,7 @@ impl Up {
             use_points(&mut app);
         }
         let state_dir = self.app.state_dir(&source);
+        keep_log(&state_dir);
         // Before anything is changed: whether time may go on here, and whether the addresses are free.
         Clock::open(&state_dir, self.test_clock)?;
         let listener = bind(self.listen, "--listen")?;
@@ -138,6 +142,7 @@ impl Up {
             migrate::migrate(&app, &state_dir)?;
         }
         let lines = routes::table(&app, "{base}");
+        let suggestions = Suggestions::of(&app);
         let options = self.load_options(&app, &state_dir)?;
         let before = before_swaps(&app, &state_dir);
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -151,6 +156,7 @@ impl Up {
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let running = start(loaded.clone(), listener, observe, links, threads)?;
+        tracing::info!(address = %running.address, process = std::process::id(), "serving");
         let swapper = Swapper::new(loaded.clone(), before);
         if self.watch {
             watch::begin(swapper.clone(), source.clone())?;
@@ -179,6 +185,7 @@ impl Up {
                     password.unwrap_or_default()
                 );
             }
+            suggestions.write(&mut std::io::stdout(), &base)?;
         }
         wait(&runtime)?;
         let drained = running.drain();
@@ -362,6 +369,16 @@ fn wait(runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {
     })
 }
 
+/// Keeps the log in the state folder too. A host serves without that.
+fn keep_log(state_dir: &Path) {
+    if let Err(error) = log::keep(state_dir) {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "the log is not kept; localmart logs does not show it"
+        );
+    }
+}
+
 /// Writes the log to the standard error output, a line of JSON for each event.
 pub(crate) fn log_as_json(quiet: bool) -> anyhow::Result<()> {
     use tracing_subscriber::filter::Targets;
@@ -375,7 +392,7 @@ pub(crate) fn log_as_json(quiet: bool) -> anyhow::Result<()> {
         .json()
         .flatten_event(true)
         .with_current_span(false)
-        .with_writer(std::io::stderr);
+        .with_writer(|| LogWriter);
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .try_init()
