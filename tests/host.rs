@@ -34,10 +34,14 @@ mod examples;
 mod faults;
 #[path = "host/finding.rs"]
 mod finding;
+#[path = "host/first_page.rs"]
+mod first_page;
 #[path = "host/guests.rs"]
 mod guests;
 #[path = "host/links.rs"]
 mod links;
+#[path = "host/logs.rs"]
+mod logs;
 #[path = "host/manifests.rs"]
 mod manifests;
 #[path = "host/mistaken.rs"]

@@ -17,6 +17,7 @@ mod events;
 mod explain;
 mod fault;
 mod graph;
+mod logs;
 mod migrate;
 mod open_files;
 mod progress;
@@ -101,6 +102,8 @@ enum Verb {
     Top(top::Top),
     /// Show the components of the running shop, their generations and links.
     Status(status::Status),
+    /// Print the log of the shop.
+    Logs(logs::Logs),
     /// Show the secrets of this shop, making them if there are none.
     Secrets(secrets::Secrets),
     /// Look into the bus: what happened, who is behind, what was given up.
@@ -154,6 +157,7 @@ fn main() -> ExitCode {
         Verb::Bench(verb) => verb.run(),
         Verb::Top(verb) => verb.run(),
         Verb::Status(verb) => verb.run(),
+        Verb::Logs(verb) => verb.run(),
         Verb::Secrets(verb) => verb.run(),
         Verb::Events(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),

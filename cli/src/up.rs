@@ -1,6 +1,7 @@
 //! `localmart up`: builds what is stale, makes secrets, migrates, serves, seeds an empty store, prints where.
 
 mod admin;
+mod hello;
 mod watch;
 
 use crate::app::{AppOptions, Stores, pair};
@@ -15,6 +16,7 @@ use crate::{build, clock, databases, events, migrate, open_files, routes, secret
 use admin::Admin;
 use anyhow::{Context as _, bail};
 use clap::Args;
+use hello::Suggestions;
 use localmart_host::app::App;
 use localmart_host::capability::points;
 use localmart_host::capability::sqlite::Synchronous;
@@ -22,6 +24,7 @@ use localmart_host::clock::Clock;
 use localmart_host::engine::EngineOptions;
 use localmart_host::limits;
 use localmart_host::link::binding::{BindingOption, Bindings};
+use localmart_host::log::{self, LogWriter};
 use localmart_host::remote::client::RemoteConfig;
 use localmart_host::remote::sign::Key;
 use localmart_host::serve::load::{ExtraMetrics, LoadOptions, load};
@@ -128,6 +131,7 @@ impl Up {
             use_points(&mut app);
         }
         let state_dir = self.app.state_dir(&source);
+        keep_log(&state_dir);
         // Before anything is changed: whether time may go on here, and whether the addresses are free.
         Clock::open(&state_dir, self.test_clock)?;
         let listener = bind(self.listen, "--listen")?;
@@ -154,6 +158,7 @@ impl Up {
             }
         }
         let lines = routes::table(&app, "{base}");
+        let suggestions = Suggestions::of(&app);
         let mut options = self.load_options(&app, &state_dir)?;
         let compiling = "compiling components (those compiled before are reused)";
         let step = progress.counted(compiling, app.components.len());
@@ -170,6 +175,7 @@ impl Up {
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let running = start(loaded.clone(), listener, observe, links, threads)?;
+        tracing::info!(address = %running.address, process = std::process::id(), "serving");
         let swapper = Swapper::new(loaded.clone(), before);
         if self.watch {
             watch::begin(swapper.clone(), source.clone())?;
@@ -193,6 +199,7 @@ impl Up {
             if let Some(admin) = admin {
                 println!("{}", admin.line());
             }
+            suggestions.write(&mut std::io::stdout(), &base)?;
         }
         wait(&runtime)?;
         let drained = running.drain();
@@ -377,6 +384,16 @@ fn wait(runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {
     })
 }
 
+/// Keeps the log in the state folder too. A host serves without that.
+fn keep_log(state_dir: &Path) {
+    if let Err(error) = log::keep(state_dir) {
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "the log is not kept; localmart logs does not show it"
+        );
+    }
+}
+
 /// Writes the log to the standard error output, a line of JSON for each event.
 pub(crate) fn log_as_json(quiet: bool) -> anyhow::Result<()> {
     use tracing_subscriber::filter::Targets;
@@ -390,7 +407,7 @@ pub(crate) fn log_as_json(quiet: bool) -> anyhow::Result<()> {
         .json()
         .flatten_event(true)
         .with_current_span(false)
-        .with_writer(std::io::stderr);
+        .with_writer(|| LogWriter);
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
         .try_init()

@@ -29,6 +29,8 @@ use std::time::Duration;
 pub struct App {
     /// The name in the manifest.
     pub name: String,
+    /// The description in the manifest; may be empty.
+    pub description: String,
     /// The table `[application.tool.localmart]`, if there is one.
     pub tool: Option<ApplicationTool>,
     /// The values of the application's variables, from all sources.
@@ -50,6 +52,8 @@ pub struct ComponentSpec {
     pub id: String,
     /// The id in the manifest.
     pub manifest_id: String,
+    /// The description in the manifest; may be empty.
+    pub description: String,
     /// The wasm file. For a component with a URL this is set after the download.
     pub wasm: PathBuf,
     /// The URL and digest, if the component is not a local file.
@@ -232,6 +236,7 @@ pub fn resolve(source: Source, options: &ResolveOptions) -> Result<App, Manifest
     }
     let mut app = App {
         name: manifest.application.name.clone(),
+        description: manifest.application.description.clone(),
         tool,
         variables: values,
         components,

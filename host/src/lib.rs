@@ -13,7 +13,7 @@
 //! - [`policy`]: components that only compute a decision
 //! - [`serve`]: threads, connections, instances and timers; [`messages`]: delivery to Redis triggers
 //! - [`remote`]: links to components on other hosts; [`record`]: recording of link calls; [`fault`]: fault injection
-//! - [`observe`], [`metrics`], [`telemetry`], [`trace`]: what operators see; `control`: the control socket
+//! - [`observe`], [`metrics`], [`telemetry`], [`trace`], [`log`] with [`guest_error`]: what operators see; `control`: the control socket
 //! - [`runtime_config`]: where stores and variables come from; [`limits`]: every limit and timeout
 
 pub mod allowed_hosts;
@@ -28,8 +28,10 @@ pub mod control;
 pub mod engine;
 pub mod fault;
 pub mod fetch;
+pub mod guest_error;
 pub mod limits;
 pub mod link;
+pub mod log;
 pub mod manifest;
 pub mod messages;
 pub mod metrics;

@@ -149,6 +149,11 @@ pub const VALUE_BYTES: usize = 16 * 1024 * 1024;
 /// Keys in one page of a listing.
 pub const KEYS_PER_PAGE: usize = 1000;
 
+/// The size at which the log continues in another file, in bytes.
+pub const LOG_FILE_BYTES: u64 = 8 * 1024 * 1024;
+/// Files of the log that are kept.
+pub const LOG_FILES: usize = 4;
+
 /// How long the download of a component may take.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum size of a downloaded component, in bytes.

@@ -2,6 +2,7 @@
 //! instructions, with little memory and without capabilities or a clock. A policy that traps or exceeds a limit only
 //! loses the current decision.
 
+use crate::guest_error::GuestError;
 use crate::limits;
 use anyhow::Context as _;
 use std::cell::RefCell;
@@ -108,8 +109,24 @@ pub enum PolicyError {
     #[error("it took more than {0} instructions")]
     OutOfFuel(u64),
     /// It trapped, possibly because of its memory limit.
-    #[error("it trapped: {0}")]
-    Trapped(String),
+    #[error("it trapped: {reason}")]
+    Trapped {
+        /// The root cause.
+        reason: String,
+        /// Its functions, innermost first, one in each line.
+        stack: Option<String>,
+    },
+}
+
+impl From<PolicyError> for GuestError {
+    fn from(error: PolicyError) -> Self {
+        let reason = error.to_string();
+        let stack = match error {
+            PolicyError::Trapped { stack, .. } => stack,
+            PolicyError::OutOfFuel(_) => None,
+        };
+        Self { reason, stack }
+    }
 }
 
 /// An instance of a policy. It is reused until it traps.
@@ -187,6 +204,9 @@ fn policy_error(
     if spent || error.downcast_ref() == Some(&wasmtime::Trap::OutOfFuel) {
         PolicyError::OutOfFuel(limits.instructions)
     } else {
-        PolicyError::Trapped(error.root_cause().to_string())
+        PolicyError::Trapped {
+            reason: error.root_cause().to_string(),
+            stack: GuestError::from(error).stack,
+        }
     }
 }

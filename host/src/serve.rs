@@ -7,7 +7,7 @@
 //! - [`deployment`]: which generation of a component gets a call; [`local`]: a component on one core
 //! - [`pool`]: which instance gets a call; [`instance`] and [`instance_task`]: one instance
 //! - [`health`]: call statistics of a generation; [`swap`]: replacing a component while it serves
-//! - [`answer`]: responses made by the host; [`chain`]: HTTP requests between components; [`timer`]: periodic requests
+//! - [`answer`] and [`overview`]: responses made by the host; [`chain`]: HTTP requests between components; [`timer`]: periodic requests
 //! - [`external_call`]: calls from outside the cores; [`termination`]: ending an instance from outside
 
 pub mod answer;
@@ -20,6 +20,7 @@ pub mod instance;
 pub mod instance_task;
 pub mod load;
 pub mod local;
+pub mod overview;
 pub mod pool;
 pub mod routes;
 pub mod termination;

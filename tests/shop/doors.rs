@@ -122,7 +122,9 @@ fn every_answer_has_a_request_id_and_takes_part_in_the_trace() {
         )
         .expect(200);
     assert_eq!(reply.header("x-request-id").unwrap().len(), 32);
-    let unknown = shop.get("/nowhere").expect_code(404, "not_found");
+    let unknown = shop
+        .send("GET", "/nowhere", &[("accept", "application/json")], &[])
+        .expect_code(404, "not_found");
     assert!(unknown.header("x-request-id").is_some());
 }
 

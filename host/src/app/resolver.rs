@@ -154,6 +154,7 @@ impl Resolver<'_> {
         Ok(ComponentSpec {
             id: id.to_owned(),
             manifest_id: id.to_owned(),
+            description: component.description.clone(),
             wasm,
             remote,
             source_span: component.source.span(),
@@ -215,7 +216,9 @@ impl Resolver<'_> {
          -> Result<BTreeSet<String>, String> {
             match labels.iter().find(|label| !granted.contains(label)) {
                 None => Ok(labels.iter().cloned().collect()),
-                Some(label) => Err(format!("own.{key} contains `{label}`, which is missing in {key}")),
+                Some(label) => Err(format!(
+                    "own.{key} contains `{label}`, which is missing in {key}"
+                )),
             }
         };
         let databases = component

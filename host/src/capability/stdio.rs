@@ -1,10 +1,9 @@
-//! The output of guests, written to the host's stderr line by line. JSON lines are passed through; other lines are
-//! wrapped in JSON.
+//! The output of guests, written to the log of the host line by line. JSON lines are passed through with the component
+//! added; other lines are wrapped in JSON.
 
 use crate::clock::Clock;
 use crate::telemetry;
 use bytes::Bytes;
-use std::io::Write as _;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -65,12 +64,14 @@ impl GuestLog {
             return;
         }
         if let Some(fields) = text.strip_prefix('{').filter(|rest| rest.starts_with('"')) {
-            let generation = self.generation;
-            // A failure to write the log must not stop the guest.
-            let _ = writeln!(
-                std::io::stderr().lock(),
-                "{{\"generation\":{generation},{fields}"
-            );
+            let mut line = format!("{{\"generation\":{},", self.generation);
+            // The names of a guest's own fields win.
+            if !fields.contains("\"component\":") {
+                line += &format!("\"component\":{},", serde_json::json!(&*self.component));
+            }
+            line += fields;
+            line.push('\n');
+            crate::log::write(line.as_bytes());
         } else if !text.is_empty() {
             tracing::info!(component = %self.component, generation = self.generation, "{text}");
         }

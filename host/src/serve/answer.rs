@@ -14,6 +14,8 @@ use wasmtime_wasi_http::WasiBody;
 pub enum HostProblem {
     /// No route matches.
     NotFound,
+    /// The address does not have the method.
+    MethodNotAllowed,
     /// The component has no capacity left, or no instance could be started.
     Unavailable,
     /// The component did not respond in time.
@@ -40,6 +42,11 @@ impl HostProblem {
                 "not_found",
                 "There is nothing at this address.",
             ),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This address does not have this method.",
+            ),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
@@ -60,34 +67,46 @@ impl HostProblem {
 
     /// The HTTP response. `ours` selects problem+json.
     pub fn response(self, ours: bool, trace: &Trace) -> Response<WasiBody> {
-        let (status, code, detail) = self.parts();
-        let mut response = if ours {
-            let body = serde_json::json!({
-                "type": format!("urn:localmart:problem:{code}"),
-                "title": status.canonical_reason().unwrap_or_default(),
-                "status": status.as_u16(),
-                "detail": detail,
-                "code": code,
-                "trace_id": trace.id(),
-            });
-            let mut response = Response::new(full(body.to_string()));
-            let headers = response.headers_mut();
-            headers.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/problem+json"),
-            );
-            if let Ok(id) = HeaderValue::from_str(trace.id()) {
-                headers.insert("x-request-id", id);
-            }
-            response
-        } else {
-            Response::new(empty())
+        let (status, _, detail) = self.parts();
+        let mut response = match ours {
+            true => self.problem(detail, trace),
+            false => Response::new(empty()),
         };
         *response.status_mut() = status;
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, limits::RETRY_AFTER_SECONDS.into());
+        }
+        response
+    }
+
+    /// The usual `detail` of the problem.
+    pub fn detail(self) -> &'static str {
+        let (_, _, detail) = self.parts();
+        detail
+    }
+
+    /// The problem as problem+json, with this `detail`.
+    pub fn problem(self, detail: &str, trace: &Trace) -> Response<WasiBody> {
+        let (status, code, _) = self.parts();
+        let body = serde_json::json!({
+            "type": format!("urn:localmart:problem:{code}"),
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": status.as_u16(),
+            "detail": detail,
+            "code": code,
+            "trace_id": trace.id(),
+        });
+        let mut response = Response::new(full(body.to_string()));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if let Ok(id) = HeaderValue::from_str(trace.id()) {
+            headers.insert("x-request-id", id);
         }
         response
     }

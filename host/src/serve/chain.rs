@@ -58,9 +58,7 @@ async fn call_component(
         })
     };
     let Some(component) = core.components.get(id).or_else(by_name) else {
-        tracing::warn!(
-            "request to {id}.spin.internal: no component with this id answers HTTP"
-        );
+        tracing::warn!("request to {id}.spin.internal: no component with this id answers HTTP");
         return Err(Error::DestinationNotFound);
     };
     let trace = Trace::of(request.headers().get("traceparent"));
@@ -76,9 +74,10 @@ async fn call_component(
         headers: Some(request.headers()),
         header_selected: core.is_selected_by_header(trace.id(), &component.deployment.id),
     });
-    pool.call(request, trace).await.map_err(|error| {
+    pool.call(request, trace.clone()).await.map_err(|error| {
         tracing::error!(
             component = id,
+            trace_id = trace.id(),
             ?error,
             "a request from another component failed"
         );

@@ -7,6 +7,7 @@ use super::pool::{CallError, Pool};
 use super::routes::Matched;
 use crate::allowed_hosts::CHAINING_SUFFIX;
 use crate::app::Target;
+use crate::guest_error::GuestError;
 use crate::limits;
 use crate::telemetry::Kind;
 use crate::trace::Trace;
@@ -122,7 +123,10 @@ pub(super) async fn answer(
         Some((place, route, matched))
     });
     let Some((place, route, matched)) = found.next() else {
-        return HostProblem::NotFound.response(loaded.ours, &trace);
+        return match &loaded.overview {
+            Some(overview) => overview.answer(&method, path, request.headers(), &trace),
+            None => HostProblem::NotFound.response(loaded.ours, &trace),
+        };
     };
     let component = match &route.spec.target {
         Target::Component(id) => id,
@@ -157,7 +161,8 @@ pub(super) async fn answer(
         Ok(response) => response,
         Err(error) => {
             if let CallError::Guest(error) = &error {
-                tracing::error!(component = %component, generation, error = format!("{error:#}"), "the guest answered with an error");
+                let GuestError { reason, stack } = GuestError::from(error);
+                tracing::error!(component = %component, generation, trace_id = trace.id(), error = reason, stack, "the guest answered with an error");
             }
             HostProblem::from(&error).response(loaded.ours, &trace)
         }

@@ -219,7 +219,13 @@ impl Core {
                     let name = || format!("receive {channel}");
                     trace.ended(Kind::Consumer, name, begun, handled.is_err(), Vec::new);
                     if let Err(error) = handled {
-                        tracing::warn!(component, channel, ?error, "a message was not handled");
+                        tracing::warn!(
+                            component,
+                            channel,
+                            trace_id = trace.id(),
+                            ?error,
+                            "a message was not handled"
+                        );
                     }
                 });
             }

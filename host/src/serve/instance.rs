@@ -241,6 +241,8 @@ pub struct Slot {
     inner: RefCell<Option<Waker>>,
     /// Waits for the instance to be created.
     created: RefCell<Option<oneshot::Sender<Result<(), String>>>>,
+    /// The traces of the calls in the guest, by the number of the call.
+    traces: RefCell<Vec<(usize, HeaderValue)>>,
 }
 
 /// Why an instance ended.
@@ -289,7 +291,17 @@ impl Slot {
             task: InstanceTask::default(),
             inner: RefCell::default(),
             created: RefCell::default(),
+            traces: RefCell::default(),
         }
+    }
+
+    /// The ids of the traces whose calls are in the guest. After the end of an instance these calls are lost.
+    pub fn trace_ids(&self) -> Vec<String> {
+        let traces = self.traces.borrow();
+        let ids = traces
+            .iter()
+            .filter_map(|(_, trace)| trace.to_str().ok()?.get(3..35));
+        ids.map(str::to_owned).collect()
     }
 
     fn notify_created(&self, created: Result<(), String>) {
@@ -445,16 +457,19 @@ async fn drive(
     freed: &impl Fn(),
 ) -> wasmtime::Result<()> {
     let function = accessor.with(|mut access| guest.any_function(&mut access))?;
-    let mut calls = FuturesUnordered::new();
+    let (mut calls, mut number) = (FuturesUnordered::new(), 0_usize);
     poll_fn(move |cx: &mut Context<'_>| {
         store_waker(&slot.inner, cx.waker());
         loop {
-            if let Poll::Ready(Some(answered)) = calls.poll_next_unpin(cx) {
+            if let Poll::Ready(Some((number, answered))) = calls.poll_next_unpin(cx) {
                 let answered: wasmtime::Result<()> = answered;
                 slot.answered();
                 if let Err(error) = answered {
                     return Poll::Ready(Err(error));
                 }
+                slot.traces
+                    .borrow_mut()
+                    .retain(|(known, _)| *known != number);
                 freed();
                 continue;
             }
@@ -463,8 +478,15 @@ async fn drive(
                 .is_ready()
                 && let Some(call) = slot.next()
             {
+                number += 1;
+                let number = number;
+                if let Some(trace) = &call.trace {
+                    slot.traces.borrow_mut().push((number, trace.clone()));
+                }
                 match start(accessor, guest, slot, call) {
-                    Ok(started) => calls.push(started.run(accessor)),
+                    Ok(started) => {
+                        calls.push(async move { (number, started.run(accessor).await) });
+                    }
                     Err(error) => return Poll::Ready(Err(error)),
                 }
                 continue;

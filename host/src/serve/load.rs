@@ -9,6 +9,7 @@ mod sources;
 
 use super::core::CoreCommand;
 use super::deployment::{Deployment, Generation};
+use super::overview::Overview;
 use crate::aot::AotCache;
 use crate::app::{App, RouteSpec};
 use crate::capability;
@@ -83,6 +84,8 @@ pub struct Loaded {
     /// Whether the application has a `[application.tool.localmart]` table: errors of the host are problem+json and
     /// guests get no `spin-*` routing headers.
     pub ours: bool,
+    /// The answer to requests that no route matches; `None` if they are answered as in Spin, with an empty body.
+    pub overview: Option<Overview>,
     /// Components that run in their own instances, by id.
     pub deployments: BTreeMap<String, Arc<Deployment>>,
     /// The routes, best match first.
@@ -257,6 +260,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
             Arc::new(Deployment::new(Generation::new(component))),
         )
     });
+    let deployments: BTreeMap<String, Arc<Deployment>> = deployments.collect();
     let routes = app.routes.into_iter().map(|spec| LoadedRoute {
         metrics: spec
             .component()
@@ -264,11 +268,20 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
             .then(|| metrics.route(spec.answerer(), 0, &spec.text)),
         spec,
     });
+    let routes: Vec<LoadedRoute> = routes.collect();
+    let deployed = |id: &str| {
+        loader
+            .specs
+            .get(id)
+            .filter(|_| deployments.contains_key(id))
+    };
+    let overview = ours.then(|| Overview::new((&app.name, &app.description), &routes, deployed));
     Ok(Loaded {
         name: app.name,
         ours,
-        deployments: deployments.collect(),
-        routes: routes.collect(),
+        overview,
+        deployments,
+        routes,
         messages,
         subscriptions: app.subscriptions,
         metrics,

@@ -4,6 +4,7 @@
 use super::deployment::Generation;
 use super::health::Outcome;
 use super::instance::{Call, CallKind, InstanceEnd, LinkedCall, NoInstance, Slot, run};
+use crate::guest_error::GuestError;
 use crate::limits;
 use crate::link::binding::Binding;
 use crate::link::breaker::Breaker;
@@ -241,28 +242,30 @@ impl Pool {
         let outcome = match &decided {
             Ok(values) if failed(values) => Outcome::Failed,
             Ok(_) => Outcome::Answered,
-            Err(reason) => {
+            Err(GuestError { reason, stack }) => {
                 self.component.metrics.trapped.inc();
                 let (component, generation) = (&self.component.id, self.component.generation);
-                tracing::error!(%component, generation, reason, "a policy made no decision");
+                tracing::error!(%component, generation, error = reason, stack, "a policy made no decision");
                 Outcome::Broken
             }
         };
         self.generation.health.record(outcome, begun.elapsed());
-        decided
+        decided.map_err(|error| error.reason)
     }
 
-    fn decided(&self, key: &str, params: &[Val]) -> Result<Vec<Val>, String> {
+    fn decided(&self, key: &str, params: &[Val]) -> Result<Vec<Val>, GuestError> {
         let linked = self.component.entry_points.functions.get(key);
-        let linked = linked.ok_or_else(|| format!("it does not export `{key}`"))?;
+        let linked = linked.ok_or_else(|| GuestError {
+            reason: format!("it does not export `{key}`"),
+            stack: None,
+        })?;
         let idle = self.policy_instances.borrow_mut().pop();
         let mut instance = match idle {
             Some(instance) => instance,
             None => self.new_policy_instance()?,
         };
         let mut results = vec![Val::Bool(false); linked.results];
-        let decided = instance.decide(linked.index, params, &mut results);
-        decided.map_err(|error| error.to_string())?;
+        instance.decide(linked.index, params, &mut results)?;
         let mut idle = self.policy_instances.borrow_mut();
         if idle.len() < limits::POLICY_IDLE_INSTANCES && !self.draining.get() {
             idle.push(instance);
@@ -270,15 +273,18 @@ impl Pool {
         Ok(results)
     }
 
-    fn new_policy_instance(&self) -> Result<PolicyInstance, String> {
+    fn new_policy_instance(&self) -> Result<PolicyInstance, GuestError> {
         let Code::Policy(pre, limits) = &self.component.code else {
-            return Err("it is not a policy".to_owned());
+            return Err(GuestError {
+                reason: "it is not a policy".to_owned(),
+                stack: None,
+            });
         };
         let begun = Instant::now();
         let made = PolicyInstance::new(&self.component.engine, pre, *limits);
         let cold_start = begun.elapsed().as_secs_f64();
         self.component.metrics.cold_starts.observe(cold_start);
-        made.map_err(|error| error.to_string())
+        Ok(made?)
     }
 
     /// The state of the link from a caller to this generation.
@@ -360,7 +366,7 @@ impl Pool {
     /// Creates an instance before there are calls. The error says why it cannot be created.
     pub async fn warm(self: &Rc<Self>) -> Result<(), String> {
         if let Code::Policy(..) = self.component.code {
-            let made = self.new_policy_instance()?;
+            let made = self.new_policy_instance().map_err(|error| error.reason)?;
             self.policy_instances.borrow_mut().push(made);
             return Ok(());
         }
@@ -411,7 +417,7 @@ impl Pool {
             pool.slots
                 .borrow_mut()
                 .retain(|slot| !Rc::ptr_eq(slot, &running));
-            pool.report(&end);
+            pool.report(&end, &running.trace_ids());
             // Calls that no guest has seen yet go back to the front of the queue.
             let unseen: Vec<Call> = std::iter::from_fn(|| running.next()).collect();
             for call in unseen.into_iter().rev() {
@@ -462,8 +468,14 @@ impl Pool {
         }
     }
 
-    fn report(&self, end: &InstanceEnd) {
+    /// Logs why an instance ended. `traces` are the ids of the calls that it did not answer.
+    fn report(&self, end: &InstanceEnd, traces: &[String]) {
         let (component, generation) = (&self.component.id, self.component.generation);
+        let (trace_id, trace_ids) = match traces {
+            [] => (None, None),
+            [only] => (Some(only.as_str()), None),
+            several => (None, Some(several.join(","))),
+        };
         match end {
             InstanceEnd::Done => {}
             InstanceEnd::NotMade(error) => {
@@ -472,10 +484,11 @@ impl Pool {
             }
             InstanceEnd::Trapped(error) => {
                 self.component.metrics.trapped.inc();
-                tracing::error!(%component, generation, error = format!("{error:?}"), "an instance trapped");
+                let GuestError { reason, stack } = GuestError::from(error);
+                tracing::error!(%component, generation, trace_id, trace_ids, error = reason, stack, "an instance trapped");
             }
             InstanceEnd::Killed => {
-                tracing::error!(%component, generation, "an instance missed its deadline and was terminated")
+                tracing::error!(%component, generation, trace_id, trace_ids, "an instance missed its deadline and was terminated")
             }
         }
     }

@@ -1,5 +1,7 @@
 //! HTTP routes as in Spin: `/exact`, `/a/:segment`, `/prefix/...`. An exact segment wins over a named one, a named
-//! segment over a wildcard, and of two wildcards the longer prefix wins.
+//! segment over a wildcard, and of two wildcards the longer prefix wins. [`nearest`] finds the route that somebody meant.
+
+pub mod nearest;
 
 use std::cmp::Reverse;
 
@@ -63,6 +65,27 @@ impl Pattern {
         self.wildcard == other.wildcard
             && self.segments.len() == other.segments.len()
             && self.segments.iter().zip(&other.segments).all(same)
+    }
+
+    /// An address that the route matches: the shortest one, if no segment is named.
+    pub fn address(&self) -> Option<String> {
+        let mut address = String::new();
+        for segment in &self.segments {
+            match segment {
+                Segment::Exact(text) => address += &format!("/{text}"),
+                Segment::Named(_) => return None,
+            }
+        }
+        Some(if address.is_empty() {
+            "/".to_owned()
+        } else {
+            address
+        })
+    }
+
+    /// Whether the first segment of the route is this text.
+    pub fn begins_with(&self, text: &str) -> bool {
+        matches!(self.segments.first(), Some(Segment::Exact(first)) if first == text)
     }
 
     /// The sort key of a route; routes with lower keys are tried first.

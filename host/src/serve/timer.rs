@@ -77,11 +77,11 @@ async fn fire(core: &Core, component: &str, timer: &TimerSpec) -> Result<(), Str
         Ok(response) if response.status().is_success() => Ok(()),
         Ok(response) => {
             let status = response.status().as_u16();
-            tracing::warn!(%component, path = %timer.path, status, "a timer's request failed");
+            tracing::warn!(%component, path = %timer.path, trace_id = trace.id(), status, "a timer's request failed");
             Err(format!("it answered {status}"))
         }
         Err(error) => {
-            tracing::warn!(%component, path = %timer.path, ?error, "a timer's request failed");
+            tracing::warn!(%component, path = %timer.path, trace_id = trace.id(), ?error, "a timer's request failed");
             Err("it did not answer; the log says why".to_owned())
         }
     }
