@@ -79,7 +79,7 @@ impl Cart {
     }
 
     /// Takes over the lines of another cart: sums, as far as a line and a cart may go.
-    pub(crate) fn take_over(&mut self, lines: &[Line]) {
+    pub(crate) fn merge_lines(&mut self, lines: &[Line]) {
         for line in lines {
             let sum = self
                 .quantity_of(&line.product_id)
@@ -173,13 +173,13 @@ pub(crate) fn price(
 /// A linked service does not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a linked service does not answer: {0}")]
-pub(crate) struct LinkDown(pub(crate) String);
+pub(crate) struct LinkError(pub(crate) String);
 
 /// What cart needs of others.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub(crate) trait Links {
     /// The products with these ids, published or not.
-    async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown>;
+    async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkError>;
     /// How many of each nobody has reserved.
-    async fn available(&self, context: &Context, ids: &[Id]) -> Result<Vec<(Id, u64)>, LinkDown>;
+    async fn available(&self, context: &Context, ids: &[Id]) -> Result<Vec<(Id, u64)>, LinkError>;
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::{LineError, Links, PricedCart, PricedLine};
 use crate::service::{CartError, Carts};
-use crate::store::Unstored;
+use crate::store::StorageError;
 use localmart_guest::config::{self, ConfigError};
 use localmart_guest::door::decode::{currency, id, integer, money_json};
 use localmart_guest::door::{
@@ -289,9 +289,9 @@ impl From<CartError> for Problem {
                 "The sum is larger than any amount can be.",
             ),
             CartError::VersionConflict => Self::version_conflict(),
-            CartError::Contended | CartError::LinkDown(_) => Self::unavailable(),
-            CartError::Store(Unstored::ShortLived(error)) => error.into(),
-            CartError::Store(Unstored::Sql(error)) => error.into(),
+            CartError::Contended | CartError::Link(_) => Self::unavailable(),
+            CartError::Store(StorageError::ShortLived(error)) => error.into(),
+            CartError::Store(StorageError::Sql(error)) => error.into(),
         }
     }
 }

@@ -9,6 +9,7 @@
 mod contract;
 mod domain;
 mod http;
+mod links;
 mod service;
 mod store;
 #[cfg(test)]
@@ -16,5 +17,5 @@ mod tests;
 
 #[cfg(target_arch = "wasm32")]
 localmart_guest::door!(
-    http::CartDoor<localmart_guest::sql::ServiceDatabase, localmart_guest::short_lived::ServiceStore, contract::Linked>
+    http::CartDoor<localmart_guest::sql::ServiceDatabase, localmart_guest::short_lived::ServiceStore, links::Linked>
 );

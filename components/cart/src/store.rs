@@ -13,14 +13,14 @@ use users::Users;
 
 /// Why carts cannot be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unstored {
+pub(crate) enum StorageError {
     #[error(transparent)]
     ShortLived(#[from] StoreError),
     #[error(transparent)]
     Sql(#[from] SqlError),
 }
 
-type Result<T> = std::result::Result<T, Unstored>;
+type Result<T> = std::result::Result<T, StorageError>;
 
 pub(crate) struct Store<D, K> {
     guests: Guests<K>,
@@ -28,7 +28,7 @@ pub(crate) struct Store<D, K> {
 }
 
 /// A cart and what it was read from.
-pub(crate) struct Read {
+pub(crate) struct StoredCart {
     pub(crate) cart: Cart,
     /// Of a guest's cart the bytes; a user's has its version.
     bytes: Vec<u8>,
@@ -43,7 +43,7 @@ impl<D: Database, K: ShortLived> Store<D, K> {
     }
 
     /// Any cart; guests' are looked for first, as most are theirs. A user's is found although the guests' store is away.
-    pub(crate) async fn read(&self, id: &Id, now: Timestamp) -> Result<Option<Read>> {
+    pub(crate) async fn read(&self, id: &Id, now: Timestamp) -> Result<Option<StoredCart>> {
         let guests = match self.guests.read(id, now).await {
             Ok(Some(read)) => return Ok(Some(read)),
             other => other,
@@ -55,7 +55,7 @@ impl<D: Database, K: ShortLived> Store<D, K> {
     }
 
     /// Any cart, a user's first: the guests' store is asked only for a guest's.
-    pub(crate) async fn read_for_user(&self, id: &Id, now: Timestamp) -> Result<Option<Read>> {
+    pub(crate) async fn read_for_user(&self, id: &Id, now: Timestamp) -> Result<Option<StoredCart>> {
         match self.read_users(id, now).await? {
             Some(read) => Ok(Some(read)),
             None => Ok(self.guests.read(id, now).await?),
@@ -63,13 +63,13 @@ impl<D: Database, K: ShortLived> Store<D, K> {
     }
 
     /// A guest's cart.
-    pub(crate) async fn read_guests(&self, id: &Id, now: Timestamp) -> Result<Option<Read>> {
+    pub(crate) async fn read_guests(&self, id: &Id, now: Timestamp) -> Result<Option<StoredCart>> {
         Ok(self.guests.read(id, now).await?)
     }
 
-    async fn read_users(&self, id: &Id, now: Timestamp) -> Result<Option<Read>> {
+    async fn read_users(&self, id: &Id, now: Timestamp) -> Result<Option<StoredCart>> {
         let found = self.users.read(id, now).await?;
-        Ok(found.map(|cart| Read {
+        Ok(found.map(|cart| StoredCart {
             cart,
             bytes: Vec::new(),
         }))
@@ -84,10 +84,10 @@ impl<D: Database, K: ShortLived> Store<D, K> {
     }
 
     /// `false` if somebody was faster.
-    pub(crate) async fn write(&self, cart: &Cart, over: &Read, now: Timestamp) -> Result<bool> {
+    pub(crate) async fn write(&self, cart: &Cart, previous: &StoredCart, now: Timestamp) -> Result<bool> {
         match &cart.owner {
-            None => Ok(self.guests.write(cart, Some(&over.bytes), now).await?),
-            Some(owner) => Ok(self.users.write(cart, owner, over.cart.version).await?),
+            None => Ok(self.guests.write(cart, Some(&previous.bytes), now).await?),
+            Some(owner) => Ok(self.users.write(cart, owner, previous.cart.version).await?),
         }
     }
 
@@ -106,11 +106,11 @@ impl<D: Database, K: ShortLived> Store<D, K> {
     pub(crate) async fn merge(
         &self,
         cart: &Cart,
-        over: u64,
+        previous: u64,
         guest: &Id,
         now: Timestamp,
     ) -> Result<Option<bool>> {
-        Ok(self.users.merge(cart, over, guest, now).await?)
+        Ok(self.users.merge(cart, previous, guest, now).await?)
     }
 
     pub(crate) async fn delete(&self, cart: &Cart) -> Result<()> {

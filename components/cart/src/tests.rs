@@ -1,16 +1,16 @@
 //! Cart's rules, on the store in memory.
 
-use crate::domain::{Cart, LineError, LinkDown, Links, Product};
+use crate::domain::{Cart, LineError, LinkError, Links, Product};
 use crate::service::{CartError, Carts};
 use localmart_guest::kernel::{Currency, Id, Money, money::MAX_AMOUNT};
 use localmart_guest::wit::Context;
 use localmart_testkit::{MemoryStore, TestDatabase, TestWorld, now};
 use std::time::Duration;
 
-struct Shelf(Vec<Product>);
+struct FakeLinks(Vec<Product>);
 
-impl Links for Shelf {
-    async fn products(&self, _: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown> {
+impl Links for FakeLinks {
+    async fn products(&self, _: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkError> {
         Ok(self
             .0
             .iter()
@@ -19,13 +19,13 @@ impl Links for Shelf {
             .collect())
     }
 
-    async fn available(&self, _: &Context, ids: &[Id]) -> Result<Vec<(Id, u64)>, LinkDown> {
+    async fn available(&self, _: &Context, ids: &[Id]) -> Result<Vec<(Id, u64)>, LinkError> {
         Ok(ids.iter().map(|id| (id.clone(), 7)).collect())
     }
 }
 
 struct Shop {
-    carts: Carts<TestDatabase, MemoryStore, Shelf>,
+    carts: Carts<TestDatabase, MemoryStore, FakeLinks>,
     world: TestWorld,
     products: Vec<Id>,
 }
@@ -39,12 +39,12 @@ fn shop(prices: &[(u64, &str, bool)]) -> Shop {
         price: Money::new(*amount, Currency::parse(currency).unwrap()).unwrap(),
         published: *published,
     };
-    let shelf: Vec<Product> = prices.iter().map(product).collect();
-    let products = shelf.iter().map(|product| product.id.clone()).collect();
+    let sold: Vec<Product> = prices.iter().map(product).collect();
+    let products = sold.iter().map(|product| product.id.clone()).collect();
     let carts = Carts::new(
         TestDatabase::new(&[include_str!("../migrations/0001_carts.sql")]),
         MemoryStore::default(),
-        Shelf(shelf),
+        FakeLinks(sold),
         world.ports(),
         Duration::from_secs(60),
     );
@@ -258,9 +258,9 @@ fn a_users_cart_is_one_and_invisible_to_all_others() {
     assert_ne!(more.id, mine.id);
     assert_eq!(shop.mine(&ada).id, mine.id, "a cart in use stays mine");
     let empty = shop.mine(&bob);
-    let fresh = now(shop.carts.create(&bob, Currency::USD)).unwrap().cart;
+    let new_cart = now(shop.carts.create(&bob, Currency::USD)).unwrap().cart;
     assert!(
-        fresh.id != empty.id && shop.mine(&bob).id == fresh.id,
+        new_cart.id != empty.id && shop.mine(&bob).id == new_cart.id,
         "an empty one gives way"
     );
 }

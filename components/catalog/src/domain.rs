@@ -51,7 +51,7 @@ impl Slug {
     }
 
     /// The same slug with the random end of an id behind it, for a second thing of the same name.
-    pub(crate) fn of_another(self, id: &Id) -> Self {
+    pub(crate) fn with_suffix_of(self, id: &Id) -> Self {
         let tail = id.as_str().rsplit('-').next().unwrap_or_default();
         Self(format!("{}-{tail}", self.0).trim_matches('-').to_owned())
     }

@@ -102,7 +102,7 @@ async fn get<D: Database>(door: Door<D>, request: Request) -> Answer {
         .claims
         .as_ref()
         .map(|claims| claims.subject.as_str());
-    views::seen("product.viewed", "catalog", product.id.as_str(), viewer);
+    views::record_view("product.viewed", "catalog", product.id.as_str(), viewer);
     Ok(Response::json(200, &encode(&product)).with_version(product.version))
 }
 

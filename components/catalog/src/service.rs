@@ -1,7 +1,7 @@
 //! What can be asked of the catalog: one verb per function, free of HTTP and SQL.
 
 use crate::domain::{Category, Filter, Product, ProductDraft, ProductPatch, Slug, Sort};
-use crate::store::{Saved, Store};
+use crate::store::{WriteOutcome, Store};
 use localmart_guest::events::Event;
 use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit};
@@ -97,19 +97,19 @@ impl<D: Database> Catalog<D> {
             created_at: now,
             updated_at: now,
         };
-        let mut saved = self.insert(context, &product).await?;
-        if matches!(saved, Saved::SlugTaken) && product.draft.slug.is_none() {
+        let mut outcome = self.insert(context, &product).await?;
+        if matches!(outcome, WriteOutcome::SlugTaken) && product.draft.slug.is_none() {
             // Nobody asked for this slug; two products may well have one name.
-            product.slug = product.slug.of_another(&product.id);
-            saved = self.insert(context, &product).await?;
+            product.slug = product.slug.with_suffix_of(&product.id);
+            outcome = self.insert(context, &product).await?;
         }
-        match saved {
-            Saved::Done => Ok(product),
-            refused => Err(why(refused)),
+        match outcome {
+            WriteOutcome::Done => Ok(product),
+            refused => Err(refusal(refused)),
         }
     }
 
-    async fn insert(&self, context: &Context, product: &Product) -> Result<Saved> {
+    async fn insert(&self, context: &Context, product: &Product) -> Result<WriteOutcome> {
         let event = self.updated(context, product);
         Ok(self.store.insert(product, &event).await?)
     }
@@ -180,8 +180,8 @@ impl<D: Database> Catalog<D> {
             .update(&product, &self.updated(context, &product))
             .await?
         {
-            Saved::Done => Ok(product),
-            refused => Err(why(refused)),
+            WriteOutcome::Done => Ok(product),
+            refused => Err(refusal(refused)),
         }
     }
 
@@ -217,8 +217,8 @@ impl<D: Database> Catalog<D> {
 
     pub(crate) async fn create_category(&self, category: Category) -> Result<Category> {
         match self.store.insert_category(&category).await? {
-            Saved::Done => Ok(category),
-            refused => Err(why(refused)),
+            WriteOutcome::Done => Ok(category),
+            refused => Err(refusal(refused)),
         }
     }
 
@@ -231,16 +231,16 @@ impl<D: Database> Catalog<D> {
         let slug = Slug::parse(slug).ok_or(CatalogError::CategoryNotFound)?;
         let category = Category { slug, name, parent };
         match self.store.update_category(&category).await? {
-            Saved::Done => Ok(category),
-            refused => Err(why(refused)),
+            WriteOutcome::Done => Ok(category),
+            refused => Err(refusal(refused)),
         }
     }
 
     pub(crate) async fn delete_category(&self, slug: &str) -> Result<()> {
         let slug = Slug::parse(slug).ok_or(CatalogError::CategoryNotFound)?;
         match self.store.delete_category(&slug).await? {
-            Saved::Done => Ok(()),
-            refused => Err(why(refused)),
+            WriteOutcome::Done => Ok(()),
+            refused => Err(refusal(refused)),
         }
     }
 }
@@ -260,14 +260,14 @@ fn cursor(sort: Sort, last: &Product) -> Cursor {
     }
 }
 
-fn why(refused: Saved) -> CatalogError {
+fn refusal(refused: WriteOutcome) -> CatalogError {
     match refused {
-        Saved::SkuTaken => CatalogError::SkuTaken,
-        Saved::SlugTaken => CatalogError::SlugTaken,
-        Saved::UnknownCategory => CatalogError::UnknownCategory,
-        Saved::UnknownParent => CatalogError::UnknownParent,
-        Saved::InUse => CatalogError::CategoryInUse,
-        Saved::Gone => CatalogError::CategoryNotFound,
-        Saved::Done | Saved::Changed => CatalogError::VersionConflict,
+        WriteOutcome::SkuTaken => CatalogError::SkuTaken,
+        WriteOutcome::SlugTaken => CatalogError::SlugTaken,
+        WriteOutcome::UnknownCategory => CatalogError::UnknownCategory,
+        WriteOutcome::UnknownParent => CatalogError::UnknownParent,
+        WriteOutcome::InUse => CatalogError::CategoryInUse,
+        WriteOutcome::Gone => CatalogError::CategoryNotFound,
+        WriteOutcome::Done | WriteOutcome::Changed => CatalogError::VersionConflict,
     }
 }

@@ -87,11 +87,11 @@ pub(crate) fn merged(lines: &[Line]) -> Vec<Line> {
 /// Whether the catalog answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the catalog does not answer: {0}")]
-pub(crate) struct CatalogDown(pub(crate) String);
+pub(crate) struct LinkError(pub(crate) String);
 
 /// What inventory needs of the catalog.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
-pub(crate) trait Products {
+pub(crate) trait Links {
     /// Whether there is a product with this id, published or not.
-    async fn exists(&self, context: &Context, id: &Id) -> Result<bool, CatalogDown>;
+    async fn exists(&self, context: &Context, id: &Id) -> Result<bool, LinkError>;
 }

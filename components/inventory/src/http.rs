@@ -1,6 +1,6 @@
 //! The REST door: stock and its adjustments. Decode, one verb, encode.
 
-use crate::domain::{Level, MAX_DELTA, Products};
+use crate::domain::{Level, MAX_DELTA, Links};
 use crate::service::{Inventory, InventoryError};
 use localmart_guest::config::ConfigError;
 use localmart_guest::door::decode::{integer, text};
@@ -16,19 +16,19 @@ use serde_json::{Value, json};
 use std::rc::Rc;
 
 /// Inventory behind its REST door.
-pub(crate) struct InventoryDoor<D, P> {
-    inventory: Inventory<D, P>,
+pub(crate) struct InventoryDoor<D, L> {
+    inventory: Inventory<D, L>,
     ports: Ports,
 }
 
-impl<D: Database + From<&'static str>, P: Products + Default + 'static> Service
-    for InventoryDoor<D, P>
+impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service
+    for InventoryDoor<D, L>
 {
     const NOUN: &'static str = "inventory";
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
         Ok(Self {
-            inventory: Inventory::new(D::from(Self::NOUN), P::default(), ports.clone()),
+            inventory: Inventory::new(D::from(Self::NOUN), L::default(), ports.clone()),
             ports,
         })
     }
@@ -46,9 +46,9 @@ impl<D: Database + From<&'static str>, P: Products + Default + 'static> Service
     }
 }
 
-type Door<D, P> = Rc<InventoryDoor<D, P>>;
+type Door<D, L> = Rc<InventoryDoor<D, L>>;
 
-async fn get<D: Database, P: Products>(door: Door<D, P>, request: Request) -> Answer {
+async fn get<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
     let level = door
         .inventory
@@ -57,7 +57,7 @@ async fn get<D: Database, P: Products>(door: Door<D, P>, request: Request) -> An
     Ok(Response::json(200, &encode(&level)))
 }
 
-async fn adjust<D: Database, P: Products>(door: Door<D, P>, request: Request) -> Answer {
+async fn adjust<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let delta = fields.required("delta", nonzero);
     let reason = fields.required("reason", text(1, 200));
@@ -71,12 +71,12 @@ async fn adjust<D: Database, P: Products>(door: Door<D, P>, request: Request) ->
     Ok(Response::json(200, &encode(&level)))
 }
 
-async fn sweep<D, P>(door: Door<D, P>, _: Request) -> Answer
+async fn sweep<D, L>(door: Door<D, L>, _: Request) -> Answer
 where
     D: Database + From<&'static str>,
-    P: Products + Default + 'static,
+    L: Links + Default + 'static,
 {
-    sweep_events::<InventoryDoor<D, P>>(&door.ports).await?;
+    sweep_events::<InventoryDoor<D, L>>(&door.ports).await?;
     let released = door.inventory.sweep().await?;
     Ok(Response::json(200, &json!({ "released": released })))
 }
@@ -112,7 +112,7 @@ impl From<InventoryError> for Problem {
             InventoryError::NotSold => {
                 Self::business(409, "not_sold", "So much was not sold to this order.")
             }
-            InventoryError::CatalogDown(_) => Self::unavailable(),
+            InventoryError::Link(_) => Self::unavailable(),
             InventoryError::Sql(error) => error.into(),
         }
     }

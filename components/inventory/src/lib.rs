@@ -9,10 +9,11 @@
 mod contract;
 mod domain;
 mod http;
+mod links;
 mod service;
 mod store;
 #[cfg(test)]
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(http::InventoryDoor<localmart_guest::sql::ServiceDatabase, contract::LinkedProducts>);
+localmart_guest::door!(http::InventoryDoor<localmart_guest::sql::ServiceDatabase, links::Linked>);

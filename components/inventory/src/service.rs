@@ -1,7 +1,7 @@
 //! What can be asked of inventory: one verb per function, free of HTTP and SQL.
 
-use crate::domain::{CatalogDown, Level, Line, Products, Shortage};
-use crate::store::{Adjustment, Deed, Reserved, Store};
+use crate::domain::{LinkError, Level, Line, Links, Shortage};
+use crate::store::{Adjustment, StockChange, Reserved, Store};
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
@@ -19,7 +19,7 @@ pub(crate) enum InventoryError {
     #[error("so much was not sold to this order")]
     NotSold,
     #[error(transparent)]
-    CatalogDown(#[from] CatalogDown),
+    Link(#[from] LinkError),
     #[error(transparent)]
     Sql(#[from] SqlError),
 }
@@ -30,17 +30,17 @@ type Result<T> = std::result::Result<T, InventoryError>;
 const SWEEP_ORDERS: u32 = 500;
 
 /// Inventory.
-pub(crate) struct Inventory<D, P> {
+pub(crate) struct Inventory<D, L> {
     store: Store<D>,
-    products: P,
+    links: L,
     ports: Ports,
 }
 
-impl<D: Database, P: Products> Inventory<D, P> {
-    pub(crate) fn new(database: D, products: P, ports: Ports) -> Self {
+impl<D: Database, L: Links> Inventory<D, L> {
+    pub(crate) fn new(database: D, links: L, ports: Ports) -> Self {
         Self {
             store: Store::new(database),
-            products,
+            links,
             ports,
         }
     }
@@ -79,7 +79,7 @@ impl<D: Database, P: Products> Inventory<D, P> {
             reason,
             name: name.map(|name| format!("{product_id}/{name}")),
         };
-        let adjusted = self.store.adjust(&adjustment, &self.deed(context)).await?;
+        let adjusted = self.store.adjust(&adjustment, &self.change(context)).await?;
         match adjusted {
             Ok(level) => Ok(level),
             Err(level) => Err(InventoryError::Insufficient(vec![Shortage {
@@ -104,7 +104,7 @@ impl<D: Database, P: Products> Inventory<D, P> {
                 order_id,
                 &crate::domain::merged(lines),
                 expires_at,
-                &self.deed(context),
+                &self.change(context),
             )
             .await?
         {
@@ -115,7 +115,7 @@ impl<D: Database, P: Products> Inventory<D, P> {
 
     /// Turns a reservation into a sale.
     pub(crate) async fn confirm(&self, context: &Context, order_id: &Id) -> Result<()> {
-        if self.store.confirm(order_id, &self.deed(context)).await? {
+        if self.store.confirm(order_id, &self.change(context)).await? {
             Ok(())
         } else {
             Err(InventoryError::ReservationLost)
@@ -129,7 +129,7 @@ impl<D: Database, P: Products> Inventory<D, P> {
 
     /// Takes a sale back.
     pub(crate) async fn restock(&self, context: &Context, order_id: &Id) -> Result<()> {
-        Ok(self.store.restock(order_id, &self.deed(context)).await?)
+        Ok(self.store.restock(order_id, &self.change(context)).await?)
     }
 
     /// Takes some of a sale back, once per return.
@@ -140,8 +140,8 @@ impl<D: Database, P: Products> Inventory<D, P> {
         return_id: &Id,
         lines: &[Line],
     ) -> Result<()> {
-        let (lines, deed) = (crate::domain::merged(lines), self.deed(context));
-        let taken = self.store.take_back(order_id, return_id, &lines, &deed);
+        let (lines, change) = (crate::domain::merged(lines), self.change(context));
+        let taken = self.store.take_back(order_id, return_id, &lines, &change);
         if taken.await? {
             Ok(())
         } else {
@@ -151,15 +151,15 @@ impl<D: Database, P: Products> Inventory<D, P> {
 
     /// Releases reservations that lapsed; returns of how many orders.
     pub(crate) async fn sweep(&self) -> Result<usize> {
-        let lapsed = self.store.lapsed(self.ports.now(), SWEEP_ORDERS).await?;
-        for order_id in &lapsed {
+        let expired = self.store.expired(self.ports.now(), SWEEP_ORDERS).await?;
+        for order_id in &expired {
             self.store.release(order_id).await?;
         }
-        Ok(lapsed.len())
+        Ok(expired.len())
     }
 
-    fn deed<'a>(&'a self, context: &'a Context) -> Deed<'a> {
-        Deed {
+    fn change<'a>(&'a self, context: &'a Context) -> StockChange<'a> {
+        StockChange {
             context,
             id: self.ports.new_id(),
             ports: &self.ports,
@@ -168,7 +168,7 @@ impl<D: Database, P: Products> Inventory<D, P> {
     }
 
     async fn must_exist(&self, context: &Context, id: &Id) -> Result<()> {
-        if self.products.exists(context, id).await? {
+        if self.links.exists(context, id).await? {
             Ok(())
         } else {
             Err(InventoryError::ProductNotFound)

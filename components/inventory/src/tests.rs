@@ -1,22 +1,22 @@
 //! Inventory's rules and statements, on rusqlite.
 
-use crate::domain::{CatalogDown, Level, Line, Products, Shortage};
+use crate::domain::{LinkError, Level, Line, Links, Shortage};
 use crate::service::{Inventory, InventoryError};
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::sql::Connection as _;
 use localmart_guest::wit::Context;
 use localmart_testkit::{TestDatabase, TestWorld, now};
 
-struct AllProducts;
+struct FakeLinks;
 
-impl Products for AllProducts {
-    async fn exists(&self, _: &Context, id: &Id) -> Result<bool, CatalogDown> {
+impl Links for FakeLinks {
+    async fn exists(&self, _: &Context, id: &Id) -> Result<bool, LinkError> {
         Ok(!id.as_str().ends_with("ff"))
     }
 }
 
 struct Shop {
-    inventory: Inventory<TestDatabase, AllProducts>,
+    inventory: Inventory<TestDatabase, FakeLinks>,
     database: TestDatabase,
     world: TestWorld,
     mug: Id,
@@ -30,7 +30,7 @@ fn shop(mugs: i64, lamps: i64) -> Shop {
         include_str!("../migrations/0002_alerts.sql"),
         include_str!("../migrations/0003_returns.sql"),
     ]);
-    let inventory = Inventory::new(database.clone(), AllProducts, world.ports());
+    let inventory = Inventory::new(database.clone(), FakeLinks, world.ports());
     let (mug, lamp) = (world.ports().new_id(), world.ports().new_id());
     for (id, count) in [(&mug, mugs), (&lamp, lamps)] {
         if count > 0 {
@@ -231,7 +231,7 @@ fn a_product_nobody_knows_has_no_stock() {
 #[test]
 fn a_product_that_becomes_low_is_told_once_until_it_is_filled_up() {
     let shop = shop(8, 8);
-    let told = || {
+    let events = || {
         let sql = "SELECT body FROM outbox ORDER BY subject, version";
         now(shop.database.query(sql, &[])).unwrap().len()
     };
@@ -241,19 +241,19 @@ fn a_product_that_becomes_low_is_told_once_until_it_is_filled_up() {
         order
     };
     reserve(2);
-    assert_eq!(told(), 0);
+    assert_eq!(events(), 0);
     let order = reserve(1);
-    assert_eq!(told(), 1);
+    assert_eq!(events(), 1);
     now(shop.inventory.release(&order)).unwrap();
     reserve(2);
-    assert_eq!(told(), 1, "it is still low");
+    assert_eq!(events(), 1, "it is still low");
     let context = Context::system("");
     now(shop
         .inventory
         .adjust(&context, shop.mug.as_str(), 20, "delivery", None))
     .unwrap();
     reserve(20);
-    assert_eq!(told(), 2);
+    assert_eq!(events(), 2);
 }
 
 #[test]
@@ -264,8 +264,8 @@ fn a_reservation_that_is_given_back_does_not_make_a_product_low_again() {
         shop.reserve(&order, 1, 0).unwrap();
         now(shop.inventory.release(&order)).unwrap();
     }
-    let told = now(shop.database.query("SELECT body FROM outbox", &[])).unwrap();
-    assert_eq!(told.len(), 1);
+    let events = now(shop.database.query("SELECT body FROM outbox", &[])).unwrap();
+    assert_eq!(events.len(), 1);
 }
 
 #[test]

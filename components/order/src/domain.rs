@@ -1,13 +1,13 @@
-//! An order. [`pricing`] says what it comes to, [`status`] has its graph, [`returns`] what can be given back, [`needs`] what
+//! An order. [`pricing`] says what it comes to, [`status`] has its graph, [`returns`] what can be given back, [`links`] what
 //! checkout needs of others. No clock, no I/O.
 
-pub(crate) mod needs;
+pub(crate) mod links;
 pub(crate) mod pricing;
 pub(crate) mod returns;
 pub(crate) mod status;
 
 use localmart_guest::kernel::{Address, Id, Money, MoneyError, Timestamp};
-use needs::{CartSnapshot, Product};
+use links::{CartSnapshot, Product};
 use pricing::Flag;
 use returns::Return;
 use status::Status;
@@ -112,7 +112,7 @@ pub(crate) struct Order {
 
 /// Why a cart cannot become an order as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unpriceable {
+pub(crate) enum PricingError {
     /// Nothing in it.
     Empty,
     /// A line is no longer sold; its place in the cart.
@@ -123,7 +123,7 @@ pub(crate) enum Unpriceable {
     Overflow,
 }
 
-impl From<MoneyError> for Unpriceable {
+impl From<MoneyError> for PricingError {
     fn from(_: MoneyError) -> Self {
         Self::Overflow
     }
@@ -133,18 +133,18 @@ impl From<MoneyError> for Unpriceable {
 pub(crate) fn itemise(
     cart: &CartSnapshot,
     products: &[Product],
-) -> Result<(Vec<Item>, Vec<String>), Unpriceable> {
+) -> Result<(Vec<Item>, Vec<String>), PricingError> {
     if cart.lines.is_empty() {
-        return Err(Unpriceable::Empty);
+        return Err(PricingError::Empty);
     }
     let (mut items, mut categories) = (Vec::new(), Vec::new());
     for (place, line) in cart.lines.iter().enumerate() {
         let product = products
             .iter()
             .find(|product| product.id == line.product_id && product.published);
-        let product = product.ok_or(Unpriceable::NotSold(place))?;
+        let product = product.ok_or(PricingError::NotSold(place))?;
         if product.price.currency() != cart.currency {
-            return Err(Unpriceable::OtherCurrency(place));
+            return Err(PricingError::OtherCurrency(place));
         }
         categories.push(product.category.clone());
         items.push(Item {

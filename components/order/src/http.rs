@@ -4,9 +4,9 @@ pub(crate) mod decode;
 pub(crate) mod encode;
 mod returns;
 
-use crate::domain::needs::Needs;
+use crate::domain::links::Links;
 use crate::domain::status::Status;
-use crate::domain::{Order, Unpriceable};
+use crate::domain::{Order, PricingError};
 use crate::service::{LIST_ORDER, OrderError, Orders, Settings};
 use crate::store::{Claim, Scope};
 use localmart_guest::config::{self, ConfigError};
@@ -28,12 +28,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Orders behind their REST door.
-pub(crate) struct OrderDoor<D, N> {
-    pub(crate) orders: Orders<D, N>,
+pub(crate) struct OrderDoor<D, L> {
+    pub(crate) orders: Orders<D, L>,
     ports: Ports,
 }
 
-impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for OrderDoor<D, N> {
+impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service for OrderDoor<D, L> {
     const NOUN: &'static str = "order";
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
@@ -45,7 +45,7 @@ impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for
             order_token_key: config::text("order_token_key").await?,
         };
         Ok(Self {
-            orders: Orders::new(D::from(Self::NOUN), N::default(), ports.clone(), settings),
+            orders: Orders::new(D::from(Self::NOUN), L::default(), ports.clone(), settings),
             ports,
         })
     }
@@ -73,7 +73,7 @@ impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for
                 "POST",
                 "/api/orders/{id}/returns",
                 Access::All,
-                returns::ask,
+                returns::request_return,
             )
             .needs_a_key()
             .on(
@@ -92,10 +92,10 @@ impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for
     }
 }
 
-type Door<D, N> = Rc<OrderDoor<D, N>>;
+type Door<D, L> = Rc<OrderDoor<D, L>>;
 
 /// `POST /api/orders`: the key is claimed in order's own database, so that it is written with the order.
-async fn create<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+async fn create<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
     let key = required_key_of(&request.incoming)?;
     let customer = request.claims.as_ref().map(|claims| claims.subject.clone());
     let checkout = decode::checkout(&request.body, customer)?;
@@ -136,7 +136,7 @@ async fn create<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> An
     Ok(response)
 }
 
-async fn list<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+async fn list<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
     let mut query = request.query(&["status", "limit", "cursor", "all"])?;
     let status = query.get("status", "must be the status of an order", Status::parse);
     let limit = query.get("limit", "must be 1 to 100", Limit::parse);
@@ -164,16 +164,16 @@ async fn list<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answ
     Ok(Response::page(orders.collect(), next))
 }
 
-async fn ship<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+async fn ship<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
     advance_to(&door, &request, Status::Shipped).await
 }
 
-async fn deliver<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+async fn deliver<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
     advance_to(&door, &request, Status::Delivered).await
 }
 
-async fn advance_to<D: Database, N: Needs>(
-    door: &Door<D, N>,
+async fn advance_to<D: Database, L: Links>(
+    door: &Door<D, L>,
     request: &Request,
     to: Status,
 ) -> Answer {
@@ -198,7 +198,7 @@ fn must_match(request: &Request, order: &Order) -> Result<(), Problem> {
     }
 }
 
-async fn get<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+async fn get<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
     let order = door
         .orders
@@ -207,7 +207,7 @@ async fn get<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answe
     Ok(respond(&order))
 }
 
-async fn cancel<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+async fn cancel<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
     let mut fields = Fields::of_body(or_empty(&request.body))?;
     let reason = fields.optional("reason", text(0, 500));
     let reason = fields.finish(Some(reason))?;
@@ -224,12 +224,12 @@ async fn cancel<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> An
     ))
 }
 
-async fn sweep<D, N>(door: Door<D, N>, request: Request) -> Answer
+async fn sweep<D, L>(door: Door<D, L>, request: Request) -> Answer
 where
     D: Database + From<&'static str>,
-    N: Needs + Default + 'static,
+    L: Links + Default + 'static,
 {
-    let events = sweep_events::<OrderDoor<D, N>>(&door.ports).await;
+    let events = sweep_events::<OrderDoor<D, L>>(&door.ports).await;
     let read = sweep_consumer(&*door, &door.ports).await;
     let looked_at = door
         .orders
@@ -242,7 +242,7 @@ where
 }
 
 /// A user owns his orders, a guest one by its token; staff see all.
-fn owns<D: Database, N: Needs>(door: &Door<D, N>, request: &Request, order: &Order) -> bool {
+fn owns<D: Database, L: Links>(door: &Door<D, L>, request: &Request, order: &Order) -> bool {
     let token = request.header("x-order-token");
     let user = request
         .claims
@@ -251,7 +251,7 @@ fn owns<D: Database, N: Needs>(door: &Door<D, N>, request: &Request, order: &Ord
     let mine = user.is_some() && order.customer_id.as_deref() == user;
     request.has_role(Role::Staff)
         || mine
-        || token.is_some_and(|token| door.orders.opens(order, token))
+        || token.is_some_and(|token| door.orders.is_guest_token(order, token))
 }
 
 fn respond(order: &Order) -> Response {
@@ -270,7 +270,7 @@ impl From<OrderError> for Problem {
         match error {
             OrderError::NotFound => Self::not_found("order"),
             OrderError::ReturnNotFound => Self::not_found("return"),
-            OrderError::Unreturnable(why) => returns::unreturnable(&why),
+            OrderError::Return(why) => returns::return_error(&why),
             OrderError::NoEmail => Self::invalid(vec![FieldProblem {
                 field: "email".into(),
                 code: "required".into(),
@@ -281,22 +281,22 @@ impl From<OrderError> for Problem {
                 Self::business(409, "cart_completed", "This cart already is an order.")
                     .with("order_id", order.as_str())
             }
-            OrderError::Unpriceable(Unpriceable::Empty) => Self::invalid(vec![FieldProblem {
+            OrderError::Pricing(PricingError::Empty) => Self::invalid(vec![FieldProblem {
                 field: "cart_id".into(),
                 code: "empty_cart".into(),
                 detail: "the cart is empty".into(),
             }]),
-            OrderError::Unpriceable(Unpriceable::NotSold(place)) => Self::invalid(cart_line(
+            OrderError::Pricing(PricingError::NotSold(place)) => Self::invalid(cart_line(
                 place,
                 "not_sold",
                 "this product is no longer sold",
             )),
-            OrderError::Unpriceable(Unpriceable::OtherCurrency(place)) => Self::invalid(cart_line(
+            OrderError::Pricing(PricingError::OtherCurrency(place)) => Self::invalid(cart_line(
                 place,
                 "currency_mismatch",
                 "this product is now sold in another currency",
             )),
-            OrderError::Unpriceable(Unpriceable::Overflow) => Self::business(
+            OrderError::Pricing(PricingError::Overflow) => Self::business(
                 422,
                 "amount_overflow",
                 "The sum is larger than any amount can be.",
@@ -322,7 +322,7 @@ impl From<OrderError> for Problem {
                 ),
             ),
             OrderError::Busy => Self::unavailable(),
-            OrderError::Need(error) => {
+            OrderError::Link(error) => {
                 localmart_guest::log::write(
                     localmart_guest::log::Level::Error,
                     "",

@@ -4,11 +4,11 @@
 mod returns;
 pub(crate) mod saga;
 
-use crate::domain::needs::{NeedError, Needs};
+use crate::domain::links::{LinkError, Links};
 use crate::domain::pricing::price;
-use crate::domain::returns::Unreturnable;
+use crate::domain::returns::ReturnError;
 use crate::domain::status::Status;
-use crate::domain::{Checkout, Failure, Order, Step, Unpriceable, itemise, number};
+use crate::domain::{Checkout, Failure, Order, Step, PricingError, itemise, number};
 use crate::store::{Claim, Inserted, Scope, Store};
 use localmart_guest::events::Event;
 use localmart_guest::kernel::page::page;
@@ -28,7 +28,7 @@ const CART_ATTEMPTS: u32 = 5;
 /// How long a cancellation or a return waits for somebody else who is at the order.
 const LEASE_WAIT: Duration = Duration::from_secs(4);
 /// How often it looks.
-const LEASE_LOOK: Duration = Duration::from_millis(20);
+const LEASE_POLL: Duration = Duration::from_millis(20);
 /// The name of the order that lists have, for cursors.
 pub(crate) const LIST_ORDER: &str = "newest";
 /// How many unfinished orders one sweep looks at.
@@ -42,7 +42,7 @@ pub(crate) enum OrderError {
     #[error("there is no such return")]
     ReturnNotFound,
     #[error("this cannot be given back")]
-    Unreturnable(Unreturnable),
+    Return(ReturnError),
     #[error("a guest must leave an e-mail address")]
     NoEmail,
     #[error("there is no such cart")]
@@ -50,7 +50,7 @@ pub(crate) enum OrderError {
     #[error("the cart already is order {0}")]
     CartCompleted(Id),
     #[error("the cart cannot be ordered as it is")]
-    Unpriceable(Unpriceable),
+    Pricing(PricingError),
     #[error("the total is not what was expected")]
     PriceChanged { expected: Money, total: Money },
     #[error("the order failed")]
@@ -60,7 +60,7 @@ pub(crate) enum OrderError {
     #[error("somebody else works on the order")]
     Busy,
     #[error(transparent)]
-    Need(#[from] NeedError),
+    Link(#[from] LinkError),
     #[error(transparent)]
     Sql(#[from] SqlError),
 }
@@ -77,18 +77,18 @@ pub(crate) struct Settings {
 }
 
 /// Orders.
-pub(crate) struct Orders<D, N> {
+pub(crate) struct Orders<D, L> {
     store: Store<D>,
-    needs: N,
+    links: L,
     ports: Ports,
     settings: Settings,
 }
 
-impl<D: Database, N: Needs> Orders<D, N> {
-    pub(crate) fn new(database: D, needs: N, ports: Ports, settings: Settings) -> Self {
+impl<D: Database, L: Links> Orders<D, L> {
+    pub(crate) fn new(database: D, links: L, ports: Ports, settings: Settings) -> Self {
         Self {
             store: Store::new(database, ports.clone()),
-            needs,
+            links,
             ports,
             settings,
         }
@@ -170,12 +170,12 @@ impl<D: Database, N: Needs> Orders<D, N> {
     }
 
     /// Whether this is the capability of the order.
-    pub(crate) fn opens(&self, order: &Order, token: &str) -> bool {
+    pub(crate) fn is_guest_token(&self, order: &Order, token: &str) -> bool {
         is_capability(&self.settings.order_token_key, order.id.as_str(), token)
     }
 
     /// Takes an idempotency key, or says what it already stands for.
-    pub(crate) async fn claim(&self, name: &str, print: &str) -> Result<Claim> {
+    pub(crate) async fn claim(&self, name: &str, fingerprint: &str) -> Result<Claim> {
         let now = self.ports.now();
         let (lease, end) = (
             now.plus_ms(LEASE_MS),
@@ -183,7 +183,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         );
         Ok(self
             .store
-            .claim(name, print, &self.ports.new_id(), now, lease, end)
+            .claim(name, fingerprint, &self.ports.new_id(), now, lease, end)
             .await?)
     }
 
@@ -196,7 +196,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
     ) -> Result<()> {
         match answer {
             Some(answer) => Ok(self.store.remember(name, order_id, &answer).await?),
-            None => Ok(self.store.give_back(name, order_id).await?),
+            None => Ok(self.store.release_key(name, order_id).await?),
         }
     }
 
@@ -214,7 +214,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 false => None,
             };
             let written = match known {
-                Some(order) => self.leased(order).await,
+                Some(order) => self.lease_and_read(order).await,
                 None => self.write_order(context, id, checkout).await,
             };
             let advanced = match written {
@@ -222,8 +222,8 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 Err(error) => Err(error),
             };
             match advanced {
-                Err(OrderError::Need(NeedError::CartChanged)) => self.store.forget(id).await?,
-                Err(OrderError::Need(NeedError::CartCompleted(other))) => {
+                Err(OrderError::Link(LinkError::CartChanged)) => self.store.forget(id).await?,
+                Err(OrderError::Link(LinkError::CartCompleted(other))) => {
                     self.store.forget(id).await?;
                     return Err(OrderError::CartCompleted(other));
                 }
@@ -236,11 +236,11 @@ impl<D: Database, N: Needs> Orders<D, N> {
     /// Prices the cart and writes the order; nothing outside of our own database happens.
     async fn write_order(&self, context: &Context, id: &Id, checkout: &Checkout) -> Result<Order> {
         let cart =
-            self.needs
+            self.links
                 .cart(context, &checkout.cart_id)
                 .await
                 .map_err(|error| match error {
-                    NeedError::NotFound => OrderError::CartNotFound,
+                    LinkError::NotFound => OrderError::CartNotFound,
                     other => other.into(),
                 })?;
         if let Some(other) = cart.order_id.as_ref().filter(|other| *other != id) {
@@ -253,22 +253,22 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 return Err(OrderError::CartCompleted(other.clone()));
             }
             // The attempt before failed and died before it gave the cart back.
-            self.needs
+            self.links
                 .reopen_cart(&context.as_system(), &cart.id, other)
                 .await?;
-            return Err(OrderError::Need(NeedError::CartChanged));
+            return Err(OrderError::Link(LinkError::CartChanged));
         }
         let ids: Vec<Id> = cart
             .lines
             .iter()
             .map(|line| line.product_id.clone())
             .collect();
-        let products = self.needs.products(context, &ids).await?;
-        let (items, categories) = itemise(&cart, &products).map_err(OrderError::Unpriceable)?;
+        let products = self.links.products(context, &ids).await?;
+        let (items, categories) = itemise(&cart, &products).map_err(OrderError::Pricing)?;
         let customer = checkout.customer_id.as_deref();
         let order = (cart.currency, customer, &checkout.shipping_address);
-        let priced = price(items, &categories, order, &self.needs);
-        let priced = priced.map_err(OrderError::Unpriceable)?;
+        let priced = price(items, &categories, order, &self.links);
+        let priced = priced.map_err(OrderError::Pricing)?;
         for (flag, reason) in priced.flags.iter().zip(&priced.reasons) {
             let fields = [("flag", flag.name()), ("reason", reason.as_str())];
             log::write(
@@ -289,7 +289,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         }
         let email = match (&checkout.email, &checkout.customer_id) {
             (Some(email), _) => email.clone(),
-            (None, Some(user)) => self.needs.email(&context.as_system(), user).await?,
+            (None, Some(user)) => self.links.email(&context.as_system(), user).await?,
             (None, None) => return Err(OrderError::NoEmail),
         };
         let now = self.ports.now();
@@ -344,14 +344,14 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 Status::Cancelled,
             ));
         }
-        self.lease_in_time(&order.id).await?;
+        self.wait_for_lease(&order.id).await?;
         let order = self
             .store
             .order(&order.id)
             .await?
             .ok_or(OrderError::NotFound)?;
         if !order.status.may_become(Status::Cancelled) {
-            self.store.unlease(&order.id).await?;
+            self.store.release_lease(&order.id).await?;
             return Err(OrderError::IllegalTransition(
                 order.status,
                 Status::Cancelled,
@@ -359,7 +359,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         }
         let asked = self
             .store
-            .ask_cancel(&order.id, reason.as_deref(), self.ports.now())
+            .request_cancellation(&order.id, reason.as_deref(), self.ports.now())
             .await?;
         point("order.cancelling").await;
         let order = self
@@ -369,7 +369,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
             .ok_or(OrderError::NotFound)?;
         if !asked && !order.cancelling && order.status != Status::Cancelled {
             // It was shipped at this very moment.
-            self.store.unlease(&order.id).await?;
+            self.store.release_lease(&order.id).await?;
             return Err(OrderError::IllegalTransition(
                 order.status,
                 Status::Cancelled,
@@ -381,7 +381,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
     /// Goes on with what somebody left unfinished, and forgets old keys; returns how many orders were looked at.
     pub(crate) async fn sweep(&self, context: &Context) -> Result<usize> {
         let now = self.ports.now();
-        self.store.forget_keys(now).await?;
+        self.store.forget_expired_keys(now).await?;
         let unfinished = self.store.unfinished(now, SWEEP_ORDERS).await?;
         for id in &unfinished {
             if !self.lease(id).await? {
@@ -391,14 +391,14 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 continue;
             };
             let outcome = match self.advance(context, order.clone()).await {
-                Err(OrderError::Need(NeedError::CartChanged | NeedError::CartCompleted(_))) => {
+                Err(OrderError::Link(LinkError::CartChanged | LinkError::CartCompleted(_))) => {
                     self.fail(context, order, Failure::CartChanged).await
                 }
                 other => other,
             };
-            if let Err(OrderError::Need(_) | OrderError::Sql(_)) = outcome {
+            if let Err(OrderError::Link(_) | OrderError::Sql(_)) = outcome {
                 // A later sweep tries again; it need not be the very next one, and the others have their turn now.
-                self.store.put_off(id, now.plus_ms(LEASE_MS)).await?;
+                self.store.postpone(id, now.plus_ms(LEASE_MS)).await?;
             }
         }
         Ok(unfinished.len())
@@ -410,19 +410,19 @@ impl<D: Database, N: Needs> Orders<D, N> {
     }
 
     /// Waits a while for whoever works on an order.
-    async fn lease_in_time(&self, id: &Id) -> Result<()> {
+    async fn wait_for_lease(&self, id: &Id) -> Result<()> {
         let wait = i64::try_from(LEASE_WAIT.as_millis()).unwrap_or(i64::MAX);
         let give_up = self.ports.now().plus_ms(wait);
         while !self.lease(id).await? {
             if self.ports.now() > give_up {
                 return Err(OrderError::Busy);
             }
-            self.ports.sleep(LEASE_LOOK).await;
+            self.ports.sleep(LEASE_POLL).await;
         }
         Ok(())
     }
 
-    async fn leased(&self, order: Order) -> Result<Order> {
+    async fn lease_and_read(&self, order: Order) -> Result<Order> {
         if order.status != Status::Pending || self.lease(&order.id).await? {
             return self
                 .store

@@ -1,18 +1,18 @@
-//! Order's SQL. [`rows`] turns orders into columns and back, [`turns`] has what goes with a change of status, [`lists`] pages,
+//! Order's SQL. [`rows`] turns orders into columns and back, [`status_changes`] has what goes with a change of status, [`lists`] pages,
 //! [`keys`] idempotency keys, [`returns`] returns; here are the statements about an order.
 
 mod keys;
 mod lists;
 mod returns;
 pub(crate) mod rows;
-mod turns;
+mod status_changes;
 
 pub(crate) use keys::Claim;
 pub(crate) use lists::Scope;
 #[cfg(test)]
 pub(crate) use lists::list_statement;
 
-use crate::domain::needs::Payment;
+use crate::domain::links::Payment;
 use crate::domain::status::Status;
 use crate::domain::{Failure, Order};
 use localmart_guest::events::{Event, inbox};
@@ -66,9 +66,9 @@ impl<D: Database> Store<D> {
                 };
             }
             for (position, item) in order.items.iter().enumerate() {
-                connection.later(rows::INSERT_ITEM, &rows::item_columns(&order.id, position, item)).await?;
+                connection.queue(rows::INSERT_ITEM, &rows::item_columns(&order.id, position, item)).await?;
             }
-            turns::step(connection, &order.id, Status::Pending, order.created_at, None).await?;
+            status_changes::step(connection, &order.id, Status::Pending, order.created_at, None).await?;
             Ok(Inserted::Done)
         })
         .await
@@ -109,13 +109,13 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    pub(crate) async fn unlease(&self, id: &Id) -> Result<(), SqlError> {
+    pub(crate) async fn release_lease(&self, id: &Id) -> Result<(), SqlError> {
         let sql =
             "UPDATE orders SET lease_until = 0 WHERE id = CAST($1 AS TEXT) AND lease_until > 0";
         self.run(sql, params![id]).await.map(drop)
     }
 
-    pub(crate) async fn put_off(&self, id: &Id, until: Timestamp) -> Result<(), SqlError> {
+    pub(crate) async fn postpone(&self, id: &Id, until: Timestamp) -> Result<(), SqlError> {
         let sql = "UPDATE orders SET next_try_at = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT)";
         self.run(sql, params![id, until]).await.map(drop)
     }
@@ -134,7 +134,7 @@ impl<D: Database> Store<D> {
         transaction(&self.database, async |connection| {
             connection.execute(sql, params).await?;
             let order = must_read(connection, id).await?;
-            self.announce(connection, context, &order, now).await
+            self.record_created(connection, context, &order, now).await
         })
         .await
     }
@@ -196,7 +196,7 @@ impl<D: Database> Store<D> {
         Ok(changed.await?.is_some())
     }
 
-    pub(crate) async fn ask_cancel(
+    pub(crate) async fn request_cancellation(
         &self,
         id: &Id,
         reason: Option<&str>,
@@ -305,12 +305,12 @@ async fn read(connection: &impl Connection, id: &Id) -> Result<Option<Order>, Sq
     );
     let one: &[Value] = params![id];
     let (items, history) = (items_of("CAST($1 AS TEXT)"), history_of("CAST($1 AS TEXT)"));
-    let asked = [
+    let queries = [
         (sql.as_str(), one),
         (items.as_str(), one),
         (history.as_str(), one),
     ];
-    let answers = connection.query_all(&asked).await?;
+    let answers = connection.query_all(&queries).await?;
     let [found, items, history] = answers.as_slice() else {
         return Err(SqlError::Failed("an answer is missing".to_owned()));
     };
@@ -349,8 +349,8 @@ async fn complete(connection: &impl Connection, found: &[Row]) -> Result<Vec<Ord
         .collect();
     let places = places.join(", ");
     let (items, history) = (items_of(&places), history_of(&places));
-    let asked = [(items.as_str(), ids.as_slice()), (history.as_str(), &ids)];
-    let answers = connection.query_all(&asked).await?;
+    let queries = [(items.as_str(), ids.as_slice()), (history.as_str(), &ids)];
+    let answers = connection.query_all(&queries).await?;
     let [items, history] = answers.as_slice() else {
         return Err(SqlError::Failed("an answer is missing".to_owned()));
     };

@@ -58,7 +58,7 @@ pub(crate) struct Payment {
     /// Given back, in the currency of the amount.
     pub(crate) refunded: u64,
     /// What of it the provider surely knows.
-    pub(crate) told: u64,
+    pub(crate) refund_sent: u64,
     /// Why it failed, in words for the shopper.
     pub(crate) reason: Option<String>,
     pub(crate) version: u64,
@@ -92,7 +92,7 @@ pub(crate) struct Refund {
 
 /// What happens if more is asked back than is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beyond {
+pub(crate) enum Excess {
     /// Nothing: it is refused.
     Refused,
     /// What is left is given back.

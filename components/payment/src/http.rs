@@ -1,6 +1,6 @@
 //! The REST door: staff look at payments and give money back. What the provider tells is in [`webhook`].
 
-use crate::domain::{Beyond, Payment};
+use crate::domain::{Excess, Payment};
 use crate::service::{PaymentError, Payments};
 use crate::webhook;
 use localmart_guest::config::{self, ConfigError};
@@ -59,7 +59,7 @@ pub(crate) type Door<D> = Rc<PaymentDoor<D>>;
 async fn get<D: Database>(door: Door<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
     let payment = door.payments.get(&id(&request)?).await?;
-    if !sees(&door, &request, &payment) {
+    if !may_see(&door, &request, &payment) {
         return Err(Problem::not_found("payment"));
     }
     Ok(Response::json(200, &encode(&payment)).with_version(payment.version))
@@ -73,19 +73,19 @@ async fn refund<D: Database>(door: Door<D>, request: Request) -> Answer {
     let name = required_effect_name(&request, "refund")?;
     let payments = door.payments.on_behalf_of(&request.context());
     let id = id(&request)?;
-    let refund = payments.refund(&id, &name, amount, Beyond::Refused);
+    let refund = payments.refund(&id, &name, amount, Excess::Refused);
     let payment = refund.await?.payment;
     Ok(Response::json(201, &encode(&payment)).with_version(payment.version))
 }
 
 async fn sweep<D: Database + From<&'static str>>(door: Door<D>, _: Request) -> Answer {
-    let told = door.payments.sweep().await?;
+    let sent = door.payments.sweep().await?;
     sweep_events::<PaymentDoor<D>>(&door.ports).await?;
-    Ok(Response::json(200, &json!({ "told": told })))
+    Ok(Response::json(200, &json!({ "told": sent })))
 }
 
 /// Staff see all payments, a user those of his orders, a guest that of the order whose token he shows.
-fn sees<D: Database>(door: &PaymentDoor<D>, request: &Request, payment: &Payment) -> bool {
+fn may_see<D: Database>(door: &PaymentDoor<D>, request: &Request, payment: &Payment) -> bool {
     let user = request
         .claims
         .as_ref()

@@ -54,7 +54,7 @@ impl<D: Database> Provider<D> {
             // Written before it is read, so that two who ask at once take turns.
             let sql = "INSERT INTO provider_charges (payment_id, token, attempts, status, amount, captured, refunded) VALUES \
                        (CAST($1 AS TEXT), CAST($2 AS TEXT), 0, 'new', CAST($3 AS BIGINT), 0, 0) ON CONFLICT DO NOTHING";
-            connection.later(sql, params![payment, token, amount]).await?;
+            connection.queue(sql, params![payment, token, amount]).await?;
             let sql = "UPDATE provider_charges SET attempts = attempts + 1 WHERE payment_id = CAST($1 AS TEXT) RETURNING attempts, status";
             let rows = connection.query(sql, params![payment]).await?;
             let row = rows.first().ok_or_else(|| SqlError::Failed("a charge vanished".to_owned()))?;
@@ -74,7 +74,7 @@ impl<D: Database> Provider<D> {
                 _ => ("refused", Answer::Refused("The card was declined.")),
             };
             let sql = "UPDATE provider_charges SET status = CAST($2 AS TEXT) WHERE payment_id = CAST($1 AS TEXT)";
-            connection.later(sql, params![payment, status]).await?;
+            connection.queue(sql, params![payment, status]).await?;
             Ok(answer)
         })
         .await

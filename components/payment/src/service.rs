@@ -4,7 +4,7 @@ mod notices;
 
 pub(crate) use notices::Notice;
 
-use crate::domain::{Beyond, Payment, Refund, Status};
+use crate::domain::{Excess, Payment, Refund, Status};
 use crate::provider::{Answer, Provider};
 use crate::store::Store;
 use localmart_guest::kernel::{Id, Money};
@@ -100,7 +100,7 @@ impl<D: Database> Payments<D> {
         token: &str,
     ) -> Result<Payment> {
         let now = self.ports.now();
-        let fresh = Payment {
+        let new_payment = Payment {
             id: self.ports.new_id(),
             order_id: order.clone(),
             customer_id: customer.map(str::to_owned),
@@ -108,13 +108,13 @@ impl<D: Database> Payments<D> {
             amount,
             captured: 0,
             refunded: 0,
-            told: 0,
+            refund_sent: 0,
             reason: None,
             version: 1,
             created_at: now,
             updated_at: now,
         };
-        self.store.insert(&fresh).await?;
+        self.store.insert(&new_payment).await?;
         let payment = self.find(order).await?;
         match payment.status {
             Status::Pending => {}
@@ -131,9 +131,9 @@ impl<D: Database> Payments<D> {
         if payment.amount != amount {
             return Err(PaymentError::Exceeds(payment.amount));
         }
-        match self.ask(&payment, token).await? {
+        match self.authorize_with_retries(&payment, token).await? {
             Answer::Held => {
-                self.become_(payment, |payment| payment.status = Status::Authorized)
+                self.apply(payment, |payment| payment.status = Status::Authorized)
                     .await
             }
             Answer::Refused(words) => {
@@ -141,7 +141,7 @@ impl<D: Database> Payments<D> {
                     payment.status = Status::Failed;
                     payment.reason = Some(words.to_owned());
                 };
-                self.become_(payment, refuse).await?;
+                self.apply(payment, refuse).await?;
                 Err(PaymentError::Declined(words.to_owned()))
             }
             Answer::Broken => Err(PaymentError::ProviderBroken),
@@ -165,7 +165,7 @@ impl<D: Database> Payments<D> {
         }
     }
 
-    async fn ask(&self, payment: &Payment, token: &str) -> Result<Answer> {
+    async fn authorize_with_retries(&self, payment: &Payment, token: &str) -> Result<Answer> {
         let mut pause = BACKOFF;
         for _ in 1..ATTEMPTS {
             let answer = self
@@ -194,7 +194,7 @@ impl<D: Database> Payments<D> {
         }
         let captured = self.provider.capture(id).await?;
         point("payment.captured").await;
-        self.become_(payment, |payment| {
+        self.apply(payment, |payment| {
             payment.status = Status::Captured;
             payment.captured = captured;
         })
@@ -239,7 +239,7 @@ impl<D: Database> Payments<D> {
         };
         let written = self.write(payment, Some((REVERSAL, rest)), refund).await?;
         match written {
-            Some(payment) => Ok(Some(self.tell(payment).await?)),
+            Some(payment) => Ok(Some(self.send_refunds(payment).await?)),
             None => Ok(None),
         }
     }
@@ -250,15 +250,15 @@ impl<D: Database> Payments<D> {
         id: &Id,
         name: &str,
         amount: Money,
-        beyond: Beyond,
+        excess: Excess,
     ) -> Result<Refund> {
         for _ in 0..ATTEMPTS {
             let payment = self.get(id).await?;
             if let Some(amount) = self.store.refund(id, name).await? {
-                let payment = self.tell(payment).await?;
+                let payment = self.send_refunds(payment).await?;
                 return Ok(Refund { amount, payment });
             }
-            let amount = allowed(&payment, amount, beyond)?;
+            let amount = allowed(&payment, amount, excess)?;
             if amount == 0 {
                 return Ok(Refund { amount, payment });
             }
@@ -266,7 +266,7 @@ impl<D: Database> Payments<D> {
             let give = |payment: &mut Payment| payment.give_back(amount);
             if let Some(payment) = self.write(payment, Some((name, amount)), give).await? {
                 point("payment.refunded").await;
-                let payment = self.tell(payment).await?;
+                let payment = self.send_refunds(payment).await?;
                 return Ok(Refund { amount, payment });
             }
         }
@@ -274,24 +274,24 @@ impl<D: Database> Payments<D> {
     }
 
     /// Tells the provider what was given back in all. If this process dies before, the sweep tells it.
-    async fn tell(&self, payment: Payment) -> Result<Payment> {
+    async fn send_refunds(&self, payment: Payment) -> Result<Payment> {
         let total = payment.refunded;
-        if payment.told < total {
+        if payment.refund_sent < total {
             self.provider.refund_up_to(&payment.id, total).await?;
-            self.store.told(&payment.id, total).await?;
+            self.store.mark_refund_sent(&payment.id, total).await?;
         }
         Ok(Payment {
-            told: total,
+            refund_sent: total,
             ..payment
         })
     }
 
     /// Tells the provider of refunds that it may not know; returns of how many payments.
     pub(crate) async fn sweep(&self) -> Result<usize> {
-        let untold = self.store.untold(SWEEP_PAYMENTS).await?;
-        let count = untold.len();
-        for payment in untold {
-            self.tell(payment).await?;
+        let unsent_refunds = self.store.unsent_refunds(SWEEP_PAYMENTS).await?;
+        let count = unsent_refunds.len();
+        for payment in unsent_refunds {
+            self.send_refunds(payment).await?;
         }
         Ok(count)
     }
@@ -305,7 +305,7 @@ impl<D: Database> Payments<D> {
         let charge = self.provider.charge(id).await?;
         match charge.as_ref().map(|charge| charge.status.as_str()) {
             Some("held" | "captured") => {
-                self.become_(payment, |payment| payment.status = Status::Authorized)
+                self.apply(payment, |payment| payment.status = Status::Authorized)
                     .await
             }
             Some("refused") => {
@@ -313,19 +313,19 @@ impl<D: Database> Payments<D> {
                     payment.status = Status::Failed;
                     payment.reason = Some("The card was declined.".to_owned());
                 };
-                self.become_(payment, refuse).await
+                self.apply(payment, refuse).await
             }
             // The provider never heard of it: nothing was held, nothing will be.
             _ => {
                 self.provider.void(id, payment.amount.amount()).await?;
-                self.become_(payment, |payment| payment.status = Status::Voided)
+                self.apply(payment, |payment| payment.status = Status::Voided)
                     .await
             }
         }
     }
 
     /// Writes a change; if somebody was faster, what they wrote stands.
-    async fn become_(
+    async fn apply(
         &self,
         payment: Payment,
         change: impl FnOnce(&mut Payment),
@@ -356,19 +356,19 @@ impl<D: Database> Payments<D> {
 }
 
 /// How much of what is asked back can be given back.
-fn allowed(payment: &Payment, asked: Money, beyond: Beyond) -> Result<u64> {
+fn allowed(payment: &Payment, asked: Money, excess: Excess) -> Result<u64> {
     let left = payment.refundable();
-    let spent = payment.status == Status::Refunded && beyond == Beyond::Capped;
+    let spent = payment.status == Status::Refunded && excess == Excess::Capped;
     if !payment.status.holds_money() && !spent {
         return Err(PaymentError::IllegalState(payment.status));
     }
     if asked.currency() != payment.amount.currency() {
         return Err(PaymentError::CurrencyMismatch);
     }
-    match beyond {
-        Beyond::Capped => Ok(asked.amount().min(left)),
-        Beyond::Refused if (1..=left).contains(&asked.amount()) => Ok(asked.amount()),
-        Beyond::Refused => {
+    match excess {
+        Excess::Capped => Ok(asked.amount().min(left)),
+        Excess::Refused if (1..=left).contains(&asked.amount()) => Ok(asked.amount()),
+        Excess::Refused => {
             let left = Money::new(left, payment.amount.currency()).unwrap_or(asked);
             Err(PaymentError::Exceeds(left))
         }

@@ -69,7 +69,7 @@ impl<D: Database> Store<D> {
     }
 
     /// Payments with refunds that the provider may not know of.
-    pub(crate) async fn untold(&self, limit: u32) -> Result<Vec<Payment>, SqlError> {
+    pub(crate) async fn unsent_refunds(&self, limit: u32) -> Result<Vec<Payment>, SqlError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM payments WHERE refunded > told ORDER BY updated_at LIMIT CAST($1 AS BIGINT)"
         );
@@ -79,7 +79,7 @@ impl<D: Database> Store<D> {
     }
 
     /// The provider knows of so much given back.
-    pub(crate) async fn told(&self, payment: &Id, total: u64) -> Result<(), SqlError> {
+    pub(crate) async fn mark_refund_sent(&self, payment: &Id, total: u64) -> Result<(), SqlError> {
         let sql = "UPDATE payments SET told = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND told < CAST($2 AS BIGINT)";
         let connection = self.database.open().await?;
         connection
@@ -109,7 +109,7 @@ impl<D: Database> Store<D> {
             payment.refunded,
             payment.reason.clone(),
             now,
-            payment.told,
+            payment.refund_sent,
         ];
         transaction(&self.database, async |connection| {
             if connection.execute(sql, params).await? == 0 {
@@ -118,7 +118,7 @@ impl<D: Database> Store<D> {
             if let Some((name, amount)) = refund {
                 let sql = "INSERT INTO refunds (payment_id, name, amount, created_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), \
                            CAST($3 AS BIGINT), CAST($4 AS BIGINT))";
-                connection.later(sql, params![&payment.id, name, amount, now]).await?;
+                connection.queue(sql, params![&payment.id, name, amount, now]).await?;
             }
             let (subject, action) = (
                 payment.id.as_str(),
@@ -173,13 +173,13 @@ fn event_data(payment: &Payment) -> serde_json::Value {
 }
 
 fn payment(row: &Row) -> Result<Payment, SqlError> {
-    let broken = |what: &str| SqlError::Failed(format!("a payment's {what} is not valid"));
-    let currency = Currency::parse(&row.text(4)?).map_err(|_| broken("currency"))?;
+    let invalid = |what: &str| SqlError::Failed(format!("a payment's {what} is not valid"));
+    let currency = Currency::parse(&row.text(4)?).map_err(|_| invalid("currency"))?;
     Ok(Payment {
         id: row.id(0)?,
         order_id: row.id(1)?,
-        status: Status::parse(&row.text(2)?).ok_or_else(|| broken("status"))?,
-        amount: Money::new(row.unsigned(3)?, currency).map_err(|_| broken("amount"))?,
+        status: Status::parse(&row.text(2)?).ok_or_else(|| invalid("status"))?,
+        amount: Money::new(row.unsigned(3)?, currency).map_err(|_| invalid("amount"))?,
         captured: row.unsigned(5)?,
         refunded: row.unsigned(6)?,
         reason: row.maybe_text(7)?,
@@ -187,6 +187,6 @@ fn payment(row: &Row) -> Result<Payment, SqlError> {
         created_at: row.time(9)?,
         updated_at: row.time(10)?,
         customer_id: row.maybe_text(11)?,
-        told: row.unsigned(12)?,
+        refund_sent: row.unsigned(12)?,
     })
 }

@@ -1,6 +1,6 @@
 //! Payment's rules and statements, on rusqlite, with the simulated provider.
 
-use crate::domain::{Beyond, Status};
+use crate::domain::{Excess, Status};
 use crate::service::{Notice, PaymentError, Payments};
 use crate::webhook::is_signed;
 use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
@@ -119,7 +119,7 @@ fn what_was_taken_is_given_back_at_most_once() {
     let (payments, order, _) = payments();
     let held = now(payments.authorize(&order, None, usd(100), "tok_visa")).unwrap();
     let refund = |name: &str, amount| {
-        let asked = payments.refund(&held.id, name, amount, Beyond::Refused);
+        let asked = payments.refund(&held.id, name, amount, Excess::Refused);
         now(asked).map(|refund| refund.payment.status)
     };
     assert_eq!(
@@ -149,7 +149,7 @@ fn a_return_gets_at_most_what_is_left() {
     let held = now(payments.authorize(&order, None, usd(100), "tok_visa")).unwrap();
     now(payments.capture(&held.id)).unwrap();
     let give = |name: &str, amount| {
-        let given = now(payments.refund(&held.id, name, usd(amount), Beyond::Capped)).unwrap();
+        let given = now(payments.refund(&held.id, name, usd(amount), Excess::Capped)).unwrap();
         (given.amount, given.payment.refunded, given.payment.status)
     };
     assert_eq!(give("a", 60), (60, 60, Status::PartiallyRefunded));

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 /// What a sold piece counts, in views.
 pub(crate) const SOLD_WEIGHT: i64 = 10;
 /// Products of one order whose pairs are counted; a larger order says little about what goes together.
-pub(crate) const MOST_PAIRED: usize = 20;
+pub(crate) const MAX_PAIRED: usize = 20;
 
 /// Why a product is recommended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub(crate) struct OrderSignal {
 
 /// Whether an order begins or ceases to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum OrderChange {
     Paid,
     Cancelled,
 }
@@ -84,7 +84,7 @@ pub(crate) enum Turn {
 /// A linked service does not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a linked service does not answer: {0}")]
-pub(crate) struct LinkDown(pub(crate) String);
+pub(crate) struct LinkError(pub(crate) String);
 
 /// What was found in the order of a ranking; `None` if that names a place twice, or one that is not.
 pub(crate) fn ranked(found: &[Recommended], places: &[u32]) -> Option<Vec<Recommended>> {
@@ -102,9 +102,9 @@ pub(crate) fn ranked(found: &[Recommended], places: &[u32]) -> Option<Vec<Recomm
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub(crate) trait Links {
     /// The products with these ids, published or not.
-    async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown>;
+    async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkError>;
     /// The places of what was found, best first; what is left out is not shown.
-    fn rank(&self, found: &[Recommended]) -> Result<Vec<u32>, LinkDown>;
+    fn rank(&self, found: &[Recommended]) -> Result<Vec<u32>, LinkError>;
     /// Those of these products that can be bought.
-    async fn in_stock(&self, context: &Context, ids: &[Id]) -> Result<Vec<Id>, LinkDown>;
+    async fn in_stock(&self, context: &Context, ids: &[Id]) -> Result<Vec<Id>, LinkError>;
 }

@@ -97,7 +97,7 @@ fn encode(recommended: &Recommended) -> Value {
 impl From<RecommendationError> for Problem {
     fn from(error: RecommendationError) -> Self {
         match error {
-            RecommendationError::LinkDown(_) => Self::unavailable(),
+            RecommendationError::Link(_) => Self::unavailable(),
             RecommendationError::Sql(error) => error.into(),
         }
     }

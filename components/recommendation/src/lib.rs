@@ -10,6 +10,7 @@ mod contract;
 mod domain;
 mod events;
 mod http;
+mod links;
 mod service;
 mod store;
 #[cfg(test)]
@@ -17,8 +18,8 @@ mod tests;
 
 #[cfg(target_arch = "wasm32")]
 localmart_guest::door!(
-    http::RecommendationDoor<localmart_guest::sql::ServiceDatabase, contract::Linked>
+    http::RecommendationDoor<localmart_guest::sql::ServiceDatabase, links::Linked>
 );
 localmart_guest::consumer!(
-    http::RecommendationDoor<localmart_guest::sql::ServiceDatabase, contract::Linked>
+    http::RecommendationDoor<localmart_guest::sql::ServiceDatabase, links::Linked>
 );

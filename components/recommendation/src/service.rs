@@ -1,6 +1,6 @@
 //! What can be asked of recommendation: products, for a product, for a customer, for anybody.
 
-use crate::domain::{Candidate, LinkDown, Links, Question, Recommended, ranked};
+use crate::domain::{Candidate, LinkError, Links, Question, Recommended, ranked};
 use crate::store::Store;
 use localmart_guest::kernel::{Id, Limit};
 use localmart_guest::log::{self, Level};
@@ -11,13 +11,13 @@ use localmart_guest::wit::{Actor, Context};
 /// Candidates that are looked at together; catalog and inventory are asked about no more at once.
 const BATCH: usize = 100;
 /// How many batches of popular products are looked at, if most of them cannot be bought.
-const BATCHES: usize = 5;
+const MAX_BATCHES: usize = 5;
 
 /// Why a verb was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RecommendationError {
     #[error(transparent)]
-    LinkDown(#[from] LinkDown),
+    Link(#[from] LinkError),
     #[error(transparent)]
     Sql(#[from] SqlError),
 }
@@ -49,11 +49,11 @@ impl<D: Database, L: Links> Recommendations<D, L> {
     ) -> Result<Vec<Recommended>> {
         let mut found: Vec<Recommended> = Vec::new();
         let mut seen: Vec<Id> = question.product_id.iter().cloned().collect();
-        let particular = self.particular(context, question).await?;
-        self.take(context, particular, &mut seen, &mut found)
+        let personal = self.personal(context, question).await?;
+        self.add_available(context, personal, &mut seen, &mut found)
             .await?;
         let mut after = None;
-        for _ in 0..BATCHES {
+        for _ in 0..MAX_BATCHES {
             if found.len() >= limit.get() {
                 break;
             }
@@ -62,7 +62,7 @@ impl<D: Database, L: Links> Recommendations<D, L> {
             after = popular
                 .last()
                 .map(|last| (last.score, last.product_id.clone()));
-            self.take(context, popular, &mut seen, &mut found).await?;
+            self.add_available(context, popular, &mut seen, &mut found).await?;
             if !full {
                 break;
             }
@@ -82,7 +82,7 @@ impl<D: Database, L: Links> Recommendations<D, L> {
                 Some(ranked) => return ranked,
                 None => "it named a place twice, or one that is not".to_owned(),
             },
-            Err(LinkDown(reason)) => reason,
+            Err(LinkError(reason)) => reason,
         };
         let fields = [("reason", reason.as_str())];
         log::write(
@@ -95,7 +95,7 @@ impl<D: Database, L: Links> Recommendations<D, L> {
     }
 
     /// What goes with a product, or suits a customer. A taste is shown to its owner, to staff and to the shop alone.
-    async fn particular(&self, context: &Context, question: &Question) -> Result<Vec<Candidate>> {
+    async fn personal(&self, context: &Context, question: &Question) -> Result<Vec<Candidate>> {
         if let Some(product) = &question.product_id {
             return Ok(self.store.bought_together(product, BATCH).await?);
         }
@@ -114,7 +114,7 @@ impl<D: Database, L: Links> Recommendations<D, L> {
     }
 
     /// Keeps those candidates that are new here and can be bought.
-    async fn take(
+    async fn add_available(
         &self,
         context: &Context,
         candidates: Vec<Candidate>,

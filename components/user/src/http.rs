@@ -1,7 +1,7 @@
 //! The REST door: registration, login, one's own profile, user management. Decode, one verb, encode.
 
 use crate::domain::{MAX_ADDRESSES, MAX_PREFERENCES, ProfilePatch, User};
-use crate::login::{ACCESS_S, Pair, Tokens};
+use crate::login::{ACCESS_S, TokenPair, Tokens};
 use crate::service::{LIST_ORDER, UserError, Users};
 use localmart_guest::config::{self, ConfigError};
 use localmart_guest::door::decode::{address, email, text};
@@ -315,7 +315,7 @@ fn respond(user: &User) -> Response {
 }
 
 /// What logging in gives. No idempotency key remembers it: tokens are kept nowhere.
-fn tokens(status: u16, user: &User, pair: &Pair) -> Response {
+fn tokens(status: u16, user: &User, pair: &TokenPair) -> Response {
     let body = json!({
         "user": encode(user),
         "access_token": pair.access,

@@ -2,7 +2,7 @@
 
 use crate::domain::{User, email_key, is_password};
 use crate::service::{Result, UserError, Users};
-use crate::store::{Spent, Store};
+use crate::store::{RefreshOutcome, Store};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -21,11 +21,11 @@ const SESSION_MS: i64 = 30 * 86_400_000;
 /// How long a revoked session is remembered by the doors, in milliseconds: longer than any of its tokens holds.
 const REVOKED_MS: i64 = (ACCESS_S + 60) * 1_000;
 /// Wrong passwords in a row that an address may have.
-const FREE_FAILURES: i64 = 5;
+const ALLOWED_FAILURES: i64 = 5;
 /// How long an address is locked then, in milliseconds; it doubles with every lock.
 const LOCK_MS: i64 = 60_000;
 /// The longest lock, in milliseconds.
-const LONGEST_LOCK_MS: i64 = 3_600_000;
+const MAX_LOCK_MS: i64 = 3_600_000;
 /// How long failures are remembered, in milliseconds.
 const FAILURES_MS: i64 = 86_400_000;
 /// How often a counter is tried again when somebody else counts at the same moment.
@@ -33,7 +33,7 @@ const ATTEMPTS: u32 = 50;
 
 /// What a client gets for logging in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pair {
+pub(crate) struct TokenPair {
     pub(crate) access: String,
     pub(crate) refresh: String,
 }
@@ -71,7 +71,7 @@ impl Tokens {
 }
 
 /// What of a refresh token is stored.
-fn stored(refresh: &str) -> String {
+fn token_hash(refresh: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(refresh.as_bytes()))
 }
 
@@ -94,25 +94,25 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
     }
 
     /// A new session.
-    pub(crate) async fn begin(&self, user: &User) -> Result<Pair> {
+    pub(crate) async fn begin(&self, user: &User) -> Result<TokenPair> {
         let (session, now) = (self.ports.new_id(), self.ports.now());
         let refresh = self.secret();
         let end = now.plus_ms(SESSION_MS);
         self.store
-            .begin_session(&session, &user.id, &stored(&refresh), now, end)
+            .begin_session(&session, &user.id, &token_hash(&refresh), now, end)
             .await?;
         Ok(self.pair(user, &session, refresh))
     }
 
     /// Spends a refresh token for another. One that was spent before is a thief's or its victim's: the whole family falls.
-    pub(crate) async fn refresh(&self, presented: &str) -> Result<(User, Pair)> {
+    pub(crate) async fn refresh(&self, presented: &str) -> Result<(User, TokenPair)> {
         let now = self.ports.now();
         let refresh = self.secret();
-        let (old, new) = (stored(presented), stored(&refresh));
+        let (old, new) = (token_hash(presented), token_hash(&refresh));
         let end = now.plus_ms(SESSION_MS);
-        let spent = self.store.spend(&old, &new, now, end).await?;
-        match spent {
-            Spent::Now(session, user) => {
+        let outcome = self.store.rotate(&old, &new, now, end).await?;
+        match outcome {
+            RefreshOutcome::Rotated(session, user) => {
                 let user = self
                     .store
                     .by_id(&user)
@@ -121,11 +121,11 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
                 let pair = self.pair(&user, &session, refresh);
                 Ok((user, pair))
             }
-            Spent::Before(session) => {
+            RefreshOutcome::Reused(session) => {
                 self.end(&session).await?;
                 Err(UserError::InvalidToken)
             }
-            Spent::Never => Err(UserError::InvalidToken),
+            RefreshOutcome::Invalid => Err(UserError::InvalidToken),
         }
     }
 
@@ -136,7 +136,7 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
         presented: &str,
         shown: Option<&str>,
     ) -> Result<()> {
-        let found = self.store.session_of(&stored(presented)).await?;
+        let found = self.store.session_of(&token_hash(presented)).await?;
         let (session, _) = found
             .filter(|(_, owner)| owner.as_str() == user)
             .ok_or(UserError::InvalidToken)?;
@@ -174,9 +174,9 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
         Ok(())
     }
 
-    fn pair(&self, user: &User, session: &Id, refresh: String) -> Pair {
+    fn pair(&self, user: &User, session: &Id, refresh: String) -> TokenPair {
         let (id, now) = (self.ports.new_id(), self.ports.now());
-        Pair {
+        TokenPair {
             access: self.tokens.access(&user.id, user.role, session, &id, now),
             refresh,
         }
@@ -214,11 +214,11 @@ impl<K: ShortLived> Failures<K> {
                 return Err(wait(number("until")));
             }
             let (mut failures, mut locks, mut until) = (number("failures") + 1, number("locks"), 0);
-            if failures > FREE_FAILURES {
+            if failures > ALLOWED_FAILURES {
                 until = now.ms()
                     + LOCK_MS
                         .saturating_mul(1 << locks.min(10))
-                        .min(LONGEST_LOCK_MS);
+                        .min(MAX_LOCK_MS);
                 failures = 0;
                 locks += 1;
             }

@@ -16,13 +16,13 @@ const COLUMNS: &str =
 
 /// What became of a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Spent {
+pub(crate) enum RefreshOutcome {
     /// It was spent just now: its session, and whose that is.
-    Now(Id, Id),
+    Rotated(Id, Id),
     /// It had been spent before.
-    Before(Id),
+    Reused(Id),
     /// There is no such token, or its session is over.
-    Never,
+    Invalid,
 }
 
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl<D: Database> Store<D> {
             if connection.execute(sql, params).await? == 0 {
                 return Ok(false);
             }
-            self.tell(
+            self.record_event(
                 connection,
                 context,
                 &user.id,
@@ -168,7 +168,7 @@ impl<D: Database> Store<D> {
                 return Ok(false);
             }
             let (version, now) = (user.version, user.updated_at);
-            self.tell(connection, context, &user.id, "user.updated", version, now)
+            self.record_event(connection, context, &user.id, "user.updated", version, now)
                 .await?;
             if let Some((action, detail)) = deed {
                 self.audit(connection, context, &user.id, action, detail)
@@ -190,7 +190,7 @@ impl<D: Database> Store<D> {
             let Some(row) = rows.first() else {
                 return Ok(());
             };
-            self.tell(connection, context, id, "user.updated", row.unsigned(0)?, now).await?;
+            self.record_event(connection, context, id, "user.updated", row.unsigned(0)?, now).await?;
             self.audit(connection, context, id, "user.erased", "").await
         })
         .await
@@ -214,23 +214,23 @@ impl<D: Database> Store<D> {
     }
 
     /// Spends a refresh token and writes the next one, if the session still lives.
-    pub(crate) async fn spend(
+    pub(crate) async fn rotate(
         &self,
         refresh: &str,
         next: &str,
         now: Timestamp,
         end: Timestamp,
-    ) -> Result<Spent, SqlError> {
+    ) -> Result<RefreshOutcome, SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "UPDATE refresh_tokens SET spent_at = CAST($2 AS BIGINT) WHERE hash = CAST($1 AS TEXT) AND spent_at IS NULL \
                        RETURNING session_id";
-            let spent = connection.query(sql, params![refresh, now]).await?;
-            let Some(row) = spent.first() else {
+            let used = connection.query(sql, params![refresh, now]).await?;
+            let Some(row) = used.first() else {
                 let sql = "SELECT session_id FROM refresh_tokens WHERE hash = CAST($1 AS TEXT)";
                 let rows = connection.query(sql, params![refresh]).await?;
                 return match rows.first() {
-                    Some(row) => Ok(Spent::Before(row.id(0)?)),
-                    None => Ok(Spent::Never),
+                    Some(row) => Ok(RefreshOutcome::Reused(row.id(0)?)),
+                    None => Ok(RefreshOutcome::Invalid),
                 };
             };
             let session = row.id(0)?;
@@ -238,11 +238,11 @@ impl<D: Database> Store<D> {
                        AND expires_at > CAST($2 AS BIGINT) RETURNING user_id";
             let rows = connection.query(sql, params![&session, now, end]).await?;
             let Some(row) = rows.first() else {
-                return Ok(Spent::Never);
+                return Ok(RefreshOutcome::Invalid);
             };
             let user = row.id(0)?;
             add_refresh(connection, next, &session).await?;
-            Ok(Spent::Now(session, user))
+            Ok(RefreshOutcome::Rotated(session, user))
         })
         .await
     }
@@ -314,7 +314,7 @@ impl<D: Database> Store<D> {
     }
 
     /// Says that a user is new or another; who it is, others ask when they need it.
-    async fn tell(
+    async fn record_event(
         &self,
         connection: &impl Connection,
         context: &Context,
@@ -385,11 +385,11 @@ async fn add_refresh(
 }
 
 fn user(row: &Row) -> Result<User, SqlError> {
-    let broken = |what: &str| SqlError::Failed(format!("a user's {what} is not valid"));
+    let invalid = |what: &str| SqlError::Failed(format!("a user's {what} is not valid"));
     let addresses: Vec<serde_json::Value> =
-        serde_json::from_str(&row.text(4)?).map_err(|_| broken("addresses"))?;
+        serde_json::from_str(&row.text(4)?).map_err(|_| invalid("addresses"))?;
     let address =
-        |value: &serde_json::Value| Address::from_json(value).ok_or_else(|| broken("address"));
+        |value: &serde_json::Value| Address::from_json(value).ok_or_else(|| invalid("address"));
     Ok(User {
         id: row.id(0)?,
         email: row.text(1)?,
@@ -397,9 +397,9 @@ fn user(row: &Row) -> Result<User, SqlError> {
             name: row.maybe_text(2)?,
             phone: row.maybe_text(3)?,
             addresses: addresses.iter().map(address).collect::<Result<_, _>>()?,
-            preferences: serde_json::from_str(&row.text(5)?).map_err(|_| broken("preferences"))?,
+            preferences: serde_json::from_str(&row.text(5)?).map_err(|_| invalid("preferences"))?,
         },
-        role: Role::parse(&row.text(6)?).ok_or_else(|| broken("role"))?,
+        role: Role::parse(&row.text(6)?).ok_or_else(|| invalid("role"))?,
         version: row.unsigned(7)?,
         created_at: row.time(8)?,
         updated_at: row.time(9)?,

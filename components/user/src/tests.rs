@@ -1,7 +1,7 @@
 //! User's rules and statements: who gets in, for how long, and what is left of who leaves.
 
 use crate::domain::{ProfilePatch, User, hash, is_password};
-use crate::login::{Pair, Tokens};
+use crate::login::{TokenPair, Tokens};
 use crate::service::{UserError, Users};
 use crate::store::list_statement;
 use base64::Engine as _;
@@ -50,18 +50,18 @@ impl Stage {
         now(self.users.log_in(email, password))
     }
 
-    fn begin(&self, user: &User) -> Pair {
+    fn begin(&self, user: &User) -> TokenPair {
         now(self.users.sessions.begin(user)).unwrap()
     }
 
-    fn session(&self, pair: &Pair) -> String {
+    fn session(&self, pair: &TokenPair) -> String {
         let payload = pair.access.split('.').nth(1).unwrap();
         let claims: serde_json::Value =
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
         claims["sid"].as_str().unwrap().to_owned()
     }
 
-    fn is_ended(&self, pair: &Pair) -> bool {
+    fn is_ended(&self, pair: &TokenPair) -> bool {
         let key = revocation_key(&self.session(pair));
         now(self.values.get(&key, self.world.now()))
             .unwrap()

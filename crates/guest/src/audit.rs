@@ -28,7 +28,7 @@ pub async fn record(
         detail,
         at
     ];
-    connection.later(sql, params).await
+    connection.queue(sql, params).await
 }
 
 /// The actor as it is written: a role and, where there is one, a user id.

@@ -60,7 +60,7 @@ macro_rules! consumer {
                 async fn handle_message(
                     _: Vec<u8>,
                 ) -> Result<(), $crate::wit::inbound::exports::spin::redis::inbound_redis::Error> {
-                    $crate::events::wasi::woken::<$service>().await;
+                    $crate::events::wasi::on_wake_up::<$service>().await;
                     Ok(())
                 }
             }

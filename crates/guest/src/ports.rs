@@ -13,7 +13,7 @@ pub trait World {
     /// The wall clock.
     fn now(&self) -> Timestamp;
     /// Ten unpredictable bytes.
-    fn chance(&self) -> [u8; 10];
+    fn random_bytes(&self) -> [u8; 10];
     /// Waits.
     fn sleep(&self, time: Duration) -> LocalFuture<'_, ()>;
 }
@@ -40,19 +40,19 @@ impl Ports {
 
     /// A new id.
     pub fn new_id(&self) -> Id {
-        Id::from_parts(self.0.now().unsigned_ms(), &self.0.chance())
+        Id::from_parts(self.0.now().unsigned_ms(), &self.0.random_bytes())
     }
 
     /// A number from 0 to 255.
-    pub fn die(&self) -> u8 {
-        self.0.chance()[9]
+    pub fn random_byte(&self) -> u8 {
+        self.0.random_bytes()[9]
     }
 
     /// 32 unpredictable bytes.
     pub fn secret(&self) -> [u8; 32] {
         let mut secret = [0; 32];
         for part in secret.chunks_exact_mut(8) {
-            let [_, _, eight @ ..] = self.0.chance();
+            let [_, _, eight @ ..] = self.0.random_bytes();
             part.copy_from_slice(&eight);
         }
         secret
@@ -73,7 +73,7 @@ impl World for RealWorld {
         Timestamp::from_ms(i64::try_from(ms).unwrap_or(i64::MAX))
     }
 
-    fn chance(&self) -> [u8; 10] {
+    fn random_bytes(&self) -> [u8; 10] {
         let mut bytes = [0; 10];
         if getrandom::fill(&mut bytes).is_err() {
             // Without randomness ids would collide silently; stopping is the only safe answer.

@@ -129,19 +129,19 @@ mod server {
             arguments: Vec<Argument>,
         ) -> Result<Vec<Reply>, StoreError> {
             let connection = self.connection().await?;
-            let lower = |argument| match argument {
+            let to_wit = |argument| match argument {
                 Argument::Number(number) => wit::RedisParameter::Int64(number),
                 Argument::Bytes(bytes) => wit::RedisParameter::Binary(bytes),
             };
-            let arguments = arguments.into_iter().map(lower).collect();
+            let arguments = arguments.into_iter().map(to_wit).collect();
             let answer = connection.execute(command.to_owned(), arguments).await;
-            let lift = |reply| match reply {
+            let from_wit = |reply| match reply {
                 wit::RedisResult::Nil => Reply::Nil,
                 wit::RedisResult::Status(text) => Reply::Bytes(text.into_bytes()),
                 wit::RedisResult::Int64(number) => Reply::Number(number),
                 wit::RedisResult::Binary(bytes) => Reply::Bytes(bytes),
             };
-            Ok(answer.map_err(failed)?.into_iter().map(lift).collect())
+            Ok(answer.map_err(failed)?.into_iter().map(from_wit).collect())
         }
     }
 

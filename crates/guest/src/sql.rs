@@ -51,12 +51,12 @@ pub trait Connection {
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError>;
     /// Runs a statement of a transaction that changes rows, when nobody needs its outcome: to a server it travels with the next
     /// one, or with the commit, which fails in its stead.
-    async fn later(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+    async fn queue(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
         self.execute(sql, params).await.map(drop)
     }
     /// Runs statements that return rows and that do not wait for each other.
-    async fn query_all(&self, asked: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
-        one_by_one(self, asked).await
+    async fn query_all(&self, queries: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
+        query_sequentially(self, queries).await
     }
     /// Begins a transaction that will write.
     async fn begin(&self) -> Result<(), SqlError>;
@@ -67,12 +67,12 @@ pub trait Connection {
 }
 
 /// Runs statements that return rows, each when the one before it was answered.
-pub(crate) async fn one_by_one<C: Connection + ?Sized>(
+pub(crate) async fn query_sequentially<C: Connection + ?Sized>(
     connection: &C,
-    asked: &[(&str, &[Value])],
+    queries: &[(&str, &[Value])],
 ) -> Result<Vec<Vec<Row>>, SqlError> {
-    let mut answers = Vec::with_capacity(asked.len());
-    for (sql, params) in asked {
+    let mut answers = Vec::with_capacity(queries.len());
+    for (sql, params) in queries {
         answers.push(connection.query(sql, params).await?);
     }
     Ok(answers)
@@ -131,7 +131,7 @@ pub fn numbered_for_sqlite(sql: &str) -> String {
 }
 
 /// Cuts into pieces of 64, 32, 16, 8, 4, 2 and 1, so that statements over many rows have few texts and stay prepared.
-pub fn few_sizes<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+pub fn power_of_two_chunks<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
     /// The longest piece.
     const LONGEST: u32 = 6;
     let mut rest = items;
@@ -144,7 +144,7 @@ pub fn few_sizes<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
 }
 
 /// So many rows of parameters with their types, as `(CAST($1 AS TEXT)), (CAST($2 AS TEXT))`.
-pub fn rows_of(count: usize, types: &[&str]) -> String {
+pub fn row_placeholders(count: usize, types: &[&str]) -> String {
     let row = |row: usize| {
         let cell = |(column, kind): (usize, &&str)| {
             format!("CAST(${} AS {kind})", row * types.len() + column + 1)
@@ -289,20 +289,20 @@ macro_rules! params {
 
 #[cfg(test)]
 mod tests {
-    use super::{few_sizes, numbered_for_sqlite, rows_of};
+    use super::{power_of_two_chunks, numbered_for_sqlite, row_placeholders};
 
     #[test]
     fn many_rows_go_in_few_sizes() {
         let items: Vec<u32> = (0..203).collect();
-        let sizes: Vec<usize> = few_sizes(&items).map(<[u32]>::len).collect();
+        let sizes: Vec<usize> = power_of_two_chunks(&items).map(<[u32]>::len).collect();
         assert_eq!(sizes, [64, 64, 64, 8, 2, 1]);
         assert_eq!(
-            few_sizes(&items).flatten().copied().collect::<Vec<_>>(),
+            power_of_two_chunks(&items).flatten().copied().collect::<Vec<_>>(),
             items
         );
-        assert_eq!(few_sizes::<u32>(&[]).count(), 0);
+        assert_eq!(power_of_two_chunks::<u32>(&[]).count(), 0);
         let rows = "(CAST($1 AS TEXT), CAST($2 AS BIGINT)), (CAST($3 AS TEXT), CAST($4 AS BIGINT))";
-        assert_eq!(rows_of(2, &["TEXT", "BIGINT"]), rows);
+        assert_eq!(row_placeholders(2, &["TEXT", "BIGINT"]), rows);
     }
 
     #[test]

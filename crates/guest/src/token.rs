@@ -134,11 +134,11 @@ pub fn is_capability(key: &str, text: &str, presented: &str) -> bool {
 pub fn is_signature(key: &str, text: &str, presented: &str) -> bool {
     let bytes = mac(key, text).finalize().into_bytes();
     let expected: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    same_secret(&expected, &presented.to_ascii_lowercase())
+    secrets_match(&expected, &presented.to_ascii_lowercase())
 }
 
 /// Whether two secrets are equal, in time that tells nothing of where they differ.
-pub fn same_secret(one: &str, other: &str) -> bool {
+pub fn secrets_match(one: &str, other: &str) -> bool {
     // Comparing MACs under one key hides lengths too.
     is_capability("same_secret", one, &capability("same_secret", other))
 }
@@ -220,6 +220,6 @@ mod tests {
         assert!(!is_capability("key", "order-2", &token));
         assert!(!is_capability("yek", "order-1", &token));
         assert!(!is_capability("key", "order-1", ""));
-        assert!(same_secret("a", "a") && !same_secret("a", "b"));
+        assert!(secrets_match("a", "a") && !secrets_match("a", "b"));
     }
 }

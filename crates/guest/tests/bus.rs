@@ -113,7 +113,7 @@ impl Consumer for Reader {
     async fn handle(&self, event: &Event) -> Result<(), Refusal> {
         self.calls.set(self.calls.get() + 1);
         if self.refuses.borrow().contains(&event.subject) {
-            return Err(Refusal::NotNow("told to".into()));
+            return Err(Refusal::Retryable("told to".into()));
         }
         self.seen
             .borrow_mut()
@@ -205,7 +205,7 @@ fn a_poisoned_event_is_set_aside_and_can_be_replayed(bus: &impl Bus) {
     }
     let reader = Reader::default();
     let report = read(bus, &reader, &world);
-    assert_eq!((report.handled, report.buried), (100, 1));
+    assert_eq!((report.handled, report.given_up), (100, 1));
     let dead = now(bus.dead()).unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!(
@@ -222,7 +222,7 @@ fn a_poisoned_event_is_set_aside_and_can_be_replayed(bus: &impl Bus) {
         !now(bus.replay(&dead[0], world.now())).unwrap(),
         "it is no dead letter any more"
     );
-    assert_eq!(read(bus, &reader, &world).buried, 1);
+    assert_eq!(read(bus, &reader, &world).given_up, 1);
     assert_eq!(now(bus.dead()).unwrap().len(), 1);
 }
 
@@ -234,7 +234,7 @@ fn what_fails_is_tried_again_later_and_only_its_subject_waits(bus: &impl Bus) {
     let reader = Reader::default();
     reader.refuses.borrow_mut().push("a".into());
     let report = read(bus, &reader, &world);
-    assert_eq!((report.handled, report.put_off), (2, 1));
+    assert_eq!((report.handled, report.postponed), (2, 1));
     assert_eq!(*reader.seen.borrow(), ["b1", "b2"]);
     let calls = reader.calls.get();
     assert_eq!(

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// How long connecting may take, and one command.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Host and port in an address.
 pub fn redis_server(address: &str) -> Result<(String, u16), StoreError> {
@@ -29,7 +29,7 @@ impl RedisServer {
     pub fn open(address: &str) -> Result<Self, StoreError> {
         let client = redis::Client::open(address).map_err(failed)?;
         let connection = client
-            .get_connection_with_timeout(PATIENCE)
+            .get_connection_with_timeout(TIMEOUT)
             .map_err(|error| {
                 let place = client.get_connection_info().addr().to_string();
                 StoreError(format!(
@@ -37,7 +37,7 @@ impl RedisServer {
                 ))
             })?;
         connection
-            .set_read_timeout(Some(PATIENCE))
+            .set_read_timeout(Some(TIMEOUT))
             .map_err(failed)?;
         Ok(Self(Rc::new(RefCell::new(connection))))
     }

@@ -85,7 +85,7 @@ impl Connection for Postgres {
         let params: Vec<Bound<'_>> = params.iter().map(Bound).collect();
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|one| one as _).collect();
         let rows = self.0.borrow_mut().query(sql, &params).map_err(failed)?;
-        rows.iter().map(lift).collect()
+        rows.iter().map(decode_row).collect()
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
@@ -107,7 +107,7 @@ impl Connection for Postgres {
     }
 }
 
-fn lift(row: &postgres::Row) -> Result<Row, SqlError> {
+fn decode_row(row: &postgres::Row) -> Result<Row, SqlError> {
     let column = |place: usize| {
         let ty = row.columns().get(place).map(postgres::Column::type_);
         match ty {

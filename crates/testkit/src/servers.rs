@@ -56,8 +56,8 @@ pub fn is_installed() -> bool {
     let redis = Command::new("redis-server").arg("--version").output();
     match (postgres_programs(), redis) {
         (Some(_), Ok(_)) => true,
-        (None, _) => without::<()>("Postgres").is_some(),
-        (_, Err(_)) => without::<()>("Redis").is_some(),
+        (None, _) => skip_without::<()>("Postgres").is_some(),
+        (_, Err(_)) => skip_without::<()>("Redis").is_some(),
     }
 }
 
@@ -94,7 +94,7 @@ impl Server {
 
     fn new_postgres(durable: bool) -> Option<Self> {
         let Some(programs) = postgres_programs() else {
-            return without("Postgres");
+            return skip_without("Postgres");
         };
         let folder = folder("postgres");
         let mut initdb = as_owner(&programs.join("initdb"), &folder);
@@ -113,7 +113,7 @@ impl Server {
     pub fn redis() -> Option<Self> {
         let installed = Command::new("redis-server").arg("--version").output();
         if installed.is_err() {
-            return without("Redis");
+            return skip_without("Redis");
         }
         Some(Self::spawn(Kind::Redis, folder("redis")))
     }
@@ -121,7 +121,7 @@ impl Server {
     /// A Mosquitto of its own; `None` where it is not installed.
     pub fn mqtt() -> Option<Self> {
         if mosquitto().is_none() {
-            return without("Mosquitto");
+            return skip_without("Mosquitto");
         }
         Some(Self::spawn(Kind::Mqtt, folder("mqtt")))
     }
@@ -299,7 +299,7 @@ fn as_owner(program: &Path, folder: &Path) -> Command {
 }
 
 /// Says aloud that something is skipped because a program is missing; with `CI=true` that is a failure.
-pub fn without<T>(server: &str) -> Option<T> {
+pub fn skip_without<T>(server: &str) -> Option<T> {
     assert!(
         std::env::var("CI").as_deref() != Ok("true"),
         "{server} is not installed, and with CI=true nothing is skipped"
@@ -362,9 +362,9 @@ fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
     if id("-u", &[]) != Some(0) {
         return None;
     }
-    let nobody = 65_534;
-    let user = id("-u", &["postgres"]).unwrap_or(nobody);
-    let group = id("-g", &["postgres"]).unwrap_or(nobody);
+    let closed_port = 65_534;
+    let user = id("-u", &["postgres"]).unwrap_or(closed_port);
+    let group = id("-g", &["postgres"]).unwrap_or(closed_port);
     std::os::unix::fs::chown(folder, Some(user), Some(group)).unwrap();
     Some((user, group))
 }
@@ -383,12 +383,12 @@ fn free_port() -> u16 {
 }
 
 /// A port on which nobody answers, for tests of servers that are away.
-pub fn nobody() -> u16 {
+pub fn closed_port() -> u16 {
     free_port()
 }
 
 /// Takes a connection and never answers, for tests of servers that are silent; gives its port.
-pub fn silent() -> u16 {
+pub fn silent_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -42,7 +42,7 @@ impl World for TestWorld {
         Self::now(self)
     }
 
-    fn chance(&self) -> [u8; 10] {
+    fn random_bytes(&self) -> [u8; 10] {
         self.dice.set(self.dice.get() + 1);
         let mut bytes = [0; 10];
         bytes[2..].copy_from_slice(&self.dice.get().to_be_bytes());

@@ -1,6 +1,6 @@
 //! Guests' carts in the short-lived store: one JSON value per cart, swapped only against what was read.
 
-use super::Read;
+use super::StoredCart;
 use crate::domain::{Cart, Line};
 use localmart_guest::door::idempotency;
 use localmart_guest::kernel::{Currency, Id, Timestamp};
@@ -18,7 +18,7 @@ impl<K: ShortLived> Guests<K> {
         Self { values }
     }
 
-    pub(super) async fn read(&self, id: &Id, now: Timestamp) -> Result<Option<Read>, StoreError> {
+    pub(super) async fn read(&self, id: &Id, now: Timestamp) -> Result<Option<StoredCart>, StoreError> {
         let Some(bytes) = self.values.get(&key(id), now).await? else {
             return Ok(None);
         };
@@ -26,18 +26,18 @@ impl<K: ShortLived> Guests<K> {
             .ok()
             .and_then(|value: Value| decode(id, &value));
         let cart = cart.ok_or_else(|| StoreError("a stored cart is not valid".to_owned()))?;
-        Ok(Some(Read { cart, bytes }))
+        Ok(Some(StoredCart { cart, bytes }))
     }
 
     pub(super) async fn write(
         &self,
         cart: &Cart,
-        over: Option<&[u8]>,
+        previous: Option<&[u8]>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let value = encode(cart).to_string().into_bytes();
         self.values
-            .swap(&key(&cart.id), over, &value, cart.expires_at, now)
+            .swap(&key(&cart.id), previous, &value, cart.expires_at, now)
             .await
     }
 

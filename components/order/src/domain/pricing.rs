@@ -2,7 +2,7 @@
 //! policy that decides nothing, or something that cannot be, costs its decision and no more: nothing is taken off, sending is
 //! free, no tax is added, and the order is flagged with it.
 
-use super::{Item, Totals, Unpriceable};
+use super::{Item, Totals, PricingError};
 use localmart_guest::kernel::{Address, Currency, Money, MoneyError};
 
 /// A decision that was not made.
@@ -33,7 +33,7 @@ impl Flag {
 
 /// What policies are asked about: an order that is not priced yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unpriced<'a> {
+pub(crate) struct PricingInput<'a> {
     pub(crate) currency: Currency,
     pub(crate) customer: Option<&'a str>,
     pub(crate) destination: &'a Address,
@@ -44,13 +44,13 @@ pub(crate) struct Unpriced<'a> {
     pub(crate) shipping: u64,
 }
 
-impl<'a> Unpriced<'a> {
+impl<'a> PricingInput<'a> {
     /// The same with its items.
-    fn of<'i>(&self, items: &'i [Item]) -> Unpriced<'i>
+    fn with_items<'i>(&self, items: &'i [Item]) -> PricingInput<'i>
     where
         'a: 'i,
     {
-        Unpriced {
+        PricingInput {
             items,
             ..self.clone()
         }
@@ -67,11 +67,11 @@ pub(crate) struct Tax {
 /// Who decides. The error is why nothing was decided.
 pub(crate) trait Policies {
     /// What is taken off each item.
-    fn discount(&self, order: &Unpriced<'_>) -> Result<Vec<u64>, String>;
+    fn discount(&self, order: &PricingInput<'_>) -> Result<Vec<u64>, String>;
     /// What sending costs.
-    fn shipping(&self, order: &Unpriced<'_>) -> Result<u64, String>;
+    fn shipping(&self, order: &PricingInput<'_>) -> Result<u64, String>;
     /// The tax that is added.
-    fn tax(&self, order: &Unpriced<'_>) -> Result<Tax, String>;
+    fn tax(&self, order: &PricingInput<'_>) -> Result<Tax, String>;
 }
 
 /// An order with its price.
@@ -90,14 +90,14 @@ pub(crate) fn price(
     categories: &[String],
     (currency, customer, destination): (Currency, Option<&str>, &Address),
     policies: &impl Policies,
-) -> Result<Priced, Unpriceable> {
+) -> Result<Priced, PricingError> {
     let mut priced = Priced {
         totals: total(&items, Money::zero(currency), Money::zero(currency))?,
         items,
         flags: Vec::new(),
         reasons: Vec::new(),
     };
-    let unpriced = Unpriced {
+    let input = PricingInput {
         currency,
         customer,
         destination,
@@ -105,24 +105,24 @@ pub(crate) fn price(
         categories,
         shipping: 0,
     };
-    let decided = policies.discount(&unpriced.of(&priced.items));
+    let decided = policies.discount(&input.with_items(&priced.items));
     let decided = decided.and_then(|cuts| cut(&priced.items, &cuts, currency));
     priced.decide(Flag::Discount, decided, |priced, items| {
         priced.items = items
     });
     let mut shipping = Money::zero(currency);
-    let decided = policies.shipping(&unpriced.of(&priced.items));
+    let decided = policies.shipping(&input.with_items(&priced.items));
     let decided = decided.and_then(|amount| {
         let amount = money(amount, currency)?;
         fits(&priced.items, amount, Money::zero(currency)).map(|()| amount)
     });
     priced.decide(Flag::Shipping, decided, |_, amount| shipping = amount);
     let mut on_shipping = Money::zero(currency);
-    let unpriced = Unpriced {
+    let input = PricingInput {
         shipping: shipping.amount(),
-        ..unpriced
+        ..input
     };
-    let decided = policies.tax(&unpriced.of(&priced.items));
+    let decided = policies.tax(&input.with_items(&priced.items));
     let decided = decided.and_then(|tax| {
         let amount = money(tax.shipping, currency)?;
         let items = taxed(&priced.items, &tax.items, currency)?;
@@ -201,8 +201,8 @@ fn same_length(items: &[Item], amounts: &[u64]) -> Result<Vec<Item>, String> {
 /// I5: total = Σ line totals − discount + tax + shipping.
 fn total(items: &[Item], shipping: Money, on_shipping: Money) -> Result<Totals, MoneyError> {
     let zero = Money::zero(shipping.currency());
-    let sum = |of: fn(&Item) -> Money| {
-        let mut amounts = items.iter().map(of);
+    let sum = |amount: fn(&Item) -> Money| {
+        let mut amounts = items.iter().map(amount);
         amounts.try_fold(zero, Money::plus)
     };
     let subtotal = sum(|item| item.line_total)?;
@@ -223,22 +223,22 @@ mod tests {
     use super::*;
     use localmart_guest::kernel::Id;
 
-    struct Decides {
+    struct FixedPolicies {
         discount: Result<Vec<u64>, String>,
         shipping: Result<u64, String>,
         tax: Result<Tax, String>,
     }
 
-    impl Policies for Decides {
-        fn discount(&self, _: &Unpriced<'_>) -> Result<Vec<u64>, String> {
+    impl Policies for FixedPolicies {
+        fn discount(&self, _: &PricingInput<'_>) -> Result<Vec<u64>, String> {
             self.discount.clone()
         }
 
-        fn shipping(&self, _: &Unpriced<'_>) -> Result<u64, String> {
+        fn shipping(&self, _: &PricingInput<'_>) -> Result<u64, String> {
             self.shipping.clone()
         }
 
-        fn tax(&self, _: &Unpriced<'_>) -> Result<Tax, String> {
+        fn tax(&self, _: &PricingInput<'_>) -> Result<Tax, String> {
             self.tax.clone()
         }
     }
@@ -265,7 +265,7 @@ mod tests {
         .unwrap()
     }
 
-    fn priced(policies: &Decides) -> (u64, u64, u64, u64, Vec<&'static str>) {
+    fn priced(policies: &FixedPolicies) -> (u64, u64, u64, u64, Vec<&'static str>) {
         let (address, categories) = (address(), [String::new(), String::new()]);
         let order = (Currency::USD, None, &address);
         let priced = price(items(), &categories, order, policies).unwrap();
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn what_policies_decide_is_in_the_total() {
-        let decides = Decides {
+        let policies = FixedPolicies {
             discount: Ok(vec![200, 0]),
             shipping: Ok(499),
             tax: Ok(Tax {
@@ -291,7 +291,7 @@ mod tests {
             }),
         };
         assert_eq!(
-            priced(&decides),
+            priced(&policies),
             (200, 499, 660, 3000 - 200 + 499 + 660, vec![])
         );
     }
@@ -301,7 +301,7 @@ mod tests {
         fn undecided<T>() -> Result<T, String> {
             Err("down".to_owned())
         }
-        let nothing = Decides {
+        let nothing = FixedPolicies {
             discount: undecided(),
             shipping: undecided(),
             tax: undecided(),
@@ -348,7 +348,7 @@ mod tests {
                 "tax_unavailable",
             ),
         ] {
-            let wrong = Decides {
+            let wrong = FixedPolicies {
                 discount: Ok(discount),
                 shipping: Ok(shipping),
                 tax,

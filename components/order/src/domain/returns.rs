@@ -57,7 +57,7 @@ pub(crate) struct Return {
 
 /// Why pieces cannot be given back; places are those in the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unreturnable {
+pub(crate) enum ReturnError {
     /// The order has no such product.
     NotOrdered(usize),
     /// More than is left of it.
@@ -66,16 +66,16 @@ pub(crate) enum Unreturnable {
 
 /// What is owed for pieces of an order. What was paid for an item is divided so that all its pieces together give back
 /// exactly that; whoever gives everything back gets everything back, shipping too.
-pub(crate) fn refund_of(order: &Order, pieces: &[Pieces]) -> Result<Money, Unreturnable> {
+pub(crate) fn refund_of(order: &Order, pieces: &[Pieces]) -> Result<Money, ReturnError> {
     let mut owed = Money::zero(order.totals.total.currency());
     for (place, wanted) in pieces.iter().enumerate() {
         let mut items = order.items.iter();
         let item = items.find(|item| item.product_id == wanted.product_id);
-        let item = item.ok_or(Unreturnable::NotOrdered(place))?;
+        let item = item.ok_or(ReturnError::NotOrdered(place))?;
         let before = given_back(order, &item.product_id);
         let left = item.quantity.saturating_sub(before);
         if wanted.quantity > left {
-            return Err(Unreturnable::TooMany { place, left });
+            return Err(ReturnError::TooMany { place, left });
         }
         let share = |pieces| share(item, pieces).unwrap_or(owed);
         let part = share(before + wanted.quantity).minus(share(before));

@@ -2,8 +2,8 @@
 
 use super::{Door, encode, or_empty, owns};
 use crate::domain::Order;
-use crate::domain::needs::Needs;
-use crate::domain::returns::{Pieces, Return, Unreturnable};
+use crate::domain::links::Links;
+use crate::domain::returns::{Pieces, Return, ReturnError};
 use localmart_guest::door::decode::{id, integer, text};
 use localmart_guest::door::idempotency::required_effect_name;
 use localmart_guest::door::{Answer, FieldProblem, Fields, Problem, Request, Response};
@@ -18,7 +18,7 @@ const MAX_PIECES: i64 = 99;
 const MAX_REASON: usize = 500;
 
 /// `POST /api/orders/{id}/returns`
-pub(super) async fn ask<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+pub(super) async fn request_return<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let items = fields.list("items", MAX_LINES, |item| {
         let product_id = item.required("product_id", id);
@@ -45,13 +45,13 @@ pub(super) async fn ask<D: Database, N: Needs>(door: Door<D, N>, request: Reques
     let context = request.context();
     let asked = door
         .orders
-        .ask_return(&context, order, &name, items, reason);
+        .request_return(&context, order, &name, items, reason);
     let (order, returned) = asked.await?;
     Ok(respond(201, &order, &returned))
 }
 
 /// `POST /api/orders/{id}/returns/{rid}/approve`
-pub(super) async fn approve<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+pub(super) async fn approve<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
     Fields::of_body(or_empty(&request.body))?.finish(Some(()))?;
     let order = door.orders.get(request.param("id"), |_| true).await?;
     let context = request.context();
@@ -63,7 +63,7 @@ pub(super) async fn approve<D: Database, N: Needs>(door: Door<D, N>, request: Re
 }
 
 /// `POST /api/orders/{id}/returns/{rid}/reject`
-pub(super) async fn reject<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+pub(super) async fn reject<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
     let mut fields = Fields::of_body(or_empty(&request.body))?;
     let reason = fields.optional("reason", text(0, MAX_REASON));
     let reason = fields.finish(Some(reason))?;
@@ -96,13 +96,13 @@ fn repeated(items: &[Pieces]) -> Vec<usize> {
 }
 
 /// `422 return_exceeds_order`: names the line.
-pub(super) fn unreturnable(why: &Unreturnable) -> Problem {
+pub(super) fn return_error(why: &ReturnError) -> Problem {
     let (field, code, detail) = match why {
-        Unreturnable::NotOrdered(place) => {
+        ReturnError::NotOrdered(place) => {
             let detail = "is not part of this order".to_owned();
             (format!("items[{place}].product_id"), "not_ordered", detail)
         }
-        Unreturnable::TooMany { place, left } => {
+        ReturnError::TooMany { place, left } => {
             let detail = format!("at most {left} can be given back");
             (format!("items[{place}].quantity"), "too_many", detail)
         }

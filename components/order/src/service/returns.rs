@@ -3,7 +3,7 @@
 
 use super::{OrderError, Orders, Result};
 use crate::domain::Order;
-use crate::domain::needs::{Line, Needs};
+use crate::domain::links::{Line, Links};
 use crate::domain::returns::{Pieces, Return, ReturnStatus, is_everything, refund_of};
 use crate::domain::status::Status;
 use localmart_guest::kernel::Id;
@@ -11,9 +11,9 @@ use localmart_guest::point;
 use localmart_guest::sql::Database;
 use localmart_guest::wit::Context;
 
-impl<D: Database, N: Needs> Orders<D, N> {
+impl<D: Database, L: Links> Orders<D, L> {
     /// Asks to give pieces of an order back, once per name.
-    pub(crate) async fn ask_return(
+    pub(crate) async fn request_return(
         &self,
         context: &Context,
         order: Order,
@@ -34,13 +34,13 @@ impl<D: Database, N: Needs> Orders<D, N> {
             id: self.ports.new_id(),
             name: name.to_owned(),
             status: ReturnStatus::Requested,
-            refund: refund_of(&order, &items).map_err(OrderError::Unreturnable)?,
+            refund: refund_of(&order, &items).map_err(OrderError::Return)?,
             items,
             reason,
             created_at: now,
             updated_at: now,
         };
-        let written = self.store.ask_return(context, &order.id, &returned).await?;
+        let written = self.store.request_return(context, &order.id, &returned).await?;
         let order = self.stored(&order.id).await?;
         if written {
             Ok((order, returned))
@@ -56,7 +56,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         order: &Order,
         id: &str,
     ) -> Result<(Order, Return)> {
-        self.lease_in_time(&order.id).await?;
+        self.wait_for_lease(&order.id).await?;
         let order = self.stored(&order.id).await?;
         let decided = match find(&order, id) {
             Ok(returned) if returned.status == ReturnStatus::Approving => Ok(()),
@@ -75,7 +75,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
             Err(error) => Err(error),
         };
         if let Err(error) = decided {
-            self.store.unlease(&order.id).await?;
+            self.store.release_lease(&order.id).await?;
             return Err(error);
         }
         point("return.approving").await;
@@ -120,7 +120,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         let refund = match &order.payment {
             Some((payment, _)) if returned.refund.amount() > 0 => {
                 let name = format!("return/{}", returned.id);
-                let asked = self.needs.refund(context, payment, &name, returned.refund);
+                let asked = self.links.refund(context, payment, &name, returned.refund);
                 Some(asked.await?)
             }
             _ => None,
@@ -132,7 +132,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         };
         let lines: Vec<Line> = returned.items.iter().map(line).collect();
         let taken = self
-            .needs
+            .links
             .take_back(context, &order.id, &returned.id, &lines);
         taken.await?;
         point("return.restocked").await;

@@ -2,7 +2,7 @@
 //! steps from the start, and those that were done change nothing.
 
 use super::{LEASE_MS, OrderError, Orders, Result};
-use crate::domain::needs::{Line, NeedError, Needs, Payment};
+use crate::domain::links::{Line, LinkError, Links, Payment};
 use crate::domain::status::Status;
 use crate::domain::{Failure, Order};
 use localmart_guest::kernel::{Id, Timestamp};
@@ -16,7 +16,7 @@ const RENEW_AFTER_MS: i64 = 1_000;
 /// How long stock is kept beyond the time of a reconciliation, for it to be carried out, in milliseconds.
 const RECONCILE_TIME_MS: i64 = 60_000;
 
-impl<D: Database, N: Needs> Orders<D, N> {
+impl<D: Database, L: Links> Orders<D, L> {
     /// Brings a leased order as far as it will go, and gives the lease back.
     pub(crate) async fn advance(&self, context: &Context, order: Order) -> Result<Order> {
         // What checkout does to stock, money and cart it does as the shop, not as the shopper.
@@ -34,7 +34,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         // An order that was paid just now gave its lease back with that.
         let just_paid = matches!(&result, Ok(order) if was_pending && order.status == Status::Paid);
         if !just_paid {
-            self.store.unlease(&id).await?;
+            self.store.release_lease(&id).await?;
         }
         result
     }
@@ -44,7 +44,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         let mut since = self.ports.now();
         // Resumed late, it gets as much time for the rest as a lease lasts.
         let until = order.reserve_until.max(since.plus_ms(LEASE_MS));
-        self.needs
+        self.links
             .complete_cart(context, &order.cart_id, id, order.cart_version)
             .await?;
         point("order.completed").await;
@@ -53,9 +53,9 @@ impl<D: Database, N: Needs> Orders<D, N> {
             quantity: item.quantity,
         };
         let lines: Vec<Line> = order.items.iter().map(line).collect();
-        match self.needs.reserve(context, id, &lines, until).await {
+        match self.links.reserve(context, id, &lines, until).await {
             Ok(()) => {}
-            Err(NeedError::Insufficient(short)) => {
+            Err(LinkError::Insufficient(short)) => {
                 return self
                     .fail(context, order, Failure::Insufficient(short))
                     .await;
@@ -64,17 +64,17 @@ impl<D: Database, N: Needs> Orders<D, N> {
         }
         point("order.reserved").await;
         self.renew(id, &mut since).await?;
-        let payment = match self.hold_money(context, &order).await {
+        let payment = match self.authorize_payment(context, &order).await {
             Ok(payment) => payment,
-            Err(NeedError::NoAnswer(payment)) => {
+            Err(LinkError::NoAnswer(payment)) => {
                 return self
                     .wait_for_provider(context, order, payment, &lines)
                     .await;
             }
-            Err(NeedError::Declined(words)) => {
+            Err(LinkError::Declined(words)) => {
                 return self.fail(context, order, Failure::Declined(words)).await;
             }
-            Err(NeedError::PaymentOver) => {
+            Err(LinkError::PaymentEnded) => {
                 return self
                     .fail(
                         context,
@@ -87,8 +87,8 @@ impl<D: Database, N: Needs> Orders<D, N> {
         };
         point("order.authorized").await;
         self.renew(id, &mut since).await?;
-        let payment = match self.needs.capture(context, &payment.id).await {
-            Err(NeedError::PaymentOver) => {
+        let payment = match self.links.capture(context, &payment.id).await {
+            Err(LinkError::PaymentEnded) => {
                 let words = "The payment was cancelled.".to_owned();
                 return self.fail(context, order, Failure::Declined(words)).await;
             }
@@ -96,9 +96,9 @@ impl<D: Database, N: Needs> Orders<D, N> {
         };
         point("order.captured").await;
         self.renew(id, &mut since).await?;
-        match self.needs.confirm(context, id).await {
+        match self.links.confirm(context, id).await {
             Ok(()) => {}
-            Err(NeedError::ReservationLost) => {
+            Err(LinkError::ReservationLost) => {
                 return self
                     .fail(context, order, Failure::Insufficient(Vec::new()))
                     .await;
@@ -129,26 +129,26 @@ impl<D: Database, N: Needs> Orders<D, N> {
     }
 
     /// Holds the money, or learns what became of an attempt that was not answered.
-    async fn hold_money(
+    async fn authorize_payment(
         &self,
         context: &Context,
         order: &Order,
-    ) -> std::result::Result<Payment, NeedError> {
+    ) -> std::result::Result<Payment, LinkError> {
         if let Some((payment, _)) = order
             .payment
             .as_ref()
             .filter(|(_, status)| status == "pending")
         {
-            let settled = self.needs.settle(context, payment).await?;
+            let settled = self.links.settle(context, payment).await?;
             return match settled.status {
                 "authorized" | "captured" | "partially_refunded" => Ok(settled),
-                "pending" => Err(NeedError::NoAnswer(settled)),
-                "failed" => Err(NeedError::Declined("The card was declined.".to_owned())),
-                _ => Err(NeedError::PaymentOver),
+                "pending" => Err(LinkError::NoAnswer(settled)),
+                "failed" => Err(LinkError::Declined("The card was declined.".to_owned())),
+                _ => Err(LinkError::PaymentEnded),
             };
         }
         let token = order.payment_token.as_deref().unwrap_or_default();
-        self.needs
+        self.links
             .authorize(
                 context,
                 &order.id,
@@ -171,7 +171,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         let next = now.plus_ms(self.settings.reconcile_after_ms);
         let until = next.plus_ms(RECONCILE_TIME_MS);
         if until > order.reserve_until {
-            self.needs.reserve(context, &order.id, lines, until).await?;
+            self.links.reserve(context, &order.id, lines, until).await?;
         }
         self.store
             .wait_for_provider(context, &order.id, &payment, now, next)
@@ -190,8 +190,8 @@ impl<D: Database, N: Needs> Orders<D, N> {
         failure: Failure,
     ) -> Result<Order> {
         let context = context.as_system();
-        let payment = self.needs.reverse(&context, &order.id).await?;
-        self.needs.release(&context, &order.id).await?;
+        let payment = self.links.reverse(&context, &order.id).await?;
+        self.links.release(&context, &order.id).await?;
         point("order.released").await;
         self.store
             .failed(
@@ -202,20 +202,20 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 self.ports.now(),
             )
             .await?;
-        self.needs
+        self.links
             .reopen_cart(&context, &order.cart_id, &order.id)
             .await?;
-        self.store.unlease(&order.id).await?;
+        self.store.release_lease(&order.id).await?;
         Err(OrderError::Failed(Box::new(failure)))
     }
 
     /// Ends an order that somebody called off.
     async fn undo(&self, context: &Context, order: Order) -> Result<Order> {
         let id = &order.id;
-        let payment = self.needs.reverse(context, id).await?;
+        let payment = self.links.reverse(context, id).await?;
         point("order.reversed").await;
-        self.needs.release(context, id).await?;
-        self.needs.restock(context, id).await?;
+        self.links.release(context, id).await?;
+        self.links.restock(context, id).await?;
         self.store
             .cancelled(context, id, payment.as_ref(), self.ports.now())
             .await?;

@@ -23,7 +23,7 @@ impl<D: Database> Store<D> {
     pub(crate) async fn claim(
         &self,
         name: &str,
-        print: &str,
+        fingerprint: &str,
         fresh: &Id,
         now: Timestamp,
         lease: Timestamp,
@@ -31,16 +31,16 @@ impl<D: Database> Store<D> {
     ) -> Result<Claim, SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "DELETE FROM checkout_keys WHERE name = CAST($1 AS TEXT) AND expires_at <= CAST($2 AS BIGINT)";
-            connection.later(sql, params![name, now]).await?;
+            connection.queue(sql, params![name, now]).await?;
             let sql = "INSERT INTO checkout_keys (name, print, order_id, lease_until, answer, expires_at) VALUES (CAST($1 AS TEXT), \
                        CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), NULL, CAST($5 AS BIGINT)) ON CONFLICT DO NOTHING";
-            if connection.execute(sql, params![name, print, fresh, lease, end]).await? == 1 {
+            if connection.execute(sql, params![name, fingerprint, fresh, lease, end]).await? == 1 {
                 return Ok(Claim::Run(fresh.clone()));
             }
             let sql = "SELECT print, order_id, answer FROM checkout_keys WHERE name = CAST($1 AS TEXT)";
             let rows = connection.query(sql, params![name]).await?;
             let row = rows.first().ok_or_else(|| SqlError::Unavailable("a key was given back at this moment".to_owned()))?;
-            if row.text(0)? != print {
+            if row.text(0)? != fingerprint {
                 return Ok(Claim::Reused);
             }
             if let Some(answer) = row.maybe_text(2)? {
@@ -64,7 +64,7 @@ impl<D: Database> Store<D> {
     }
 
     /// Lets the next request with this key go on at once; forgets the key if it has no order.
-    pub(crate) async fn give_back(&self, name: &str, order: &Id) -> Result<(), SqlError> {
+    pub(crate) async fn release_key(&self, name: &str, order: &Id) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "UPDATE checkout_keys SET lease_until = 0 WHERE name = CAST($1 AS TEXT) AND answer IS NULL";
             connection.execute(sql, params![name]).await?;
@@ -75,7 +75,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    pub(crate) async fn forget_keys(&self, now: Timestamp) -> Result<(), SqlError> {
+    pub(crate) async fn forget_expired_keys(&self, now: Timestamp) -> Result<(), SqlError> {
         let sql = "DELETE FROM checkout_keys WHERE expires_at <= CAST($1 AS BIGINT)";
         self.run(sql, params![now]).await.map(drop)
     }

@@ -1,9 +1,9 @@
 //! Returns: each step is one transaction with the order's own status, so that both always tell the same story.
 
-use super::turns::Turn;
+use super::status_changes::StatusChange;
 use super::{Store, rows};
 use crate::domain::Order;
-use crate::domain::needs::Refund;
+use crate::domain::links::Refund;
 use crate::domain::returns::{Return, ReturnStatus};
 use crate::domain::status::Status;
 use localmart_guest::audit;
@@ -14,7 +14,7 @@ use localmart_guest::wit::Context;
 
 impl<D: Database> Store<D> {
     /// Writes a return that is asked for; `false` if the order is not one that can be returned.
-    pub(crate) async fn ask_return(
+    pub(crate) async fn request_return(
         &self,
         context: &Context,
         order: &Id,
@@ -38,8 +38,8 @@ impl<D: Database> Store<D> {
                 let params = params![&returned.id, position, &piece.product_id, piece.quantity];
                 connection.execute(sql, params).await?;
             }
-            let turn = Turn { to: Status::ReturnRequested, reason: Some(&returned.reason), event: None };
-            self.turned(connection, context, order, &turn, now).await?;
+            let change = StatusChange { to: Status::ReturnRequested, reason: Some(&returned.reason), event: None };
+            self.record_status_change(connection, context, order, &change, now).await?;
             Ok(true)
         })
         .await
@@ -58,10 +58,10 @@ impl<D: Database> Store<D> {
             if !decide(connection, returned, from, to, now).await? {
                 return Ok(false);
             }
-            let (deed, subject, detail) = (self.ports.new_id(), order.as_str(), returned.as_str());
+            let (entry_id, subject, detail) = (self.ports.new_id(), order.as_str(), returned.as_str());
             audit::record(
                 connection,
-                &deed,
+                &entry_id,
                 context,
                 subject,
                 "order.return_approved",
@@ -96,12 +96,12 @@ impl<D: Database> Store<D> {
                 now,
             )
             .await?;
-            let turn = Turn {
+            let change = StatusChange {
                 to: Status::Delivered,
                 reason,
                 event: None,
             };
-            self.turned(connection, context, order, &turn, now).await?;
+            self.record_status_change(connection, context, order, &change, now).await?;
             Ok(true)
         })
         .await
@@ -135,8 +135,8 @@ impl<D: Database> Store<D> {
                 let params = params![order, refund.payment.status, refund.payment.version];
                 connection.execute(sql, params).await?;
             }
-            let turn = Turn { to, reason: None, event: Some(("order.returned", Some(&done))) };
-            self.turned(connection, context, order, &turn, now).await?;
+            let change = StatusChange { to, reason: None, event: Some(("order.returned", Some(&done))) };
+            self.record_status_change(connection, context, order, &change, now).await?;
             Ok(true)
         })
         .await

@@ -27,7 +27,7 @@ impl<D: Database> Payments<D> {
                     return Err(PaymentError::Exceeds(payment.amount));
                 }
                 Notice::Succeeded(_) if under_way => Some(self.succeeded(payment).await?),
-                Notice::Failed if under_way => self.gave_up(payment).await?,
+                Notice::Failed if under_way => self.provider_failed(payment).await?,
                 Notice::Refunded(total) if total.currency() != payment.amount.currency() => {
                     return Err(PaymentError::CurrencyMismatch);
                 }
@@ -40,7 +40,7 @@ impl<D: Database> Payments<D> {
                     None
                 }
                 Notice::Refunded(total) if payment.status.holds_money() => {
-                    self.refunded_in_all(payment, name, total.amount()).await?
+                    self.provider_refunded(payment, name, total.amount()).await?
                 }
                 _ => Some(payment),
             };
@@ -60,7 +60,7 @@ impl<D: Database> Payments<D> {
     }
 
     /// The provider says that it took nothing and never will; `None` if somebody was faster.
-    async fn gave_up(&self, payment: Payment) -> Result<Option<Payment>> {
+    async fn provider_failed(&self, payment: Payment) -> Result<Option<Payment>> {
         self.provider
             .void(&payment.id, payment.amount.amount())
             .await?;
@@ -77,7 +77,7 @@ impl<D: Database> Payments<D> {
     }
 
     /// So much was given back in all: what we know of already is not counted again. `None` if somebody was faster.
-    async fn refunded_in_all(
+    async fn provider_refunded(
         &self,
         payment: Payment,
         name: &str,
@@ -92,7 +92,7 @@ impl<D: Database> Payments<D> {
         let give = |payment: &mut Payment| payment.give_back(more);
         let written = self.write(payment, Some((name.as_str(), more)), give);
         match written.await? {
-            Some(payment) => Ok(Some(self.tell(payment).await?)),
+            Some(payment) => Ok(Some(self.send_refunds(payment).await?)),
             None => Ok(None),
         }
     }

@@ -30,21 +30,21 @@ const ATTEMPTS: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
     /// The header means nothing here.
-    Unknown,
+    Ignored,
     /// Used if it is sent.
-    Welcome,
+    Optional,
     /// Nothing happens without one.
     Required,
     /// The route sees to it.
-    Own,
+    Managed,
 }
 
 impl Keys {
     /// The key that the door must honour.
     pub(super) fn of(self, incoming: &Incoming) -> Result<Option<String>, Problem> {
         match self {
-            Self::Unknown | Self::Own => Ok(None),
-            Self::Welcome => key_of(incoming),
+            Self::Ignored | Self::Managed => Ok(None),
+            Self::Optional => key_of(incoming),
             Self::Required => required_key_of(incoming).map(Some),
         }
     }
@@ -134,7 +134,7 @@ pub fn replayed(response: Response) -> Response {
 }
 
 /// Runs a verb once per key.
-pub(super) async fn once<K: ShortLived>(
+pub(super) async fn run_once<K: ShortLived>(
     store: &K,
     noun: &str,
     key: &str,
@@ -147,29 +147,29 @@ pub(super) async fn once<K: ShortLived>(
     let path = request.incoming.path();
     let name = capability("key", &format!("{noun}\n{caller}\n{path}\n{key}"));
     let name = format!("{PREFIX}{name}");
-    let print = fingerprint(&request.body);
+    let fingerprint = fingerprint(&request.body);
     let trace_parent = request.trace_parent().to_owned();
     let expires_at = ports.now().plus_ms(ttl_ms);
-    let mut running = match begin(store, &name, &print, expires_at, ports).await? {
-        Begun::Run(record) => record,
-        Begun::Replay(response) => return Ok(response),
+    let mut running = match claim_key(store, &name, &fingerprint, expires_at, ports).await? {
+        KeyState::Run(record) => record,
+        KeyState::Replay(response) => return Ok(response),
     };
     let renew = async || {
         let now = ports.now();
-        let longer = claim(&print, now, ports);
+        let longer = lease_record(&fingerprint, now, ports);
         // If somebody took over, they go on; what this run does has guards of its own.
         let swapped = store.swap(&name, Some(&running), &longer, expires_at, now);
         if swapped.await.is_ok_and(|swapped| swapped) {
             running = longer;
         }
     };
-    let response = match renewing(run(request), ports, renew).await {
+    let response = match run_renewing(run(request), ports, renew).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(&trace_parent),
     };
     let now = ports.now();
     if response.remembered {
-        let done = record_of(&print, &response);
+        let done = record_of(&fingerprint, &response);
         // If the lease was lost the verb's own guards have spoken already; the answer stays true.
         let _ = store
             .swap(&name, Some(&running), &done, expires_at, now)
@@ -180,46 +180,46 @@ pub(super) async fn once<K: ShortLived>(
     Ok(response)
 }
 
-enum Begun {
+enum KeyState {
     Run(Vec<u8>),
     Replay(Response),
 }
 
-async fn begin<K: ShortLived>(
+async fn claim_key<K: ShortLived>(
     store: &K,
     name: &str,
-    print: &str,
+    fingerprint: &str,
     expires_at: Timestamp,
     ports: &Ports,
-) -> Result<Begun, Problem> {
+) -> Result<KeyState, Problem> {
     for _ in 0..ATTEMPTS {
         let now = ports.now();
         let known = store.get(name, now).await?;
         if let Some(record) = &known
-            && let Some(verdict) = judge(record, print, now)
+            && let Some(decision) = decide(record, fingerprint, now)
         {
-            return verdict;
+            return decision;
         }
-        let mine = claim(print, now, ports);
+        let lease = lease_record(fingerprint, now, ports);
         let swapped = store
-            .swap(name, known.as_deref(), &mine, expires_at, now)
+            .swap(name, known.as_deref(), &lease, expires_at, now)
             .await;
         if swapped? {
-            return Ok(Begun::Run(mine));
+            return Ok(KeyState::Run(lease));
         }
     }
     Err(in_flight())
 }
 
 /// The record of a key whose run goes on.
-fn claim(print: &str, now: Timestamp, ports: &Ports) -> Vec<u8> {
+fn lease_record(fingerprint: &str, now: Timestamp, ports: &Ports) -> Vec<u8> {
     let lease = now.plus_ms(LEASE_MS).ms();
-    let record = json!({ "print": print, "lease": lease, "run": ports.new_id().as_str() });
+    let record = json!({ "print": fingerprint, "lease": lease, "run": ports.new_id().as_str() });
     record.to_string().into_bytes()
 }
 
 /// Waits for a run and renews its lease from time to time.
-async fn renewing<T>(
+async fn run_renewing<T>(
     mut run: LocalFuture<'static, T>,
     ports: &Ports,
     mut renew: impl AsyncFnMut(),
@@ -238,13 +238,13 @@ async fn renewing<T>(
 }
 
 /// What a remembered key says to a new request; `None` if its run died and may be taken over.
-fn judge(record: &[u8], print: &str, now: Timestamp) -> Option<Result<Begun, Problem>> {
+fn decide(record: &[u8], fingerprint: &str, now: Timestamp) -> Option<Result<KeyState, Problem>> {
     let record: Value = serde_json::from_slice(record).ok()?;
-    if record.get("print").and_then(Value::as_str) != Some(print) {
+    if record.get("print").and_then(Value::as_str) != Some(fingerprint) {
         return Some(Err(reused()));
     }
     if let Some(response) = response_of(&record) {
-        return Some(Ok(Begun::Replay(replayed(response))));
+        return Some(Ok(KeyState::Replay(replayed(response))));
     }
     let lease = record
         .get("lease")
@@ -263,9 +263,9 @@ pub fn recall(text: &str) -> Option<Response> {
     response_of(&serde_json::from_str(text).ok()?)
 }
 
-fn record_of(print: &str, response: &Response) -> Vec<u8> {
+fn record_of(fingerprint: &str, response: &Response) -> Vec<u8> {
     let record = json!({
-        "print": print,
+        "print": fingerprint,
         "status": response.status,
         "headers": response.headers,
         "body": String::from_utf8_lossy(&response.body),

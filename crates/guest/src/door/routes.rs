@@ -7,15 +7,15 @@ use super::{Answer, MAX_BODY_BYTES, Problem, Request, Response, Service};
 use crate::log::{self, Level, trace_id};
 use crate::ports::{LocalFuture, Ports};
 use crate::short_lived::ShortLived;
-use crate::token::{Claims, Role, TokenKey, revocation_key, same_secret};
+use crate::token::{Claims, Role, TokenKey, revocation_key, secrets_match};
 use localmart_kernel::Timestamp;
 use std::cell::RefCell;
 use std::rc::Rc;
 
 /// How long an instance believes a verified token without looking again, in milliseconds.
-const TOKEN_MEMORY_MS: i64 = 5_000;
+const TOKEN_CACHE_MS: i64 = 5_000;
 /// How many tokens an instance remembers.
-const TOKEN_MEMORY: usize = 64;
+const TOKEN_CACHE_SIZE: usize = 64;
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,9 +71,9 @@ impl<S: Service> Routes<S> {
             method,
             access,
             keys: if method == "POST" {
-                Keys::Welcome
+                Keys::Optional
             } else {
-                Keys::Unknown
+                Keys::Ignored
             },
             handler: Box::new(move |service, request| Box::pin(handler(service, request))),
         };
@@ -93,7 +93,7 @@ impl<S: Service> Routes<S> {
     /// The route added last keeps idempotency keys itself, because they must be written with what it changes.
     #[must_use]
     pub fn keeps_its_own_keys(self) -> Self {
-        self.with_keys(Keys::Own)
+        self.with_keys(Keys::Managed)
     }
 
     fn with_keys(mut self, keys: Keys) -> Self {
@@ -170,7 +170,7 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         if let Some(session) = claims.as_ref().and_then(|claims| claims.session.as_ref()) {
             match self.keys.get(&revocation_key(session), now).await {
                 Ok(None) => {}
-                Ok(Some(_)) => return Err(refused()),
+                Ok(Some(_)) => return Err(invalid_token()),
                 Err(error) => {
                     let trace = incoming.header("traceparent").unwrap_or_default();
                     let fields = [("component", S::NOUN), ("reason", &error.0)];
@@ -185,7 +185,7 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         let Some(header) = incoming.header("authorization") else {
             return Ok(None);
         };
-        let token = header.strip_prefix("Bearer ").ok_or_else(refused)?.trim();
+        let token = header.strip_prefix("Bearer ").ok_or_else(invalid_token)?.trim();
         let mut tokens = self.tokens.borrow_mut();
         tokens.retain(|(_, _, until)| *until > now);
         if let Some((_, claims, _)) = tokens.iter().find(|(known, _, _)| known == token) {
@@ -195,18 +195,18 @@ impl<S: Service, K: ShortLived> Door<S, K> {
             .settings
             .token_key
             .verify(token, now)
-            .ok_or_else(refused)?;
-        if tokens.len() < TOKEN_MEMORY {
+            .ok_or_else(invalid_token)?;
+        if tokens.len() < TOKEN_CACHE_SIZE {
             tokens.push((
                 token.to_owned(),
                 claims.clone(),
-                now.plus_ms(TOKEN_MEMORY_MS),
+                now.plus_ms(TOKEN_CACHE_MS),
             ));
         }
         Ok(Some(claims))
     }
 
-    async fn admit(
+    async fn authorize(
         &self,
         route: &Route<S>,
         incoming: &Incoming,
@@ -215,7 +215,7 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         match route.access {
             Access::Sweep => {
                 let sent = incoming.header("x-sweep-token").unwrap_or_default();
-                if same_secret(sent, &self.settings.sweep_token) {
+                if secrets_match(sent, &self.settings.sweep_token) {
                     Ok(None)
                 } else {
                     Err(no_route())
@@ -243,7 +243,7 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         let now = self.ports.now();
         let matched = self.router.at(incoming.path()).map_err(|_| no_route())?;
         let route = find_method(matched.value, &incoming.method)?;
-        let claims = self.admit(route, &incoming, now).await?;
+        let claims = self.authorize(route, &incoming, now).await?;
         let decoded = |value: &str| percent_decode(value, false).unwrap_or_default();
         let params = matched
             .params
@@ -267,7 +267,7 @@ impl<S: Service, K: ShortLived> Door<S, K> {
             Some(key) => {
                 let ttl = self.settings.idempotency_ttl_ms;
                 let run = |request| (route.handler)(self.service.clone(), request);
-                idempotency::once(&self.keys, S::NOUN, &key, ttl, &self.ports, request, run).await
+                idempotency::run_once(&self.keys, S::NOUN, &key, ttl, &self.ports, request, run).await
             }
             None => (route.handler)(self.service.clone(), request).await,
         }
@@ -303,7 +303,7 @@ pub async fn answer<S: Service, K: ShortLived>(
     response.with_header("x-request-id", request_id)
 }
 
-fn refused() -> Problem {
+fn invalid_token() -> Problem {
     Problem::new(
         401,
         "unauthenticated",

@@ -125,10 +125,10 @@ pub trait Bus {
     /// The group is done with it.
     async fn acknowledge(&self, group: &str, delivery: &Delivery) -> Result<(), BusError>;
     /// The group will try it again; `delivery` says how often it failed and when.
-    async fn put_off(&self, group: &str, delivery: &Delivery, reason: &str)
+    async fn postpone(&self, group: &str, delivery: &Delivery, reason: &str)
     -> Result<(), BusError>;
     /// The group gives it up: it is among the dead letters from now on.
-    async fn bury(
+    async fn give_up(
         &self,
         group: &str,
         delivery: &Delivery,

@@ -20,7 +20,7 @@ pub const ATTEMPTS: u32 = 8;
 /// The pause after the first failure; it doubles, and varies by half.
 const BACKOFF_MS: i64 = 200;
 /// The longest pause.
-const SLOWEST_MS: i64 = 60_000;
+const MAX_BACKOFF_MS: i64 = 60_000;
 /// How often the bus is trimmed.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
 
@@ -28,9 +28,9 @@ const TRIM_EVERY: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It will never have one: it is not what its schema says. It is given up at once.
-    Never(String),
+    Permanent(String),
     /// Not now.
-    NotNow(String),
+    Retryable(String),
 }
 
 /// What reads events.
@@ -51,9 +51,9 @@ pub struct Report {
     /// Events that had their effect.
     pub handled: u64,
     /// Events that will be tried again.
-    pub put_off: u64,
+    pub postponed: u64,
     /// Events that were given up.
-    pub buried: u64,
+    pub given_up: u64,
 }
 
 /// Reads what there is, if nobody else of the group does.
@@ -80,7 +80,7 @@ pub async fn consume<B: Bus, C: Consumer>(
             renewed_at: now,
         };
         let result = handle_all(bus, consumer, ports, deliveries, lock, &mut report).await;
-        let moved = report.handled + report.buried > before.handled + before.buried;
+        let moved = report.handled + report.given_up > before.handled + before.given_up;
         let late = ports.now() > begin.plus_ms(RUN_MS);
         if result.is_err() || !moved || late {
             bus.unlock(C::GROUP, owner.as_str()).await?;
@@ -128,7 +128,7 @@ async fn handle_all<B: Bus, C: Consumer>(
                 let _span = Span::begin(&event.trace_parent, &name, "consumer");
                 consumer.handle(&event).await
             }
-            Err(reason) => Err(Refusal::Never(reason)),
+            Err(reason) => Err(Refusal::Permanent(reason)),
         };
         let (reason, given_up) = match outcome {
             Ok(()) => {
@@ -137,8 +137,8 @@ async fn handle_all<B: Bus, C: Consumer>(
                 report.handled += 1;
                 continue;
             }
-            Err(Refusal::Never(reason)) => (reason, true),
-            Err(Refusal::NotNow(reason)) => (reason, delivery.attempts + 1 >= ATTEMPTS),
+            Err(Refusal::Permanent(reason)) => (reason, true),
+            Err(Refusal::Retryable(reason)) => (reason, delivery.attempts + 1 >= ATTEMPTS),
         };
         delivery.attempts += 1;
         let fields = [
@@ -148,13 +148,13 @@ async fn handle_all<B: Bus, C: Consumer>(
         ];
         if given_up {
             log::write(Level::Error, "", "an event was given up", &fields);
-            bus.bury(C::GROUP, &delivery, &reason, now).await?;
-            report.buried += 1;
+            bus.give_up(C::GROUP, &delivery, &reason, now).await?;
+            report.given_up += 1;
         } else {
             log::write(Level::Warn, "", "an event had no effect yet", &fields);
             delivery.next_try_at = now.plus_ms(pause_ms(delivery.attempts, ports));
-            bus.put_off(C::GROUP, &delivery, &reason).await?;
-            report.put_off += 1;
+            bus.postpone(C::GROUP, &delivery, &reason).await?;
+            report.postponed += 1;
             waiting.push(delivery.subject);
         }
     }
@@ -164,12 +164,12 @@ async fn handle_all<B: Bus, C: Consumer>(
 /// Exponential, with jitter: between half of it and one and a half.
 fn pause_ms(attempts: u32, ports: &Ports) -> i64 {
     let doubled = BACKOFF_MS.saturating_mul(1 << attempts.saturating_sub(1).min(20));
-    let pause = doubled.min(SLOWEST_MS);
-    pause / 2 + i64::from(ports.die()) * pause / 256
+    let pause = doubled.min(MAX_BACKOFF_MS);
+    pause / 2 + i64::from(ports.random_byte()) * pause / 256
 }
 
 /// Whether this instance has not forgotten anything for a while; asking begins the next while.
-pub fn is_time_to_trim(ports: &Ports) -> bool {
+pub fn trim_is_due(ports: &Ports) -> bool {
     use std::cell::Cell;
     thread_local! {
         static LAST_MS: Cell<i64> = const { Cell::new(0) };

@@ -6,7 +6,7 @@ use super::bus::{Bus, BusError, Outgoing};
 use crate::params;
 use crate::ports::Ports;
 use crate::span::Span;
-use crate::sql::{Connection, Database, Row, SqlError, Value, few_sizes, transaction};
+use crate::sql::{Connection, Database, Row, SqlError, Value, power_of_two_chunks, transaction};
 use localmart_kernel::Timestamp;
 
 /// How many events one step of a relay carries.
@@ -33,15 +33,15 @@ pub async fn record(
         body,
         now
     ];
-    connection.later(sql, params).await?;
+    connection.queue(sql, params).await?;
     #[cfg(target_arch = "wasm32")]
-    super::wasi::written();
+    super::wasi::mark_event_written();
     Ok(())
 }
 
 /// Carries what is in the outbox of a service to the bus, if nobody does; returns the channels that got something. When the one who
 /// does it is done, nothing is left of what was committed before anybody found it busy.
-pub async fn relay_alone<D: Database, B: Bus>(
+pub async fn relay_under_lock<D: Database, B: Bus>(
     noun: &str,
     database: &D,
     bus: &B,
@@ -69,7 +69,7 @@ pub async fn relay_alone<D: Database, B: Bus>(
 
 async fn forget<D: Database>(database: &D, rows: &[Row]) -> Result<(), SqlError> {
     transaction(database, async |connection| {
-        for rows in few_sizes(rows) {
+        for rows in power_of_two_chunks(rows) {
             let one = |place: usize| {
                 let (subject, version) = (2 * place + 1, 2 * place + 2);
                 format!(

@@ -18,31 +18,31 @@ const GATHER: Duration = Duration::from_millis(5);
 
 thread_local! {
     /// Whether the transaction under way wrote an event.
-    static WRITTEN: Cell<bool> = const { Cell::new(false) };
+    static EVENT_WRITTEN: Cell<bool> = const { Cell::new(false) };
     /// The noun whose outbox is being relayed.
     static RELAYING: Cell<bool> = const { Cell::new(false) };
     /// Whether something was committed since the relay looked.
-    static AGAIN: Cell<bool> = const { Cell::new(false) };
+    static COMMITTED_SINCE: Cell<bool> = const { Cell::new(false) };
 }
 
-pub(super) fn written() {
-    WRITTEN.set(true);
+pub(super) fn mark_event_written() {
+    EVENT_WRITTEN.set(true);
 }
 
 /// A transaction of this database was committed: what it wrote goes to the bus soon.
 pub(crate) fn committed(noun: &'static str) {
-    if !WRITTEN.replace(false) {
+    if !EVENT_WRITTEN.replace(false) {
         return;
     }
-    AGAIN.set(true);
+    COMMITTED_SINCE.set(true);
     if RELAYING.replace(true) {
         return;
     }
     crate::wasip3::spawn(async move {
         let ports = Ports::real();
-        while AGAIN.get() {
+        while COMMITTED_SINCE.get() {
             ports.sleep(GATHER).await;
-            AGAIN.set(false);
+            COMMITTED_SINCE.set(false);
             if let Err(error) = relay(noun, &ports).await {
                 // The next sweep tries again.
                 let fields = [("service", noun), ("reason", &error.0)];
@@ -59,9 +59,9 @@ pub async fn relay(noun: &'static str, ports: &Ports) -> Result<(), BusError> {
     let channels = match server().await? {
         Some(server) => {
             let bus = RedisBus(server);
-            outbox::relay_alone(noun, &database, &bus, ports).await?
+            outbox::relay_under_lock(noun, &database, &bus, ports).await?
         }
-        None => outbox::relay_alone(noun, &database, &sql_bus(), ports).await?,
+        None => outbox::relay_under_lock(noun, &database, &sql_bus(), ports).await?,
     };
     for channel in channels {
         wake(&channel).await;
@@ -87,12 +87,12 @@ fn sql_bus() -> SqlBus<ServiceDatabase> {
 
 /// Rings the bell of a channel. If nobody hears it, the next sweep looks by itself.
 async fn wake(channel: &str) {
-    let bell = async {
-        let bell = server().await?.unwrap_or_else(|| Server::new(EMBEDDED));
-        bell.publish(channel, "wake").await
+    let message = async {
+        let message = server().await?.unwrap_or_else(|| Server::new(EMBEDDED));
+        message.publish(channel, "wake").await
     };
-    let rung: Result<(), StoreError> = bell.await;
-    if let Err(error) = rung {
+    let sent: Result<(), StoreError> = message.await;
+    if let Err(error) = sent {
         let fields = [("channel", channel), ("reason", &error.0)];
         log::write(Level::Warn, "", "a wake-up was lost", &fields);
     }
@@ -106,7 +106,7 @@ pub async fn sweep_events<S: Service>(ports: &Ports) -> Result<(), BusError> {
 /// What a consumer does in its sweep about events: reads, and forgets what is old.
 pub async fn sweep_consumer<C: Consumer>(consumer: &C, ports: &Ports) -> Result<Report, BusError> {
     let report = run(consumer, ports).await?;
-    if consume::is_time_to_trim(ports) {
+    if consume::trim_is_due(ports) {
         match server().await? {
             Some(server) => consume::trim::<_, C>(&RedisBus(server), ports).await?,
             None => consume::trim::<_, C>(&sql_bus(), ports).await?,
@@ -124,7 +124,7 @@ async fn run<C: Consumer>(consumer: &C, ports: &Ports) -> Result<Report, BusErro
 }
 
 /// A message came: there may be something to read.
-pub async fn woken<S: Service + Consumer>() {
+pub async fn on_wake_up<S: Service + Consumer>() {
     let ports = Ports::real();
     let result = match S::start(ports.clone()).await {
         Ok(service) => run(&service, &ports).await.map_err(|error| error.0),

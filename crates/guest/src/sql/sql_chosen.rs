@@ -66,17 +66,17 @@ impl Connection for ServiceConnection {
         }
     }
 
-    async fn later(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+    async fn queue(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
         match self {
-            Self::Sqlite(connection) => connection.later(sql, params).await,
-            Self::Postgres(connection) => connection.later(sql, params).await,
+            Self::Sqlite(connection) => connection.queue(sql, params).await,
+            Self::Postgres(connection) => connection.queue(sql, params).await,
         }
     }
 
-    async fn query_all(&self, asked: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
+    async fn query_all(&self, queries: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
         match self {
-            Self::Sqlite(connection) => connection.query_all(asked).await,
-            Self::Postgres(connection) => connection.query_all(asked).await,
+            Self::Sqlite(connection) => connection.query_all(queries).await,
+            Self::Postgres(connection) => connection.query_all(queries).await,
         }
     }
 

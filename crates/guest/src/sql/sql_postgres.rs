@@ -1,6 +1,6 @@
 //! The SQL trait on `spin:postgres`: every service has a schema named after it in one database.
 
-use super::{Connection, Database, Row, SqlError, Value, one_by_one};
+use super::{Connection, Database, Row, SqlError, Value, query_sequentially};
 use crate::wit::postgres as wit;
 use futures::future::{join, join_all};
 use std::cell::RefCell;
@@ -25,11 +25,11 @@ impl PostgresDatabase {
 pub struct PostgresConnection {
     server: wit::Connection,
     /// What travels with the next statement.
-    later: RefCell<Vec<Waiting>>,
+    queue: RefCell<Vec<QueuedStatement>>,
 }
 
 /// A statement that waits for the next.
-type Waiting = (String, Vec<wit::ParameterValue>);
+type QueuedStatement = (String, Vec<wit::ParameterValue>);
 
 impl Database for PostgresDatabase {
     type Connection = PostgresConnection;
@@ -39,7 +39,7 @@ impl Database for PostgresDatabase {
         let server = opening.await.map_err(failed)?;
         Ok(PostgresConnection {
             server,
-            later: RefCell::default(),
+            queue: RefCell::default(),
         })
     }
 }
@@ -47,15 +47,15 @@ impl Database for PostgresDatabase {
 impl PostgresConnection {
     /// Sends what waits, and at once `last`: the server answers in the order of asking. Where the host does not promise that
     /// order, each waits for the one before it.
-    async fn after_the_others<T>(
+    async fn after_queued<T>(
         &self,
         last: impl Future<Output = Result<T, SqlError>>,
     ) -> Result<T, SqlError> {
-        let waiting = self.later.take();
-        if waiting.is_empty() {
+        let queued = self.queue.take();
+        if queued.is_empty() {
             return last.await;
         }
-        let before = waiting.into_iter().map(|(sql, params)| async {
+        let before = queued.into_iter().map(|(sql, params)| async {
             let changed = self.server.execute_async(sql, params).await;
             changed.map(drop).map_err(failed)
         });
@@ -72,16 +72,16 @@ impl PostgresConnection {
     }
 
     async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
-        let params = params.iter().map(lower).collect();
+        let params = params.iter().map(to_wit).collect();
         let running = self.server.query_async(sql.to_owned(), params);
         let (_, stream, end) = running.await.map_err(failed)?;
         let rows = stream.collect().await;
         end.await.map_err(failed)?;
-        rows.into_iter().map(lift).collect()
+        rows.into_iter().map(from_wit).collect()
     }
 
     async fn write(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
-        let params = params.iter().map(lower).collect();
+        let params = params.iter().map(to_wit).collect();
         let running = self.server.execute_async(sql.to_owned(), params);
         running.await.map_err(failed)
     }
@@ -89,30 +89,30 @@ impl PostgresConnection {
 
 impl Connection for PostgresConnection {
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
-        self.after_the_others(self.read(sql, params)).await
+        self.after_queued(self.read(sql, params)).await
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
-        self.after_the_others(self.write(sql, params)).await
+        self.after_queued(self.write(sql, params)).await
     }
 
-    async fn later(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
-        let params = params.iter().map(lower).collect();
-        self.later.borrow_mut().push((sql.to_owned(), params));
+    async fn queue(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+        let params = params.iter().map(to_wit).collect();
+        self.queue.borrow_mut().push((sql.to_owned(), params));
         Ok(())
     }
 
-    async fn query_all(&self, asked: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
+    async fn query_all(&self, queries: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
         if !pipelines() {
-            return one_by_one(self, asked).await;
+            return query_sequentially(self, queries).await;
         }
-        let all = join_all(asked.iter().map(|(sql, params)| self.read(sql, params)));
-        let answers = self.after_the_others(async { Ok(all.await) }).await?;
+        let all = join_all(queries.iter().map(|(sql, params)| self.read(sql, params)));
+        let answers = self.after_queued(async { Ok(all.await) }).await?;
         answers.into_iter().collect()
     }
 
     async fn begin(&self) -> Result<(), SqlError> {
-        self.later("BEGIN", &[]).await
+        self.queue("BEGIN", &[]).await
     }
 
     async fn commit(&self) -> Result<(), SqlError> {
@@ -120,7 +120,7 @@ impl Connection for PostgresConnection {
     }
 
     async fn rollback(&self) -> Result<(), SqlError> {
-        self.later.take();
+        self.queue.take();
         self.write("ROLLBACK", &[]).await.map(drop)
     }
 }
@@ -133,7 +133,7 @@ fn pipelines() -> bool {
     PROMISED.with(|promised| *promised)
 }
 
-fn lower(value: &Value) -> wit::ParameterValue {
+fn to_wit(value: &Value) -> wit::ParameterValue {
     match value {
         Value::Null => wit::ParameterValue::DbNull,
         Value::Integer(number) => wit::ParameterValue::Int64(*number),
@@ -141,7 +141,7 @@ fn lower(value: &Value) -> wit::ParameterValue {
     }
 }
 
-fn lift(row: wit::Row) -> Result<Row, SqlError> {
+fn from_wit(row: wit::Row) -> Result<Row, SqlError> {
     let column = |value| match value {
         wit::DbValue::DbNull => Ok(Value::Null),
         wit::DbValue::Int64(number) => Ok(Value::Integer(number)),

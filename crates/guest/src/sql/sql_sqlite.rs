@@ -48,7 +48,7 @@ impl Database for SqliteDatabase {
 impl SqliteConnection {
     /// The synchronous call: it costs no stream, and what reads, or already has its turn to write, waits for nothing.
     fn run(&self, sql: &str, params: &[Value]) -> Result<wit::QueryResult, SqlError> {
-        let params: Vec<wit::Value> = params.iter().map(lower).collect();
+        let params: Vec<wit::Value> = params.iter().map(to_wit).collect();
         self.connection
             .execute(&numbered_for_sqlite(sql), &params)
             .map_err(failed)
@@ -56,12 +56,12 @@ impl SqliteConnection {
 
     /// The asynchronous call, for what may have to wait for its turn to write: a synchronous one would hold up every
     /// other call in this instance, among them perhaps the one that has the turn.
-    async fn run_in_turn(
+    async fn run_async(
         &self,
         sql: &str,
         params: &[Value],
     ) -> Result<Vec<wit::RowResult>, SqlError> {
-        let params: Vec<wit::Value> = params.iter().map(lower).collect();
+        let params: Vec<wit::Value> = params.iter().map(to_wit).collect();
         let running = self
             .connection
             .execute_async(numbered_for_sqlite(sql), params);
@@ -78,22 +78,22 @@ impl Connection for SqliteConnection {
         let rows = if self.in_transaction.get() || sql.starts_with("SELECT") {
             self.run(sql, params)?.rows
         } else {
-            self.run_in_turn(sql, params).await?
+            self.run_async(sql, params).await?
         };
-        rows.into_iter().map(lift).collect()
+        rows.into_iter().map(from_wit).collect()
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
         if self.in_transaction.get() {
             self.run(sql, params)?;
         } else {
-            self.run_in_turn(sql, params).await?;
+            self.run_async(sql, params).await?;
         }
         Ok(self.connection.changes())
     }
 
     async fn begin(&self) -> Result<(), SqlError> {
-        self.run_in_turn("BEGIN IMMEDIATE", &[]).await?;
+        self.run_async("BEGIN IMMEDIATE", &[]).await?;
         self.in_transaction.set(true);
         Ok(())
     }
@@ -110,7 +110,7 @@ impl Connection for SqliteConnection {
     }
 }
 
-fn lower(value: &Value) -> wit::Value {
+fn to_wit(value: &Value) -> wit::Value {
     match value {
         Value::Null => wit::Value::Null,
         Value::Integer(number) => wit::Value::Integer(*number),
@@ -118,7 +118,7 @@ fn lower(value: &Value) -> wit::Value {
     }
 }
 
-fn lift(row: wit::RowResult) -> Result<Row, SqlError> {
+fn from_wit(row: wit::RowResult) -> Result<Row, SqlError> {
     let column = |value| match value {
         wit::Value::Null => Ok(Value::Null),
         wit::Value::Integer(number) => Ok(Value::Integer(number)),

@@ -14,7 +14,7 @@ const HISTORY_PAGE: u32 = 500;
 const CONSUMER: &str = "worker";
 
 /// How long an event that was appended is known as such, in milliseconds: longer than any relay takes.
-const LATELY_MS: i64 = 3_600_000;
+const DEDUPLICATION_MS: i64 = 3_600_000;
 
 /// The bus on this server.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl<R: Redis> RedisBus<R> {
         Ok(self.0.send("EVAL", all).await?)
     }
 
-    async fn done(
+    async fn finish(
         &self,
         group: &str,
         delivery: &Delivery,
@@ -58,7 +58,7 @@ impl<R: Redis> RedisBus<R> {
 
 impl<R: Redis> Bus for RedisBus<R> {
     async fn publish(&self, events: &[Outgoing], now: Timestamp) -> Result<(), BusError> {
-        let mut arguments: Vec<Argument> = vec![PREFIX.into(), now.ms().into(), LATELY_MS.into()];
+        let mut arguments: Vec<Argument> = vec![PREFIX.into(), now.ms().into(), DEDUPLICATION_MS.into()];
         for event in events {
             let parts = [&event.channel, &event.subject, &event.id, &event.body];
             arguments.extend(parts.map(|part| Argument::from(part.as_str())));
@@ -106,10 +106,10 @@ impl<R: Redis> Bus for RedisBus<R> {
     }
 
     async fn acknowledge(&self, group: &str, delivery: &Delivery) -> Result<(), BusError> {
-        self.done(group, delivery, None).await
+        self.finish(group, delivery, None).await
     }
 
-    async fn put_off(
+    async fn postpone(
         &self,
         group: &str,
         delivery: &Delivery,
@@ -125,7 +125,7 @@ impl<R: Redis> Bus for RedisBus<R> {
         Ok(())
     }
 
-    async fn bury(
+    async fn give_up(
         &self,
         group: &str,
         delivery: &Delivery,
@@ -140,7 +140,7 @@ impl<R: Redis> Bus for RedisBus<R> {
             "reason": reason,
             "died_at": now.ms(),
         });
-        self.done(group, delivery, Some(letter.to_string())).await
+        self.finish(group, delivery, Some(letter.to_string())).await
     }
 
     async fn dead(&self) -> Result<Vec<DeadLetter>, BusError> {

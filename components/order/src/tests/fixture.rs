@@ -1,7 +1,7 @@
 //! The other services, played small: one product, one cart, one till. Any step can be told to die.
 
-use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product, Refund};
-use crate::domain::pricing::{Policies, Tax, Unpriced};
+use crate::domain::links::{CartSnapshot, Line, LinkResult, LinkError, Links, Payment, Product, Refund};
+use crate::domain::pricing::{Policies, Tax, PricingInput};
 use crate::domain::returns::{Pieces, Return};
 use crate::domain::status::Status;
 use crate::domain::{Checkout, Order, ShortLine};
@@ -14,38 +14,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Held {
-    Kept,
+enum FakeReservation {
+    Held,
     Sold,
-    Back,
+    Returned,
 }
 
-struct Play {
+struct FakeServices {
     world: TestWorld,
     cart: CartSnapshot,
     changes_once: bool,
     price: u64,
     on_hand: u32,
-    reservations: BTreeMap<String, (u32, Held)>,
+    reservations: BTreeMap<String, (u32, FakeReservation)>,
     /// Payment id, status, captured, refunded; by order.
     payments: BTreeMap<String, (Id, &'static str, u64, u64, u64)>,
     /// What was given back under a name, and which returns came back.
     refunds: BTreeMap<String, u64>,
-    came_back: BTreeSet<String>,
+    returned_once: BTreeSet<String>,
     /// How many calls still succeed.
-    lives: Option<u32>,
+    calls_left: Option<u32>,
 }
 
 #[derive(Clone)]
-pub(super) struct Actors(Rc<RefCell<Play>>);
+pub(super) struct FakeLinks(Rc<RefCell<FakeServices>>);
 
-pub(super) struct Stage {
+pub(super) struct Fixture {
     pub(super) world: TestWorld,
-    pub(super) orders: Orders<TestDatabase, Actors>,
-    play: Rc<RefCell<Play>>,
+    pub(super) orders: Orders<TestDatabase, FakeLinks>,
+    services: Rc<RefCell<FakeServices>>,
 }
 
-impl Stage {
+impl Fixture {
     /// A cart with two of a product of this price and stock.
     pub(super) fn new(price: u64, stock: u32) -> Self {
         let world = TestWorld::new();
@@ -60,7 +60,7 @@ impl Stage {
             order_id: None,
             version: 1,
         };
-        let play = Rc::new(RefCell::new(Play {
+        let services = Rc::new(RefCell::new(FakeServices {
             world: world.clone(),
             cart,
             changes_once: false,
@@ -69,8 +69,8 @@ impl Stage {
             reservations: BTreeMap::new(),
             payments: BTreeMap::new(),
             refunds: BTreeMap::new(),
-            came_back: BTreeSet::new(),
-            lives: None,
+            returned_once: BTreeSet::new(),
+            calls_left: None,
         }));
         let settings = Settings {
             reservation_ttl_ms: 900_000,
@@ -85,11 +85,11 @@ impl Stage {
             include_str!("../../migrations/0004_leases.sql"),
             include_str!("../../migrations/0005_flags.sql"),
         ]);
-        let orders = Orders::new(database, Actors(play.clone()), world.ports(), settings);
+        let orders = Orders::new(database, FakeLinks(services.clone()), world.ports(), settings);
         Self {
             world,
             orders,
-            play,
+            services,
         }
     }
 
@@ -101,7 +101,7 @@ impl Stage {
         let expected_total = Some(Money::new(total, Currency::USD).unwrap());
         let checkout = Checkout {
             expected_total,
-            ..self.form("tok_visa")
+            ..self.checkout_form("tok_visa")
         };
         now(self.orders.checkout(
             &Context::system(""),
@@ -113,10 +113,10 @@ impl Stage {
     pub(super) fn run(&self, id: &Id, token: &str) -> Result<Order, OrderError> {
         now(self
             .orders
-            .checkout(&Context::system(""), id, &self.form(token)))
+            .checkout(&Context::system(""), id, &self.checkout_form(token)))
     }
 
-    pub(super) fn again(&self, id: &Id) -> Result<Order, OrderError> {
+    pub(super) fn read(&self, id: &Id) -> Result<Order, OrderError> {
         now(self.orders.get(id.as_str(), |_| true))
     }
 
@@ -131,18 +131,18 @@ impl Stage {
     }
 
     /// Asks to give so many pieces back.
-    pub(super) fn give_back(&self, order: &Order, quantity: u32) -> Result<Return, OrderError> {
+    pub(super) fn request_return(&self, order: &Order, quantity: u32) -> Result<Return, OrderError> {
         let product_id = order.items[0].product_id.clone();
         let pieces = vec![Pieces {
             product_id,
             quantity,
         }];
-        let order = self.again(&order.id)?;
+        let order = self.read(&order.id)?;
         let name = format!("{} of {}", quantity, order.version);
         let context = Context::system("");
         let asked = self
             .orders
-            .ask_return(&context, order, &name, pieces, "no".into());
+            .request_return(&context, order, &name, pieces, "no".into());
         now(asked).map(|(_, returned)| returned)
     }
 
@@ -153,42 +153,42 @@ impl Stage {
     }
 
     /// The next calls succeed, all after them fail, as if the process had died.
-    pub(super) fn die_after(&self, calls: u32) {
-        self.play.borrow_mut().lives = Some(calls);
+    pub(super) fn fail_after(&self, calls: u32) {
+        self.services.borrow_mut().calls_left = Some(calls);
     }
 
-    pub(super) fn live(&self) {
-        self.play.borrow_mut().lives = None;
+    pub(super) fn recover(&self) {
+        self.services.borrow_mut().calls_left = None;
     }
 
     pub(super) fn set_price(&self, price: u64) {
-        self.play.borrow_mut().price = price;
+        self.services.borrow_mut().price = price;
     }
 
     /// Somebody adds a piece between reading the cart and completing it.
     pub(super) fn change_cart_once(&self) {
-        self.play.borrow_mut().changes_once = true;
+        self.services.borrow_mut().changes_once = true;
     }
 
     pub(super) fn cart_order(&self) -> Option<Id> {
-        self.play.borrow().cart.order_id.clone()
+        self.services.borrow().cart.order_id.clone()
     }
 
     /// On hand, reserved, captured, refunded.
-    pub(super) fn seen(&self) -> (u32, u32, u64, u64) {
-        let play = self.play.borrow();
-        let reserved = play
+    pub(super) fn totals(&self) -> (u32, u32, u64, u64) {
+        let services = self.services.borrow();
+        let reserved = services
             .reservations
             .values()
-            .filter(|(_, held)| *held == Held::Kept)
+            .filter(|(_, reservation)| *reservation == FakeReservation::Held)
             .map(|(count, _)| count)
             .sum();
-        let captured = play.payments.values().map(|payment| payment.3).sum();
-        let refunded = play.payments.values().map(|payment| payment.4).sum();
-        (play.on_hand, reserved, captured, refunded)
+        let captured = services.payments.values().map(|payment| payment.3).sum();
+        let refunded = services.payments.values().map(|payment| payment.4).sum();
+        (services.on_hand, reserved, captured, refunded)
     }
 
-    fn form(&self, token: &str) -> Checkout {
+    fn checkout_form(&self, token: &str) -> Checkout {
         let address = Address {
             name: "N".into(),
             line1: "L".into(),
@@ -199,7 +199,7 @@ impl Stage {
             country: "US".into(),
         };
         Checkout {
-            cart_id: self.play.borrow().cart.id.clone(),
+            cart_id: self.services.borrow().cart.id.clone(),
             customer_id: None,
             email: Some("a@b.c".into()),
             shipping_address: address.clone(),
@@ -210,28 +210,28 @@ impl Stage {
     }
 }
 
-impl Actors {
-    fn act<T>(&self, act: impl FnOnce(&mut Play) -> Need<T>) -> Need<T> {
-        let mut play = self.0.borrow_mut();
-        match &mut play.lives {
-            Some(0) => return Err(NeedError::Unavailable("dead".into())),
-            Some(lives) => *lives -= 1,
+impl FakeLinks {
+    fn call<T>(&self, call: impl FnOnce(&mut FakeServices) -> LinkResult<T>) -> LinkResult<T> {
+        let mut services = self.0.borrow_mut();
+        match &mut services.calls_left {
+            Some(0) => return Err(LinkError::Unavailable("dead".into())),
+            Some(calls_left) => *calls_left -= 1,
             None => {}
         }
-        act(&mut play)
+        call(&mut services)
     }
 }
 
-impl Policies for Actors {
-    fn discount(&self, order: &Unpriced<'_>) -> Result<Vec<u64>, String> {
+impl Policies for FakeLinks {
+    fn discount(&self, order: &PricingInput<'_>) -> Result<Vec<u64>, String> {
         Ok(vec![0; order.items.len()])
     }
 
-    fn shipping(&self, _: &Unpriced<'_>) -> Result<u64, String> {
+    fn shipping(&self, _: &PricingInput<'_>) -> Result<u64, String> {
         Ok(0)
     }
 
-    fn tax(&self, order: &Unpriced<'_>) -> Result<Tax, String> {
+    fn tax(&self, order: &PricingInput<'_>) -> Result<Tax, String> {
         Ok(Tax {
             items: vec![0; order.items.len()],
             shipping: 0,
@@ -239,10 +239,10 @@ impl Policies for Actors {
     }
 }
 
-impl Needs for Actors {
-    async fn products(&self, _: &Context, ids: &[Id]) -> Need<Vec<Product>> {
-        self.act(|play| {
-            let price = Money::new(play.price, Currency::USD).unwrap();
+impl Links for FakeLinks {
+    async fn products(&self, _: &Context, ids: &[Id]) -> LinkResult<Vec<Product>> {
+        self.call(|services| {
+            let price = Money::new(services.price, Currency::USD).unwrap();
             let product = |id: &Id| Product {
                 id: id.clone(),
                 sku: "S".into(),
@@ -255,118 +255,118 @@ impl Needs for Actors {
         })
     }
 
-    async fn cart(&self, _: &Context, _: &Id) -> Need<CartSnapshot> {
-        self.act(|play| Ok(play.cart.clone()))
+    async fn cart(&self, _: &Context, _: &Id) -> LinkResult<CartSnapshot> {
+        self.call(|services| Ok(services.cart.clone()))
     }
 
-    async fn complete_cart(&self, _: &Context, _: &Id, order: &Id, version: u64) -> Need<()> {
-        self.act(|play| {
-            if std::mem::take(&mut play.changes_once) {
-                play.cart.lines[0].quantity += 1;
-                play.cart.version += 1;
+    async fn complete_cart(&self, _: &Context, _: &Id, order: &Id, version: u64) -> LinkResult<()> {
+        self.call(|services| {
+            if std::mem::take(&mut services.changes_once) {
+                services.cart.lines[0].quantity += 1;
+                services.cart.version += 1;
             }
-            match &play.cart.order_id {
+            match &services.cart.order_id {
                 Some(known) if known == order => Ok(()),
-                Some(known) => Err(NeedError::CartCompleted(known.clone())),
-                None if play.cart.version != version => Err(NeedError::CartChanged),
+                Some(known) => Err(LinkError::CartCompleted(known.clone())),
+                None if services.cart.version != version => Err(LinkError::CartChanged),
                 None => {
-                    play.cart.order_id = Some(order.clone());
-                    play.cart.version += 1;
+                    services.cart.order_id = Some(order.clone());
+                    services.cart.version += 1;
                     Ok(())
                 }
             }
         })
     }
 
-    async fn reopen_cart(&self, _: &Context, _: &Id, order: &Id) -> Need<()> {
-        self.act(|play| {
-            if play.cart.order_id.as_ref() == Some(order) {
-                play.cart.order_id = None;
-                play.cart.version += 1;
+    async fn reopen_cart(&self, _: &Context, _: &Id, order: &Id) -> LinkResult<()> {
+        self.call(|services| {
+            if services.cart.order_id.as_ref() == Some(order) {
+                services.cart.order_id = None;
+                services.cart.version += 1;
             }
             Ok(())
         })
     }
 
-    async fn reserve(&self, _: &Context, order: &Id, lines: &[Line], _: Timestamp) -> Need<()> {
-        self.act(|play| {
-            if play.reservations.contains_key(order.as_str()) {
+    async fn reserve(&self, _: &Context, order: &Id, lines: &[Line], _: Timestamp) -> LinkResult<()> {
+        self.call(|services| {
+            if services.reservations.contains_key(order.as_str()) {
                 return Ok(());
             }
             let count = lines[0].quantity;
-            let reserved: u32 = play
+            let reserved: u32 = services
                 .reservations
                 .values()
-                .filter(|(_, held)| *held == Held::Kept)
+                .filter(|(_, reservation)| *reservation == FakeReservation::Held)
                 .map(|(count, _)| count)
                 .sum();
-            if play.on_hand - reserved < count {
-                let available = u64::from(play.on_hand - reserved);
-                return Err(NeedError::Insufficient(vec![ShortLine {
+            if services.on_hand - reserved < count {
+                let available = u64::from(services.on_hand - reserved);
+                return Err(LinkError::Insufficient(vec![ShortLine {
                     product_id: lines[0].product_id.clone(),
                     requested: count,
                     available,
                 }]));
             }
-            play.reservations
-                .insert(order.to_string(), (count, Held::Kept));
+            services.reservations
+                .insert(order.to_string(), (count, FakeReservation::Held));
             Ok(())
         })
     }
 
-    async fn confirm(&self, _: &Context, order: &Id) -> Need<()> {
-        self.act(|play| match play.reservations.get_mut(order.as_str()) {
-            Some((_, Held::Sold)) => Ok(()),
-            Some((count, held @ Held::Kept)) => {
-                *held = Held::Sold;
-                play.on_hand -= *count;
+    async fn confirm(&self, _: &Context, order: &Id) -> LinkResult<()> {
+        self.call(|services| match services.reservations.get_mut(order.as_str()) {
+            Some((_, FakeReservation::Sold)) => Ok(()),
+            Some((count, reservation @ FakeReservation::Held)) => {
+                *reservation = FakeReservation::Sold;
+                services.on_hand -= *count;
                 Ok(())
             }
-            _ => Err(NeedError::ReservationLost),
+            _ => Err(LinkError::ReservationLost),
         })
     }
 
-    async fn release(&self, _: &Context, order: &Id) -> Need<()> {
-        self.act(|play| {
-            if let Some((_, held @ Held::Kept)) = play.reservations.get_mut(order.as_str()) {
-                *held = Held::Back;
+    async fn release(&self, _: &Context, order: &Id) -> LinkResult<()> {
+        self.call(|services| {
+            if let Some((_, reservation @ FakeReservation::Held)) = services.reservations.get_mut(order.as_str()) {
+                *reservation = FakeReservation::Returned;
             }
             Ok(())
         })
     }
 
-    async fn restock(&self, _: &Context, order: &Id) -> Need<()> {
-        self.act(|play| {
-            if let Some((count, held @ Held::Sold)) = play.reservations.get_mut(order.as_str()) {
-                *held = Held::Back;
-                play.on_hand += *count;
+    async fn restock(&self, _: &Context, order: &Id) -> LinkResult<()> {
+        self.call(|services| {
+            if let Some((count, reservation @ FakeReservation::Sold)) = services.reservations.get_mut(order.as_str()) {
+                *reservation = FakeReservation::Returned;
+                services.on_hand += *count;
             }
             Ok(())
         })
     }
 
-    async fn take_back(&self, _: &Context, order: &Id, return_id: &Id, lines: &[Line]) -> Need<()> {
-        self.act(|play| {
-            assert!(play.reservations[order.as_str()].1 == Held::Sold);
-            if play.came_back.insert(return_id.to_string()) {
-                play.on_hand += lines.iter().map(|line| line.quantity).sum::<u32>();
+    async fn take_back(&self, _: &Context, order: &Id, return_id: &Id, lines: &[Line]) -> LinkResult<()> {
+        self.call(|services| {
+            assert!(services.reservations[order.as_str()].1 == FakeReservation::Sold);
+            if services.returned_once.insert(return_id.to_string()) {
+                services.on_hand += lines.iter().map(|line| line.quantity).sum::<u32>();
             }
             Ok(())
         })
     }
 
-    async fn refund(&self, _: &Context, id: &Id, name: &str, at_most: Money) -> Need<Refund> {
-        self.act(|play| {
-            let mut payments = play.payments.values_mut();
+    async fn refund(&self, _: &Context, id: &Id, name: &str, at_most: Money) -> LinkResult<Refund> {
+        self.call(|services| {
+            let mut payments = services.payments.values_mut();
             let payment = payments.find(|payment| payment.0 == *id).unwrap();
             let left = payment.3 - payment.4;
-            let given = play.refunds.get(name).copied();
+            let given = services.refunds.get(name).copied();
             let amount = given.unwrap_or_else(|| {
                 let amount = at_most.amount().min(left);
                 payment.4 += amount;
                 amount
             });
-            play.refunds.insert(name.to_owned(), amount);
+            services.refunds.insert(name.to_owned(), amount);
             payment.1 = if payment.4 == payment.3 {
                 "refunded"
             } else {
@@ -377,13 +377,13 @@ impl Needs for Actors {
                 payment: Payment {
                     id: id.clone(),
                     status: payment.1,
-                    version: 3 + play.refunds.len() as u64,
+                    version: 3 + services.refunds.len() as u64,
                 },
             })
         })
     }
 
-    async fn email(&self, _: &Context, user: &str) -> Need<String> {
+    async fn email(&self, _: &Context, user: &str) -> LinkResult<String> {
         Ok(format!("{user}@b.c"))
     }
 
@@ -394,21 +394,21 @@ impl Needs for Actors {
         _: Option<&str>,
         amount: Money,
         token: &str,
-    ) -> Need<Payment> {
-        self.act(|play| {
+    ) -> LinkResult<Payment> {
+        self.call(|services| {
             let fresh = (
-                play.world.ports().new_id(),
+                services.world.ports().new_id(),
                 "pending",
                 amount.amount(),
                 0,
                 0,
             );
-            let payment = play.payments.entry(order.to_string()).or_insert(fresh);
+            let payment = services.payments.entry(order.to_string()).or_insert(fresh);
             if payment.1 == "pending" {
                 payment.1 = match token {
                     "tok_declined" => "failed",
                     "tok_timeout" => {
-                        return Err(NeedError::NoAnswer(Payment {
+                        return Err(LinkError::NoAnswer(Payment {
                             id: payment.0.clone(),
                             status: "pending",
                             version: 1,
@@ -418,8 +418,8 @@ impl Needs for Actors {
                 };
             }
             match payment.1 {
-                "failed" => Err(NeedError::Declined("no".into())),
-                "voided" | "refunded" => Err(NeedError::PaymentOver),
+                "failed" => Err(LinkError::Declined("no".into())),
+                "voided" | "refunded" => Err(LinkError::PaymentEnded),
                 status => Ok(Payment {
                     id: payment.0.clone(),
                     status,
@@ -429,9 +429,9 @@ impl Needs for Actors {
         })
     }
 
-    async fn capture(&self, _: &Context, id: &Id) -> Need<Payment> {
-        self.act(|play| {
-            let payment = play
+    async fn capture(&self, _: &Context, id: &Id) -> LinkResult<Payment> {
+        self.call(|services| {
+            let payment = services
                 .payments
                 .values_mut()
                 .find(|payment| payment.0 == *id)
@@ -448,9 +448,9 @@ impl Needs for Actors {
         })
     }
 
-    async fn settle(&self, _: &Context, id: &Id) -> Need<Payment> {
-        self.act(|play| {
-            let payment = play
+    async fn settle(&self, _: &Context, id: &Id) -> LinkResult<Payment> {
+        self.call(|services| {
+            let payment = services
                 .payments
                 .values_mut()
                 .find(|payment| payment.0 == *id)
@@ -466,9 +466,9 @@ impl Needs for Actors {
         })
     }
 
-    async fn reverse(&self, _: &Context, order: &Id) -> Need<Option<Payment>> {
-        self.act(|play| {
-            Ok(play.payments.get_mut(order.as_str()).map(|payment| {
+    async fn reverse(&self, _: &Context, order: &Id) -> LinkResult<Option<Payment>> {
+        self.call(|services| {
+            Ok(services.payments.get_mut(order.as_str()).map(|payment| {
                 match payment.1 {
                     "pending" | "authorized" => payment.1 = "voided",
                     "captured" => {

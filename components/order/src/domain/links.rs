@@ -52,7 +52,7 @@ pub(crate) struct Refund {
 
 /// A service that does not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NeedError {
+pub(crate) enum LinkError {
     /// It cannot answer now; nothing is known of what happened. Retryable.
     #[error("unavailable: {0}")]
     Unavailable(String),
@@ -79,29 +79,29 @@ pub(crate) enum NeedError {
     NoAnswer(Payment),
     /// The payment was ended and cannot go on.
     #[error("the payment is over")]
-    PaymentOver,
+    PaymentEnded,
 }
 
-pub(crate) type Need<T> = Result<T, NeedError>;
+pub(crate) type LinkResult<T> = Result<T, LinkError>;
 
 /// The other services.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
-pub(crate) trait Needs: Policies {
-    async fn products(&self, context: &Context, ids: &[Id]) -> Need<Vec<Product>>;
-    async fn cart(&self, context: &Context, id: &Id) -> Need<CartSnapshot>;
+pub(crate) trait Links: Policies {
+    async fn products(&self, context: &Context, ids: &[Id]) -> LinkResult<Vec<Product>>;
+    async fn cart(&self, context: &Context, id: &Id) -> LinkResult<CartSnapshot>;
     async fn complete_cart(&self, context: &Context, id: &Id, order: &Id, version: u64)
-    -> Need<()>;
-    async fn reopen_cart(&self, context: &Context, id: &Id, order: &Id) -> Need<()>;
+    -> LinkResult<()>;
+    async fn reopen_cart(&self, context: &Context, id: &Id, order: &Id) -> LinkResult<()>;
     async fn reserve(
         &self,
         context: &Context,
         order: &Id,
         lines: &[Line],
         until: Timestamp,
-    ) -> Need<()>;
-    async fn confirm(&self, context: &Context, order: &Id) -> Need<()>;
-    async fn release(&self, context: &Context, order: &Id) -> Need<()>;
-    async fn restock(&self, context: &Context, order: &Id) -> Need<()>;
+    ) -> LinkResult<()>;
+    async fn confirm(&self, context: &Context, order: &Id) -> LinkResult<()>;
+    async fn release(&self, context: &Context, order: &Id) -> LinkResult<()>;
+    async fn restock(&self, context: &Context, order: &Id) -> LinkResult<()>;
     /// Takes these pieces of a sale back, once per return.
     async fn take_back(
         &self,
@@ -109,9 +109,9 @@ pub(crate) trait Needs: Policies {
         order: &Id,
         return_id: &Id,
         lines: &[Line],
-    ) -> Need<()>;
+    ) -> LinkResult<()>;
     /// The e-mail address of a user.
-    async fn email(&self, context: &Context, user: &str) -> Need<String>;
+    async fn email(&self, context: &Context, user: &str) -> LinkResult<String>;
     async fn authorize(
         &self,
         context: &Context,
@@ -119,9 +119,9 @@ pub(crate) trait Needs: Policies {
         customer: Option<&str>,
         amount: Money,
         token: &str,
-    ) -> Need<Payment>;
-    async fn capture(&self, context: &Context, payment: &Id) -> Need<Payment>;
-    async fn settle(&self, context: &Context, payment: &Id) -> Need<Payment>;
+    ) -> LinkResult<Payment>;
+    async fn capture(&self, context: &Context, payment: &Id) -> LinkResult<Payment>;
+    async fn settle(&self, context: &Context, payment: &Id) -> LinkResult<Payment>;
     /// Gives so much back, or what is left, once per name.
     async fn refund(
         &self,
@@ -129,7 +129,7 @@ pub(crate) trait Needs: Policies {
         payment: &Id,
         name: &str,
         at_most: Money,
-    ) -> Need<Refund>;
+    ) -> LinkResult<Refund>;
     /// Ends the payment of an order, if it has one.
-    async fn reverse(&self, context: &Context, order: &Id) -> Need<Option<Payment>>;
+    async fn reverse(&self, context: &Context, order: &Id) -> LinkResult<Option<Payment>>;
 }
