@@ -1,4 +1,4 @@
-//! The WIT door: what checkout needs of a cart, and how cart asks catalog and inventory.
+//! The WIT exports of carts, and the bindings of all contracts that this component uses.
 
 use crate::service::CartError;
 use bindings::exports::localmart::cart::cart::Error;
@@ -22,8 +22,8 @@ pub(crate) mod bindings {
 
 #[cfg(target_arch = "wasm32")]
 mod component {
-    use super::bindings::exports::localmart::cart::cart::{Cart, Error, Guest, Line};
     use super::bindings;
+    use super::bindings::exports::localmart::cart::cart::{Cart, Error, Guest, Line};
     use crate::links::Linked;
     use crate::service::Carts;
     use localmart_guest::config;

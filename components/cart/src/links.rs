@@ -1,11 +1,11 @@
-//! The linked services, over WIT.
+//! Calls to the linked services over WIT.
 
 use crate::contract::bindings::localmart::{catalog::catalog, inventory::inventory};
 use crate::domain::{LinkError, Links, Product};
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::wit::Context;
 
-/// Catalog and inventory over their links.
+/// The links to catalog and inventory.
 #[derive(Default)]
 pub(crate) struct Linked;
 
@@ -13,7 +13,9 @@ impl Links for Linked {
     async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkError> {
         let (linked, _span) = context.linked("catalog.get-products");
         let ids = ids.iter().map(Id::to_string).collect();
-        let products = catalog::get_products(linked, ids).await.map_err(link_error)?;
+        let products = catalog::get_products(linked, ids)
+            .await
+            .map_err(link_error)?;
         products.into_iter().map(product).collect()
     }
 
@@ -37,7 +39,7 @@ fn link_error(error: catalog::Error) -> LinkError {
 }
 
 fn product(product: catalog::Product) -> Result<Product, LinkError> {
-    let invalid = || LinkError("the catalog's answer is not valid".to_owned());
+    let invalid = || LinkError("the catalog returned an invalid product".to_owned());
     Ok(Product {
         id: Id::parse(&product.id).ok_or_else(invalid)?,
         sku: product.sku,

@@ -1,7 +1,7 @@
-//! What can be asked of carts: one verb per function, free of HTTP and storage.
+//! The operations on carts: one function each, independent of HTTP and storage.
 
 use crate::domain::{Cart, LineError, LinkError, Links, PricedCart, Product, price};
-use crate::store::{StoredCart, Store, StorageError};
+use crate::store::{StorageError, Store, StoredCart};
 use localmart_guest::kernel::{Currency, Id, MoneyError};
 use localmart_guest::ports::Ports;
 use localmart_guest::short_lived::ShortLived;
@@ -9,12 +9,12 @@ use localmart_guest::sql::Database;
 use localmart_guest::wit::{Actor, Context};
 use std::time::Duration;
 
-/// Why a verb was refused.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CartError {
     #[error("there is no such cart")]
     NotFound,
-    #[error("the cart already is an order")]
+    #[error("the cart was already ordered")]
     Completed(Id),
     #[error("there is no such product")]
     ProductNotFound,
@@ -24,9 +24,9 @@ pub(crate) enum CartError {
     Line(#[from] LineError),
     #[error("the amount is too large")]
     Overflow,
-    #[error("somebody changed the cart in the meantime")]
+    #[error("the cart was changed in the meantime")]
     VersionConflict,
-    #[error("too many change the cart at once")]
+    #[error("too many concurrent changes to the cart")]
     Contended,
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -45,12 +45,12 @@ impl From<MoneyError> for CartError {
 
 type Result<T> = std::result::Result<T, CartError>;
 
-/// How often a change is tried again when somebody else was faster.
+/// How often a change is tried when concurrent changes win.
 const ATTEMPTS: u32 = 100;
-/// How long to step back then.
+/// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
-/// Carts.
+/// The operations on carts.
 pub(crate) struct Carts<D, K, L> {
     store: Store<D, K>,
     links: L,
@@ -69,7 +69,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         }
     }
 
-    /// A new cart: a guest's, or a user's.
+    /// Creates a cart for the user in the context, or for a guest.
     pub(crate) async fn create(&self, context: &Context, currency: Currency) -> Result<PricedCart> {
         let cart = self.new_cart(user_id(context), currency);
         if !self.store.create(&cart, self.ports.now()).await? {
@@ -93,7 +93,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         }
     }
 
-    /// The cart that a user calls `mine`, made if there is none.
+    /// The user's current cart, `mine`; created if there is none.
     pub(crate) async fn mine(&self, context: &Context, currency: Currency) -> Result<PricedCart> {
         let cart = self.own_cart(context, currency).await?;
         self.priced(context, cart).await
@@ -106,7 +106,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
             if let Some(cart) = self.store.mine(owner, now).await? {
                 return Ok(cart);
             }
-            // Made twice at once, one of the two is `mine`: the next look tells which.
+            // A concurrent request may create one too; the next iteration reads the one that became `mine`.
             self.store
                 .create(&self.new_cart(Some(owner), currency), now)
                 .await?;
@@ -114,7 +114,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         Err(CartError::Contended)
     }
 
-    /// Puts a guest's cart into the user's, once.
+    /// Merges a guest's cart into the user's current cart, once.
     pub(crate) async fn merge(&self, context: &Context, guest_id: &Id) -> Result<PricedCart> {
         let owner = user_id(context).ok_or(CartError::NotFound)?;
         let read = self.store.read_guests(guest_id, self.ports.now()).await?;
@@ -128,7 +128,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         if guest.merged_by.as_deref().is_some_and(|by| by != owner) {
             return Err(CartError::NotFound);
         }
-        // Looked at before anything is consumed: whether the two can be one.
+        // Checks that the carts can be merged before anything is changed.
         self.preview_merge(context, &guest).await?;
         self.mark_merged(guest_id, owner).await?;
         for _ in 0..ATTEMPTS {
@@ -143,7 +143,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
                 .await?
             {
                 Some(true) => return self.priced(context, merged).await,
-                // Somebody was faster: the cart is by now what it was to be.
+                // A concurrent request has merged the same guest's cart already.
                 Some(false) => return self.mine(context, own_cart.currency).await,
                 None => self.ports.sleep(RETRY_PAUSE).await,
             }
@@ -151,7 +151,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         Err(CartError::Contended)
     }
 
-    /// The user's cart, and what it would be with the guest's.
+    /// The user's current cart, before and after the merge.
     async fn preview_merge(&self, context: &Context, guest: &Cart) -> Result<(Cart, Cart)> {
         let own_cart = self.own_cart(context, guest.currency).await?;
         let mut merged = own_cart.clone();
@@ -169,7 +169,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         Ok((own_cart, merged))
     }
 
-    /// Takes a guest's cart out of use, for this user.
+    /// Marks a guest's cart as merged by this user, so that it cannot be used any more.
     async fn mark_merged(&self, guest_id: &Id, owner: &str) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let now = self.ports.now();
@@ -197,7 +197,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         Ok(self.read_open(context, &id).await?.cart)
     }
 
-    /// A cart that is this actor's to see. A guest cannot even ask for a user's.
+    /// A cart that this actor may see. Requests of guests do not read the store of users' carts.
     async fn read_open(&self, context: &Context, id: &Id) -> Result<StoredCart> {
         let now = self.ports.now();
         let read = match context.actor {
@@ -250,7 +250,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         .await
     }
 
-    /// Marks this version of the cart as ordered.
+    /// Marks this version of the cart as ordered. Idempotent per order.
     pub(crate) async fn complete(
         &self,
         context: &Context,
@@ -281,7 +281,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
             Ok(mine)
         });
         match result.await {
-            // An expired cart needs no reopening.
+            // An expired cart need not be reopened.
             Ok(_) | Err(CartError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
@@ -292,7 +292,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         Ok(self.store.sweep(now, now.plus_ms(-self.ttl_ms)).await?)
     }
 
-    /// Changes a line, if the product can be sold here and the sum still fits.
+    /// Changes a line if the product is for sale in the cart's currency and the total stays below the limit.
     async fn change(
         &self,
         context: &Context,
@@ -331,7 +331,8 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         self.priced(context, cart).await
     }
 
-    /// Reads, changes and swaps, again if somebody was faster. `change` says whether there is anything to write.
+    /// Reads, changes and writes a cart; repeats if a concurrent change wins. `change` returns whether there is anything to
+    /// write.
     async fn update(
         &self,
         context: &Context,
@@ -376,7 +377,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
     }
 }
 
-/// The user on whose behalf this is asked.
+/// The user on whose behalf the call is made, if any.
 fn user_id(context: &Context) -> Option<&str> {
     match &context.actor {
         Actor::Customer(id) | Actor::Staff(id) | Actor::Admin(id) => Some(id),

@@ -1,4 +1,4 @@
-//! The WIT door: how other services ask for products.
+//! The WIT exports of the catalog, with their bindings.
 
 use crate::domain::Product;
 use crate::service::{Catalog, CatalogError};
@@ -22,7 +22,7 @@ mod bindings {
     });
 }
 
-/// Most products that one call returns.
+/// The largest number of products in one call.
 const MAX_PRODUCTS: usize = 200;
 
 #[cfg(target_arch = "wasm32")]

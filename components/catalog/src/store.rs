@@ -1,4 +1,4 @@
-//! The catalog's SQL.
+//! The SQL of the catalog.
 
 use crate::domain::{Category, Filter, Product, ProductDraft, Sku, Slug, Sort};
 use localmart_guest::events::{Event, outbox};
@@ -10,7 +10,7 @@ use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transacti
 const COLUMNS: &str = "id, sku, name, slug, description, category, price, currency, compare_at_price, attributes, \
                        published, version, created_at, updated_at";
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteOutcome {
     Done,
@@ -19,9 +19,9 @@ pub(crate) enum WriteOutcome {
     UnknownCategory,
     UnknownParent,
     InUse,
-    /// The row is not there.
+    /// The row does not exist.
     Gone,
-    /// The row has another version by now.
+    /// The row has another version.
     Changed,
 }
 
@@ -77,7 +77,11 @@ impl<D: Database> Store<D> {
         rows.iter().map(product).collect()
     }
 
-    pub(crate) async fn insert(&self, product: &Product, event: &Event) -> Result<WriteOutcome, SqlError> {
+    pub(crate) async fn insert(
+        &self,
+        product: &Product,
+        event: &Event,
+    ) -> Result<WriteOutcome, SqlError> {
         transaction(&self.database, async |connection| {
             if !lock_category(connection, &product.draft.category).await? {
                 return Ok(WriteOutcome::UnknownCategory);
@@ -97,8 +101,12 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Writes the product over the version before its own.
-    pub(crate) async fn update(&self, product: &Product, event: &Event) -> Result<WriteOutcome, SqlError> {
+    /// Writes a product over its previous version.
+    pub(crate) async fn update(
+        &self,
+        product: &Product,
+        event: &Event,
+    ) -> Result<WriteOutcome, SqlError> {
         transaction(&self.database, async |connection| {
             if !lock_category(connection, &product.draft.category).await? {
                 return Ok(WriteOutcome::UnknownCategory);
@@ -130,7 +138,10 @@ impl<D: Database> Store<D> {
         rows.iter().map(category).collect()
     }
 
-    pub(crate) async fn insert_category(&self, category: &Category) -> Result<WriteOutcome, SqlError> {
+    pub(crate) async fn insert_category(
+        &self,
+        category: &Category,
+    ) -> Result<WriteOutcome, SqlError> {
         transaction(&self.database, async |connection| {
             if let Some(parent) = &category.parent
                 && !lock_category(connection, parent).await?
@@ -145,7 +156,10 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    pub(crate) async fn update_category(&self, category: &Category) -> Result<WriteOutcome, SqlError> {
+    pub(crate) async fn update_category(
+        &self,
+        category: &Category,
+    ) -> Result<WriteOutcome, SqlError> {
         transaction(&self.database, async |connection| {
             if let Some(parent) = &category.parent
                 && (parent == &category.slug || !lock_category(connection, parent).await?)
@@ -190,7 +204,7 @@ impl<D: Database> Store<D> {
     }
 }
 
-/// The statement of a page: by key, so that page 1000 costs what page 1 costs.
+/// The query of a page. It continues after a key instead of an offset, so that page 1000 costs as much as page 1.
 pub(crate) fn list_statement(
     filter: &Filter,
     sort: Sort,
@@ -205,23 +219,29 @@ pub(crate) fn list_statement(
     };
     let mut params: Vec<Value> = Vec::new();
     let mut conditions = vec!["published = 1".to_owned()];
-    let mut place = |value: Value| {
+    let mut parameter = |value: Value| {
         params.push(value);
         params.len()
     };
     if let Some(category) = &filter.category {
         conditions.push(format!(
             "category = CAST(${} AS TEXT)",
-            place(category.as_str().into())
+            parameter(category.as_str().into())
         ));
     }
-    // The plus keeps the planner from reading the range by an index of prices and sorting all of it afterwards.
+    // The unary plus keeps the planner from using an index on prices for the range and then sorting the whole range.
     let price = if key == "price" { "price" } else { "+price" };
     if let Some(min) = filter.min_price {
-        conditions.push(format!("{price} >= CAST(${} AS BIGINT)", place(min.into())));
+        conditions.push(format!(
+            "{price} >= CAST(${} AS BIGINT)",
+            parameter(min.into())
+        ));
     }
     if let Some(max) = filter.max_price {
-        conditions.push(format!("{price} <= CAST(${} AS BIGINT)", place(max.into())));
+        conditions.push(format!(
+            "{price} <= CAST(${} AS BIGINT)",
+            parameter(max.into())
+        ));
     }
     if let Some(after) = after {
         let value = match kind {
@@ -229,12 +249,12 @@ pub(crate) fn list_statement(
             _ => Value::from(after.key.parse::<i64>().unwrap_or_default()),
         };
         let comparison = if direction == "DESC" { "<" } else { ">" };
-        let (key_place, id_place) = (place(value), place(Value::from(&after.id)));
+        let (key_number, id_number) = (parameter(value), parameter(Value::from(&after.id)));
         conditions.push(format!(
-            "({key}, id) {comparison} (CAST(${key_place} AS {kind}), CAST(${id_place} AS TEXT))"
+            "({key}, id) {comparison} (CAST(${key_number} AS {kind}), CAST(${id_number} AS TEXT))"
         ));
     }
-    let limit = place(limit.probe().into());
+    let limit = parameter(limit.probe().into());
     let sql = format!(
         "SELECT {COLUMNS} FROM products WHERE {} ORDER BY {key} {direction}, id {direction} LIMIT CAST(${limit} AS BIGINT)",
         conditions.join(" AND ")
@@ -242,14 +262,17 @@ pub(crate) fn list_statement(
     (sql, params)
 }
 
-/// Whether there is such a category; until the end of the transaction nobody removes it.
+/// Whether the category exists. The row is locked, so that it cannot be deleted before the end of the transaction.
 async fn lock_category(connection: &impl Connection, slug: &Slug) -> Result<bool, SqlError> {
     let sql = "UPDATE categories SET name = name WHERE slug = CAST($1 AS TEXT)";
     Ok(connection.execute(sql, params![slug.as_str()]).await? == 1)
 }
 
-/// Which unique column another product holds; `Changed` if none.
-async fn conflict(connection: &impl Connection, product: &Product) -> Result<WriteOutcome, SqlError> {
+/// Which unique value of the product another product already has; `Changed` if none.
+async fn conflict(
+    connection: &impl Connection,
+    product: &Product,
+) -> Result<WriteOutcome, SqlError> {
     let sql = "SELECT sku FROM products WHERE (sku = CAST($2 AS TEXT) OR slug = CAST($3 AS TEXT)) AND id <> CAST($1 AS TEXT)";
     let params = params![
         &product.id,

@@ -1,4 +1,4 @@
-//! The WIT door: how other services reserve, and how inventory asks the catalog.
+//! The WIT exports of inventory, and the bindings of all contracts that this component uses.
 
 use crate::domain::Shortage;
 use crate::service::InventoryError;
@@ -40,11 +40,7 @@ mod component {
     bindings::export!(Component with_types_in bindings);
 
     fn inventory() -> Inventory<ServiceDatabase, Linked> {
-        Inventory::new(
-            ServiceDatabase::new("inventory"),
-            Linked,
-            Ports::real(),
-        )
+        Inventory::new(ServiceDatabase::new("inventory"), Linked, Ports::real())
     }
 
     fn from_wit(lines: Vec<WitLine>) -> Result<Vec<Line>, Error> {

@@ -1,11 +1,11 @@
-//! The linked services, over WIT.
+//! Calls to the linked services over WIT.
 
 use crate::contract::bindings::localmart::catalog::catalog;
 use crate::domain::{LinkError, Links};
 use localmart_guest::kernel::Id;
 use localmart_guest::wit::Context;
 
-/// The catalog over its link.
+/// The link to the catalog.
 #[derive(Default)]
 pub(crate) struct Linked;
 

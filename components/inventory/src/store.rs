@@ -1,4 +1,5 @@
-//! Inventory's SQL. Stock is guarded by conditions inside the statements, so that no reader can be outrun.
+//! The SQL of inventory. Conditions inside the UPDATE statements protect the stock, so that no check relies on a value that
+//! was read earlier.
 
 use crate::domain::{LOW_STOCK, Level, Line, MAX_ON_HAND, ReservationState, Shortage};
 use localmart_guest::audit;
@@ -10,23 +11,23 @@ use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transacti
 use localmart_guest::wit::Context;
 use serde_json::json;
 
-/// What became of a reservation.
+/// The result of a reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reserved {
     Done,
     Short(Vec<Shortage>),
 }
 
-/// A change by hand.
+/// A manual change of stock.
 pub(crate) struct Adjustment<'a> {
     pub(crate) product: &'a Id,
     pub(crate) delta: i64,
     pub(crate) reason: &'a str,
-    /// The same name is the same change.
+    /// Identifies the change: a second change with the same name has no effect.
     pub(crate) name: Option<String>,
 }
 
-/// Who changes stock, when, and where ids for what is written about it come from.
+/// The context of a change of stock: the actor, the time, and ids for the audit log and events.
 pub(crate) struct StockChange<'a> {
     pub(crate) context: &'a Context,
     pub(crate) id: Id,
@@ -38,14 +39,14 @@ pub(crate) struct Store<D> {
     database: D,
 }
 
-/// Ends a transaction without keeping anything.
+/// Why a transaction is rolled back.
 enum Abort<W> {
-    /// For this reason.
+    /// The change is refused for this reason.
     Refused(W),
     Sql(SqlError),
 }
 
-/// So much was not sold to the order.
+/// The order does not contain that many pieces.
 struct NotSold;
 
 impl<W> From<SqlError> for Abort<W> {
@@ -84,7 +85,7 @@ impl<D: Database> Store<D> {
             .collect())
     }
 
-    /// `Err` is the level that does not allow it.
+    /// Applies a manual change once per name. The inner `Err` is the stock level that does not allow the change.
     pub(crate) async fn adjust(
         &self,
         adjustment: &Adjustment<'_>,
@@ -120,7 +121,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Reserves every line or none. A reservation that stands is kept for as long as is asked; one that was released is made anew.
+    /// Reserves every line or none. An existing reservation is extended; a released one is replaced.
     pub(crate) async fn reserve(
         &self,
         order: &Id,
@@ -132,7 +133,7 @@ impl<D: Database> Store<D> {
             let sql = "DELETE FROM reservations WHERE order_id = CAST($1 AS TEXT) AND status IN ('released', 'restocked')";
             connection.queue(sql, params![order]).await?;
             for line in lines {
-                // Written before the stock is touched: whoever reserves for the same order at the same moment waits here.
+                // Written before the stock is changed, so that a concurrent call for the same order waits here.
                 let sql = "INSERT INTO reservations (order_id, product_id, quantity, status, expires_at) VALUES \
                            (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS BIGINT)) \
                            ON CONFLICT DO NOTHING";
@@ -171,8 +172,12 @@ impl<D: Database> Store<D> {
         }
     }
 
-    /// Whether the order now has its goods.
-    pub(crate) async fn confirm(&self, order: &Id, change: &StockChange<'_>) -> Result<bool, SqlError> {
+    /// Makes the reservation of an order a sale; returns whether the order has its goods now.
+    pub(crate) async fn confirm(
+        &self,
+        order: &Id,
+        change: &StockChange<'_>,
+    ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
             let taken = change_state(connection, order, ReservationState::Held, ReservationState::Sold).await?;
             for (product, quantity) in &taken {
@@ -184,7 +189,7 @@ impl<D: Database> Store<D> {
                 audit::record(connection, &change.id, change.context, order.as_str(), "stock.sold", "", change.at).await?;
                 return Ok(true);
             }
-            // Done before, or nothing to do it with.
+            // Either the reservation was confirmed before, or there is none.
             let sql = "SELECT CAST(1 AS BIGINT) FROM reservations WHERE order_id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT) LIMIT 1";
             let sold = connection.query(sql, params![order, ReservationState::Sold.name()]).await?;
             Ok(!sold.is_empty())
@@ -205,7 +210,11 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    pub(crate) async fn restock(&self, order: &Id, change: &StockChange<'_>) -> Result<(), SqlError> {
+    pub(crate) async fn restock(
+        &self,
+        order: &Id,
+        change: &StockChange<'_>,
+    ) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
             let back = change_state(
                 connection,
@@ -234,7 +243,8 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Takes some of a sale back, once per return; `false`, and nothing happens, if so much was not sold.
+    /// Returns part of a sale to stock, once per return; `false`, without a change, if the order does not contain that many
+    /// pieces.
     pub(crate) async fn take_back(
         &self,
         order: &Id,
@@ -302,8 +312,8 @@ async fn read_level(connection: &impl Connection, id: &Id) -> Result<Option<Leve
         .transpose()
 }
 
-/// Reserves one line if so much is there; tells once that a product became low by it. One statement, because whoever wants the same
-/// product waits from here to the commit.
+/// Reserves one line if there is enough stock, and writes the event if the product becomes low. This is a single statement,
+/// because other orders for the product wait from here until the commit.
 async fn reserve_line(
     connection: &impl Connection,
     line: &Line,
@@ -324,7 +334,7 @@ async fn reserve_line(
     Ok(true)
 }
 
-/// Pieces are in the warehouse again.
+/// Adds returned pieces to the stock.
 async fn return_to_stock(
     connection: &impl Connection,
     product: &Id,
@@ -334,12 +344,12 @@ async fn return_to_stock(
     let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT), version = version + 1 WHERE product_id = CAST($1 AS TEXT)";
     connection.queue(sql, params![product, quantity]).await?;
     clear_low_mark(connection, product).await?;
-    // Of two pieces that are still too few is told as well.
+    // If the stock is still low after these pieces came back, the event is written again.
     record_if_low(connection, product, change).await
 }
 
-/// Moves an order's reservation from one state to the next; what was moved, in a fixed order. Whoever comes at the same
-/// moment waits and then finds nothing to move.
+/// Moves the reservation of an order from one state to another; returns the moved lines, sorted by product. A concurrent
+/// call waits and then finds nothing to move.
 async fn change_state(
     connection: &impl Connection,
     order: &Id,
@@ -357,14 +367,14 @@ async fn change_state(
     Ok(moved)
 }
 
-/// Forgets that a product was low once pieces came in; a reservation that is given back brings none.
+/// Clears the low mark after pieces were added. Releasing a reservation adds no pieces and keeps the mark.
 async fn clear_low_mark(connection: &impl Connection, product: &Id) -> Result<(), SqlError> {
     let sql = "UPDATE stock SET alerted = 0 WHERE product_id = CAST($1 AS TEXT) AND alerted <> 0 AND on_hand - reserved > CAST($2 AS BIGINT)";
     let done = connection.execute(sql, params![product, LOW_STOCK]).await;
     done.map(drop)
 }
 
-/// Tells once that a product became low.
+/// Writes the event if a product is low and has no low mark yet.
 async fn record_if_low(
     connection: &impl Connection,
     product: &Id,
@@ -379,7 +389,7 @@ async fn record_if_low(
     }
 }
 
-/// Writes the event of a product that became low; the row has what is on hand, what is reserved, and the version.
+/// Writes the event `inventory.low`. The row contains on_hand, reserved and version.
 async fn record_low_stock(
     connection: &impl Connection,
     product: &Id,

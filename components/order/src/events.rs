@@ -1,14 +1,14 @@
-//! What order hears: a payment that was decided after all, or gave money back.
+//! The consumed events: a payment that was decided late or refunded.
 
 use crate::domain::links::Links;
-use crate::http::OrderDoor;
+use crate::http::OrderApi;
 use localmart_guest::events::{Consumer, Event, Refusal};
 use localmart_guest::kernel::Id;
 use localmart_guest::sql::Database;
 use localmart_guest::wit::Context;
 use serde_json::Value;
 
-impl<D: Database, L: Links> Consumer for OrderDoor<D, L> {
+impl<D: Database, L: Links> Consumer for OrderApi<D, L> {
     const GROUP: &'static str = "order";
     const CHANNELS: &'static [&'static str] = &["payment.events"];
 
@@ -24,7 +24,8 @@ impl<D: Database, L: Links> Consumer for OrderDoor<D, L> {
             }
             "payment.captured" | "payment.failed" => {
                 let id = Id::parse(text("order_id")?);
-                let id = id.ok_or_else(|| Refusal::Permanent("`data.order_id` is no id".to_owned()))?;
+                let id = id
+                    .ok_or_else(|| Refusal::Permanent("`data.order_id` is not an id".to_owned()))?;
                 let context = Context::system(&event.trace_parent);
                 self.orders.payment_decided(&context, &id).await
             }

@@ -1,16 +1,18 @@
-//! The other services over their links, in order's own words.
+//! Calls to the linked services and policies over WIT, converted to the types of this component.
 
 use crate::contract::bindings::localmart::{
     cart::cart, catalog::catalog, discount::discount, inventory::inventory, payment::payment,
     shipping_rate::shipping_rate, tax::tax, user::user,
 };
-use crate::domain::links::{CartSnapshot, Line, LinkResult, LinkError, Links, Payment, Product, Refund};
-use crate::domain::pricing::{Policies, Tax, PricingInput};
+use crate::domain::links::{
+    CartSnapshot, Line, LinkError, LinkResult, Links, Payment, Product, Refund,
+};
+use crate::domain::pricing::{Policies, PricingInput, Tax};
 use crate::domain::{Item, ShortLine};
 use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
 use localmart_guest::wit::Context;
 
-/// All four, over WIT.
+/// The links to the other services and policies.
 #[derive(Default)]
 pub(crate) struct Linked;
 
@@ -118,7 +120,13 @@ impl Links for Linked {
         paid(payment::settle(linked, id.to_string()).await?)
     }
 
-    async fn refund(&self, context: &Context, id: &Id, name: &str, at_most: Money) -> LinkResult<Refund> {
+    async fn refund(
+        &self,
+        context: &Context,
+        id: &Id,
+        name: &str,
+        at_most: Money,
+    ) -> LinkResult<Refund> {
         let (linked, _span) = context.linked("payment.give-back");
         let (id, name) = (id.to_string(), name.to_owned());
         let refund = payment::give_back(linked, id, name, at_most.into()).await?;
@@ -173,7 +181,7 @@ impl Policies for Linked {
             }
         })?;
         let first = methods.first().map(|method| method.amount);
-        first.ok_or_else(|| "it knows no way to send this".to_owned())
+        first.ok_or_else(|| "the policy returned no shipping method".to_owned())
     }
 
     fn tax(&self, order: &PricingInput<'_>) -> Result<Tax, String> {
@@ -202,7 +210,7 @@ impl Policies for Linked {
     }
 }
 
-/// What is paid for an item, its discount taken off.
+/// The price of an item after its discount.
 fn paid_for(item: &Item) -> u64 {
     let (whole, off) = (item.line_total.amount(), item.discount.amount());
     whole.saturating_sub(off)
@@ -217,7 +225,7 @@ fn to_wit(lines: &[Line]) -> Vec<inventory::Line> {
 }
 
 fn invalid_answer() -> LinkError {
-    LinkError::Unavailable("a linked service answered something that is not valid".to_owned())
+    LinkError::Unavailable("a linked service returned an invalid answer".to_owned())
 }
 
 fn id(text: &str) -> LinkResult<Id> {
@@ -245,7 +253,11 @@ fn snapshot(cart: cart::Cart) -> LinkResult<CartSnapshot> {
     Ok(CartSnapshot {
         id: id(&cart.id)?,
         currency: Currency::parse(&cart.currency).map_err(|_| invalid_answer())?,
-        lines: cart.lines.into_iter().map(line).collect::<LinkResult<_>>()?,
+        lines: cart
+            .lines
+            .into_iter()
+            .map(line)
+            .collect::<LinkResult<_>>()?,
         order_id: cart.order_id.as_deref().map(id).transpose()?,
         version: cart.version,
     })
@@ -308,9 +320,7 @@ impl From<inventory::Error> for LinkError {
                 Self::Insufficient(short.into_iter().filter_map(line).collect())
             }
             inventory::Error::ReservationLost => Self::ReservationLost,
-            inventory::Error::NotSold => {
-                Self::Unavailable("inventory knows of no such sale".to_owned())
-            }
+            inventory::Error::NotSold => Self::Unavailable("inventory has no such sale".to_owned()),
             inventory::Error::Unavailable(reason) | inventory::Error::Other(reason) => {
                 Self::Unavailable(reason)
             }
@@ -339,7 +349,7 @@ impl From<payment::Error> for LinkError {
             payment::Error::NotFound => Self::NotFound,
             payment::Error::IllegalState(_) => Self::PaymentEnded,
             payment::Error::Exceeds(_) => {
-                Self::Unavailable("the payment has another amount".to_owned())
+                Self::Unavailable("the payment has a different amount".to_owned())
             }
             payment::Error::Unavailable(reason) | payment::Error::Other(reason) => {
                 Self::Unavailable(reason)

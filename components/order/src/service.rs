@@ -1,5 +1,5 @@
-//! What can be asked of orders. [`saga`] is checkout and its undoing, [`returns`] what comes after; here are the verbs
-//! around it.
+//! The operations on orders. [`saga`] has checkout and its compensation, [`returns`] has returns; this file has all other
+//! operations.
 
 mod returns;
 pub(crate) mod saga;
@@ -8,7 +8,7 @@ use crate::domain::links::{LinkError, Links};
 use crate::domain::pricing::price;
 use crate::domain::returns::ReturnError;
 use crate::domain::status::Status;
-use crate::domain::{Checkout, Failure, Order, Step, PricingError, itemise, number};
+use crate::domain::{Checkout, Failure, Order, PricingError, Step, itemise, number};
 use crate::store::{Claim, Inserted, Scope, Store};
 use localmart_guest::events::Event;
 use localmart_guest::kernel::page::page;
@@ -21,43 +21,43 @@ use localmart_guest::token::{capability, is_capability};
 use localmart_guest::wit::Context;
 use std::time::Duration;
 
-/// How long whoever works on an order may be silent before somebody else may take over, in milliseconds.
+/// How long a lease on an order lasts without renewal, in milliseconds. After that another run may take over.
 pub(crate) const LEASE_MS: i64 = 5_000;
-/// How often a cart that changes under a checkout is read again.
+/// How often checkout reads a cart that changes concurrently.
 const CART_ATTEMPTS: u32 = 5;
-/// How long a cancellation or a return waits for somebody else who is at the order.
+/// How long a cancellation or a return waits for the lease of the order.
 const LEASE_WAIT: Duration = Duration::from_secs(4);
-/// How often it looks.
+/// The pause between two attempts to get a lease.
 const LEASE_POLL: Duration = Duration::from_millis(20);
-/// The name of the order that lists have, for cursors.
+/// The name of the sort order in cursors.
 pub(crate) const LIST_ORDER: &str = "newest";
-/// How many unfinished orders one sweep looks at.
+/// How many unfinished orders one sweep resumes.
 const SWEEP_ORDERS: u32 = 50;
 
-/// Why a verb was refused.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OrderError {
     #[error("there is no such order")]
     NotFound,
     #[error("there is no such return")]
     ReturnNotFound,
-    #[error("this cannot be given back")]
+    #[error("these items cannot be returned")]
     Return(ReturnError),
-    #[error("a guest must leave an e-mail address")]
+    #[error("a guest must give an e-mail address")]
     NoEmail,
     #[error("there is no such cart")]
     CartNotFound,
-    #[error("the cart already is order {0}")]
+    #[error("the cart was already ordered with order {0}")]
     CartCompleted(Id),
-    #[error("the cart cannot be ordered as it is")]
+    #[error("the cart cannot be ordered")]
     Pricing(PricingError),
     #[error("the total is not what was expected")]
     PriceChanged { expected: Money, total: Money },
     #[error("the order failed")]
     Failed(Box<Failure>),
-    #[error("an order that is {} cannot become {}", .0.name(), .1.name())]
+    #[error("an order with status {} cannot change to {}", .0.name(), .1.name())]
     IllegalTransition(Status, Status),
-    #[error("somebody else works on the order")]
+    #[error("another request is working on the order")]
     Busy,
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -76,7 +76,7 @@ pub(crate) struct Settings {
     pub(crate) order_token_key: String,
 }
 
-/// Orders.
+/// The operations on orders.
 pub(crate) struct Orders<D, L> {
     store: Store<D>,
     links: L,
@@ -94,7 +94,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         }
     }
 
-    /// The order, for whoever may see it.
+    /// The order with this id, if `may_see` allows it.
     pub(crate) async fn get(
         &self,
         id: &str,
@@ -105,7 +105,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         order.filter(may_see).ok_or(OrderError::NotFound)
     }
 
-    /// A page of orders, newest first, and the cursor of the next.
+    /// A page of orders, newest first, and the cursor of the next page.
     pub(crate) async fn list(
         &self,
         scope: &Scope,
@@ -120,7 +120,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         }))
     }
 
-    /// A step that staff take: on its way, arrived.
+    /// Marks an order as shipped or delivered.
     pub(crate) async fn advance_to(
         &self,
         context: &Context,
@@ -129,7 +129,7 @@ impl<D: Database, L: Links> Orders<D, L> {
     ) -> Result<Order> {
         let refused = |from: Status| OrderError::IllegalTransition(from, to);
         let (now, from) = (self.ports.now(), order.status);
-        // Back from a return is a way of its own.
+        // Only a decision about the return leads from `return_requested` back to `delivered`.
         if !from.may_become(to) || from == Status::ReturnRequested {
             return Err(refused(from));
         }
@@ -144,13 +144,13 @@ impl<D: Database, L: Links> Orders<D, L> {
         }
     }
 
-    /// A payment gave money back.
+    /// Records that a payment was refunded.
     pub(crate) async fn refunded(&self, event: &Event, payment: &str, status: &str) -> Result<()> {
         let now = self.ports.now();
         Ok(self.store.refunded(event, payment, status, now).await?)
     }
 
-    /// The payment of an order is decided: if the order waits for that, it goes on.
+    /// Resumes an order whose payment was decided, if the order waits for it.
     pub(crate) async fn payment_decided(&self, context: &Context, id: &Id) -> Result<()> {
         if !self.store.waits_for_provider(id).await? || !self.lease(id).await? {
             return Ok(());
@@ -169,12 +169,12 @@ impl<D: Database, L: Links> Orders<D, L> {
         capability(&self.settings.order_token_key, order.id.as_str())
     }
 
-    /// Whether this is the capability of the order.
+    /// Whether a token is the capability for an order.
     pub(crate) fn is_guest_token(&self, order: &Order, token: &str) -> bool {
         is_capability(&self.settings.order_token_key, order.id.as_str(), token)
     }
 
-    /// Takes an idempotency key, or says what it already stands for.
+    /// Claims an idempotency key, or returns what the key was used for.
     pub(crate) async fn claim(&self, name: &str, fingerprint: &str) -> Result<Claim> {
         let now = self.ports.now();
         let (lease, end) = (
@@ -187,7 +187,7 @@ impl<D: Database, L: Links> Orders<D, L> {
             .await?)
     }
 
-    /// Remembers the answer of a key, or gives the key back if there is none to remember.
+    /// Stores the answer of a key, or releases the key if there is no answer to store.
     pub(crate) async fn conclude(
         &self,
         name: &str,
@@ -195,12 +195,12 @@ impl<D: Database, L: Links> Orders<D, L> {
         answer: Option<String>,
     ) -> Result<()> {
         match answer {
-            Some(answer) => Ok(self.store.remember(name, order_id, &answer).await?),
+            Some(answer) => Ok(self.store.store_answer(name, order_id, &answer).await?),
             None => Ok(self.store.release_key(name, order_id).await?),
         }
     }
 
-    /// Makes the order with this id of a cart, or resumes it.
+    /// Creates the order with this id from a cart, or resumes it.
     pub(crate) async fn checkout(
         &self,
         context: &Context,
@@ -208,7 +208,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         checkout: &Checkout,
     ) -> Result<Order> {
         for _ in 0..CART_ATTEMPTS {
-            // Most orders are new, so the whole of it is not asked for.
+            // Most orders are new, so a cheap check precedes reading the whole order.
             let known = match self.store.exists(id).await? {
                 true => self.store.order(id).await?,
                 false => None,
@@ -233,7 +233,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         Err(OrderError::Busy)
     }
 
-    /// Prices the cart and writes the order; nothing outside of our own database happens.
+    /// Prices the cart and writes the order. Changes nothing outside the database of this service.
     async fn write_order(&self, context: &Context, id: &Id, checkout: &Checkout) -> Result<Order> {
         let cart =
             self.links
@@ -252,7 +252,7 @@ impl<D: Database, L: Links> Orders<D, L> {
             if alive {
                 return Err(OrderError::CartCompleted(other.clone()));
             }
-            // The attempt before failed and died before it gave the cart back.
+            // An earlier checkout failed and stopped before it reopened the cart.
             self.links
                 .reopen_cart(&context.as_system(), &cart.id, other)
                 .await?;
@@ -274,7 +274,7 @@ impl<D: Database, L: Links> Orders<D, L> {
             log::write(
                 Level::Warn,
                 &context.trace_parent,
-                "a policy decided nothing",
+                "a policy gave no valid decision",
                 &fields,
             );
         }
@@ -331,7 +331,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         Ok(order)
     }
 
-    /// Calls an order off: the money goes back, the stock too.
+    /// Cancels an order: reverses the payment and returns the stock.
     pub(crate) async fn cancel(
         &self,
         context: &Context,
@@ -357,7 +357,7 @@ impl<D: Database, L: Links> Orders<D, L> {
                 Status::Cancelled,
             ));
         }
-        let asked = self
+        let requested = self
             .store
             .request_cancellation(&order.id, reason.as_deref(), self.ports.now())
             .await?;
@@ -367,8 +367,8 @@ impl<D: Database, L: Links> Orders<D, L> {
             .order(&order.id)
             .await?
             .ok_or(OrderError::NotFound)?;
-        if !asked && !order.cancelling && order.status != Status::Cancelled {
-            // It was shipped at this very moment.
+        if !requested && !order.cancelling && order.status != Status::Cancelled {
+            // The order was shipped concurrently.
             self.store.release_lease(&order.id).await?;
             return Err(OrderError::IllegalTransition(
                 order.status,
@@ -378,7 +378,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         self.advance(context, order).await
     }
 
-    /// Goes on with what somebody left unfinished, and forgets old keys; returns how many orders were looked at.
+    /// Resumes unfinished orders and deletes expired keys; returns the number of orders.
     pub(crate) async fn sweep(&self, context: &Context) -> Result<usize> {
         let now = self.ports.now();
         self.store.forget_expired_keys(now).await?;
@@ -397,7 +397,7 @@ impl<D: Database, L: Links> Orders<D, L> {
                 other => other,
             };
             if let Err(OrderError::Link(_) | OrderError::Sql(_)) = outcome {
-                // A later sweep tries again; it need not be the very next one, and the others have their turn now.
+                // A later sweep tries again. The delay lets other orders come first.
                 self.store.postpone(id, now.plus_ms(LEASE_MS)).await?;
             }
         }
@@ -409,7 +409,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         Ok(self.store.lease(id, now, now.plus_ms(LEASE_MS)).await?)
     }
 
-    /// Waits a while for whoever works on an order.
+    /// Gets the lease of an order; waits for at most [`LEASE_WAIT`].
     async fn wait_for_lease(&self, id: &Id) -> Result<()> {
         let wait = i64::try_from(LEASE_WAIT.as_millis()).unwrap_or(i64::MAX);
         let give_up = self.ports.now().plus_ms(wait);

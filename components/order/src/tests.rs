@@ -1,21 +1,21 @@
-//! Order's rules, statements and saga, on rusqlite and with the other services played by a small stage.
+//! The rules, SQL statements and saga of order, on SQLite and Postgres, with fake services.
 
 mod fixture;
 
 use crate::domain::links::LinkError;
-use crate::domain::returns::{Pieces, Return, ReturnStatus, ReturnError, refund_of};
+use crate::domain::returns::{Pieces, Return, ReturnError, ReturnStatus, refund_of};
 use crate::domain::status::{ALL, Status};
 use crate::domain::{Failure, PricingError, number};
 use crate::service::OrderError;
 use crate::store::Claim;
+use fixture::Fixture;
 use localmart_guest::kernel::money::MAX_AMOUNT;
 use localmart_guest::kernel::{Currency, Money};
 use localmart_guest::wit::Context;
 use localmart_testkit::now;
-use fixture::Fixture;
 
 #[test]
-fn a_checkout_takes_money_and_stock_once() {
+fn a_checkout_captures_the_payment_and_takes_stock_once() {
     let fixture = Fixture::new(1999, 5);
     let order = fixture.checkout("tok_visa").unwrap();
     assert_eq!(
@@ -31,18 +31,18 @@ fn a_checkout_takes_money_and_stock_once() {
 }
 
 #[test]
-fn every_step_may_die_and_is_run_again() {
+fn a_checkout_that_dies_at_any_step_is_completed_by_a_retry() {
     for step in 0..12 {
         let fixture = Fixture::new(1999, 5);
         fixture.fail_after(step);
-        let id = fixture.world.ports().new_id();
+        let id = fixture.environment.ports().new_id();
         if fixture.run(&id, "tok_visa").is_ok() {
-            assert!(step >= 5, "the stage has at least five steps");
+            assert!(step >= 5, "a checkout has at least five steps");
             break;
         }
         fixture.recover();
-        // At once with the same key: the lease of the dead has to lapse first.
-        fixture.world.advance_ms(6_000);
+        // A retry with the same key must wait until the lease of the dead request has expired.
+        fixture.environment.advance_ms(6_000);
         let order = fixture
             .run(&id, "tok_visa")
             .unwrap_or_else(|error| panic!("step {step}: {error}"));
@@ -55,14 +55,14 @@ fn every_step_may_die_and_is_run_again() {
 }
 
 #[test]
-fn the_sweep_finishes_what_nobody_asks_for_again() {
+fn the_sweep_finishes_a_checkout_that_is_not_retried() {
     for step in 0..6 {
         let fixture = Fixture::new(1999, 5);
         fixture.fail_after(step);
-        let id = fixture.world.ports().new_id();
+        let id = fixture.environment.ports().new_id();
         let written = fixture.run(&id, "tok_visa").is_err();
         fixture.recover();
-        fixture.world.advance_ms(12_000);
+        fixture.environment.advance_ms(12_000);
         now(fixture.orders.sweep(&Context::system(""))).unwrap();
         let order = now(fixture.orders.get(id.as_str(), |_| true));
         match order {
@@ -71,7 +71,7 @@ fn the_sweep_finishes_what_nobody_asks_for_again() {
                 (Status::Paid, (3, 0, 3998, 0)),
                 "step {step}"
             ),
-            // It died before anything was written.
+            // The checkout died before anything was written.
             Err(error) => assert_eq!(
                 (written, error, fixture.totals()),
                 (true, OrderError::NotFound, (5, 0, 0, 0))
@@ -81,7 +81,7 @@ fn the_sweep_finishes_what_nobody_asks_for_again() {
 }
 
 #[test]
-fn a_refused_card_leaves_nothing_behind_but_a_failed_order() {
+fn a_refused_card_leaves_only_a_failed_order() {
     let fixture = Fixture::new(1999, 5);
     let declined = Failure::Declined("no".into());
     assert_eq!(
@@ -104,7 +104,7 @@ fn too_little_stock_charges_nothing() {
 }
 
 #[test]
-fn a_cart_is_one_order_whatever_the_keys() {
+fn a_cart_is_ordered_once_whatever_the_keys() {
     let fixture = Fixture::new(1999, 5);
     let order = fixture.checkout("tok_visa").unwrap();
     assert_eq!(
@@ -115,7 +115,7 @@ fn a_cart_is_one_order_whatever_the_keys() {
 }
 
 #[test]
-fn a_silent_provider_leaves_the_order_pending_until_it_is_settled() {
+fn a_provider_that_does_not_answer_leaves_the_order_pending_until_it_is_settled() {
     let fixture = Fixture::new(1999, 5);
     let order = fixture.checkout("tok_timeout").unwrap();
     assert_eq!(
@@ -124,7 +124,7 @@ fn a_silent_provider_leaves_the_order_pending_until_it_is_settled() {
     );
     now(fixture.orders.sweep(&Context::system(""))).unwrap();
     assert_eq!(fixture.read(&order.id).unwrap().status, Status::Pending);
-    fixture.world.advance_ms(61_000);
+    fixture.environment.advance_ms(61_000);
     now(fixture.orders.sweep(&Context::system(""))).unwrap();
     assert_eq!(
         (fixture.read(&order.id).unwrap().status, fixture.totals()),
@@ -133,7 +133,7 @@ fn a_silent_provider_leaves_the_order_pending_until_it_is_settled() {
 }
 
 #[test]
-fn cancelling_gives_money_and_stock_back_once() {
+fn cancelling_returns_money_and_stock_once() {
     for token in ["tok_visa", "tok_timeout"] {
         let fixture = Fixture::new(1999, 5);
         let order = fixture.checkout(token).unwrap();
@@ -157,28 +157,28 @@ fn cancelling_gives_money_and_stock_back_once() {
                 Status::Cancelled
             ))
         );
-        fixture.world.advance_ms(61_000);
+        fixture.environment.advance_ms(61_000);
         now(fixture.orders.sweep(&Context::system(""))).unwrap();
         assert_eq!(fixture.totals(), (on_hand, reserved, taken, given_back));
     }
 }
 
 #[test]
-fn a_half_done_cancellation_is_finished_by_the_sweep() {
+fn the_sweep_finishes_an_interrupted_cancellation() {
     let fixture = Fixture::new(1999, 5);
     let order = fixture.checkout("tok_visa").unwrap();
     let id = order.id.clone();
     fixture.fail_after(1);
     assert!(now(fixture.orders.cancel(&Context::system(""), order, None)).is_err());
     fixture.recover();
-    fixture.world.advance_ms(6_000);
+    fixture.environment.advance_ms(6_000);
     now(fixture.orders.sweep(&Context::system(""))).unwrap();
     assert_eq!(fixture.read(&id).unwrap().status, Status::Cancelled);
     assert_eq!(fixture.totals(), (5, 0, 3998, 3998));
 }
 
 #[test]
-fn what_is_given_back_is_paid_back_piece_by_piece() {
+fn returned_pieces_are_refunded_piece_by_piece() {
     let fixture = Fixture::new(1999, 5);
     let order = fixture.delivered();
     assert_eq!(
@@ -202,12 +202,18 @@ fn what_is_given_back_is_paid_back_piece_by_piece() {
         (Status::Delivered, "partially_refunded")
     );
     assert_eq!(fixture.totals(), (4, 0, 3998, 1999));
-    assert!(fixture.approve(&order, &first).is_err(), "it is decided");
+    assert!(
+        fixture.approve(&order, &first).is_err(),
+        "the return is already decided"
+    );
     let second = fixture.request_return(&order, 1).unwrap();
     let after = fixture.approve(&order, &second).unwrap();
     assert_eq!(after.status, Status::Returned);
     assert_eq!(fixture.totals(), (5, 0, 3998, 3998));
-    assert!(fixture.request_return(&order, 1).is_err(), "nothing is left");
+    assert!(
+        fixture.request_return(&order, 1).is_err(),
+        "all pieces are returned already"
+    );
 }
 
 #[test]
@@ -235,7 +241,7 @@ fn a_rejected_return_leaves_the_order_delivered() {
 }
 
 #[test]
-fn a_return_that_died_anywhere_is_finished_by_the_sweep() {
+fn the_sweep_finishes_a_return_that_died_at_any_step() {
     for step in 0..2 {
         let fixture = Fixture::new(1999, 5);
         let order = fixture.delivered();
@@ -243,7 +249,7 @@ fn a_return_that_died_anywhere_is_finished_by_the_sweep() {
         fixture.fail_after(step);
         assert!(fixture.approve(&order, &returned).is_err());
         fixture.recover();
-        fixture.world.advance_ms(6_000);
+        fixture.environment.advance_ms(6_000);
         now(fixture.orders.sweep(&Context::system(""))).unwrap();
         assert_eq!(
             (fixture.read(&order.id).unwrap().status, fixture.totals()),
@@ -254,10 +260,10 @@ fn a_return_that_died_anywhere_is_finished_by_the_sweep() {
 }
 
 #[test]
-fn all_pieces_together_give_back_what_was_paid() {
+fn the_refunds_of_all_pieces_add_up_to_the_amount_paid() {
     let fixture = Fixture::new(1999, 9);
     let mut order = fixture.delivered();
-    // What 7 pieces cost, less a discount, with a tax on top; shipping comes back with the last.
+    // 7 pieces with a discount and a tax. The last piece also refunds the shipping.
     let usd = |amount| Money::new(amount, Currency::USD).unwrap();
     for (line, discount, tax, shipping) in [(1000, 0, 0, 0), (999, 100, 33, 499), (3, 1, 0, 5)] {
         order.returns.clear();
@@ -275,14 +281,14 @@ fn all_pieces_together_give_back_what_was_paid() {
             let refund = refund_of(&order, &items).unwrap();
             sum += refund.amount();
             order.returns.push(Return {
-                id: fixture.world.ports().new_id(),
+                id: fixture.environment.ports().new_id(),
                 name: String::new(),
                 status: ReturnStatus::Approved,
                 items,
                 reason: String::new(),
                 refund,
-                created_at: fixture.world.now(),
-                updated_at: fixture.world.now(),
+                created_at: fixture.environment.now(),
+                updated_at: fixture.environment.now(),
             });
         }
         assert_eq!(usd(sum), order.totals.total);
@@ -290,7 +296,7 @@ fn all_pieces_together_give_back_what_was_paid() {
 }
 
 #[test]
-fn prices_are_the_catalogs_and_a_surprise_is_told() {
+fn prices_come_from_the_catalog_and_a_changed_total_is_an_error() {
     let fixture = Fixture::new(1999, 5);
     fixture.set_price(2499);
     assert!(matches!(
@@ -314,7 +320,7 @@ fn prices_are_the_catalogs_and_a_surprise_is_told() {
 }
 
 #[test]
-fn a_cart_that_changes_meanwhile_is_read_again() {
+fn a_cart_that_changes_during_checkout_is_read_again() {
     let fixture = Fixture::new(1999, 5);
     fixture.change_cart_once();
     let order = fixture.checkout("tok_visa").unwrap();
@@ -323,29 +329,32 @@ fn a_cart_that_changes_meanwhile_is_read_again() {
 }
 
 #[test]
-fn a_cart_that_changed_after_its_checkout_died_is_the_shoppers_again() {
+fn a_cart_that_changed_after_its_checkout_died_can_be_ordered_again() {
     let fixture = Fixture::new(1999, 5);
-    let id = fixture.world.ports().new_id();
+    let id = fixture.environment.ports().new_id();
     fixture.fail_after(2);
     assert!(fixture.run(&id, "tok_visa").is_err());
     fixture.recover();
     fixture.change_cart_once();
-    fixture.world.advance_ms(12_000);
+    fixture.environment.advance_ms(12_000);
     now(fixture.orders.sweep(&Context::system(""))).unwrap();
     let order = fixture.read(&id).unwrap();
     assert_eq!(
         (order.status, order.failure),
         (Status::Failed, Some(Failure::CartChanged))
     );
-    assert_eq!((fixture.cart_order(), fixture.totals()), (None, (5, 0, 0, 0)));
+    assert_eq!(
+        (fixture.cart_order(), fixture.totals()),
+        (None, (5, 0, 0, 0))
+    );
     assert_eq!(fixture.checkout("tok_visa").unwrap().items[0].quantity, 3);
 }
 
 #[test]
-fn an_unavailable_service_changes_nothing_that_a_retry_does_not_mend() {
+fn a_checkout_that_met_an_unavailable_service_is_completed_by_a_retry() {
     let fixture = Fixture::new(1999, 5);
     fixture.fail_after(2);
-    let id = fixture.world.ports().new_id();
+    let id = fixture.environment.ports().new_id();
     assert!(matches!(
         fixture.run(&id, "tok_visa"),
         Err(OrderError::Link(LinkError::Unavailable(_)))
@@ -356,20 +365,20 @@ fn an_unavailable_service_changes_nothing_that_a_retry_does_not_mend() {
 }
 
 #[test]
-fn a_key_stands_for_one_body_and_one_order() {
+fn a_key_belongs_to_one_body_and_one_order() {
     let fixture = Fixture::new(1999, 5);
     let claim = |fingerprint: &str| now(fixture.orders.claim("key", fingerprint)).unwrap();
     let Claim::Run(id) = claim("a") else {
-        panic!("not ours")
+        panic!("the key was not claimed")
     };
     assert_eq!(claim("a"), Claim::InFlight);
     assert_eq!(claim("b"), Claim::Reused);
-    fixture.world.advance_ms(5_001);
+    fixture.environment.advance_ms(5_001);
     assert_eq!(claim("a"), Claim::Run(id.clone()));
     now(fixture.orders.conclude("key", &id, Some("answer".into()))).unwrap();
     assert_eq!(claim("a"), Claim::Answered("answer".into()));
     assert_eq!(claim("b"), Claim::Reused);
-    fixture.world.advance_ms(24 * 3_600_000);
+    fixture.environment.advance_ms(24 * 3_600_000);
     assert!(matches!(claim("b"), Claim::Run(other) if other != id));
 }
 
@@ -403,8 +412,8 @@ fn the_status_graph_has_nine_edges() {
 fn numbers_are_readable_and_differ() {
     let fixture = Fixture::new(1, 1);
     let (a, b) = (
-        number(&fixture.world.ports().new_id()),
-        number(&fixture.world.ports().new_id()),
+        number(&fixture.environment.ports().new_id()),
+        number(&fixture.environment.ports().new_id()),
     );
     assert!(a.starts_with("LM-") && a.len() == 13 && a != b);
 }

@@ -1,4 +1,4 @@
-//! The WIT door: how checkout holds, takes and returns money.
+//! The WIT exports of payment, with their bindings.
 
 use crate::domain::{Payment, Refund, Status};
 use crate::service::PaymentError;
@@ -26,7 +26,7 @@ mod bindings {
 #[cfg(target_arch = "wasm32")]
 mod component {
     use super::bindings::exports::localmart::payment::payment::{Error, Guest, Payment, Refund};
-    use super::{bindings, to_wit, refund_to_wit};
+    use super::{bindings, refund_to_wit, to_wit};
     use crate::domain::Excess;
     use crate::service::Payments;
     use localmart_guest::kernel::{Id, Money};
@@ -134,7 +134,7 @@ impl From<PaymentError> for Error {
             PaymentError::NotFound => Self::NotFound,
             PaymentError::IllegalState(status) => Self::IllegalState(status_to_wit(status)),
             PaymentError::Exceeds(left) => Self::Exceeds(left.into()),
-            PaymentError::ProviderBroken | PaymentError::Contended => {
+            PaymentError::ProviderFailed | PaymentError::Contended => {
                 Self::Unavailable(error.to_string())
             }
             PaymentError::Sql(SqlError::Unavailable(reason)) => Self::Unavailable(reason),

@@ -1,4 +1,4 @@
-//! The WIT door, and how recommendation asks catalog and inventory.
+//! The WIT exports of recommendation, and the bindings of all contracts that this component uses.
 
 #[allow(
     missing_docs,
@@ -19,11 +19,11 @@ pub(crate) mod bindings {
 
 #[cfg(target_arch = "wasm32")]
 mod component {
+    use super::bindings;
     use super::bindings::exports::localmart::recommendation::recommendation::{
         Error, Guest, Item, Reason as WitReason,
     };
-    use super::bindings;
-    use crate::domain::{Question, Reason};
+    use crate::domain::{Query, Reason};
     use crate::links::Linked;
     use crate::service::{RecommendationError, Recommendations};
     use localmart_guest::kernel::{Id, Limit};
@@ -41,7 +41,7 @@ mod component {
             customer_id: Option<String>,
             limit: u32,
         ) -> Result<Vec<Item>, Error> {
-            let question = Question {
+            let query = Query {
                 product_id: product_id.as_deref().and_then(Id::parse),
                 customer_id,
             };
@@ -49,7 +49,7 @@ mod component {
                 .ok_or_else(|| Error::Other("limit must be 1 to 100".to_owned()))?;
             let database = ServiceDatabase::new("recommendation");
             let recommendations = Recommendations::new(database, Linked, Ports::real());
-            let found = recommendations.recommend(&context, &question, limit).await;
+            let found = recommendations.recommend(&context, &query, limit).await;
             let found = found.map_err(|error| match error {
                 RecommendationError::Sql(SqlError::Failed(reason)) => Error::Other(reason),
                 other => Error::Unavailable(other.to_string()),

@@ -1,13 +1,13 @@
-//! What recommendation learns from: orders that are paid or cancelled, products that are looked at.
+//! The consumed events: orders that are paid or cancelled, products that are viewed.
 
-use crate::domain::{Links, OrderSignal, OrderChange};
-use crate::http::RecommendationDoor;
+use crate::domain::{Links, OrderChange, OrderSignal};
+use crate::http::RecommendationApi;
 use localmart_guest::events::{Consumer, Event, Refusal};
 use localmart_guest::kernel::Id;
 use localmart_guest::sql::{Database, SqlError};
 use serde_json::Value;
 
-impl<D: Database, L: Links> Consumer for RecommendationDoor<D, L> {
+impl<D: Database, L: Links> Consumer for RecommendationApi<D, L> {
     const GROUP: &'static str = "recommendation";
     const CHANNELS: &'static [&'static str] = &["order.events", "product.events"];
 
@@ -17,7 +17,11 @@ impl<D: Database, L: Links> Consumer for RecommendationDoor<D, L> {
             self.recommendations.ports.now(),
         );
         let done: Result<(), SqlError> = match event.kind.as_str() {
-            "order.paid" => store.order_changed(&event.id, &order(event)?, OrderChange::Paid, now).await,
+            "order.paid" => {
+                store
+                    .order_changed(&event.id, &order(event)?, OrderChange::Paid, now)
+                    .await
+            }
             "order.cancelled" => {
                 store
                     .order_changed(&event.id, &order(event)?, OrderChange::Cancelled, now)
@@ -44,7 +48,9 @@ impl<D: Database, L: Links> Consumer for RecommendationDoor<D, L> {
 }
 
 fn invalid_field(what: &str) -> Refusal {
-    Refusal::Permanent(format!("`data.{what}` is not what its schema says"))
+    Refusal::Permanent(format!(
+        "`data.{what}` does not match the schema of the event"
+    ))
 }
 
 fn id(value: Option<&Value>) -> Result<Id, Refusal> {

@@ -1,4 +1,4 @@
-//! The linked services and the ranking policy, over WIT.
+//! Calls to the linked services and to the ranking policy over WIT.
 
 use crate::contract::bindings::localmart::{
     catalog::catalog, inventory::inventory, ranking::ranking,
@@ -7,7 +7,7 @@ use crate::domain::{LinkError, Links, Product, Recommended};
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::wit::Context;
 
-/// Catalog and inventory over their links.
+/// The links to catalog, inventory and ranking.
 #[derive(Default)]
 pub(crate) struct Linked;
 
@@ -45,7 +45,7 @@ impl Links for Linked {
 }
 
 fn product(product: catalog::Product) -> Result<Product, LinkError> {
-    let invalid = || LinkError("the catalog's answer is not valid".to_owned());
+    let invalid = || LinkError("the catalog returned an invalid product".to_owned());
     Ok(Product {
         id: Id::parse(&product.id).ok_or_else(invalid)?,
         sku: product.sku,

@@ -1,12 +1,12 @@
-//! Recommendation's SQL. Every signal is written together with the memory of its event.
+//! The SQL of recommendation. Every signal is written in one transaction with the inbox entry of its event.
 
-use crate::domain::{Candidate, MAX_PAIRED, OrderSignal, Reason, SOLD_WEIGHT, OrderChange};
+use crate::domain::{Candidate, MAX_PAIRED, OrderChange, OrderSignal, Reason, SOLD_WEIGHT};
 use localmart_guest::events::inbox;
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::params;
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
 
-/// Recent products of a customer that say what suits him.
+/// How many recent products of a customer are used to find related products.
 const RECENT: u32 = 20;
 
 pub(crate) struct Store<D> {
@@ -18,7 +18,7 @@ impl<D: Database> Store<D> {
         Self { database }
     }
 
-    /// An order begins or ceases to count, once, whichever is heard of first.
+    /// Starts or stops to count an order, once, in whichever order the events arrive.
     pub(crate) async fn order_changed(
         &self,
         event_id: &str,
@@ -52,7 +52,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Somebody looked at a product.
+    /// Counts views of a product.
     pub(crate) async fn viewed(
         &self,
         event_id: &str,
@@ -74,7 +74,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// The most popular products below a place.
+    /// The most popular products after a position.
     pub(crate) async fn popular(
         &self,
         after: Option<&(u64, Id)>,
@@ -87,20 +87,25 @@ impl<D: Database> Store<D> {
             .collect()
     }
 
-    /// What is bought with a product.
+    /// Products that were bought together with a product.
     pub(crate) async fn bought_together(
         &self,
         product: &Id,
         max: usize,
     ) -> Result<Vec<Candidate>, SqlError> {
         let params = params![product, limit(max)];
-        let rows = self.database.open().await?.query(BOUGHT_TOGETHER, params).await?;
+        let rows = self
+            .database
+            .open()
+            .await?
+            .query(BOUGHT_TOGETHER, params)
+            .await?;
         rows.iter()
             .map(|row| candidate(row, Reason::BoughtTogether))
             .collect()
     }
 
-    /// What is bought with what a customer has, then what he looked at and did not buy.
+    /// Products related to the history of a customer, then products that the customer viewed and did not buy.
     pub(crate) async fn for_customer(
         &self,
         customer: &str,
@@ -136,7 +141,7 @@ pub(crate) const FOR_CUSTOMER: &str = "SELECT p.other_id, CAST(SUM(p.orders) AS 
 pub(crate) const VIEWED: &str = "SELECT product_id, views FROM tastes WHERE customer_id = CAST($1 AS TEXT) AND bought <= 0 AND views > 0 \
      ORDER BY last_at DESC, product_id DESC LIMIT CAST($2 AS BIGINT)";
 
-/// The statement of a batch of popular products.
+/// The query of a batch of popular products.
 pub(crate) fn popular_statement(
     after: Option<&(u64, Id)>,
     max: usize,

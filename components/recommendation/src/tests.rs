@@ -1,14 +1,15 @@
-//! Recommendation's rules and statements: what counts, in whatever order it is heard, and what is never shown.
+//! The rules and SQL statements of recommendation: which signals count, in any order of arrival, and which products are never
+//! recommended.
 
-use crate::domain::{LinkError, Links, Product, Question, Reason, Recommended, ranked};
-use crate::http::RecommendationDoor;
+use crate::domain::{LinkError, Links, Product, Query, Reason, Recommended, ranked};
+use crate::http::RecommendationApi;
 use crate::service::Recommendations;
-use crate::store::{FOR_CUSTOMER, VIEWED, BOUGHT_TOGETHER, popular_statement};
+use crate::store::{BOUGHT_TOGETHER, FOR_CUSTOMER, VIEWED, popular_statement};
 use localmart_guest::events::{Consumer as _, Event, Refusal};
 use localmart_guest::kernel::{Currency, Id, Limit, Money};
 use localmart_guest::params;
 use localmart_guest::wit::{Actor, Context};
-use localmart_testkit::{TestDatabase, TestWorld, now};
+use localmart_testkit::{TestDatabase, TestEnvironment, now};
 use serde_json::{Value, json};
 
 struct FakeLinks {
@@ -48,9 +49,9 @@ impl Links for FakeLinks {
 }
 
 struct Fixture {
-    door: RecommendationDoor<TestDatabase, FakeLinks>,
+    api: RecommendationApi<TestDatabase, FakeLinks>,
     database: TestDatabase,
-    world: TestWorld,
+    environment: TestEnvironment,
     products: Vec<Id>,
 }
 
@@ -59,19 +60,19 @@ fn fixture() -> Fixture {
 }
 
 fn fixture_without(unpublished: Option<usize>, sold_out: Option<usize>) -> Fixture {
-    let world = TestWorld::new();
+    let environment = TestEnvironment::new();
     let database = TestDatabase::new(&[include_str!("../migrations/0001_signals.sql")]);
-    let products: Vec<Id> = (0..6).map(|_| world.ports().new_id()).collect();
+    let products: Vec<Id> = (0..6).map(|_| environment.ports().new_id()).collect();
     let links = FakeLinks {
         unpublished: unpublished.map(|place| products[place].clone()),
         sold_out: sold_out.map(|place| products[place].clone()),
         ranking: None,
     };
-    let recommendations = Recommendations::new(database.clone(), links, world.ports());
+    let recommendations = Recommendations::new(database.clone(), links, environment.ports());
     Fixture {
-        door: RecommendationDoor { recommendations },
+        api: RecommendationApi { recommendations },
         database,
-        world,
+        environment,
         products,
     }
 }
@@ -88,40 +89,40 @@ impl Fixture {
         let item = |(place, quantity): &(usize, u32)| json!({ "product_id": self.products[*place].as_str(), "quantity": quantity, "line_total": 1 });
         let items: Vec<Value> = items.iter().map(item).collect();
         let event = Event::new(
-            &self.world.ports().new_id(),
+            &self.environment.ports().new_id(),
             kind,
             "order",
             order,
             version,
-            self.world.now(),
+            self.environment.now(),
         );
         event.with(json!({ "order_id": order, "customer_id": customer, "items": items }))
     }
 
-    fn hear(&self, event: &Event) {
-        now(self.door.handle(event)).unwrap();
+    fn handle_event(&self, event: &Event) {
+        now(self.api.handle(event)).unwrap();
     }
 
     fn buy(&self, order: &str, customer: Option<&str>, items: &[(usize, u32)]) {
-        self.hear(&self.event("order.paid", order, 2, customer, items));
+        self.handle_event(&self.event("order.paid", order, 2, customer, items));
     }
 
     fn view(&self, place: usize, customer: Option<&str>, views: u64) {
         let id = self.products[place].as_str();
         let event = Event::new(
-            &self.world.ports().new_id(),
+            &self.environment.ports().new_id(),
             "product.viewed",
             "catalog",
             id,
             0,
-            self.world.now(),
+            self.environment.now(),
         );
-        self.hear(
+        self.handle_event(
             &event.with(json!({ "product_id": id, "customer_id": customer, "views": views })),
         );
     }
 
-    /// Places, scores and reasons.
+    /// The index, score and reason of each recommendation.
     fn ask(
         &self,
         actor: Actor,
@@ -132,14 +133,14 @@ impl Fixture {
             actor,
             ..Context::system("")
         };
-        let question = Question {
+        let query = Query {
             product_id: product.map(|place| self.products[place].clone()),
             customer_id: customer.map(str::to_owned),
         };
         let found = now(self
-            .door
+            .api
             .recommendations
-            .recommend(&context, &question, Limit::default()))
+            .recommend(&context, &query, Limit::default()))
         .unwrap();
         let place = |id: &Id| self.products.iter().position(|known| known == id).unwrap();
         found
@@ -154,7 +155,7 @@ impl Fixture {
 }
 
 #[test]
-fn what_is_bought_and_looked_at_rises() {
+fn purchases_and_views_raise_popularity() {
     let fixture = fixture();
     assert!(fixture.popular().is_empty());
     fixture.buy("a", None, &[(0, 2)]);
@@ -170,7 +171,7 @@ fn what_is_bought_and_looked_at_rises() {
 }
 
 #[test]
-fn the_same_events_in_any_order_and_three_times_give_the_same() {
+fn events_in_any_order_and_three_times_have_the_same_result() {
     let outcome = |order: &[usize]| {
         let fixture = fixture();
         let events = [
@@ -181,7 +182,7 @@ fn the_same_events_in_any_order_and_three_times_give_the_same() {
         ];
         for place in order {
             for _ in 0..3 {
-                fixture.hear(&events[*place]);
+                fixture.handle_event(&events[*place]);
             }
         }
         (
@@ -205,7 +206,7 @@ fn the_same_events_in_any_order_and_three_times_give_the_same() {
 }
 
 #[test]
-fn what_goes_together_comes_first_for_a_product() {
+fn products_bought_together_come_first() {
     let fixture = fixture();
     fixture.buy("a", None, &[(0, 1), (1, 1)]);
     fixture.buy("b", None, &[(0, 1), (2, 1)]);
@@ -223,7 +224,7 @@ fn what_goes_together_comes_first_for_a_product() {
 }
 
 #[test]
-fn a_taste_is_for_its_owner_alone() {
+fn only_the_customer_and_staff_get_personal_recommendations() {
     let fixture = fixture();
     fixture.buy("a", None, &[(0, 1), (1, 1)]);
     fixture.buy("b", Some("ada"), &[(0, 1)]);
@@ -231,14 +232,17 @@ fn a_taste_is_for_its_owner_alone() {
     let (mine, seen) = (Reason::ForYou.name(), Reason::Viewed.name());
     let own = fixture.ask(Actor::Customer("ada".into()), None, Some("ada"));
     assert_eq!(own[..2], [(1, 1, mine), (2, 1, seen)]);
-    assert_eq!(fixture.ask(Actor::Staff("x".into()), None, Some("ada")), own);
+    assert_eq!(
+        fixture.ask(Actor::Staff("x".into()), None, Some("ada")),
+        own
+    );
     for other in [Actor::Anonymous, Actor::Customer("bob".into())] {
         assert_eq!(fixture.ask(other, None, Some("ada")), fixture.popular());
     }
 }
 
 #[test]
-fn what_cannot_be_bought_is_never_shown() {
+fn a_product_that_cannot_be_bought_is_never_recommended() {
     let fixture = fixture_without(Some(0), Some(1));
     fixture.buy("a", Some("ada"), &[(0, 9), (1, 9), (2, 1)]);
     fixture.buy("b", Some("ada"), &[(0, 9), (1, 9), (3, 1)]);
@@ -255,7 +259,7 @@ fn what_cannot_be_bought_is_never_shown() {
 }
 
 #[test]
-fn what_is_not_as_its_schema_says_is_refused_for_good() {
+fn an_event_that_does_not_match_its_schema_is_refused_permanently() {
     let fixture = fixture();
     for data in [
         json!(null),
@@ -268,7 +272,7 @@ fn what_is_not_as_its_schema_says_is_refused_for_good() {
             ..fixture.event("order.paid", "a", 2, None, &[])
         };
         assert!(
-            matches!(now(fixture.door.handle(&event)), Err(Refusal::Permanent(_))),
+            matches!(now(fixture.api.handle(&event)), Err(Refusal::Permanent(_))),
             "{event:?}"
         );
     }
@@ -277,14 +281,14 @@ fn what_is_not_as_its_schema_says_is_refused_for_good() {
         ..fixture.event("order.paid", "a", 2, None, &[])
     };
     assert_eq!(
-        now(fixture.door.handle(&unknown)),
+        now(fixture.api.handle(&unknown)),
         Ok(()),
-        "a kind that it does not know is not its business"
+        "an event of an unknown kind is ignored"
     );
 }
 
 #[test]
-fn every_question_is_answered_by_index() {
+fn every_query_uses_an_index() {
     let fixture = fixture();
     let place = (5, fixture.products[0].clone());
     let (first, first_params) = popular_statement(None, 10);
@@ -308,7 +312,7 @@ fn every_question_is_answered_by_index() {
 }
 
 #[test]
-fn a_ranking_that_cannot_be_is_none() {
+fn an_invalid_ranking_is_rejected() {
     let product = |number: u32| Recommended {
         product: Product {
             id: Id::parse(&format!("01920000-0000-7000-8000-00000000000{number}")).unwrap(),

@@ -1,4 +1,4 @@
-//! User's SQL.
+//! The SQL of user.
 
 use crate::domain::{Profile, User};
 use localmart_guest::audit;
@@ -14,14 +14,14 @@ use serde_json::json;
 const COLUMNS: &str =
     "id, email, name, phone, addresses, preferences, role, version, created_at, updated_at";
 
-/// What became of a refresh token.
+/// The result of using a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RefreshOutcome {
-    /// It was spent just now: its session, and whose that is.
+    /// The token was used now: its session and the user.
     Rotated(Id, Id),
-    /// It had been spent before.
+    /// The token was used before; its session.
     Reused(Id),
-    /// There is no such token, or its session is over.
+    /// There is no such token, or its session has ended.
     Invalid,
 }
 
@@ -69,7 +69,7 @@ impl<D: Database> Store<D> {
         rows.iter().map(user).collect()
     }
 
-    /// `false` if somebody has the address.
+    /// Writes a new user; `false` if the address is taken.
     pub(crate) async fn insert(
         &self,
         context: &Context,
@@ -116,7 +116,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Writes the profile over the version before its own.
+    /// Writes a profile over its previous version.
     pub(crate) async fn update_profile(
         &self,
         context: &Context,
@@ -139,7 +139,7 @@ impl<D: Database> Store<D> {
         self.write(context, user, sql, params, None).await
     }
 
-    /// Writes the role over the version before its own.
+    /// Writes a role over its previous version.
     pub(crate) async fn update_role(
         &self,
         context: &Context,
@@ -154,14 +154,14 @@ impl<D: Database> Store<D> {
             .await
     }
 
-    /// A conditional change of a user with its event and, if it is a deed to be remembered, its line in the audit.
+    /// A conditional change to a user, with its event and optionally an entry in the audit log (action and detail).
     async fn write(
         &self,
         context: &Context,
         user: &User,
         sql: &str,
         params: &[Value],
-        deed: Option<(&str, &str)>,
+        audited: Option<(&str, &str)>,
     ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
             if connection.execute(sql, params).await? == 0 {
@@ -170,7 +170,7 @@ impl<D: Database> Store<D> {
             let (version, now) = (user.version, user.updated_at);
             self.record_event(connection, context, &user.id, "user.updated", version, now)
                 .await?;
-            if let Some((action, detail)) = deed {
+            if let Some((action, detail)) = audited {
                 self.audit(connection, context, &user.id, action, detail)
                     .await?;
             }
@@ -179,7 +179,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Nothing of a person is left but that there was one.
+    /// Deletes all personal data of a user. The row itself stays.
     pub(crate) async fn erase(&self, context: &Context, id: &Id) -> Result<(), SqlError> {
         let now = self.ports.now();
         transaction(&self.database, async |connection| {
@@ -213,7 +213,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Spends a refresh token and writes the next one, if the session still lives.
+    /// Marks a refresh token as used and writes the next one, if the session has not ended.
     pub(crate) async fn rotate(
         &self,
         refresh: &str,
@@ -247,7 +247,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// The session of a refresh token, spent or not, and whose that is.
+    /// The session of a refresh token, used or not, and the user.
     pub(crate) async fn session_of(&self, refresh: &str) -> Result<Option<(Id, Id)>, SqlError> {
         let sql = "SELECT s.id, s.user_id FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id WHERE r.hash = CAST($1 AS TEXT)";
         let rows = self
@@ -276,7 +276,7 @@ impl<D: Database> Store<D> {
         rows.iter().map(|row| row.id(0)).collect()
     }
 
-    /// When a user's sessions began, for the export.
+    /// The times of a user's sessions, for the export.
     pub(crate) async fn session_times(
         &self,
         user: &Id,
@@ -302,7 +302,7 @@ impl<D: Database> Store<D> {
             .map(drop)
     }
 
-    /// Forgets sessions that ended by themselves, with their tokens.
+    /// Deletes expired sessions with their tokens.
     pub(crate) async fn forget_sessions(&self, now: Timestamp) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "DELETE FROM refresh_tokens WHERE session_id IN (SELECT id FROM sessions WHERE expires_at <= CAST($1 AS BIGINT))";
@@ -313,7 +313,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Says that a user is new or another; who it is, others ask when they need it.
+    /// Writes the event of a new or changed user. It contains the id only; other services ask for further data.
     async fn record_event(
         &self,
         connection: &impl Connection,
@@ -357,7 +357,7 @@ impl<D: Database> Store<D> {
     }
 }
 
-/// The statement of a page: by key, so that page 1000 costs what page 1 costs.
+/// The query of a page. It continues after a key instead of an offset, so that page 1000 costs as much as page 1.
 pub(crate) fn list_statement(limit: Limit, after: Option<&Cursor>) -> (String, Vec<Value>) {
     let mut params: Vec<Value> = vec![limit.probe().into()];
     let mut beyond = "";

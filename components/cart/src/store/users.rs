@@ -1,4 +1,5 @@
-//! Users' carts in SQL: a row each, written only over the version that was read. One of them is the user's `mine`.
+//! Users' carts in SQL: one row per cart, written only over the version that was read. At most one cart of a user is current
+//! (`mine`).
 
 use super::guests::{decode_lines, encode_lines};
 use crate::domain::Cart;
@@ -12,7 +13,7 @@ pub(super) struct Users<D> {
     database: D,
 }
 
-/// Ends a transaction without keeping anything.
+/// Why a transaction is rolled back.
 enum Abort {
     Changed,
     Sql(SqlError),
@@ -48,7 +49,8 @@ impl<D: Database> Users<D> {
         rows.first().map(cart).transpose()
     }
 
-    /// A new cart. It is `mine` if there is none, or an empty one, which goes; else it is one more.
+    /// Writes a new cart. It becomes the current cart if the user has none or an empty one, which is deleted; otherwise it is
+    /// an additional cart.
     pub(super) async fn create(
         &self,
         cart: &Cart,
@@ -73,7 +75,8 @@ impl<D: Database> Users<D> {
         .await
     }
 
-    /// Writes the cart over a version. Once ordered it is nobody's `mine`; reopened it is again, if no other is in use.
+    /// Writes the cart over its previous version. An ordered cart stops being current. A reopened cart becomes current again
+    /// unless the user has another cart with lines.
     pub(super) async fn write(
         &self,
         cart: &Cart,
@@ -155,7 +158,11 @@ impl<D: Database> Users<D> {
     }
 }
 
-async fn update(connection: &impl Connection, cart: &Cart, previous: u64) -> Result<bool, SqlError> {
+async fn update(
+    connection: &impl Connection,
+    cart: &Cart,
+    previous: u64,
+) -> Result<bool, SqlError> {
     let sql = "UPDATE carts SET currency = CAST($3 AS TEXT), lines = CAST($4 AS TEXT), order_id = CAST($5 AS TEXT), \
                version = CAST($6 AS BIGINT), updated_at = CAST($7 AS BIGINT), expires_at = CAST($8 AS BIGINT) \
                WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT)";

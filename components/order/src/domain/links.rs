@@ -1,11 +1,11 @@
-//! What checkout needs of the other services, in order's own words.
+//! The calls that orders make to other services, in types of this component.
 
 use super::ShortLine;
 use super::pricing::Policies;
 use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
 use localmart_guest::wit::Context;
 
-/// A product as it is sold now.
+/// A product with its current price.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Product {
     pub(crate) id: Id,
@@ -33,64 +33,69 @@ pub(crate) struct CartSnapshot {
     pub(crate) version: u64,
 }
 
-/// A payment, as far as an order cares.
+/// The parts of a payment that an order needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Payment {
     pub(crate) id: Id,
-    /// The word in the order's `payment.status`.
+    /// The value of the order's `payment.status`.
     pub(crate) status: &'static str,
     /// Grows with every change.
     pub(crate) version: u64,
 }
 
-/// Money given back for a return.
+/// A refund for a return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refund {
     pub(crate) amount: Money,
     pub(crate) payment: Payment,
 }
 
-/// A service that does not do what was asked.
+/// Why a call to another service failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LinkError {
-    /// It cannot answer now; nothing is known of what happened. Retryable.
+    /// The service is not available, and the effect of the call is unknown. Retryable.
     #[error("unavailable: {0}")]
     Unavailable(String),
-    /// It has no such thing.
+    /// The service has no such object.
     #[error("not found")]
     NotFound,
-    /// The cart became this order.
-    #[error("the cart already is order {0}")]
+    /// The cart was already completed by this order.
+    #[error("the cart was already ordered with order {0}")]
     CartCompleted(Id),
-    /// The cart is in another version.
+    /// The cart has another version.
     #[error("the cart changed")]
     CartChanged,
     /// Not enough stock.
     #[error("not enough stock")]
     Insufficient(Vec<ShortLine>),
-    /// The reservation is gone.
-    #[error("the reservation is gone")]
+    /// The reservation was released or has expired.
+    #[error("the reservation was released or has expired")]
     ReservationLost,
-    /// The card was refused, in the provider's words.
+    /// The card was refused, with the provider's explanation.
     #[error("declined")]
     Declined(String),
-    /// The provider did not answer; the payment is pending.
-    #[error("no answer yet")]
+    /// The provider did not answer in time; the payment is pending.
+    #[error("the payment provider has not answered yet")]
     NoAnswer(Payment),
-    /// The payment was ended and cannot go on.
-    #[error("the payment is over")]
+    /// The payment was voided or refunded and cannot continue.
+    #[error("the payment has ended")]
     PaymentEnded,
 }
 
 pub(crate) type LinkResult<T> = Result<T, LinkError>;
 
-/// The other services.
+/// The calls to other services.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub(crate) trait Links: Policies {
     async fn products(&self, context: &Context, ids: &[Id]) -> LinkResult<Vec<Product>>;
     async fn cart(&self, context: &Context, id: &Id) -> LinkResult<CartSnapshot>;
-    async fn complete_cart(&self, context: &Context, id: &Id, order: &Id, version: u64)
-    -> LinkResult<()>;
+    async fn complete_cart(
+        &self,
+        context: &Context,
+        id: &Id,
+        order: &Id,
+        version: u64,
+    ) -> LinkResult<()>;
     async fn reopen_cart(&self, context: &Context, id: &Id, order: &Id) -> LinkResult<()>;
     async fn reserve(
         &self,
@@ -102,7 +107,7 @@ pub(crate) trait Links: Policies {
     async fn confirm(&self, context: &Context, order: &Id) -> LinkResult<()>;
     async fn release(&self, context: &Context, order: &Id) -> LinkResult<()>;
     async fn restock(&self, context: &Context, order: &Id) -> LinkResult<()>;
-    /// Takes these pieces of a sale back, once per return.
+    /// Returns these pieces of a sale to stock, once per return.
     async fn take_back(
         &self,
         context: &Context,
@@ -122,7 +127,7 @@ pub(crate) trait Links: Policies {
     ) -> LinkResult<Payment>;
     async fn capture(&self, context: &Context, payment: &Id) -> LinkResult<Payment>;
     async fn settle(&self, context: &Context, payment: &Id) -> LinkResult<Payment>;
-    /// Gives so much back, or what is left, once per name.
+    /// Refunds an amount, or the rest of the payment if that is less, once per name.
     async fn refund(
         &self,
         context: &Context,
@@ -130,6 +135,6 @@ pub(crate) trait Links: Policies {
         name: &str,
         at_most: Money,
     ) -> LinkResult<Refund>;
-    /// Ends the payment of an order, if it has one.
+    /// Reverses the payment of an order, if there is one.
     async fn reverse(&self, context: &Context, order: &Id) -> LinkResult<Option<Payment>>;
 }

@@ -1,5 +1,5 @@
-//! Giving goods back: asked for by whoever bought them, decided by staff. What is approved is carried out step by step; each
-//! step may be repeated, and the sweep finishes what died in between.
+//! Returns: the customer requests a return, and staff approve or reject it. An approved return is carried out step by step.
+//! Every step can be repeated, and the sweep finishes interrupted returns.
 
 use super::{OrderError, Orders, Result};
 use crate::domain::Order;
@@ -12,7 +12,7 @@ use localmart_guest::sql::Database;
 use localmart_guest::wit::Context;
 
 impl<D: Database, L: Links> Orders<D, L> {
-    /// Asks to give pieces of an order back, once per name.
+    /// Requests a return of pieces of an order, once per name.
     pub(crate) async fn request_return(
         &self,
         context: &Context,
@@ -40,7 +40,10 @@ impl<D: Database, L: Links> Orders<D, L> {
             created_at: now,
             updated_at: now,
         };
-        let written = self.store.request_return(context, &order.id, &returned).await?;
+        let written = self
+            .store
+            .request_return(context, &order.id, &returned)
+            .await?;
         let order = self.stored(&order.id).await?;
         if written {
             Ok((order, returned))
@@ -49,7 +52,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         }
     }
 
-    /// Says yes to a return: the money goes back, the pieces are stock again.
+    /// Approves a return: refunds the amount and returns the pieces to stock.
     pub(crate) async fn approve_return(
         &self,
         context: &Context,
@@ -62,8 +65,8 @@ impl<D: Database, L: Links> Orders<D, L> {
             Ok(returned) if returned.status == ReturnStatus::Approving => Ok(()),
             Ok(returned) => {
                 let now = self.ports.now();
-                let ours = self.store.approving(context, &order.id, &returned.id, now);
-                match ours.await {
+                let approving = self.store.approving(context, &order.id, &returned.id, now);
+                match approving.await {
                     Ok(true) => Ok(()),
                     Ok(false) => Err(OrderError::IllegalTransition(
                         order.status,
@@ -85,7 +88,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         Ok((order, returned))
     }
 
-    /// Says no to a return; the order is delivered as before.
+    /// Rejects a return; the order is `delivered` again.
     pub(crate) async fn reject_return(
         &self,
         context: &Context,
@@ -110,7 +113,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         Ok((order, returned))
     }
 
-    /// Carries out a return that staff said yes to.
+    /// Carries out an approved return.
     pub(super) async fn take_back(&self, context: &Context, order: Order) -> Result<Order> {
         let mut returns = order.returns.iter();
         let approving = returns.find(|returned| returned.status == ReturnStatus::Approving);

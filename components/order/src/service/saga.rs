@@ -1,5 +1,5 @@
-//! Checkout, step by step, and its undoing. Every step may be repeated: whoever finds an order unfinished runs the same
-//! steps from the start, and those that were done change nothing.
+//! The checkout saga and its compensation. Every step can be repeated: whoever finds an unfinished order runs all steps from
+//! the start, and steps that were already done change nothing.
 
 use super::{LEASE_MS, OrderError, Orders, Result};
 use crate::domain::links::{Line, LinkError, Links, Payment};
@@ -11,15 +11,15 @@ use localmart_guest::point;
 use localmart_guest::sql::Database;
 use localmart_guest::wit::Context;
 
-/// How old a lease is before it is renewed, in milliseconds.
+/// The age at which a lease is renewed, in milliseconds.
 const RENEW_AFTER_MS: i64 = 1_000;
-/// How long stock is kept beyond the time of a reconciliation, for it to be carried out, in milliseconds.
+/// How long stock stays reserved after the time of a reconciliation, so that the reconciliation can finish, in milliseconds.
 const RECONCILE_TIME_MS: i64 = 60_000;
 
 impl<D: Database, L: Links> Orders<D, L> {
-    /// Brings a leased order as far as it will go, and gives the lease back.
+    /// Runs a leased order as far as possible and releases the lease.
     pub(crate) async fn advance(&self, context: &Context, order: Order) -> Result<Order> {
-        // What checkout does to stock, money and cart it does as the shop, not as the shopper.
+        // Checkout changes stock, payment and cart with the authority of the system, not of the shopper.
         let context = context.as_system();
         let (id, was_pending) = (order.id.clone(), order.status == Status::Pending);
         let result = match (&order.failure, order.status, order.cancelling) {
@@ -31,7 +31,7 @@ impl<D: Database, L: Links> Orders<D, L> {
             }
             _ => Ok(order),
         };
-        // An order that was paid just now gave its lease back with that.
+        // Marking an order as paid has already released its lease.
         let just_paid = matches!(&result, Ok(order) if was_pending && order.status == Status::Paid);
         if !just_paid {
             self.store.release_lease(&id).await?;
@@ -42,7 +42,7 @@ impl<D: Database, L: Links> Orders<D, L> {
     async fn check_out(&self, context: &Context, order: Order) -> Result<Order> {
         let id = &order.id;
         let mut since = self.ports.now();
-        // Resumed late, it gets as much time for the rest as a lease lasts.
+        // A checkout that is resumed late gets the length of a lease for the remaining steps.
         let until = order.reserve_until.max(since.plus_ms(LEASE_MS));
         self.links
             .complete_cart(context, &order.cart_id, id, order.cart_version)
@@ -121,14 +121,14 @@ impl<D: Database, L: Links> Orders<D, L> {
             return Ok(paid);
         }
         let now_stored = self.store.order(id).await?.ok_or(OrderError::NotFound)?;
-        // Somebody called it off while this ran: what was taken goes back.
+        // The order was cancelled concurrently: undo what was done.
         if now_stored.cancelling || now_stored.status == Status::Cancelled {
             return self.undo(context, now_stored).await;
         }
         Ok(now_stored)
     }
 
-    /// Holds the money, or learns what became of an attempt that was not answered.
+    /// Authorises the payment, or settles an earlier attempt that was not answered.
     async fn authorize_payment(
         &self,
         context: &Context,
@@ -159,7 +159,7 @@ impl<D: Database, L: Links> Orders<D, L> {
             .await
     }
 
-    /// The provider is silent: the order stays pending, with its stock, until reconciliation decides.
+    /// Handles a provider that does not answer: the order stays `pending` and keeps its stock until the reconciliation.
     async fn wait_for_provider(
         &self,
         context: &Context,
@@ -182,7 +182,7 @@ impl<D: Database, L: Links> Orders<D, L> {
             .ok_or(OrderError::NotFound)
     }
 
-    /// Ends an order that cannot be: nothing is kept of money and stock, the cart is the shopper's again.
+    /// Ends a failed order: reverses the payment, releases the stock and reopens the cart.
     pub(crate) async fn fail(
         &self,
         context: &Context,
@@ -209,7 +209,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         Err(OrderError::Failed(Box::new(failure)))
     }
 
-    /// Ends an order that somebody called off.
+    /// Carries out a cancellation.
     async fn undo(&self, context: &Context, order: Order) -> Result<Order> {
         let id = &order.id;
         let payment = self.links.reverse(context, id).await?;
@@ -228,7 +228,7 @@ impl<D: Database, L: Links> Orders<D, L> {
         self.store.order(id).await?.ok_or(OrderError::NotFound)
     }
 
-    /// Keeps the lease of an order and of its key, if some time has gone by since.
+    /// Renews the lease of an order and of its key if it is older than [`RENEW_AFTER_MS`].
     async fn renew(&self, id: &Id, since: &mut Timestamp) -> Result<()> {
         let now = self.ports.now();
         if now > since.plus_ms(RENEW_AFTER_MS) {

@@ -1,25 +1,26 @@
-//! Idempotency keys of checkout: in order's own database, so that a key is written with what it stands for.
+//! Idempotency keys of checkout. They are in the database of the service, so that a key and its order are written in one
+//! transaction.
 
 use super::Store;
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::params;
 use localmart_guest::sql::{Connection, Database, SqlError, transaction};
 
-/// What an idempotency key stands for.
+/// The result of claiming an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// It is ours: make, or resume, the order with this id.
+    /// The key is claimed: create or resume the order with this id.
     Run(Id),
-    /// It was used with another body.
+    /// The key was used with another body.
     Reused,
-    /// Somebody runs with it.
+    /// Another request with this key is running.
     InFlight,
-    /// It was answered with this.
+    /// The key has this answer.
     Answered(String),
 }
 
 impl<D: Database> Store<D> {
-    /// Takes a key; the first to write it wins, and after a crash the first to find its lease lapsed.
+    /// Claims a key. The first request to write it wins; after a crash, the first request after the lease has expired.
     pub(crate) async fn claim(
         &self,
         name: &str,
@@ -39,7 +40,7 @@ impl<D: Database> Store<D> {
             }
             let sql = "SELECT print, order_id, answer FROM checkout_keys WHERE name = CAST($1 AS TEXT)";
             let rows = connection.query(sql, params![name]).await?;
-            let row = rows.first().ok_or_else(|| SqlError::Unavailable("a key was given back at this moment".to_owned()))?;
+            let row = rows.first().ok_or_else(|| SqlError::Unavailable("the key was released concurrently".to_owned()))?;
             if row.text(0)? != fingerprint {
                 return Ok(Claim::Reused);
             }
@@ -53,7 +54,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    pub(crate) async fn remember(
+    pub(crate) async fn store_answer(
         &self,
         name: &str,
         order: &Id,
@@ -63,7 +64,7 @@ impl<D: Database> Store<D> {
         self.run(sql, params![name, order, answer]).await.map(drop)
     }
 
-    /// Lets the next request with this key go on at once; forgets the key if it has no order.
+    /// Releases the lease of a key, so that the next request can continue at once; deletes the key if it has no order.
     pub(crate) async fn release_key(&self, name: &str, order: &Id) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "UPDATE checkout_keys SET lease_until = 0 WHERE name = CAST($1 AS TEXT) AND answer IS NULL";

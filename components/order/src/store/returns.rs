@@ -1,4 +1,4 @@
-//! Returns: each step is one transaction with the order's own status, so that both always tell the same story.
+//! Returns. Each step changes the return and the status of the order in one transaction, so that both always agree.
 
 use super::status_changes::StatusChange;
 use super::{Store, rows};
@@ -13,7 +13,7 @@ use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transacti
 use localmart_guest::wit::Context;
 
 impl<D: Database> Store<D> {
-    /// Writes a return that is asked for; `false` if the order is not one that can be returned.
+    /// Writes a requested return; `false` if the status of the order does not allow a return.
     pub(crate) async fn request_return(
         &self,
         context: &Context,
@@ -45,7 +45,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Staff said yes; `false` if somebody decided before.
+    /// Marks a return as approved by staff; `false` if it was decided before.
     pub(crate) async fn approving(
         &self,
         context: &Context,
@@ -58,7 +58,8 @@ impl<D: Database> Store<D> {
             if !decide(connection, returned, from, to, now).await? {
                 return Ok(false);
             }
-            let (entry_id, subject, detail) = (self.ports.new_id(), order.as_str(), returned.as_str());
+            let (entry_id, subject, detail) =
+                (self.ports.new_id(), order.as_str(), returned.as_str());
             audit::record(
                 connection,
                 &entry_id,
@@ -74,7 +75,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Staff said no, and the order is delivered as before; `false` if somebody decided before.
+    /// Marks a return as rejected and the order as delivered; `false` if it was decided before.
     pub(crate) async fn rejected(
         &self,
         context: &Context,
@@ -101,13 +102,14 @@ impl<D: Database> Store<D> {
                 reason,
                 event: None,
             };
-            self.record_status_change(connection, context, order, &change, now).await?;
+            self.record_status_change(connection, context, order, &change, now)
+                .await?;
             Ok(true)
         })
         .await
     }
 
-    /// Money and goods are back; `false` if that was written before.
+    /// Completes a return after refund and restocking; `false` if it was completed before.
     pub(crate) async fn approved(
         &self,
         context: &Context,
@@ -143,7 +145,7 @@ impl<D: Database> Store<D> {
     }
 }
 
-/// Gives orders their returns; most have none, and their history says so.
+/// Adds returns to orders. Reads them only for orders whose history contains a return.
 pub(super) async fn complete(
     connection: &impl Connection,
     orders: &mut [Order],

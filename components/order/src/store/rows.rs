@@ -1,4 +1,4 @@
-//! Orders as columns, and back.
+//! Converts orders to columns and back.
 
 use crate::domain::pricing::Flag;
 use crate::domain::returns::{Pieces, Return, ReturnStatus};
@@ -111,7 +111,7 @@ fn failure(code: &str, detail: String) -> Option<Failure> {
     }
 }
 
-/// `items` and `history` have the order's id in front.
+/// Builds an order from its row. Rows of `items` and `history` begin with the id of the order.
 pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, SqlError> {
     let currency = Currency::parse(&row.text(6)?).map_err(|_| invalid("currency"))?;
     let money =
@@ -169,7 +169,7 @@ pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, 
     })
 }
 
-/// `pieces` have the return's id in front.
+/// Builds a return from its row. Rows of `pieces` begin with the id of the return.
 pub(super) fn returned(row: &Row, pieces: &[Row], currency: Currency) -> Result<Return, SqlError> {
     let id = row.id(1)?;
     let piece = |row: &Row| {
@@ -229,7 +229,7 @@ fn invalid(what: &str) -> SqlError {
     SqlError::Failed(format!("an order's {what} is not valid"))
 }
 
-/// What the events of an order say; `docs/events/` has the schemas. No e-mail, no address, no token.
+/// The data of order events; `docs/events/` has the schemas. Contains no e-mail address, no postal address and no token.
 pub(super) fn event_data(order: &Order, returned: Option<&Return>) -> serde_json::Value {
     let item = |item: &Item| {
         json!({

@@ -1,14 +1,16 @@
-//! The other services, played small: one product, one cart, one till. Any step can be told to die.
+//! Fake services for the tests of orders: one product, one cart, one payment provider. A test can make any call fail.
 
-use crate::domain::links::{CartSnapshot, Line, LinkResult, LinkError, Links, Payment, Product, Refund};
-use crate::domain::pricing::{Policies, Tax, PricingInput};
+use crate::domain::links::{
+    CartSnapshot, Line, LinkError, LinkResult, Links, Payment, Product, Refund,
+};
+use crate::domain::pricing::{Policies, PricingInput, Tax};
 use crate::domain::returns::{Pieces, Return};
 use crate::domain::status::Status;
 use crate::domain::{Checkout, Order, ShortLine};
 use crate::service::{OrderError, Orders, Settings};
 use localmart_guest::kernel::{Address, Currency, Id, Money, Timestamp};
 use localmart_guest::wit::Context;
-use localmart_testkit::{TestDatabase, TestWorld, now};
+use localmart_testkit::{TestDatabase, TestEnvironment, now};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -21,18 +23,19 @@ enum FakeReservation {
 }
 
 struct FakeServices {
-    world: TestWorld,
+    environment: TestEnvironment,
     cart: CartSnapshot,
     changes_once: bool,
     price: u64,
     on_hand: u32,
     reservations: BTreeMap<String, (u32, FakeReservation)>,
-    /// Payment id, status, captured, refunded; by order.
+    /// Per order: payment id, status, amount, captured, refunded.
     payments: BTreeMap<String, (Id, &'static str, u64, u64, u64)>,
-    /// What was given back under a name, and which returns came back.
+    /// The refunded amounts by name.
     refunds: BTreeMap<String, u64>,
+    /// The returns whose pieces are back in stock.
     returned_once: BTreeSet<String>,
-    /// How many calls still succeed.
+    /// How many more calls succeed; `None` for all.
     calls_left: Option<u32>,
 }
 
@@ -40,18 +43,18 @@ struct FakeServices {
 pub(super) struct FakeLinks(Rc<RefCell<FakeServices>>);
 
 pub(super) struct Fixture {
-    pub(super) world: TestWorld,
+    pub(super) environment: TestEnvironment,
     pub(super) orders: Orders<TestDatabase, FakeLinks>,
     services: Rc<RefCell<FakeServices>>,
 }
 
 impl Fixture {
-    /// A cart with two of a product of this price and stock.
+    /// A cart with two pieces of a product with this price and stock.
     pub(super) fn new(price: u64, stock: u32) -> Self {
-        let world = TestWorld::new();
-        let product = world.ports().new_id();
+        let environment = TestEnvironment::new();
+        let product = environment.ports().new_id();
         let cart = CartSnapshot {
-            id: world.ports().new_id(),
+            id: environment.ports().new_id(),
             currency: Currency::USD,
             lines: vec![Line {
                 product_id: product,
@@ -61,7 +64,7 @@ impl Fixture {
             version: 1,
         };
         let services = Rc::new(RefCell::new(FakeServices {
-            world: world.clone(),
+            environment: environment.clone(),
             cart,
             changes_once: false,
             price,
@@ -85,16 +88,21 @@ impl Fixture {
             include_str!("../../migrations/0004_leases.sql"),
             include_str!("../../migrations/0005_flags.sql"),
         ]);
-        let orders = Orders::new(database, FakeLinks(services.clone()), world.ports(), settings);
+        let orders = Orders::new(
+            database,
+            FakeLinks(services.clone()),
+            environment.ports(),
+            settings,
+        );
         Self {
-            world,
+            environment,
             orders,
             services,
         }
     }
 
     pub(super) fn checkout(&self, token: &str) -> Result<Order, OrderError> {
-        self.run(&self.world.ports().new_id(), token)
+        self.run(&self.environment.ports().new_id(), token)
     }
 
     pub(super) fn checkout_expecting(&self, total: u64) -> Result<Order, OrderError> {
@@ -105,7 +113,7 @@ impl Fixture {
         };
         now(self.orders.checkout(
             &Context::system(""),
-            &self.world.ports().new_id(),
+            &self.environment.ports().new_id(),
             &checkout,
         ))
     }
@@ -120,7 +128,7 @@ impl Fixture {
         now(self.orders.get(id.as_str(), |_| true))
     }
 
-    /// A delivered order of two pieces.
+    /// A delivered order with two pieces.
     pub(super) fn delivered(&self) -> Order {
         let mut order = self.checkout("tok_visa").unwrap();
         for to in [Status::Shipped, Status::Delivered] {
@@ -130,8 +138,12 @@ impl Fixture {
         order
     }
 
-    /// Asks to give so many pieces back.
-    pub(super) fn request_return(&self, order: &Order, quantity: u32) -> Result<Return, OrderError> {
+    /// Requests a return of some pieces.
+    pub(super) fn request_return(
+        &self,
+        order: &Order,
+        quantity: u32,
+    ) -> Result<Return, OrderError> {
         let product_id = order.items[0].product_id.clone();
         let pieces = vec![Pieces {
             product_id,
@@ -140,19 +152,19 @@ impl Fixture {
         let order = self.read(&order.id)?;
         let name = format!("{} of {}", quantity, order.version);
         let context = Context::system("");
-        let asked = self
+        let requested = self
             .orders
             .request_return(&context, order, &name, pieces, "no".into());
-        now(asked).map(|(_, returned)| returned)
+        now(requested).map(|(_, returned)| returned)
     }
 
-    /// Says yes to a return.
+    /// Approves a return.
     pub(super) fn approve(&self, order: &Order, returned: &Return) -> Result<Order, OrderError> {
         let (context, id) = (Context::system(""), returned.id.as_str());
         now(self.orders.approve_return(&context, order, id)).map(|(order, _)| order)
     }
 
-    /// The next calls succeed, all after them fail, as if the process had died.
+    /// Lets the next calls succeed and all later ones fail, as if the process had died.
     pub(super) fn fail_after(&self, calls: u32) {
         self.services.borrow_mut().calls_left = Some(calls);
     }
@@ -165,7 +177,7 @@ impl Fixture {
         self.services.borrow_mut().price = price;
     }
 
-    /// Somebody adds a piece between reading the cart and completing it.
+    /// Simulates that the cart gets another piece between reading and completing it.
     pub(super) fn change_cart_once(&self) {
         self.services.borrow_mut().changes_once = true;
     }
@@ -174,7 +186,7 @@ impl Fixture {
         self.services.borrow().cart.order_id.clone()
     }
 
-    /// On hand, reserved, captured, refunded.
+    /// The numbers of pieces on hand and reserved, and the captured and refunded amounts.
     pub(super) fn totals(&self) -> (u32, u32, u64, u64) {
         let services = self.services.borrow();
         let reserved = services
@@ -214,7 +226,7 @@ impl FakeLinks {
     fn call<T>(&self, call: impl FnOnce(&mut FakeServices) -> LinkResult<T>) -> LinkResult<T> {
         let mut services = self.0.borrow_mut();
         match &mut services.calls_left {
-            Some(0) => return Err(LinkError::Unavailable("dead".into())),
+            Some(0) => return Err(LinkError::Unavailable("the service is down".into())),
             Some(calls_left) => *calls_left -= 1,
             None => {}
         }
@@ -288,7 +300,13 @@ impl Links for FakeLinks {
         })
     }
 
-    async fn reserve(&self, _: &Context, order: &Id, lines: &[Line], _: Timestamp) -> LinkResult<()> {
+    async fn reserve(
+        &self,
+        _: &Context,
+        order: &Id,
+        lines: &[Line],
+        _: Timestamp,
+    ) -> LinkResult<()> {
         self.call(|services| {
             if services.reservations.contains_key(order.as_str()) {
                 return Ok(());
@@ -308,27 +326,32 @@ impl Links for FakeLinks {
                     available,
                 }]));
             }
-            services.reservations
+            services
+                .reservations
                 .insert(order.to_string(), (count, FakeReservation::Held));
             Ok(())
         })
     }
 
     async fn confirm(&self, _: &Context, order: &Id) -> LinkResult<()> {
-        self.call(|services| match services.reservations.get_mut(order.as_str()) {
-            Some((_, FakeReservation::Sold)) => Ok(()),
-            Some((count, reservation @ FakeReservation::Held)) => {
-                *reservation = FakeReservation::Sold;
-                services.on_hand -= *count;
-                Ok(())
-            }
-            _ => Err(LinkError::ReservationLost),
-        })
+        self.call(
+            |services| match services.reservations.get_mut(order.as_str()) {
+                Some((_, FakeReservation::Sold)) => Ok(()),
+                Some((count, reservation @ FakeReservation::Held)) => {
+                    *reservation = FakeReservation::Sold;
+                    services.on_hand -= *count;
+                    Ok(())
+                }
+                _ => Err(LinkError::ReservationLost),
+            },
+        )
     }
 
     async fn release(&self, _: &Context, order: &Id) -> LinkResult<()> {
         self.call(|services| {
-            if let Some((_, reservation @ FakeReservation::Held)) = services.reservations.get_mut(order.as_str()) {
+            if let Some((_, reservation @ FakeReservation::Held)) =
+                services.reservations.get_mut(order.as_str())
+            {
                 *reservation = FakeReservation::Returned;
             }
             Ok(())
@@ -337,7 +360,9 @@ impl Links for FakeLinks {
 
     async fn restock(&self, _: &Context, order: &Id) -> LinkResult<()> {
         self.call(|services| {
-            if let Some((count, reservation @ FakeReservation::Sold)) = services.reservations.get_mut(order.as_str()) {
+            if let Some((count, reservation @ FakeReservation::Sold)) =
+                services.reservations.get_mut(order.as_str())
+            {
                 *reservation = FakeReservation::Returned;
                 services.on_hand += *count;
             }
@@ -345,7 +370,13 @@ impl Links for FakeLinks {
         })
     }
 
-    async fn take_back(&self, _: &Context, order: &Id, return_id: &Id, lines: &[Line]) -> LinkResult<()> {
+    async fn take_back(
+        &self,
+        _: &Context,
+        order: &Id,
+        return_id: &Id,
+        lines: &[Line],
+    ) -> LinkResult<()> {
         self.call(|services| {
             assert!(services.reservations[order.as_str()].1 == FakeReservation::Sold);
             if services.returned_once.insert(return_id.to_string()) {
@@ -397,7 +428,7 @@ impl Links for FakeLinks {
     ) -> LinkResult<Payment> {
         self.call(|services| {
             let fresh = (
-                services.world.ports().new_id(),
+                services.environment.ports().new_id(),
                 "pending",
                 amount.amount(),
                 0,

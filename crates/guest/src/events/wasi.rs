@@ -1,10 +1,11 @@
-//! Events in a component: which bus there is, who relays and when, how a wake-up becomes a run of the consumer.
+//! Events in a component: selects the bus, relays the outbox after commits and in sweeps, and runs the consumer when a
+//! message wakes the component.
 
 use super::bus::{Bus as _, BusError, Outgoing, RedisBus, SqlBus};
 use super::consume::{self, Consumer, Report};
 use super::{inbox, outbox};
 use crate::config::EMBEDDED;
-use crate::door::Service;
+use crate::http::Service;
 use crate::log::{self, Level};
 use crate::ports::Ports;
 use crate::redis::Server;
@@ -13,15 +14,15 @@ use crate::sql::ServiceDatabase;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// How long a relay waits for more after a commit, so that a burst travels together.
+/// How long a relay waits after a commit for further commits, so that a burst is published together.
 const GATHER: Duration = Duration::from_millis(5);
 
 thread_local! {
-    /// Whether the transaction under way wrote an event.
+    /// Whether an event was written since the last commit.
     static EVENT_WRITTEN: Cell<bool> = const { Cell::new(false) };
-    /// The noun whose outbox is being relayed.
+    /// Whether this instance is relaying its outbox.
     static RELAYING: Cell<bool> = const { Cell::new(false) };
-    /// Whether something was committed since the relay looked.
+    /// Whether an event was committed since the relay last read the outbox.
     static COMMITTED_SINCE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -29,7 +30,7 @@ pub(super) fn mark_event_written() {
     EVENT_WRITTEN.set(true);
 }
 
-/// A transaction of this database was committed: what it wrote goes to the bus soon.
+/// Called after a commit: starts a relay if the transaction wrote an event.
 pub(crate) fn committed(noun: &'static str) {
     if !EVENT_WRITTEN.replace(false) {
         return;
@@ -53,7 +54,7 @@ pub(crate) fn committed(noun: &'static str) {
     });
 }
 
-/// Carries a service's outbox to the bus and wakes whoever reads it.
+/// Publishes the outbox of a service and wakes the consumers.
 pub async fn relay(noun: &'static str, ports: &Ports) -> Result<(), BusError> {
     let database = ServiceDatabase::new(noun);
     let channels = match server().await? {
@@ -85,7 +86,7 @@ fn sql_bus() -> SqlBus<ServiceDatabase> {
     SqlBus(ServiceDatabase::new("bus"))
 }
 
-/// Rings the bell of a channel. If nobody hears it, the next sweep looks by itself.
+/// Wakes the consumers of a channel. If the message is lost, the next sweep reads the channel.
 async fn wake(channel: &str) {
     let message = async {
         let message = server().await?.unwrap_or_else(|| Server::new(EMBEDDED));
@@ -98,12 +99,12 @@ async fn wake(channel: &str) {
     }
 }
 
-/// What a service does in its sweep about events: relays its own.
+/// The part of a sweep that concerns published events: relays the outbox.
 pub async fn sweep_events<S: Service>(ports: &Ports) -> Result<(), BusError> {
     relay(S::NOUN, ports).await
 }
 
-/// What a consumer does in its sweep about events: reads, and forgets what is old.
+/// The part of a sweep that concerns consumed events: handles new ones and deletes old ones.
 pub async fn sweep_consumer<C: Consumer>(consumer: &C, ports: &Ports) -> Result<Report, BusError> {
     let report = run(consumer, ports).await?;
     if consume::trim_is_due(ports) {
@@ -123,7 +124,7 @@ async fn run<C: Consumer>(consumer: &C, ports: &Ports) -> Result<Report, BusErro
     }
 }
 
-/// A message came: there may be something to read.
+/// Handles a wake-up message: reads the channels of the consumer.
 pub async fn on_wake_up<S: Service + Consumer>() {
     let ports = Ports::real();
     let result = match S::start(ports.clone()).await {
@@ -132,6 +133,11 @@ pub async fn on_wake_up<S: Service + Consumer>() {
     };
     if let Err(reason) = result {
         let fields = [("service", S::NOUN), ("reason", &reason)];
-        log::write(Level::Warn, "", "events wait for their consumer", &fields);
+        log::write(
+            Level::Warn,
+            "",
+            "cannot consume events; the next sweep tries again",
+            &fields,
+        );
     }
 }

@@ -1,11 +1,11 @@
-//! The SQL trait on `spin:postgres`: every service has a schema named after it in one database.
+//! The SQL trait on `spin:postgres`. All services share one database; each has a schema with its name.
 
 use super::{Connection, Database, Row, SqlError, Value, query_sequentially};
 use crate::wit::postgres as wit;
 use futures::future::{join, join_all};
 use std::cell::RefCell;
 
-/// A service's schema on a server.
+/// The schema of a service on a server.
 #[derive(Clone)]
 pub struct PostgresDatabase {
     address: String,
@@ -14,21 +14,21 @@ pub struct PostgresDatabase {
 impl PostgresDatabase {
     /// The schema of a noun at `postgres://user:password@host:port/database`.
     pub fn new(url: &str, noun: &str) -> Self {
-        let joint = if url.contains('?') { '&' } else { '?' };
+        let separator = if url.contains('?') { '&' } else { '?' };
         Self {
-            address: format!("{url}{joint}options=-c%20search_path%3D{noun}"),
+            address: format!("{url}{separator}options=-c%20search_path%3D{noun}"),
         }
     }
 }
 
-/// An open connection; the host rolls back what it leaves open when it is dropped.
+/// An open connection. If it is dropped during a transaction, the host rolls back.
 pub struct PostgresConnection {
     server: wit::Connection,
-    /// What travels with the next statement.
+    /// Statements to send together with the next one.
     queue: RefCell<Vec<QueuedStatement>>,
 }
 
-/// A statement that waits for the next.
+/// A statement to send together with the next one, with its parameters.
 type QueuedStatement = (String, Vec<wit::ParameterValue>);
 
 impl Database for PostgresDatabase {
@@ -45,8 +45,8 @@ impl Database for PostgresDatabase {
 }
 
 impl PostgresConnection {
-    /// Sends what waits, and at once `last`: the server answers in the order of asking. Where the host does not promise that
-    /// order, each waits for the one before it.
+    /// Sends the queued statements and `last` without waiting in between. On a host that does not guarantee the order, each
+    /// statement waits for the one before it.
     async fn after_queued<T>(
         &self,
         last: impl Future<Output = Result<T, SqlError>>,
@@ -66,7 +66,7 @@ impl PostgresConnection {
             return last.await;
         }
         let (before, last) = join(join_all(before), last).await;
-        // The first failure is the cause of those behind it.
+        // The first failure causes the later ones.
         before.into_iter().collect::<Result<(), _>>()?;
         last
     }
@@ -125,12 +125,12 @@ impl Connection for PostgresConnection {
     }
 }
 
-/// Whether the host sends what is asked of one connection at once in the order of asking.
+/// Whether the host sends concurrent statements of one connection in the order in which they were started.
 fn pipelines() -> bool {
     thread_local! {
-        static PROMISED: bool = std::env::var("LOCALMART_PIPELINES").is_ok();
+        static SUPPORTED: bool = std::env::var("LOCALMART_PIPELINES").is_ok();
     }
-    PROMISED.with(|promised| *promised)
+    SUPPORTED.with(|supported| *supported)
 }
 
 fn to_wit(value: &Value) -> wit::ParameterValue {
@@ -157,9 +157,9 @@ fn from_wit(row: wit::Row) -> Result<Row, SqlError> {
         .map(Row)
 }
 
-/// Errors after which the same statement may succeed: the server is gone or going (08, 57P), full (53), or had to choose
-/// between two transactions (40), or the statement was given up (55P03, 57014), or somebody wrote the same unique value at
-/// the same moment (23505).
+/// Classes of errors after which the same statement may succeed: the connection was lost (08), the server has no resources
+/// left (53), a serialization failure or deadlock (40), a shutdown or a cancelled statement (57), a lock timeout (55P03),
+/// or a concurrent insert of the same unique value (23505).
 fn failed(error: wit::Error) -> SqlError {
     match error {
         wit::Error::ConnectionFailed(reason) => SqlError::Unavailable(reason),

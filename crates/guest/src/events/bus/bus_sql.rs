@@ -1,12 +1,14 @@
-//! The bus in a SQL database. A counter that is locked until the commit numbers events, so that nobody ever reads past one
-//! that is still being written.
+//! The bus in a SQL database. A counter numbers the events and is locked until the commit, so that no reader can pass an
+//! event that is still uncommitted.
 
 use super::{Bus, BusError, DeadLetter, Delivery, Lag, Outgoing};
 use crate::params;
-use crate::sql::{Connection, Database, Row, SqlError, Value, power_of_two_chunks, row_placeholders, transaction};
+use crate::sql::{
+    Connection, Database, Row, SqlError, Value, power_of_two_chunks, row_placeholders, transaction,
+};
 use localmart_kernel::Timestamp;
 
-/// The bus in this database.
+/// The bus in a database.
 #[derive(Clone)]
 pub struct SqlBus<D>(pub D);
 
@@ -32,7 +34,7 @@ impl<D: Database> Bus for SqlBus<D> {
                    ON CONFLICT (consumers) DO UPDATE SET owner = excluded.owner, until = excluded.until \
                    WHERE leases.owner = excluded.owner OR leases.until <= CAST($4 AS BIGINT)";
         let connection = self.0.open().await?;
-        // A look first: who finds it taken need not write.
+        // Reads first: a lock that is held needs no write.
         let taken = "SELECT CAST(1 AS BIGINT) FROM leases WHERE consumers = CAST($1 AS TEXT) AND owner <> CAST($2 AS TEXT) \
                      AND until > CAST($3 AS BIGINT)";
         let taken = connection.query(taken, params![group, owner, now]).await?;
@@ -60,7 +62,7 @@ impl<D: Database> Bus for SqlBus<D> {
         channels: &[&str],
         max: u32,
     ) -> Result<Vec<Delivery>, BusError> {
-        // A look first: most wake-ups find nothing, and a look takes nobody's turn to write.
+        // Reads first: most wake-ups find no new events, and reading takes no write lock.
         let connection = self.0.open().await?;
         let mut fresh = false;
         for channel in channels {
@@ -173,7 +175,7 @@ impl<D: Database> Bus for SqlBus<D> {
             if connection.execute(sql, params).await? == 0 {
                 return Ok(false);
             }
-            // The event itself may have been trimmed by now; then it comes back at the end.
+            // The event may have been trimmed by now; then it is appended again.
             let event = Outgoing {
                 channel: letter.channel.clone(),
                 subject: letter.subject.clone(),
@@ -249,7 +251,7 @@ impl<D: Database> Bus for SqlBus<D> {
     }
 }
 
-/// Appends those events that are not there yet, in this order.
+/// Appends the events that are not on the bus yet, in this order.
 async fn append(
     connection: &impl Connection,
     events: &[Outgoing],
@@ -279,7 +281,7 @@ async fn append(
     Ok(())
 }
 
-/// Moves a group on in a channel: what it passes becomes its deliveries.
+/// Moves the position of a group forward in a channel; the events passed become deliveries of the group.
 async fn advance(
     connection: &impl Connection,
     group: &str,
