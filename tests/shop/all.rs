@@ -10,10 +10,10 @@ mod checkout;
 mod clock;
 #[path = "crashes.rs"]
 mod crashes;
-#[path = "doors.rs"]
-mod doors;
 #[path = "events.rs"]
 mod events;
+#[path = "http.rs"]
+mod http;
 #[path = "mine.rs"]
 mod mine;
 #[path = "outages.rs"]

@@ -203,7 +203,7 @@ fn servers_that_are_away_give_one_clear_error() {
         assert!(!output.status.success());
         printed(&output)
     };
-    let port = servers::nobody();
+    let port = servers::closed_port();
     let said = started(
         "database_url",
         &format!("postgres://user:secret@127.0.0.1:{port}/shop"),
@@ -231,7 +231,7 @@ fn servers_that_are_away_give_one_clear_error() {
         let said = started(name, url);
         assert!(said.contains(name) && said.contains("error"), "{said}");
     }
-    let port = servers::silent();
+    let port = servers::silent_port();
     let said = started(
         "database_url",
         &format!("postgres://127.0.0.1:{port}/shop?connect_timeout=1"),

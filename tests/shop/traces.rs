@@ -112,9 +112,9 @@ fn a_checkout_is_one_trace_from_the_door_to_the_consumer() {
     });
     let mine = mine();
     let find = |name: &str| mine.iter().find(|span| span.0 == name).unwrap();
-    let door = find("POST /api/orders/...");
-    assert_eq!(door.3, caller);
-    assert_eq!(find("link inventory.reserve").3, door.2, "{mine:?}");
+    let request = find("POST /api/orders/...");
+    assert_eq!(request.3, caller);
+    assert_eq!(find("link inventory.reserve").3, request.2, "{mine:?}");
     let told: String = mine.iter().map(|span| span.0.clone()).collect();
     assert!(
         !told.contains("tok_visa") && !told.contains("ada@"),

@@ -1,11 +1,7 @@
-//! The WIT door: what checkout needs of a cart, and how cart asks catalog and inventory.
+//! The WIT exports of carts, and the bindings of all contracts that this component uses.
 
-use crate::domain::{LinkDown, Links, Product};
 use crate::service::CartError;
 use bindings::exports::localmart::cart::cart::Error;
-use bindings::localmart::{catalog::catalog, inventory::inventory};
-use localmart_guest::kernel::{Id, Money};
-use localmart_guest::wit::Context;
 
 #[allow(
     missing_docs,
@@ -13,7 +9,7 @@ use localmart_guest::wit::Context;
     clippy::all,
     reason = "generated from documented WIT"
 )]
-mod bindings {
+pub(crate) mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
         world: "localmart:cart/component@1.0.0",
@@ -24,52 +20,11 @@ mod bindings {
     });
 }
 
-/// Catalog and inventory over their links.
-#[derive(Default)]
-pub(crate) struct Linked;
-
-impl Links for Linked {
-    async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown> {
-        let (linked, _span) = context.linked("catalog.get-products");
-        let ids = ids.iter().map(Id::to_string).collect();
-        let products = catalog::get_products(linked, ids).await.map_err(down)?;
-        products.into_iter().map(product).collect()
-    }
-
-    async fn available(&self, context: &Context, ids: &[Id]) -> Result<Vec<(Id, u64)>, LinkDown> {
-        let (linked, _span) = context.linked("inventory.get-levels");
-        let ids = ids.iter().map(Id::to_string).collect();
-        let levels = inventory::get_levels(linked, ids).await;
-        let levels = levels.map_err(|error| LinkDown(error.to_string()))?;
-        let level = |level: inventory::Level| {
-            Some((
-                Id::parse(&level.product_id)?,
-                level.on_hand.saturating_sub(level.reserved),
-            ))
-        };
-        Ok(levels.into_iter().filter_map(level).collect())
-    }
-}
-
-fn down(error: catalog::Error) -> LinkDown {
-    LinkDown(error.to_string())
-}
-
-fn product(product: catalog::Product) -> Result<Product, LinkDown> {
-    let broken = || LinkDown("the catalog's answer is not valid".to_owned());
-    Ok(Product {
-        id: Id::parse(&product.id).ok_or_else(broken)?,
-        sku: product.sku,
-        name: product.name,
-        price: Money::try_from(product.price).map_err(|_| broken())?,
-        published: product.published,
-    })
-}
-
 #[cfg(target_arch = "wasm32")]
 mod component {
+    use super::bindings;
     use super::bindings::exports::localmart::cart::cart::{Cart, Error, Guest, Line};
-    use super::{Linked, bindings};
+    use crate::links::Linked;
     use crate::service::Carts;
     use localmart_guest::config;
     use localmart_guest::kernel::Id;
@@ -142,7 +97,7 @@ impl From<CartError> for Error {
             CartError::NotFound => Self::NotFound,
             CartError::Completed(order_id) => Self::Completed(order_id.into()),
             CartError::VersionConflict => Self::Changed,
-            CartError::Contended | CartError::LinkDown(_) | CartError::Store(_) => {
+            CartError::Contended | CartError::Link(_) | CartError::Store(_) => {
                 Self::Unavailable(error.to_string())
             }
             other => Self::Other(other.to_string()),

@@ -1,14 +1,14 @@
-//! A cart, its rules, and what it needs of others. No clock, no I/O.
+//! A cart, its rules, and the links that the service needs. No clock, no I/O.
 
 use localmart_guest::kernel::{Currency, Id, Money, MoneyError, Timestamp};
 use localmart_guest::wit::{Actor, Context};
 
-/// Most pieces of one line.
+/// The largest quantity of a line.
 pub(crate) const MAX_QUANTITY: u32 = 99;
-/// Most lines of a cart.
+/// The largest number of lines in a cart.
 pub(crate) const MAX_LINES: usize = 100;
 
-/// A line: a product and how many of it.
+/// A line: a product and a quantity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) product_id: Id,
@@ -19,19 +19,19 @@ pub(crate) struct Line {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cart {
     pub(crate) id: Id,
-    /// The user whose cart it is; a guest's belongs to whoever knows its id.
+    /// The user who owns the cart; `None` for a guest's cart, which whoever knows its id may use.
     pub(crate) owner: Option<String>,
     pub(crate) currency: Currency,
     pub(crate) lines: Vec<Line>,
     pub(crate) order_id: Option<Id>,
-    /// The user into whose cart this guest's went; nobody sees it any more.
+    /// The user into whose cart this guest's cart was merged. A merged cart is visible to nobody.
     pub(crate) merged_by: Option<String>,
     pub(crate) version: u64,
     pub(crate) updated_at: Timestamp,
     pub(crate) expires_at: Timestamp,
 }
 
-/// Why a change of the lines is refused.
+/// Why a change to the lines is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LineError {
     #[error("at most {MAX_QUANTITY} of one product")]
@@ -41,7 +41,7 @@ pub(crate) enum LineError {
 }
 
 impl Cart {
-    /// Adds to the line of a product, or begins one.
+    /// Adds pieces to the line of a product, or adds a line.
     pub(crate) fn add(&mut self, product_id: &Id, quantity: u32) -> Result<(), LineError> {
         let known = self
             .lines
@@ -53,7 +53,7 @@ impl Cart {
         self.set(product_id, sum)
     }
 
-    /// Sets the line of a product; 0 removes it.
+    /// Sets the quantity of a product; 0 removes the line.
     pub(crate) fn set(&mut self, product_id: &Id, quantity: u32) -> Result<(), LineError> {
         if quantity == 0 {
             self.lines.retain(|line| line.product_id != *product_id);
@@ -78,18 +78,19 @@ impl Cart {
         Ok(())
     }
 
-    /// Takes over the lines of another cart: sums, as far as a line and a cart may go.
-    pub(crate) fn take_over(&mut self, lines: &[Line]) {
+    /// Adds the lines of another cart, capped at [`MAX_QUANTITY`] and [`MAX_LINES`].
+    pub(crate) fn merge_lines(&mut self, lines: &[Line]) {
         for line in lines {
             let sum = self
                 .quantity_of(&line.product_id)
                 .saturating_add(line.quantity);
-            // A full cart takes no further products.
+            // If the cart is full, further products are dropped.
             let _ = self.set(&line.product_id, sum.min(MAX_QUANTITY));
         }
     }
 
-    /// Whether this actor may see and change it: a guest's whoever knows its id, a user's the user. The shop may see all.
+    /// Whether this actor may read and change the cart. A guest's cart is open to everybody who knows its id, a user's cart
+    /// to the user, and all carts to the system.
     pub(crate) fn is_open_to(&self, actor: &Actor) -> bool {
         match (&self.owner, actor) {
             _ if self.merged_by.is_some() => false,
@@ -108,7 +109,7 @@ impl Cart {
     }
 }
 
-/// What the catalog says of a product now.
+/// A product as the catalog describes it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Product {
     pub(crate) id: Id,
@@ -118,7 +119,7 @@ pub(crate) struct Product {
     pub(crate) published: bool,
 }
 
-/// A line with what it costs now.
+/// A line at the current price.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PricedLine {
     pub(crate) product: Product,
@@ -127,7 +128,7 @@ pub(crate) struct PricedLine {
     pub(crate) available: u64,
 }
 
-/// A cart with what it costs now.
+/// A cart at current prices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PricedCart {
     pub(crate) cart: Cart,
@@ -135,7 +136,7 @@ pub(crate) struct PricedCart {
     pub(crate) subtotal: Money,
 }
 
-/// Reckons a cart at current prices. A line whose product is gone from the catalog is left out.
+/// Prices a cart. A line whose product is missing from the catalog is left out.
 pub(crate) fn price(
     cart: Cart,
     products: &[Product],
@@ -170,16 +171,16 @@ pub(crate) fn price(
     })
 }
 
-/// A linked service does not answer.
+/// A linked service failed or is not available.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a linked service does not answer: {0}")]
-pub(crate) struct LinkDown(pub(crate) String);
+#[error("a linked service is not available: {0}")]
+pub(crate) struct LinkError(pub(crate) String);
 
-/// What cart needs of others.
+/// The links of the cart service.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub(crate) trait Links {
     /// The products with these ids, published or not.
-    async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown>;
-    /// How many of each nobody has reserved.
-    async fn available(&self, context: &Context, ids: &[Id]) -> Result<Vec<(Id, u64)>, LinkDown>;
+    async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkError>;
+    /// The number of unreserved pieces of each product.
+    async fn available(&self, context: &Context, ids: &[Id]) -> Result<Vec<(Id, u64)>, LinkError>;
 }

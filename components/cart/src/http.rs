@@ -1,11 +1,11 @@
-//! The REST door: carts of guests and users. Decode, one verb, encode.
+//! The HTTP API of carts, for guests and users.
 
 use crate::domain::{LineError, Links, PricedCart, PricedLine};
 use crate::service::{CartError, Carts};
-use crate::store::Unstored;
+use crate::store::StorageError;
 use localmart_guest::config::{self, ConfigError};
-use localmart_guest::door::decode::{currency, id, integer, money_json};
-use localmart_guest::door::{
+use localmart_guest::http::decode::{currency, id, integer, money_json};
+use localmart_guest::http::{
     Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes, Service,
 };
 use localmart_guest::kernel::{Currency, Id};
@@ -16,13 +16,13 @@ use localmart_guest::token::Role;
 use serde_json::{Value, json};
 use std::rc::Rc;
 
-/// Carts behind their REST door.
-pub(crate) struct CartDoor<D, K, L> {
+/// The HTTP API with its configuration.
+pub(crate) struct CartApi<D, K, L> {
     carts: Carts<D, K, L>,
     default_currency: Currency,
 }
 
-impl<D, K, L> Service for CartDoor<D, K, L>
+impl<D, K, L> Service for CartApi<D, K, L>
 where
     D: Database + From<&'static str>,
     K: ShortLived + Default + 'static,
@@ -55,10 +55,10 @@ where
     }
 }
 
-type Door<D, K, L> = Rc<CartDoor<D, K, L>>;
+type Api<D, K, L> = Rc<CartApi<D, K, L>>;
 
 async fn create<D: Database, K: ShortLived, L: Links>(
-    door: Door<D, K, L>,
+    api: Api<D, K, L>,
     request: Request,
 ) -> Answer {
     let body = if request.body.is_empty() {
@@ -70,67 +70,57 @@ async fn create<D: Database, K: ShortLived, L: Links>(
     let currency = fields.optional("currency", currency);
     let currency = fields
         .finish(Some(currency))?
-        .unwrap_or(door.default_currency);
-    let cart = door.carts.create(&request.context(), currency).await?;
+        .unwrap_or(api.default_currency);
+    let cart = api.carts.create(&request.context(), currency).await?;
     let location = format!("/api/carts/{}", cart.cart.id);
     Ok(respond(201, &cart).with_header("location", location))
 }
 
-async fn mine<D: Database, K: ShortLived, L: Links>(
-    door: Door<D, K, L>,
-    request: Request,
-) -> Answer {
+async fn mine<D: Database, K: ShortLived, L: Links>(api: Api<D, K, L>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let cart = door
+    let cart = api
         .carts
-        .mine(&request.context(), door.default_currency)
+        .mine(&request.context(), api.default_currency)
         .await?;
     Ok(respond(200, &cart))
 }
 
 async fn merge<D: Database, K: ShortLived, L: Links>(
-    door: Door<D, K, L>,
+    api: Api<D, K, L>,
     request: Request,
 ) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let guest = fields.required("guest_cart_id", id);
     let guest = fields.finish(guest)?;
-    let cart = door.carts.merge(&request.context(), &guest).await?;
+    let cart = api.carts.merge(&request.context(), &guest).await?;
     Ok(respond(200, &cart))
 }
 
-async fn get<D: Database, K: ShortLived, L: Links>(
-    door: Door<D, K, L>,
-    request: Request,
-) -> Answer {
+async fn get<D: Database, K: ShortLived, L: Links>(api: Api<D, K, L>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
     Ok(respond(
         200,
-        &door
-            .carts
+        &api.carts
             .view(&request.context(), request.param("id"))
             .await?,
     ))
 }
 
 async fn delete<D: Database, K: ShortLived, L: Links>(
-    door: Door<D, K, L>,
+    api: Api<D, K, L>,
     request: Request,
 ) -> Answer {
     let context = request.context();
-    door.carts.delete(&context, request.param("id")).await?;
+    api.carts.delete(&context, request.param("id")).await?;
     Ok(Response::no_content())
 }
 
-async fn add<D: Database, K: ShortLived, L: Links>(
-    door: Door<D, K, L>,
-    request: Request,
-) -> Answer {
+async fn add<D: Database, K: ShortLived, L: Links>(api: Api<D, K, L>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let product = fields.required("product_id", id);
     let quantity = fields.required("quantity", quantity(1));
     let (product, quantity) = fields.finish(product.zip(quantity))?;
-    let cart = door
+    let cart = api
         .carts
         .add(
             &request.context(),
@@ -143,31 +133,28 @@ async fn add<D: Database, K: ShortLived, L: Links>(
     Ok(respond(200, &cart))
 }
 
-async fn set<D: Database, K: ShortLived, L: Links>(
-    door: Door<D, K, L>,
-    request: Request,
-) -> Answer {
+async fn set<D: Database, K: ShortLived, L: Links>(api: Api<D, K, L>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let quantity = fields.required("quantity", quantity(0));
     let quantity = fields.finish(quantity)?;
-    change(&door, &request, quantity).await
+    change(&api, &request, quantity).await
 }
 
 async fn remove<D: Database, K: ShortLived, L: Links>(
-    door: Door<D, K, L>,
+    api: Api<D, K, L>,
     request: Request,
 ) -> Answer {
-    change(&door, &request, 0).await
+    change(&api, &request, 0).await
 }
 
 async fn change<D: Database, K: ShortLived, L: Links>(
-    door: &Door<D, K, L>,
+    api: &Api<D, K, L>,
     request: &Request,
     quantity: u32,
 ) -> Answer {
     let Some(product) = Id::parse(request.param("product_id")) else {
-        // Nothing can be set to so many of what is no product; removing it changes nothing.
-        let cart = door
+        // The product id is invalid: removing it changes nothing, and adding it is an error.
+        let cart = api
             .carts
             .view(&request.context(), request.param("id"))
             .await?;
@@ -177,7 +164,7 @@ async fn change<D: Database, K: ShortLived, L: Links>(
             Err(CartError::ProductNotFound.into())
         };
     };
-    let cart = door
+    let cart = api
         .carts
         .set(
             &request.context(),
@@ -190,12 +177,12 @@ async fn change<D: Database, K: ShortLived, L: Links>(
     Ok(respond(200, &cart))
 }
 
-async fn sweep<D: Database, K: ShortLived, L: Links>(door: Door<D, K, L>, _: Request) -> Answer {
-    let removed = door.carts.sweep().await?;
+async fn sweep<D: Database, K: ShortLived, L: Links>(api: Api<D, K, L>, _: Request) -> Answer {
+    let removed = api.carts.sweep().await?;
     Ok(Response::json(200, &json!({ "removed": removed })))
 }
 
-/// Whole numbers that a line may be asked for; more than it may hold is told by its rule.
+/// Decodes a quantity. The domain checks the upper limit.
 fn quantity(least: i64) -> impl Fn(&Value) -> Result<u32, Invalid> {
     move |value| {
         let quantity = integer(least, i64::from(i32::MAX))(value)?;
@@ -256,42 +243,42 @@ impl From<CartError> for Problem {
         match error {
             CartError::NotFound => Self::not_found("cart"),
             CartError::Completed(order_id) => {
-                Self::business(409, "cart_completed", "This cart already is an order.")
+                Self::business(409, "cart_completed", "This cart was already ordered.")
                     .with("order_id", order_id.as_str())
             }
             CartError::ProductNotFound => Self::business(
                 404,
                 "product_not_found",
-                "There is no such product for sale.",
+                "No product with this id is for sale.",
             ),
             CartError::CurrencyMismatch(currency) => Self::business(
                 422,
                 "currency_mismatch",
-                format!("This cart is in {currency}; the product is not."),
+                format!("The cart is in {currency}; the product has another currency."),
             ),
             CartError::Line(LineError::QuantityLimit) => {
                 let detail = LineError::QuantityLimit.to_string();
                 Self::business(
                     422,
                     "quantity_limit",
-                    "That is more than one cart may hold.",
+                    "A cart cannot hold that many pieces of one product.",
                 )
                 .with_errors(field("quantity", detail))
             }
             CartError::Line(LineError::CartFull) => Self::business(
                 422,
                 "cart_full",
-                "The cart has as many products as it can hold.",
+                "The cart already has the maximum number of products.",
             ),
             CartError::Overflow => Self::business(
                 422,
                 "amount_overflow",
-                "The sum is larger than any amount can be.",
+                "The total would be larger than the largest possible amount.",
             ),
             CartError::VersionConflict => Self::version_conflict(),
-            CartError::Contended | CartError::LinkDown(_) => Self::unavailable(),
-            CartError::Store(Unstored::ShortLived(error)) => error.into(),
-            CartError::Store(Unstored::Sql(error)) => error.into(),
+            CartError::Contended | CartError::Link(_) => Self::unavailable(),
+            CartError::Store(StorageError::ShortLived(error)) => error.into(),
+            CartError::Store(StorageError::Sql(error)) => error.into(),
         }
     }
 }

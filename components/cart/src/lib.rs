@@ -1,5 +1,6 @@
-//! Carts. In reading order: [`domain`] (a cart and its rules), [`service`] (what can be asked for), [`store`] (guests' in the
-//! short-lived store, users' in SQL), [`http`] (REST door), [`contract`] (WIT door and links).
+//! Carts. In reading order: [`domain`] (a cart and its rules), [`service`] (operations), [`store`] (guests' carts in the
+//! short-lived store, users' carts in SQL), [`http`] (HTTP API), [`contract`] (WIT exports), [`links`] (calls to other
+//! services).
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -9,12 +10,13 @@
 mod contract;
 mod domain;
 mod http;
+mod links;
 mod service;
 mod store;
 #[cfg(test)]
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(
-    http::CartDoor<localmart_guest::sql::ServiceDatabase, localmart_guest::short_lived::ServiceStore, contract::Linked>
+localmart_guest::export_http!(
+    http::CartApi<localmart_guest::sql::ServiceDatabase, localmart_guest::short_lived::ServiceStore, links::Linked>
 );

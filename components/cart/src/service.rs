@@ -1,7 +1,7 @@
-//! What can be asked of carts: one verb per function, free of HTTP and storage.
+//! The operations on carts: one function each, independent of HTTP and storage.
 
-use crate::domain::{Cart, LineError, LinkDown, Links, PricedCart, Product, price};
-use crate::store::{Read, Store, Unstored};
+use crate::domain::{Cart, LineError, LinkError, Links, PricedCart, Product, price};
+use crate::store::{StorageError, Store, StoredCart};
 use localmart_guest::kernel::{Currency, Id, MoneyError};
 use localmart_guest::ports::Ports;
 use localmart_guest::short_lived::ShortLived;
@@ -9,12 +9,12 @@ use localmart_guest::sql::Database;
 use localmart_guest::wit::{Actor, Context};
 use std::time::Duration;
 
-/// Why a verb was refused.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CartError {
     #[error("there is no such cart")]
     NotFound,
-    #[error("the cart already is an order")]
+    #[error("the cart was already ordered")]
     Completed(Id),
     #[error("there is no such product")]
     ProductNotFound,
@@ -24,14 +24,14 @@ pub(crate) enum CartError {
     Line(#[from] LineError),
     #[error("the amount is too large")]
     Overflow,
-    #[error("somebody changed the cart in the meantime")]
+    #[error("the cart was changed in the meantime")]
     VersionConflict,
-    #[error("too many change the cart at once")]
+    #[error("too many concurrent changes to the cart")]
     Contended,
     #[error(transparent)]
-    LinkDown(#[from] LinkDown),
+    Link(#[from] LinkError),
     #[error(transparent)]
-    Store(#[from] Unstored),
+    Store(#[from] StorageError),
 }
 
 impl From<MoneyError> for CartError {
@@ -45,12 +45,12 @@ impl From<MoneyError> for CartError {
 
 type Result<T> = std::result::Result<T, CartError>;
 
-/// How often a change is tried again when somebody else was faster.
+/// How often a change is tried when concurrent changes win.
 const ATTEMPTS: u32 = 100;
-/// How long to step back then.
-const STEP_BACK: Duration = Duration::from_millis(1);
+/// The pause between two attempts.
+const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
-/// Carts.
+/// The operations on carts.
 pub(crate) struct Carts<D, K, L> {
     store: Store<D, K>,
     links: L,
@@ -69,16 +69,16 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         }
     }
 
-    /// A new cart: a guest's, or a user's.
+    /// Creates a cart for the user in the context, or for a guest.
     pub(crate) async fn create(&self, context: &Context, currency: Currency) -> Result<PricedCart> {
-        let cart = self.fresh(user_of(context), currency);
+        let cart = self.new_cart(user_id(context), currency);
         if !self.store.create(&cart, self.ports.now()).await? {
             return Err(CartError::Contended);
         }
         Ok(price(cart, &[], &[])?)
     }
 
-    fn fresh(&self, owner: Option<&str>, currency: Currency) -> Cart {
+    fn new_cart(&self, owner: Option<&str>, currency: Currency) -> Cart {
         let now = self.ports.now();
         Cart {
             id: self.ports.new_id(),
@@ -93,30 +93,30 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         }
     }
 
-    /// The cart that a user calls `mine`, made if there is none.
+    /// The user's current cart, `mine`; created if there is none.
     pub(crate) async fn mine(&self, context: &Context, currency: Currency) -> Result<PricedCart> {
-        let cart = self.own(context, currency).await?;
+        let cart = self.own_cart(context, currency).await?;
         self.priced(context, cart).await
     }
 
-    async fn own(&self, context: &Context, currency: Currency) -> Result<Cart> {
-        let owner = user_of(context).ok_or(CartError::NotFound)?;
+    async fn own_cart(&self, context: &Context, currency: Currency) -> Result<Cart> {
+        let owner = user_id(context).ok_or(CartError::NotFound)?;
         for _ in 0..ATTEMPTS {
             let now = self.ports.now();
             if let Some(cart) = self.store.mine(owner, now).await? {
                 return Ok(cart);
             }
-            // Made twice at once, one of the two is `mine`: the next look tells which.
+            // A concurrent request may create one too; the next iteration reads the one that became `mine`.
             self.store
-                .create(&self.fresh(Some(owner), currency), now)
+                .create(&self.new_cart(Some(owner), currency), now)
                 .await?;
         }
         Err(CartError::Contended)
     }
 
-    /// Puts a guest's cart into the user's, once.
+    /// Merges a guest's cart into the user's current cart, once.
     pub(crate) async fn merge(&self, context: &Context, guest_id: &Id) -> Result<PricedCart> {
-        let owner = user_of(context).ok_or(CartError::NotFound)?;
+        let owner = user_id(context).ok_or(CartError::NotFound)?;
         let read = self.store.read_guests(guest_id, self.ports.now()).await?;
         let guest = match read {
             Some(read) => read.cart,
@@ -128,49 +128,49 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         if guest.merged_by.as_deref().is_some_and(|by| by != owner) {
             return Err(CartError::NotFound);
         }
-        // Looked at before anything is consumed: whether the two can be one.
-        self.together(context, &guest).await?;
-        self.consume(guest_id, owner).await?;
+        // Checks that the carts can be merged before anything is changed.
+        self.preview_merge(context, &guest).await?;
+        self.mark_merged(guest_id, owner).await?;
         for _ in 0..ATTEMPTS {
-            let (own, mut merged) = self.together(context, &guest).await?;
+            let (own_cart, mut merged) = self.preview_merge(context, &guest).await?;
             let now = self.ports.now();
             merged.version += 1;
             merged.updated_at = now;
             merged.expires_at = now.plus_ms(self.ttl_ms);
             match self
                 .store
-                .merge(&merged, own.version, guest_id, now)
+                .merge(&merged, own_cart.version, guest_id, now)
                 .await?
             {
                 Some(true) => return self.priced(context, merged).await,
-                // Somebody was faster: the cart is by now what it was to be.
-                Some(false) => return self.mine(context, own.currency).await,
-                None => self.ports.sleep(STEP_BACK).await,
+                // A concurrent request has merged the same guest's cart already.
+                Some(false) => return self.mine(context, own_cart.currency).await,
+                None => self.ports.sleep(RETRY_PAUSE).await,
             }
         }
         Err(CartError::Contended)
     }
 
-    /// The user's cart, and what it would be with the guest's.
-    async fn together(&self, context: &Context, guest: &Cart) -> Result<(Cart, Cart)> {
-        let own = self.own(context, guest.currency).await?;
-        let mut merged = own.clone();
+    /// The user's current cart, before and after the merge.
+    async fn preview_merge(&self, context: &Context, guest: &Cart) -> Result<(Cart, Cart)> {
+        let own_cart = self.own_cart(context, guest.currency).await?;
+        let mut merged = own_cart.clone();
         if merged.lines.is_empty() {
             merged.currency = guest.currency;
         }
         if merged.currency != guest.currency && !guest.lines.is_empty() {
             return Err(CartError::CurrencyMismatch(merged.currency));
         }
-        merged.take_over(&guest.lines);
+        merged.merge_lines(&guest.lines);
         let ids = merged.lines.iter().map(|line| line.product_id.clone());
         let ids: Vec<Id> = ids.collect();
         let products = self.links.products(context, &ids).await?;
         price(merged.clone(), &products, &[])?;
-        Ok((own, merged))
+        Ok((own_cart, merged))
     }
 
-    /// Takes a guest's cart out of use, for this user.
-    async fn consume(&self, guest_id: &Id, owner: &str) -> Result<()> {
+    /// Marks a guest's cart as merged by this user, so that it cannot be used any more.
+    async fn mark_merged(&self, guest_id: &Id, owner: &str) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let now = self.ports.now();
             let read = self.store.read_guests(guest_id, now).await?;
@@ -187,7 +187,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
             if self.store.write(&cart, &read, now).await? {
                 return Ok(());
             }
-            self.ports.sleep(STEP_BACK).await;
+            self.ports.sleep(RETRY_PAUSE).await;
         }
         Err(CartError::Contended)
     }
@@ -197,15 +197,15 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         Ok(self.read_open(context, &id).await?.cart)
     }
 
-    /// A cart that is this actor's to see. A guest cannot even ask for a user's.
-    async fn read_open(&self, context: &Context, id: &Id) -> Result<Read> {
+    /// A cart that this actor may see. Requests of guests do not read the store of users' carts.
+    async fn read_open(&self, context: &Context, id: &Id) -> Result<StoredCart> {
         let now = self.ports.now();
         let read = match context.actor {
             Actor::Anonymous => self.store.read_guests(id, now).await?,
             Actor::System => self.store.read(id, now).await?,
             _ => self.store.read_for_user(id, now).await?,
         };
-        let open = |read: &Read| read.cart.is_open_to(&context.actor);
+        let open = |read: &StoredCart| read.cart.is_open_to(&context.actor);
         read.filter(open).ok_or(CartError::NotFound)
     }
 
@@ -250,7 +250,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         .await
     }
 
-    /// Marks this version of the cart as ordered.
+    /// Marks this version of the cart as ordered. Idempotent per order.
     pub(crate) async fn complete(
         &self,
         context: &Context,
@@ -281,7 +281,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
             Ok(mine)
         });
         match result.await {
-            // An expired cart needs no reopening.
+            // An expired cart need not be reopened.
             Ok(_) | Err(CartError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
@@ -292,7 +292,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         Ok(self.store.sweep(now, now.plus_ms(-self.ttl_ms)).await?)
     }
 
-    /// Changes a line, if the product can be sold here and the sum still fits.
+    /// Changes a line if the product is for sale in the cart's currency and the total stays below the limit.
     async fn change(
         &self,
         context: &Context,
@@ -322,7 +322,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
                 let before = cart.lines.clone();
                 change(cart)?;
                 if cart.quantity_of(product) > 0 {
-                    sellable(cart, product, &products)?;
+                    require_sellable(cart, product, &products)?;
                 }
                 price(cart.clone(), &products, &[])?;
                 Ok(cart.lines != before)
@@ -331,7 +331,8 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         self.priced(context, cart).await
     }
 
-    /// Reads, changes and swaps, again if somebody was faster. `change` says whether there is anything to write.
+    /// Reads, changes and writes a cart; repeats if a concurrent change wins. `change` returns whether there is anything to
+    /// write.
     async fn update(
         &self,
         context: &Context,
@@ -356,7 +357,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
             if self.store.write(&cart, &read, now).await? {
                 return Ok(cart);
             }
-            self.ports.sleep(STEP_BACK).await;
+            self.ports.sleep(RETRY_PAUSE).await;
         }
         Err(CartError::Contended)
     }
@@ -376,15 +377,15 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
     }
 }
 
-/// The user on whose behalf this is asked.
-fn user_of(context: &Context) -> Option<&str> {
+/// The user on whose behalf the call is made, if any.
+fn user_id(context: &Context) -> Option<&str> {
     match &context.actor {
         Actor::Customer(id) | Actor::Staff(id) | Actor::Admin(id) => Some(id),
         Actor::Anonymous | Actor::System => None,
     }
 }
 
-fn sellable(cart: &Cart, product: &Id, products: &[Product]) -> Result<()> {
+fn require_sellable(cart: &Cart, product: &Id, products: &[Product]) -> Result<()> {
     let found = products
         .iter()
         .find(|found| found.id == *product && found.published);

@@ -1,16 +1,16 @@
-//! Cart's rules, on the store in memory.
+//! The rules of carts, on a short-lived store in memory and on SQLite and Postgres.
 
-use crate::domain::{Cart, LineError, LinkDown, Links, Product};
+use crate::domain::{Cart, LineError, LinkError, Links, Product};
 use crate::service::{CartError, Carts};
 use localmart_guest::kernel::{Currency, Id, Money, money::MAX_AMOUNT};
 use localmart_guest::wit::Context;
-use localmart_testkit::{MemoryStore, TestDatabase, TestWorld, now};
+use localmart_testkit::{MemoryStore, TestDatabase, TestEnvironment, now};
 use std::time::Duration;
 
-struct Shelf(Vec<Product>);
+struct FakeLinks(Vec<Product>);
 
-impl Links for Shelf {
-    async fn products(&self, _: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown> {
+impl Links for FakeLinks {
+    async fn products(&self, _: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkError> {
         Ok(self
             .0
             .iter()
@@ -19,38 +19,38 @@ impl Links for Shelf {
             .collect())
     }
 
-    async fn available(&self, _: &Context, ids: &[Id]) -> Result<Vec<(Id, u64)>, LinkDown> {
+    async fn available(&self, _: &Context, ids: &[Id]) -> Result<Vec<(Id, u64)>, LinkError> {
         Ok(ids.iter().map(|id| (id.clone(), 7)).collect())
     }
 }
 
 struct Shop {
-    carts: Carts<TestDatabase, MemoryStore, Shelf>,
-    world: TestWorld,
+    carts: Carts<TestDatabase, MemoryStore, FakeLinks>,
+    environment: TestEnvironment,
     products: Vec<Id>,
 }
 
 fn shop(prices: &[(u64, &str, bool)]) -> Shop {
-    let world = TestWorld::new();
+    let environment = TestEnvironment::new();
     let product = |(amount, currency, published): &(u64, &str, bool)| Product {
-        id: world.ports().new_id(),
+        id: environment.ports().new_id(),
         sku: "S".into(),
         name: "N".into(),
         price: Money::new(*amount, Currency::parse(currency).unwrap()).unwrap(),
         published: *published,
     };
-    let shelf: Vec<Product> = prices.iter().map(product).collect();
-    let products = shelf.iter().map(|product| product.id.clone()).collect();
+    let sold: Vec<Product> = prices.iter().map(product).collect();
+    let products = sold.iter().map(|product| product.id.clone()).collect();
     let carts = Carts::new(
         TestDatabase::new(&[include_str!("../migrations/0001_carts.sql")]),
         MemoryStore::default(),
-        Shelf(shelf),
-        world.ports(),
+        FakeLinks(sold),
+        environment.ports(),
         Duration::from_secs(60),
     );
     Shop {
         carts,
-        world,
+        environment,
         products,
     }
 }
@@ -99,7 +99,7 @@ fn limits_hold_over_several_additions() {
 }
 
 #[test]
-fn what_cannot_be_sold_here_is_refused() {
+fn a_product_that_is_not_for_sale_here_is_refused() {
     let shop = shop(&[
         (1, "EUR", true),
         (1, "USD", false),
@@ -113,10 +113,10 @@ fn what_cannot_be_sold_here_is_refused() {
     assert_eq!(shop.add(&cart, 1, 1), Err(CartError::ProductNotFound));
     assert_eq!(shop.add(&cart, 2, 2), Err(CartError::Overflow));
     assert_eq!(shop.add(&cart, 2, 1), Ok(MAX_AMOUNT));
-    let nobody = shop.world.ports().new_id();
+    let unknown = shop.environment.ports().new_id();
     let result = now(shop
         .carts
-        .add(&Context::system(""), cart.id.as_str(), &nobody, 1, None));
+        .add(&Context::system(""), cart.id.as_str(), &unknown, 1, None));
     assert_eq!(result.err(), Some(CartError::ProductNotFound));
 }
 
@@ -125,7 +125,10 @@ fn an_ordered_cart_does_not_change_and_has_one_order() {
     let shop = shop(&[(1, "USD", true)]);
     let cart = shop.cart();
     shop.add(&cart, 0, 1).unwrap();
-    let (first, second) = (shop.world.ports().new_id(), shop.world.ports().new_id());
+    let (first, second) = (
+        shop.environment.ports().new_id(),
+        shop.environment.ports().new_id(),
+    );
     let id = cart.id.as_str();
     assert_eq!(
         now(shop.carts.complete(&Context::system(""), id, &first, 1)),
@@ -167,14 +170,14 @@ fn an_ordered_cart_does_not_change_and_has_one_order() {
 }
 
 #[test]
-fn a_cart_ends_after_its_last_change() {
+fn a_cart_expires_after_its_last_change() {
     let shop = shop(&[(1, "USD", true)]);
     let cart = shop.cart();
-    shop.world.advance_ms(59_000);
+    shop.environment.advance_ms(59_000);
     shop.add(&cart, 0, 1).unwrap();
-    shop.world.advance_ms(59_000);
+    shop.environment.advance_ms(59_000);
     assert!(now(shop.carts.read(&Context::system(""), cart.id.as_str())).is_ok());
-    shop.world.advance_ms(2_000);
+    shop.environment.advance_ms(2_000);
     assert_eq!(
         now(shop.carts.read(&Context::system(""), cart.id.as_str())),
         Err(CartError::NotFound)
@@ -237,7 +240,7 @@ impl Shop {
 }
 
 #[test]
-fn a_users_cart_is_one_and_invisible_to_all_others() {
+fn a_user_has_one_current_cart_that_nobody_else_sees() {
     let shop = shop(&[(5, "USD", true)]);
     let (ada, bob) = (user("ada"), user("bob"));
     let mine = shop.mine(&ada);
@@ -258,10 +261,10 @@ fn a_users_cart_is_one_and_invisible_to_all_others() {
     assert_ne!(more.id, mine.id);
     assert_eq!(shop.mine(&ada).id, mine.id, "a cart in use stays mine");
     let empty = shop.mine(&bob);
-    let fresh = now(shop.carts.create(&bob, Currency::USD)).unwrap().cart;
+    let new_cart = now(shop.carts.create(&bob, Currency::USD)).unwrap().cart;
     assert!(
-        fresh.id != empty.id && shop.mine(&bob).id == fresh.id,
-        "an empty one gives way"
+        new_cart.id != empty.id && shop.mine(&bob).id == new_cart.id,
+        "a new cart replaces an empty one"
     );
 }
 
@@ -271,7 +274,7 @@ fn an_ordered_cart_is_no_longer_mine_until_it_is_reopened() {
     let (ada, system) = (user("ada"), Context::system(""));
     let mine = shop.mine(&ada);
     shop.put(&ada, &mine, 0, 2);
-    let order = shop.world.ports().new_id();
+    let order = shop.environment.ports().new_id();
     now(shop.carts.complete(&system, mine.id.as_str(), &order, 2)).unwrap();
     let next = shop.mine(&ada);
     assert!(next.id != mine.id && next.lines.is_empty());
@@ -280,7 +283,7 @@ fn an_ordered_cart_is_no_longer_mine_until_it_is_reopened() {
 }
 
 #[test]
-fn merging_sums_and_caps_and_consumes_once() {
+fn merging_adds_and_caps_quantities_once() {
     let shop = shop(&[(5, "USD", true), (7, "USD", true)]);
     let (ada, bob) = (user("ada"), user("bob"));
     let mine = shop.mine(&ada);
@@ -309,7 +312,7 @@ fn merging_sums_and_caps_and_consumes_once() {
     assert_eq!(
         now(shop.carts.merge(&ada, &mine.id)).unwrap_err(),
         CartError::NotFound,
-        "only guests' carts merge"
+        "only guests' carts can be merged"
     );
 }
 
@@ -328,7 +331,7 @@ fn carts_of_two_currencies_do_not_merge_unless_one_is_empty() {
     );
     assert!(
         now(shop.carts.read(&guest(), guest_cart.id.as_str())).is_ok(),
-        "nothing was consumed"
+        "the guest's cart is unchanged"
     );
     now(shop
         .carts
@@ -344,16 +347,16 @@ fn carts_of_two_currencies_do_not_merge_unless_one_is_empty() {
 }
 
 #[test]
-fn users_carts_end_too() {
+fn users_carts_expire_too() {
     let shop = shop(&[(5, "USD", true)]);
     let ada = user("ada");
     let mine = shop.mine(&ada);
-    shop.world.advance_ms(60_001);
+    shop.environment.advance_ms(60_001);
     assert_eq!(
         now(shop.carts.read(&ada, mine.id.as_str())),
         Err(CartError::NotFound)
     );
     assert_ne!(shop.mine(&ada).id, mine.id);
-    shop.world.advance_ms(60_001);
+    shop.environment.advance_ms(60_001);
     assert_eq!(now(shop.carts.sweep()), Ok(1));
 }

@@ -1,4 +1,4 @@
-//! The WIT door: how other services ask for products.
+//! The WIT exports of the catalog, with their bindings.
 
 use crate::domain::Product;
 use crate::service::{Catalog, CatalogError};
@@ -22,7 +22,7 @@ mod bindings {
     });
 }
 
-/// Most products that one call returns.
+/// The largest number of products in one call.
 const MAX_PRODUCTS: usize = 200;
 
 #[cfg(target_arch = "wasm32")]
@@ -56,7 +56,7 @@ async fn get_product<D: Database>(catalog: &Catalog<D>, id: &str) -> Result<WitP
     catalog
         .product(id, true)
         .await
-        .map(lower)
+        .map(to_wit)
         .map_err(Error::from)
 }
 
@@ -70,10 +70,10 @@ async fn get_products<D: Database>(
         )));
     }
     let products = catalog.products_by_id(ids).await?;
-    Ok(products.into_iter().map(lower).collect())
+    Ok(products.into_iter().map(to_wit).collect())
 }
 
-fn lower(product: Product) -> WitProduct {
+fn to_wit(product: Product) -> WitProduct {
     WitProduct {
         id: product.id.into(),
         sku: product.draft.sku.as_str().to_owned(),

@@ -1,19 +1,19 @@
-//! What a product and a category are. No clock, no I/O, no JSON.
+//! Products and categories. No clock, no I/O, no JSON.
 
 use localmart_guest::kernel::text::{is_slug, slugify};
 use localmart_guest::kernel::{Id, Money, Timestamp};
 use std::collections::BTreeMap;
 
-/// Longest merchant's number, in characters.
+/// The longest SKU, in characters.
 pub(crate) const MAX_SKU: usize = 64;
-/// Longest name, in characters.
+/// The longest name, in characters.
 pub(crate) const MAX_NAME: usize = 200;
-/// Longest description, in characters.
+/// The longest description, in characters.
 pub(crate) const MAX_DESCRIPTION: usize = 10_000;
-/// Most attributes of a product.
+/// The largest number of attributes of a product.
 pub(crate) const MAX_ATTRIBUTES: usize = 50;
 
-/// The merchant's own number: visible ASCII.
+/// The merchant's article number: visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sku(String);
 
@@ -29,7 +29,7 @@ impl Sku {
     }
 }
 
-/// The address of a product or category.
+/// The part of an address that names a product or category.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Slug(String);
 
@@ -38,7 +38,7 @@ impl Slug {
         is_slug(text).then(|| Self(text.to_owned()))
     }
 
-    /// From a name; a name without Latin letters or digits gets the fallback.
+    /// A slug from a name, or `fallback` if the name has no Latin letters or digits.
     pub(crate) fn from_name(name: &str, fallback: &str) -> Self {
         let mut slug = slugify(name);
         slug.truncate(80);
@@ -50,8 +50,8 @@ impl Slug {
         })
     }
 
-    /// The same slug with the random end of an id behind it, for a second thing of the same name.
-    pub(crate) fn of_another(self, id: &Id) -> Self {
+    /// The slug followed by the random end of an id, for a second product with the same name.
+    pub(crate) fn with_suffix_of(self, id: &Id) -> Self {
         let tail = id.as_str().rsplit('-').next().unwrap_or_default();
         Self(format!("{}-{tail}", self.0).trim_matches('-').to_owned())
     }
@@ -61,7 +61,7 @@ impl Slug {
     }
 }
 
-/// What staff say of a product.
+/// The fields of a product that staff edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProductDraft {
     pub(crate) sku: Sku,
@@ -70,13 +70,13 @@ pub(crate) struct ProductDraft {
     pub(crate) description: String,
     pub(crate) category: Slug,
     pub(crate) price: Money,
-    /// In the currency of the price.
+    /// The price before a reduction, in the currency of the price.
     pub(crate) compare_at_price: Option<Money>,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) published: bool,
 }
 
-/// Some fields of a product.
+/// A partial change to a product.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProductPatch {
     pub(crate) sku: Option<Sku>,
@@ -91,7 +91,7 @@ pub(crate) struct ProductPatch {
 }
 
 impl ProductPatch {
-    /// The draft with these fields changed.
+    /// Applies the change to a draft.
     pub(crate) fn onto(self, draft: ProductDraft) -> ProductDraft {
         ProductDraft {
             sku: self.sku.unwrap_or(draft.sku),
@@ -118,7 +118,7 @@ pub(crate) struct Product {
     pub(crate) updated_at: Timestamp,
 }
 
-/// A category; `parent` makes a tree of them.
+/// A category; `parent` arranges categories in a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Category {
     pub(crate) slug: Slug,
@@ -126,7 +126,7 @@ pub(crate) struct Category {
     pub(crate) parent: Option<Slug>,
 }
 
-/// The order of a list of products.
+/// The sort order of a list of products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Sort {
     #[default]
@@ -147,7 +147,7 @@ impl Sort {
         }
     }
 
-    /// The name in queries and cursors.
+    /// The name of the sort order in queries and cursors.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Newest => "newest",
@@ -158,7 +158,7 @@ impl Sort {
     }
 }
 
-/// Which products a list has.
+/// The filter, sort order and position of a list of products.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     pub(crate) category: Option<Slug>,

@@ -1,4 +1,4 @@
-//! The REST door: products, categories, pictures. Decode, one verb, encode.
+//! The HTTP API of the catalog: products, categories, pictures.
 
 use crate::domain::{
     Category, Filter, MAX_ATTRIBUTES, MAX_DESCRIPTION, MAX_NAME, Product, ProductDraft,
@@ -7,11 +7,11 @@ use crate::domain::{
 use crate::picture;
 use crate::service::{Catalog, CatalogError};
 use localmart_guest::config::ConfigError;
-use localmart_guest::door::decode::{boolean, money, money_json, text};
-use localmart_guest::door::{
+use localmart_guest::events::{sweep_events, views};
+use localmart_guest::http::decode::{boolean, money, money_json, text};
+use localmart_guest::http::{
     Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes, Service,
 };
-use localmart_guest::events::{sweep_events, views};
 use localmart_guest::kernel::{Cursor, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
@@ -20,13 +20,13 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// The catalog behind its REST door.
-pub(crate) struct CatalogDoor<D> {
+/// The HTTP API with its service.
+pub(crate) struct CatalogApi<D> {
     catalog: Catalog<D>,
     ports: Ports,
 }
 
-impl<D: Database + From<&'static str>> Service for CatalogDoor<D> {
+impl<D: Database + From<&'static str>> Service for CatalogApi<D> {
     const NOUN: &'static str = "catalog";
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
@@ -54,9 +54,9 @@ impl<D: Database + From<&'static str>> Service for CatalogDoor<D> {
     }
 }
 
-type Door<D> = Rc<CatalogDoor<D>>;
+type Api<D> = Rc<CatalogApi<D>>;
 
-async fn list<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn list<D: Database>(api: Api<D>, request: Request) -> Answer {
     let mut query = request.query(&[
         "category",
         "min_price",
@@ -85,16 +85,16 @@ async fn list<D: Database>(door: Door<D>, request: Request) -> Answer {
         Cursor::decode(text, sort.name())
     });
     query.finish()?;
-    let (products, next) = door
+    let (products, next) = api
         .catalog
         .products(&filter, sort, limit, cursor.as_ref())
         .await?;
     Ok(Response::page(products.iter().map(encode).collect(), next))
 }
 
-async fn get<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn get<D: Database>(api: Api<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let product = door
+    let product = api
         .catalog
         .product(request.param("id"), request.has_role(Role::Staff))
         .await?;
@@ -102,22 +102,22 @@ async fn get<D: Database>(door: Door<D>, request: Request) -> Answer {
         .claims
         .as_ref()
         .map(|claims| claims.subject.as_str());
-    views::seen("product.viewed", "catalog", product.id.as_str(), viewer);
+    views::record_view("product.viewed", "catalog", product.id.as_str(), viewer);
     Ok(Response::json(200, &encode(&product)).with_version(product.version))
 }
 
-async fn create<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn create<D: Database>(api: Api<D>, request: Request) -> Answer {
     let draft = decode_draft(&request.body)?;
-    let product = door.catalog.create(&request.context(), draft).await?;
+    let product = api.catalog.create(&request.context(), draft).await?;
     let location = format!("/api/products/{}", product.id);
     Ok(Response::json(201, &encode(&product))
         .with_version(product.version)
         .with_header("location", location))
 }
 
-async fn replace<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn replace<D: Database>(api: Api<D>, request: Request) -> Answer {
     let draft = decode_draft(&request.body)?;
-    let product = door
+    let product = api
         .catalog
         .replace(
             &request.context(),
@@ -129,9 +129,9 @@ async fn replace<D: Database>(door: Door<D>, request: Request) -> Answer {
     Ok(Response::json(200, &encode(&product)).with_version(product.version))
 }
 
-async fn patch<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn patch<D: Database>(api: Api<D>, request: Request) -> Answer {
     let patch = decode_patch(&request.body)?;
-    let product = door
+    let product = api
         .catalog
         .patch(
             &request.context(),
@@ -143,24 +143,24 @@ async fn patch<D: Database>(door: Door<D>, request: Request) -> Answer {
     Ok(Response::json(200, &encode(&product)).with_version(product.version))
 }
 
-async fn unpublish<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn unpublish<D: Database>(api: Api<D>, request: Request) -> Answer {
     let context = request.context();
-    door.catalog
+    api.catalog
         .unpublish(&context, request.param("id"), request.if_match())
         .await?;
     Ok(Response::no_content())
 }
 
-async fn categories<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn categories<D: Database>(api: Api<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let categories = door.catalog.categories().await?;
+    let categories = api.catalog.categories().await?;
     Ok(Response::page(
         categories.iter().map(encode_category).collect(),
         None,
     ))
 }
 
-async fn create_category<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn create_category<D: Database>(api: Api<D>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let chosen = fields.optional("slug", slug);
     let name = fields.required("name", text(1, MAX_NAME));
@@ -170,42 +170,42 @@ async fn create_category<D: Database>(door: Door<D>, request: Request) -> Answer
         name,
         parent,
     }))?;
-    let category = door.catalog.create_category(category).await?;
+    let category = api.catalog.create_category(category).await?;
     let location = format!("/api/categories/{}", category.slug.as_str());
     Ok(Response::json(201, &encode_category(&category)).with_header("location", location))
 }
 
-async fn replace_category<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn replace_category<D: Database>(api: Api<D>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let name = fields.required("name", text(1, MAX_NAME));
     let parent = fields.optional("parent", slug);
     let name = fields.finish(name)?;
-    let category = door
+    let category = api
         .catalog
         .replace_category(request.param("slug"), name, parent)
         .await?;
     Ok(Response::json(200, &encode_category(&category)))
 }
 
-async fn delete_category<D: Database>(door: Door<D>, request: Request) -> Answer {
-    door.catalog.delete_category(request.param("slug")).await?;
+async fn delete_category<D: Database>(api: Api<D>, request: Request) -> Answer {
+    api.catalog.delete_category(request.param("slug")).await?;
     Ok(Response::no_content())
 }
 
-async fn sweep<D: Database + From<&'static str>>(door: Door<D>, _: Request) -> Answer {
-    sweep_events::<CatalogDoor<D>>(&door.ports).await?;
+async fn sweep<D: Database + From<&'static str>>(api: Api<D>, _: Request) -> Answer {
+    sweep_events::<CatalogApi<D>>(&api.ports).await?;
     Ok(Response::json(200, &json!({})))
 }
 
-async fn image<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn image<D: Database>(api: Api<D>, request: Request) -> Answer {
     let name = request.param("name");
     let id = name
         .strip_suffix(".svg")
         .and_then(|stem| stem.rsplit_once("-v"))
         .map(|(id, _)| id);
     let id = id.ok_or_else(|| Problem::not_found("picture"))?;
-    // Orders keep showing the picture of a product that is no longer sold.
-    let product = door
+    // Pictures of unpublished products stay available, because orders show them.
+    let product = api
         .catalog
         .product(id, true)
         .await
@@ -363,13 +363,14 @@ impl From<CatalogError> for Problem {
             CatalogError::UnknownCategory => {
                 field("category", "there is no category with this slug")
             }
-            CatalogError::UnknownParent => {
-                field("parent", "there is no other category with this slug")
-            }
+            CatalogError::UnknownParent => field(
+                "parent",
+                "there is no category with this slug, or the category would be its own parent",
+            ),
             CatalogError::CategoryInUse => Self::business(
                 409,
                 "category_in_use",
-                "The category still has products or categories in it.",
+                "The category still contains products or categories.",
             ),
             CatalogError::VersionConflict => Self::version_conflict(),
             CatalogError::Sql(error) => error.into(),

@@ -1,5 +1,5 @@
-//! Products and categories. In reading order: [`domain`] (what a product is), [`service`] (what can be asked for),
-//! [`store`] (its SQL), [`http`] (its REST door), [`contract`] (its WIT door), [`picture`] (drawn images).
+//! Products and categories. In reading order: [`domain`] (products and categories), [`service`] (operations), [`store`]
+//! (SQL), [`http`] (HTTP API), [`contract`] (WIT exports), [`picture`] (generated images).
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -16,4 +16,4 @@ mod store;
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(http::CatalogDoor<localmart_guest::sql::ServiceDatabase>);
+localmart_guest::export_http!(http::CatalogApi<localmart_guest::sql::ServiceDatabase>);

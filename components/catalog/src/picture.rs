@@ -1,8 +1,8 @@
-//! A picture for a product that has none: drawn from its name and category, the same every time.
+//! A generated picture for a product that has none. The same name and category always give the same picture.
 
 use crate::domain::Product;
 
-/// An SVG of 640 × 640.
+/// Draws an SVG of 640 × 640.
 pub(crate) fn draw(product: &Product) -> String {
     let category = hash(product.draft.category.as_str());
     let own = hash(product.draft.sku.as_str());
@@ -54,7 +54,7 @@ fn shape(kind: u64, x: u64, y: u64, size: u64, fill: &str, opacity: u64) -> Stri
     }
 }
 
-/// At most two lines of about thirty characters.
+/// Splits a name into at most two lines of about thirty characters.
 fn lines(name: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in name.split_whitespace() {
@@ -81,11 +81,11 @@ fn escape(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// FNV-1a with a last stir, so that every bit counts: small, stable, and nobody's security hangs on it.
+/// FNV-1a with a final mix, so that every bit of the input affects every bit of the hash. Not for security.
 fn hash(text: &str) -> u64 {
     let sum = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    let stirred = (sum ^ (sum >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    stirred ^ (stirred >> 27)
+    let mixed = (sum ^ (sum >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 27)
 }

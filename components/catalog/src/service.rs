@@ -1,7 +1,7 @@
-//! What can be asked of the catalog: one verb per function, free of HTTP and SQL.
+//! The operations of the catalog: one function each, independent of HTTP and SQL.
 
 use crate::domain::{Category, Filter, Product, ProductDraft, ProductPatch, Slug, Sort};
-use crate::store::{Saved, Store};
+use crate::store::{Store, WriteOutcome};
 use localmart_guest::events::Event;
 use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit};
@@ -10,7 +10,7 @@ use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::wit::Context;
 use serde_json::json;
 
-/// Why a verb was refused.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CatalogError {
     #[error("there is no such product")]
@@ -25,9 +25,9 @@ pub(crate) enum CatalogError {
     UnknownCategory,
     #[error("the parent category does not exist")]
     UnknownParent,
-    #[error("the category still has products or categories in it")]
+    #[error("the category still contains products or categories")]
     CategoryInUse,
-    #[error("somebody changed it in the meantime")]
+    #[error("it was changed in the meantime")]
     VersionConflict,
     #[error(transparent)]
     Sql(#[from] SqlError),
@@ -35,13 +35,13 @@ pub(crate) enum CatalogError {
 
 type Result<T> = std::result::Result<T, CatalogError>;
 
-/// The catalog.
+/// The operations of the catalog.
 pub(crate) struct Catalog<D> {
     store: Store<D>,
     ports: Ports,
 }
 
-/// A page of products and the cursor of the next.
+/// A page of products, and the cursor of the next page.
 pub(crate) type ProductPage = (Vec<Product>, Option<String>);
 
 impl<D: Database> Catalog<D> {
@@ -52,7 +52,7 @@ impl<D: Database> Catalog<D> {
         }
     }
 
-    /// The product with this id or slug. Only staff see one that is not published.
+    /// The product with this id or slug. Only staff see unpublished products.
     pub(crate) async fn product(&self, id_or_slug: &str, staff: bool) -> Result<Product> {
         let found = match Id::parse(id_or_slug) {
             Some(id) => self.store.product(&id).await?,
@@ -97,24 +97,24 @@ impl<D: Database> Catalog<D> {
             created_at: now,
             updated_at: now,
         };
-        let mut saved = self.insert(context, &product).await?;
-        if matches!(saved, Saved::SlugTaken) && product.draft.slug.is_none() {
-            // Nobody asked for this slug; two products may well have one name.
-            product.slug = product.slug.of_another(&product.id);
-            saved = self.insert(context, &product).await?;
+        let mut outcome = self.insert(context, &product).await?;
+        if matches!(outcome, WriteOutcome::SlugTaken) && product.draft.slug.is_none() {
+            // The slug was derived from the name, and several products may have the same name.
+            product.slug = product.slug.with_suffix_of(&product.id);
+            outcome = self.insert(context, &product).await?;
         }
-        match saved {
-            Saved::Done => Ok(product),
-            refused => Err(why(refused)),
+        match outcome {
+            WriteOutcome::Done => Ok(product),
+            refused => Err(refusal(refused)),
         }
     }
 
-    async fn insert(&self, context: &Context, product: &Product) -> Result<Saved> {
+    async fn insert(&self, context: &Context, product: &Product) -> Result<WriteOutcome> {
         let event = self.updated(context, product);
         Ok(self.store.insert(product, &event).await?)
     }
 
-    /// Replaces what staff say of a product. Without a slug it keeps the one it has.
+    /// Replaces a product. Without a slug in the draft, the product keeps its slug.
     pub(crate) async fn replace(
         &self,
         context: &Context,
@@ -136,7 +136,7 @@ impl<D: Database> Catalog<D> {
             .await
     }
 
-    /// Takes a product from the shelves; its past stays.
+    /// Unpublishes a product. Orders that contain it stay valid.
     pub(crate) async fn unpublish(
         &self,
         context: &Context,
@@ -180,12 +180,12 @@ impl<D: Database> Catalog<D> {
             .update(&product, &self.updated(context, &product))
             .await?
         {
-            Saved::Done => Ok(product),
-            refused => Err(why(refused)),
+            WriteOutcome::Done => Ok(product),
+            refused => Err(refusal(refused)),
         }
     }
 
-    /// What tells others that a product is as it is now.
+    /// The event `product.updated` for a product.
     fn updated(&self, context: &Context, product: &Product) -> Event {
         let (draft, id) = (&product.draft, product.id.as_str());
         let event = Event::new(
@@ -217,8 +217,8 @@ impl<D: Database> Catalog<D> {
 
     pub(crate) async fn create_category(&self, category: Category) -> Result<Category> {
         match self.store.insert_category(&category).await? {
-            Saved::Done => Ok(category),
-            refused => Err(why(refused)),
+            WriteOutcome::Done => Ok(category),
+            refused => Err(refusal(refused)),
         }
     }
 
@@ -231,21 +231,21 @@ impl<D: Database> Catalog<D> {
         let slug = Slug::parse(slug).ok_or(CatalogError::CategoryNotFound)?;
         let category = Category { slug, name, parent };
         match self.store.update_category(&category).await? {
-            Saved::Done => Ok(category),
-            refused => Err(why(refused)),
+            WriteOutcome::Done => Ok(category),
+            refused => Err(refusal(refused)),
         }
     }
 
     pub(crate) async fn delete_category(&self, slug: &str) -> Result<()> {
         let slug = Slug::parse(slug).ok_or(CatalogError::CategoryNotFound)?;
         match self.store.delete_category(&slug).await? {
-            Saved::Done => Ok(()),
-            refused => Err(why(refused)),
+            WriteOutcome::Done => Ok(()),
+            refused => Err(refusal(refused)),
         }
     }
 }
 
-/// Where the page after this product begins.
+/// The cursor of the page after this product.
 fn cursor(sort: Sort, last: &Product) -> Cursor {
     use localmart_guest::kernel::text::sort_key;
     let key = match sort {
@@ -260,14 +260,14 @@ fn cursor(sort: Sort, last: &Product) -> Cursor {
     }
 }
 
-fn why(refused: Saved) -> CatalogError {
+fn refusal(refused: WriteOutcome) -> CatalogError {
     match refused {
-        Saved::SkuTaken => CatalogError::SkuTaken,
-        Saved::SlugTaken => CatalogError::SlugTaken,
-        Saved::UnknownCategory => CatalogError::UnknownCategory,
-        Saved::UnknownParent => CatalogError::UnknownParent,
-        Saved::InUse => CatalogError::CategoryInUse,
-        Saved::Gone => CatalogError::CategoryNotFound,
-        Saved::Done | Saved::Changed => CatalogError::VersionConflict,
+        WriteOutcome::SkuTaken => CatalogError::SkuTaken,
+        WriteOutcome::SlugTaken => CatalogError::SlugTaken,
+        WriteOutcome::UnknownCategory => CatalogError::UnknownCategory,
+        WriteOutcome::UnknownParent => CatalogError::UnknownParent,
+        WriteOutcome::InUse => CatalogError::CategoryInUse,
+        WriteOutcome::Gone => CatalogError::CategoryNotFound,
+        WriteOutcome::Done | WriteOutcome::Changed => CatalogError::VersionConflict,
     }
 }

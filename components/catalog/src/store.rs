@@ -1,4 +1,4 @@
-//! The catalog's SQL.
+//! The SQL of the catalog.
 
 use crate::domain::{Category, Filter, Product, ProductDraft, Sku, Slug, Sort};
 use localmart_guest::events::{Event, outbox};
@@ -10,18 +10,18 @@ use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transacti
 const COLUMNS: &str = "id, sku, name, slug, description, category, price, currency, compare_at_price, attributes, \
                        published, version, created_at, updated_at";
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Saved {
+pub(crate) enum WriteOutcome {
     Done,
     SkuTaken,
     SlugTaken,
     UnknownCategory,
     UnknownParent,
     InUse,
-    /// The row is not there.
+    /// The row does not exist.
     Gone,
-    /// The row has another version by now.
+    /// The row has another version.
     Changed,
 }
 
@@ -77,10 +77,14 @@ impl<D: Database> Store<D> {
         rows.iter().map(product).collect()
     }
 
-    pub(crate) async fn insert(&self, product: &Product, event: &Event) -> Result<Saved, SqlError> {
+    pub(crate) async fn insert(
+        &self,
+        product: &Product,
+        event: &Event,
+    ) -> Result<WriteOutcome, SqlError> {
         transaction(&self.database, async |connection| {
-            if !hold_category(connection, &product.draft.category).await? {
-                return Ok(Saved::UnknownCategory);
+            if !lock_category(connection, &product.draft.category).await? {
+                return Ok(WriteOutcome::UnknownCategory);
             }
             let sql = "INSERT INTO products (id, sku, name, name_key, slug, description, category, price, currency, \
                        compare_at_price, attributes, published, version, created_at, updated_at) VALUES \
@@ -90,22 +94,26 @@ impl<D: Database> Store<D> {
                        CAST($15 AS BIGINT)) ON CONFLICT DO NOTHING";
             if connection.execute(sql, &columns(product)).await? == 1 {
                 outbox::record(connection, event, product.updated_at).await?;
-                return Ok(Saved::Done);
+                return Ok(WriteOutcome::Done);
             }
-            taken(connection, product).await
+            conflict(connection, product).await
         })
         .await
     }
 
-    /// Writes the product over the version before its own.
-    pub(crate) async fn update(&self, product: &Product, event: &Event) -> Result<Saved, SqlError> {
+    /// Writes a product over its previous version.
+    pub(crate) async fn update(
+        &self,
+        product: &Product,
+        event: &Event,
+    ) -> Result<WriteOutcome, SqlError> {
         transaction(&self.database, async |connection| {
-            if !hold_category(connection, &product.draft.category).await? {
-                return Ok(Saved::UnknownCategory);
+            if !lock_category(connection, &product.draft.category).await? {
+                return Ok(WriteOutcome::UnknownCategory);
             }
-            let taken = taken(connection, product).await?;
-            if taken != Saved::Changed {
-                return Ok(taken);
+            let conflict = conflict(connection, product).await?;
+            if conflict != WriteOutcome::Changed {
+                return Ok(conflict);
             }
             let sql = "UPDATE products SET sku = CAST($2 AS TEXT), name = CAST($3 AS TEXT), \
                        name_key = CAST($4 AS TEXT), slug = CAST($5 AS TEXT), description = CAST($6 AS TEXT), \
@@ -116,10 +124,10 @@ impl<D: Database> Store<D> {
                        WHERE id = CAST($1 AS TEXT) AND created_at = CAST($14 AS BIGINT) \
                        AND version = CAST($13 AS BIGINT) - 1";
             if connection.execute(sql, &columns(product)).await? == 0 {
-                return Ok(Saved::Changed);
+                return Ok(WriteOutcome::Changed);
             }
             outbox::record(connection, event, product.updated_at).await?;
-            Ok(Saved::Done)
+            Ok(WriteOutcome::Done)
         })
         .await
     }
@@ -130,44 +138,50 @@ impl<D: Database> Store<D> {
         rows.iter().map(category).collect()
     }
 
-    pub(crate) async fn insert_category(&self, category: &Category) -> Result<Saved, SqlError> {
+    pub(crate) async fn insert_category(
+        &self,
+        category: &Category,
+    ) -> Result<WriteOutcome, SqlError> {
         transaction(&self.database, async |connection| {
             if let Some(parent) = &category.parent
-                && !hold_category(connection, parent).await?
+                && !lock_category(connection, parent).await?
             {
-                return Ok(Saved::UnknownParent);
+                return Ok(WriteOutcome::UnknownParent);
             }
             let sql = "INSERT INTO categories (slug, name, name_key, parent) VALUES \
                        (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT)) ON CONFLICT DO NOTHING";
             let inserted = connection.execute(sql, &category_columns(category)).await?;
-            Ok(if inserted == 1 { Saved::Done } else { Saved::SlugTaken })
+            Ok(if inserted == 1 { WriteOutcome::Done } else { WriteOutcome::SlugTaken })
         })
         .await
     }
 
-    pub(crate) async fn update_category(&self, category: &Category) -> Result<Saved, SqlError> {
+    pub(crate) async fn update_category(
+        &self,
+        category: &Category,
+    ) -> Result<WriteOutcome, SqlError> {
         transaction(&self.database, async |connection| {
             if let Some(parent) = &category.parent
-                && (parent == &category.slug || !hold_category(connection, parent).await?)
+                && (parent == &category.slug || !lock_category(connection, parent).await?)
             {
-                return Ok(Saved::UnknownParent);
+                return Ok(WriteOutcome::UnknownParent);
             }
             let sql = "UPDATE categories SET name = CAST($2 AS TEXT), name_key = CAST($3 AS TEXT), \
                        parent = CAST($4 AS TEXT) WHERE slug = CAST($1 AS TEXT)";
             let changed = connection.execute(sql, &category_columns(category)).await?;
             Ok(if changed == 1 {
-                Saved::Done
+                WriteOutcome::Done
             } else {
-                Saved::Gone
+                WriteOutcome::Gone
             })
         })
         .await
     }
 
-    pub(crate) async fn delete_category(&self, slug: &Slug) -> Result<Saved, SqlError> {
+    pub(crate) async fn delete_category(&self, slug: &Slug) -> Result<WriteOutcome, SqlError> {
         transaction(&self.database, async |connection| {
-            if !hold_category(connection, slug).await? {
-                return Ok(Saved::Gone);
+            if !lock_category(connection, slug).await? {
+                return Ok(WriteOutcome::Gone);
             }
             let sql = "SELECT 1 FROM products WHERE category = CAST($1 AS TEXT) \
                        UNION ALL SELECT 1 FROM categories WHERE parent = CAST($1 AS TEXT) LIMIT 1";
@@ -176,21 +190,21 @@ impl<D: Database> Store<D> {
                 .await?
                 .is_empty()
             {
-                return Ok(Saved::InUse);
+                return Ok(WriteOutcome::InUse);
             }
             let sql = "DELETE FROM categories WHERE slug = CAST($1 AS TEXT)";
             let deleted = connection.execute(sql, params![slug.as_str()]).await?;
             Ok(if deleted == 1 {
-                Saved::Done
+                WriteOutcome::Done
             } else {
-                Saved::Gone
+                WriteOutcome::Gone
             })
         })
         .await
     }
 }
 
-/// The statement of a page: by key, so that page 1000 costs what page 1 costs.
+/// The query of a page. It continues after a key instead of an offset, so that page 1000 costs as much as page 1.
 pub(crate) fn list_statement(
     filter: &Filter,
     sort: Sort,
@@ -205,36 +219,42 @@ pub(crate) fn list_statement(
     };
     let mut params: Vec<Value> = Vec::new();
     let mut conditions = vec!["published = 1".to_owned()];
-    let mut place = |value: Value| {
+    let mut parameter = |value: Value| {
         params.push(value);
         params.len()
     };
     if let Some(category) = &filter.category {
         conditions.push(format!(
             "category = CAST(${} AS TEXT)",
-            place(category.as_str().into())
+            parameter(category.as_str().into())
         ));
     }
-    // The plus keeps the planner from reading the range by an index of prices and sorting all of it afterwards.
+    // The unary plus keeps the planner from using an index on prices for the range and then sorting the whole range.
     let price = if key == "price" { "price" } else { "+price" };
     if let Some(min) = filter.min_price {
-        conditions.push(format!("{price} >= CAST(${} AS BIGINT)", place(min.into())));
+        conditions.push(format!(
+            "{price} >= CAST(${} AS BIGINT)",
+            parameter(min.into())
+        ));
     }
     if let Some(max) = filter.max_price {
-        conditions.push(format!("{price} <= CAST(${} AS BIGINT)", place(max.into())));
+        conditions.push(format!(
+            "{price} <= CAST(${} AS BIGINT)",
+            parameter(max.into())
+        ));
     }
     if let Some(after) = after {
         let value = match kind {
             "TEXT" => Value::from(&after.key),
             _ => Value::from(after.key.parse::<i64>().unwrap_or_default()),
         };
-        let beyond = if direction == "DESC" { "<" } else { ">" };
-        let (key_place, id_place) = (place(value), place(Value::from(&after.id)));
+        let comparison = if direction == "DESC" { "<" } else { ">" };
+        let (key_number, id_number) = (parameter(value), parameter(Value::from(&after.id)));
         conditions.push(format!(
-            "({key}, id) {beyond} (CAST(${key_place} AS {kind}), CAST(${id_place} AS TEXT))"
+            "({key}, id) {comparison} (CAST(${key_number} AS {kind}), CAST(${id_number} AS TEXT))"
         ));
     }
-    let limit = place(limit.probe().into());
+    let limit = parameter(limit.probe().into());
     let sql = format!(
         "SELECT {COLUMNS} FROM products WHERE {} ORDER BY {key} {direction}, id {direction} LIMIT CAST(${limit} AS BIGINT)",
         conditions.join(" AND ")
@@ -242,14 +262,17 @@ pub(crate) fn list_statement(
     (sql, params)
 }
 
-/// Whether there is such a category; until the end of the transaction nobody removes it.
-async fn hold_category(connection: &impl Connection, slug: &Slug) -> Result<bool, SqlError> {
+/// Whether the category exists. The row is locked, so that it cannot be deleted before the end of the transaction.
+async fn lock_category(connection: &impl Connection, slug: &Slug) -> Result<bool, SqlError> {
     let sql = "UPDATE categories SET name = name WHERE slug = CAST($1 AS TEXT)";
     Ok(connection.execute(sql, params![slug.as_str()]).await? == 1)
 }
 
-/// Which unique column another product holds; `Changed` if none.
-async fn taken(connection: &impl Connection, product: &Product) -> Result<Saved, SqlError> {
+/// Which unique value of the product another product already has; `Changed` if none.
+async fn conflict(
+    connection: &impl Connection,
+    product: &Product,
+) -> Result<WriteOutcome, SqlError> {
     let sql = "SELECT sku FROM products WHERE (sku = CAST($2 AS TEXT) OR slug = CAST($3 AS TEXT)) AND id <> CAST($1 AS TEXT)";
     let params = params![
         &product.id,
@@ -257,14 +280,14 @@ async fn taken(connection: &impl Connection, product: &Product) -> Result<Saved,
         product.slug.as_str()
     ];
     let rows = connection.query(sql, params).await?;
-    let mut taken = Saved::Changed;
+    let mut conflict = WriteOutcome::Changed;
     for row in &rows {
         if row.text(0)? == product.draft.sku.as_str() {
-            return Ok(Saved::SkuTaken);
+            return Ok(WriteOutcome::SkuTaken);
         }
-        taken = Saved::SlugTaken;
+        conflict = WriteOutcome::SlugTaken;
     }
-    Ok(taken)
+    Ok(conflict)
 }
 
 fn columns(product: &Product) -> Vec<Value> {
@@ -302,19 +325,19 @@ fn category_columns(category: &Category) -> Vec<Value> {
 }
 
 fn product(row: &Row) -> Result<Product, SqlError> {
-    let broken = |what: &str| SqlError::Failed(format!("a product's {what} is not valid"));
-    let currency = Currency::parse(&row.text(7)?).map_err(|_| broken("currency"))?;
-    let money = |amount| Money::new(amount, currency).map_err(|_| broken("price"));
-    let slug = Slug::parse(&row.text(3)?).ok_or_else(|| broken("slug"))?;
+    let invalid = |what: &str| SqlError::Failed(format!("a product's {what} is not valid"));
+    let currency = Currency::parse(&row.text(7)?).map_err(|_| invalid("currency"))?;
+    let money = |amount| Money::new(amount, currency).map_err(|_| invalid("price"));
+    let slug = Slug::parse(&row.text(3)?).ok_or_else(|| invalid("slug"))?;
     let draft = ProductDraft {
-        sku: Sku::parse(&row.text(1)?).ok_or_else(|| broken("sku"))?,
+        sku: Sku::parse(&row.text(1)?).ok_or_else(|| invalid("sku"))?,
         name: row.text(2)?,
         slug: None,
         description: row.text(4)?,
-        category: Slug::parse(&row.text(5)?).ok_or_else(|| broken("category"))?,
+        category: Slug::parse(&row.text(5)?).ok_or_else(|| invalid("category"))?,
         price: money(row.unsigned(6)?)?,
         compare_at_price: row.maybe_unsigned(8)?.map(money).transpose()?,
-        attributes: serde_json::from_str(&row.text(9)?).map_err(|_| broken("attributes"))?,
+        attributes: serde_json::from_str(&row.text(9)?).map_err(|_| invalid("attributes"))?,
         published: row.boolean(10)?,
     };
     Ok(Product {
@@ -328,13 +351,13 @@ fn product(row: &Row) -> Result<Product, SqlError> {
 }
 
 fn category(row: &Row) -> Result<Category, SqlError> {
-    let broken = || SqlError::Failed("a category's slug is not valid".to_owned());
+    let invalid = || SqlError::Failed("a category's slug is not valid".to_owned());
     let parent = row
         .maybe_text(2)?
-        .map(|parent| Slug::parse(&parent).ok_or_else(broken))
+        .map(|parent| Slug::parse(&parent).ok_or_else(invalid))
         .transpose()?;
     Ok(Category {
-        slug: Slug::parse(&row.text(0)?).ok_or_else(broken)?,
+        slug: Slug::parse(&row.text(0)?).ok_or_else(invalid)?,
         name: row.text(1)?,
         parent,
     })

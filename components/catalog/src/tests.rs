@@ -1,20 +1,20 @@
-//! The catalog's rules and statements, on rusqlite.
+//! The rules and SQL statements of the catalog, on SQLite and Postgres.
 
 use crate::domain::{Category, Filter, Product, ProductDraft, ProductPatch, Sku, Slug, Sort};
 use crate::service::{Catalog, CatalogError};
 use crate::store::list_statement;
 use localmart_guest::kernel::{Currency, Cursor, Limit, Money};
 use localmart_guest::wit::Context;
-use localmart_testkit::{TestDatabase, TestWorld, now};
+use localmart_testkit::{TestDatabase, TestEnvironment, now};
 
 const MIGRATIONS: [&str; 2] = [
     include_str!("../migrations/0001_products.sql"),
     include_str!("../migrations/0002_prices_in_lists.sql"),
 ];
 
-fn catalog() -> (Catalog<TestDatabase>, TestWorld) {
-    let world = TestWorld::new();
-    let catalog = Catalog::new(TestDatabase::new(&MIGRATIONS), world.ports());
+fn catalog() -> (Catalog<TestDatabase>, TestEnvironment) {
+    let environment = TestEnvironment::new();
+    let catalog = Catalog::new(TestDatabase::new(&MIGRATIONS), environment.ports());
     for slug in ["cups", "lamps"] {
         let slug = Slug::parse(slug).unwrap();
         now(catalog.create_category(Category {
@@ -24,7 +24,7 @@ fn catalog() -> (Catalog<TestDatabase>, TestWorld) {
         }))
         .unwrap();
     }
-    (catalog, world)
+    (catalog, environment)
 }
 
 fn draft(sku: &str, name: &str, price: u64) -> ProductDraft {
@@ -42,7 +42,7 @@ fn draft(sku: &str, name: &str, price: u64) -> ProductDraft {
 }
 
 #[test]
-fn a_product_is_found_by_id_and_by_slug_as_it_was_made() {
+fn a_product_is_found_by_id_and_by_slug() {
     let (catalog, _) = catalog();
     let made =
         now(catalog.create(&Context::system(""), draft("A1", "Träume & Co.", 1999))).unwrap();
@@ -116,9 +116,9 @@ fn skus_and_slugs_are_unique() {
 
 #[test]
 fn a_stale_version_changes_nothing() {
-    let (catalog, world) = catalog();
+    let (catalog, environment) = catalog();
     let made = now(catalog.create(&Context::system(""), draft("A1", "One", 1999))).unwrap();
-    world.advance_ms(1000);
+    environment.advance_ms(1000);
     let dearer = |amount| ProductPatch {
         price: Some(Money::new(amount, Currency::USD).unwrap()),
         ..ProductPatch::default()
@@ -147,7 +147,7 @@ fn a_stale_version_changes_nothing() {
 }
 
 #[test]
-fn an_unpublished_product_is_only_seen_by_staff() {
+fn only_staff_see_an_unpublished_product() {
     let (catalog, _) = catalog();
     let made = now(catalog.create(&Context::system(""), draft("A1", "One", 1))).unwrap();
     now(catalog.unpublish(&Context::system(""), made.id.as_str(), None)).unwrap();
@@ -162,10 +162,10 @@ fn an_unpublished_product_is_only_seen_by_staff() {
 }
 
 #[test]
-fn every_order_pages_through_everything_once() {
-    let (catalog, world) = catalog();
+fn paging_visits_every_product_once_in_every_sort_order() {
+    let (catalog, environment) = catalog();
     for n in 0..23_u64 {
-        // Equal prices, names and times in between, so that ties must be broken.
+        // Some prices, names and times are equal, so that ties must be broken.
         now(catalog.create(
             &Context::system(""),
             ProductDraft {
@@ -174,7 +174,7 @@ fn every_order_pages_through_everything_once() {
             },
         ))
         .unwrap();
-        world.advance_ms(i64::from(n % 2 == 0));
+        environment.advance_ms(i64::from(n % 2 == 0));
     }
     for sort in [
         Sort::Newest,
@@ -242,7 +242,7 @@ fn no_list_reads_the_whole_table() {
 }
 
 #[test]
-fn a_category_with_something_in_it_stays() {
+fn a_category_that_is_not_empty_cannot_be_deleted() {
     let (catalog, _) = catalog();
     now(catalog.create(&Context::system(""), draft("A1", "One", 1))).unwrap();
     assert_eq!(

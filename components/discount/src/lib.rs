@@ -1,4 +1,4 @@
-//! The discount policy that the shop has from the start: nothing is taken off.
+//! The default discount policy: no discount.
 
 #![cfg_attr(
     not(target_arch = "wasm32"),

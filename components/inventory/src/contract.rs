@@ -1,11 +1,9 @@
-//! The WIT door: how other services reserve, and how inventory asks the catalog.
+//! The WIT exports of inventory, and the bindings of all contracts that this component uses.
 
-use crate::domain::{CatalogDown, Products, Shortage};
+use crate::domain::Shortage;
 use crate::service::InventoryError;
 use bindings::exports::localmart::inventory::inventory::{Error, Shortage as WitShortage};
-use bindings::localmart::catalog::catalog;
 use localmart_guest::kernel::Id;
-use localmart_guest::wit::Context;
 
 #[allow(
     missing_docs,
@@ -13,7 +11,7 @@ use localmart_guest::wit::Context;
     clippy::all,
     reason = "generated from documented WIT"
 )]
-mod bindings {
+pub(crate) mod bindings {
     use localmart_guest::wit_bindgen;
     wit_bindgen::generate!({
         world: "localmart:inventory/component@1.0.0",
@@ -24,30 +22,14 @@ mod bindings {
     });
 }
 
-/// The catalog over its link.
-#[derive(Default)]
-pub(crate) struct LinkedProducts;
-
-impl Products for LinkedProducts {
-    async fn exists(&self, context: &Context, id: &Id) -> Result<bool, CatalogDown> {
-        let (linked, _span) = context.linked("catalog.get-product");
-        match catalog::get_product(linked, id.to_string()).await {
-            Ok(_) => Ok(true),
-            Err(catalog::Error::NotFound) => Ok(false),
-            Err(catalog::Error::Unavailable(reason) | catalog::Error::Other(reason)) => {
-                Err(CatalogDown(reason))
-            }
-        }
-    }
-}
-
 #[cfg(target_arch = "wasm32")]
 mod component {
     use super::bindings::exports::localmart::inventory::inventory::{
         Error, Guest, Level, Line as WitLine,
     };
-    use super::{LinkedProducts, bindings, id};
+    use super::{bindings, id};
     use crate::domain::Line;
+    use crate::links::Linked;
     use crate::service::Inventory;
     use localmart_guest::kernel::Timestamp;
     use localmart_guest::ports::Ports;
@@ -57,15 +39,11 @@ mod component {
     struct Component;
     bindings::export!(Component with_types_in bindings);
 
-    fn inventory() -> Inventory<ServiceDatabase, LinkedProducts> {
-        Inventory::new(
-            ServiceDatabase::new("inventory"),
-            LinkedProducts,
-            Ports::real(),
-        )
+    fn inventory() -> Inventory<ServiceDatabase, Linked> {
+        Inventory::new(ServiceDatabase::new("inventory"), Linked, Ports::real())
     }
 
-    fn lift(lines: Vec<WitLine>) -> Result<Vec<Line>, Error> {
+    fn from_wit(lines: Vec<WitLine>) -> Result<Vec<Line>, Error> {
         let line = |line: WitLine| {
             Ok(Line {
                 product_id: id(&line.product_id)?,
@@ -82,12 +60,12 @@ mod component {
                 .map(|text| id(text))
                 .collect::<Result<Vec<_>, _>>()?;
             let levels = inventory().levels(&ids).await?;
-            let lower = |level: crate::domain::Level| Level {
+            let to_wit = |level: crate::domain::Level| Level {
                 product_id: level.product_id.into(),
                 on_hand: level.on_hand,
                 reserved: level.reserved,
             };
-            Ok(levels.into_iter().map(lower).collect())
+            Ok(levels.into_iter().map(to_wit).collect())
         }
 
         async fn reserve(
@@ -96,7 +74,7 @@ mod component {
             lines: Vec<WitLine>,
             expires_at: u64,
         ) -> Result<(), Error> {
-            let lines = lift(lines)?;
+            let lines = from_wit(lines)?;
             let expires_at = Timestamp::from_ms(i64::try_from(expires_at).unwrap_or(i64::MAX));
             Ok(inventory()
                 .reserve(&context, &id(&order_id)?, &lines, expires_at)
@@ -118,7 +96,7 @@ mod component {
             lines: Vec<WitLine>,
         ) -> Result<(), Error> {
             let (order, id) = (id(&order_id)?, id(&return_id)?);
-            let lines = lift(lines)?;
+            let lines = from_wit(lines)?;
             Ok(inventory().take_back(&context, &order, &id, &lines).await?)
         }
 
@@ -135,18 +113,18 @@ fn id(text: &str) -> Result<Id, Error> {
 impl From<InventoryError> for Error {
     fn from(error: InventoryError) -> Self {
         use localmart_guest::sql::SqlError;
-        let lower = |short: Shortage| WitShortage {
+        let to_wit = |short: Shortage| WitShortage {
             product_id: short.product_id.into(),
             requested: short.requested,
             available: short.available,
         };
         match error {
             InventoryError::Insufficient(shortages) => {
-                Self::Insufficient(shortages.into_iter().map(lower).collect())
+                Self::Insufficient(shortages.into_iter().map(to_wit).collect())
             }
             InventoryError::ReservationLost => Self::ReservationLost,
             InventoryError::NotSold => Self::NotSold,
-            InventoryError::CatalogDown(down) => Self::Unavailable(down.to_string()),
+            InventoryError::Link(down) => Self::Unavailable(down.to_string()),
             InventoryError::Sql(SqlError::Unavailable(reason)) => Self::Unavailable(reason),
             other => Self::Other(other.to_string()),
         }

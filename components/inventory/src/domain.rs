@@ -1,14 +1,14 @@
-//! What stock is, and what inventory needs of others. No clock, no I/O.
+//! Stock levels, reservation states, and the link that the service needs. No clock, no I/O.
 
 use localmart_guest::kernel::Id;
 use localmart_guest::wit::Context;
 
-/// Most pieces that one adjustment moves.
+/// The largest number of pieces in one adjustment.
 pub(crate) const MAX_DELTA: i64 = 1_000_000_000;
-/// Most pieces of one product, so that sums stay far from the end of a BIGINT.
+/// The largest stock of one product. It keeps sums far below the maximum of a BIGINT.
 pub(crate) const MAX_ON_HAND: i64 = 1_000_000_000_000;
 
-/// A product of which no more than this can be sold is low.
+/// A product is low on stock if at most this many pieces are available.
 pub(crate) const LOW_STOCK: i64 = 5;
 
 /// The stock of a product.
@@ -33,7 +33,7 @@ impl Level {
     }
 }
 
-/// A line to be reserved.
+/// A line to reserve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) product_id: Id,
@@ -48,7 +48,7 @@ pub(crate) struct Shortage {
     pub(crate) available: u64,
 }
 
-/// Where a reservation stands.
+/// The state of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReservationState {
     Held,
@@ -68,7 +68,8 @@ impl ReservationState {
     }
 }
 
-/// The lines with each product once, in a fixed order: two orders never wait for each other crosswise.
+/// Merges lines of the same product and sorts by product, so that concurrent orders lock products in the same order and
+/// cannot deadlock.
 pub(crate) fn merged(lines: &[Line]) -> Vec<Line> {
     let mut merged: Vec<Line> = Vec::new();
     for line in lines {
@@ -84,14 +85,14 @@ pub(crate) fn merged(lines: &[Line]) -> Vec<Line> {
     merged
 }
 
-/// Whether the catalog answered.
+/// The catalog failed or is not available.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the catalog does not answer: {0}")]
-pub(crate) struct CatalogDown(pub(crate) String);
+#[error("the catalog is not available: {0}")]
+pub(crate) struct LinkError(pub(crate) String);
 
-/// What inventory needs of the catalog.
+/// The link of the inventory service to the catalog.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
-pub(crate) trait Products {
-    /// Whether there is a product with this id, published or not.
-    async fn exists(&self, context: &Context, id: &Id) -> Result<bool, CatalogDown>;
+pub(crate) trait Links {
+    /// Whether a product with this id exists, published or not.
+    async fn exists(&self, context: &Context, id: &Id) -> Result<bool, LinkError>;
 }

@@ -1,34 +1,34 @@
-//! The REST door: stock and its adjustments. Decode, one verb, encode.
+//! The HTTP API of inventory: stock levels and adjustments.
 
-use crate::domain::{Level, MAX_DELTA, Products};
+use crate::domain::{Level, Links, MAX_DELTA};
 use crate::service::{Inventory, InventoryError};
 use localmart_guest::config::ConfigError;
-use localmart_guest::door::decode::{integer, text};
-use localmart_guest::door::idempotency::effect_name;
-use localmart_guest::door::{
+use localmart_guest::events::sweep_events;
+use localmart_guest::http::decode::{integer, text};
+use localmart_guest::http::idempotency::effect_name;
+use localmart_guest::http::{
     Access, Answer, Fields, Invalid, Problem, Request, Response, Routes, Service,
 };
-use localmart_guest::events::sweep_events;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
 use localmart_guest::token::Role;
 use serde_json::{Value, json};
 use std::rc::Rc;
 
-/// Inventory behind its REST door.
-pub(crate) struct InventoryDoor<D, P> {
-    inventory: Inventory<D, P>,
+/// The HTTP API with its service.
+pub(crate) struct InventoryApi<D, L> {
+    inventory: Inventory<D, L>,
     ports: Ports,
 }
 
-impl<D: Database + From<&'static str>, P: Products + Default + 'static> Service
-    for InventoryDoor<D, P>
+impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service
+    for InventoryApi<D, L>
 {
     const NOUN: &'static str = "inventory";
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
         Ok(Self {
-            inventory: Inventory::new(D::from(Self::NOUN), P::default(), ports.clone()),
+            inventory: Inventory::new(D::from(Self::NOUN), L::default(), ports.clone()),
             ports,
         })
     }
@@ -46,38 +46,38 @@ impl<D: Database + From<&'static str>, P: Products + Default + 'static> Service
     }
 }
 
-type Door<D, P> = Rc<InventoryDoor<D, P>>;
+type Api<D, L> = Rc<InventoryApi<D, L>>;
 
-async fn get<D: Database, P: Products>(door: Door<D, P>, request: Request) -> Answer {
+async fn get<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let level = door
+    let level = api
         .inventory
         .level(&request.context(), request.param("product_id"))
         .await?;
     Ok(Response::json(200, &encode(&level)))
 }
 
-async fn adjust<D: Database, P: Products>(door: Door<D, P>, request: Request) -> Answer {
+async fn adjust<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let delta = fields.required("delta", nonzero);
     let reason = fields.required("reason", text(1, 200));
     let (delta, reason) = fields.finish(delta.zip(reason))?;
-    // With a key it is known by that, so that a crash between its writing and the key's does not make it two.
+    // An idempotency key names the adjustment, so that a crash before the key is stored cannot lead to a second adjustment.
     let name = effect_name(&request, "adjustment")?;
     let (context, product) = (request.context(), request.param("product_id"));
-    let inventory = &door.inventory;
+    let inventory = &api.inventory;
     let adjusted = inventory.adjust(&context, product, delta, &reason, name.as_deref());
     let level = adjusted.await?;
     Ok(Response::json(200, &encode(&level)))
 }
 
-async fn sweep<D, P>(door: Door<D, P>, _: Request) -> Answer
+async fn sweep<D, L>(api: Api<D, L>, _: Request) -> Answer
 where
     D: Database + From<&'static str>,
-    P: Products + Default + 'static,
+    L: Links + Default + 'static,
 {
-    sweep_events::<InventoryDoor<D, P>>(&door.ports).await?;
-    let released = door.inventory.sweep().await?;
+    sweep_events::<InventoryApi<D, L>>(&api.ports).await?;
+    let released = api.inventory.sweep().await?;
     Ok(Response::json(200, &json!({ "released": released })))
 }
 
@@ -104,15 +104,19 @@ impl From<InventoryError> for Problem {
             InventoryError::Insufficient(_) => Self::business(
                 409,
                 "insufficient_stock",
-                "The stock would go below what is reserved, or beyond what can be counted.",
+                "The stock would fall below the reserved pieces or exceed the largest possible stock.",
             ),
-            InventoryError::ReservationLost => {
-                Self::business(409, "reservation_lost", "The reservation is gone.")
-            }
-            InventoryError::NotSold => {
-                Self::business(409, "not_sold", "So much was not sold to this order.")
-            }
-            InventoryError::CatalogDown(_) => Self::unavailable(),
+            InventoryError::ReservationLost => Self::business(
+                409,
+                "reservation_lost",
+                "The reservation was released or has expired.",
+            ),
+            InventoryError::NotSold => Self::business(
+                409,
+                "not_sold",
+                "The order does not contain that many pieces.",
+            ),
+            InventoryError::Link(_) => Self::unavailable(),
             InventoryError::Sql(error) => error.into(),
         }
     }

@@ -1,5 +1,5 @@
-//! Stock and reservations. In reading order: [`domain`] (levels, lines, needs), [`service`] (what can be asked for),
-//! [`store`] (its SQL), [`http`] (its REST door), [`contract`] (its WIT door and its links).
+//! Stock and reservations. In reading order: [`domain`] (stock levels, lines, reservation states), [`service`]
+//! (operations), [`store`] (SQL), [`http`] (HTTP API), [`contract`] (WIT exports), [`links`] (calls to the catalog).
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -9,10 +9,11 @@
 mod contract;
 mod domain;
 mod http;
+mod links;
 mod service;
 mod store;
 #[cfg(test)]
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(http::InventoryDoor<localmart_guest::sql::ServiceDatabase, contract::LinkedProducts>);
+localmart_guest::export_http!(http::InventoryApi<localmart_guest::sql::ServiceDatabase, links::Linked>);

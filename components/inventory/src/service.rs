@@ -1,51 +1,51 @@
-//! What can be asked of inventory: one verb per function, free of HTTP and SQL.
+//! The operations of inventory: one function each, independent of HTTP and SQL.
 
-use crate::domain::{CatalogDown, Level, Line, Products, Shortage};
-use crate::store::{Adjustment, Deed, Reserved, Store};
+use crate::domain::{Level, Line, LinkError, Links, Shortage};
+use crate::store::{Adjustment, Reserved, StockChange, Store};
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::wit::Context;
 
-/// Why a verb was refused.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InventoryError {
     #[error("there is no such product")]
     ProductNotFound,
     #[error("not enough stock")]
     Insufficient(Vec<Shortage>),
-    #[error("the reservation is gone")]
+    #[error("the reservation was released or has expired")]
     ReservationLost,
-    #[error("so much was not sold to this order")]
+    #[error("the order does not contain that many pieces")]
     NotSold,
     #[error(transparent)]
-    CatalogDown(#[from] CatalogDown),
+    Link(#[from] LinkError),
     #[error(transparent)]
     Sql(#[from] SqlError),
 }
 
 type Result<T> = std::result::Result<T, InventoryError>;
 
-/// How many lapsed orders one sweep releases.
+/// For how many orders one sweep releases expired reservations.
 const SWEEP_ORDERS: u32 = 500;
 
-/// Inventory.
-pub(crate) struct Inventory<D, P> {
+/// The operations of inventory.
+pub(crate) struct Inventory<D, L> {
     store: Store<D>,
-    products: P,
+    links: L,
     ports: Ports,
 }
 
-impl<D: Database, P: Products> Inventory<D, P> {
-    pub(crate) fn new(database: D, products: P, ports: Ports) -> Self {
+impl<D: Database, L: Links> Inventory<D, L> {
+    pub(crate) fn new(database: D, links: L, ports: Ports) -> Self {
         Self {
             store: Store::new(database),
-            products,
+            links,
             ports,
         }
     }
 
-    /// The stock of a product; zeros for one that has none yet.
+    /// The stock of a product; zeros for a product without stock.
     pub(crate) async fn level(&self, context: &Context, product_id: &str) -> Result<Level> {
         let id = Id::parse(product_id).ok_or(InventoryError::ProductNotFound)?;
         if let Some(level) = self.store.level(&id).await? {
@@ -55,12 +55,12 @@ impl<D: Database, P: Products> Inventory<D, P> {
         Ok(Level::none(id))
     }
 
-    /// The stock of these products; zeros for those that have none.
+    /// The stock of these products; zeros for products without stock.
     pub(crate) async fn levels(&self, product_ids: &[Id]) -> Result<Vec<Level>> {
         Ok(self.store.levels(product_ids).await?)
     }
 
-    /// Adds to the stock, or takes from what is not reserved; once per name, if it has one.
+    /// Adds pieces to the stock or removes unreserved pieces. An adjustment with a name happens once per name.
     pub(crate) async fn adjust(
         &self,
         context: &Context,
@@ -79,7 +79,10 @@ impl<D: Database, P: Products> Inventory<D, P> {
             reason,
             name: name.map(|name| format!("{product_id}/{name}")),
         };
-        let adjusted = self.store.adjust(&adjustment, &self.deed(context)).await?;
+        let adjusted = self
+            .store
+            .adjust(&adjustment, &self.change(context))
+            .await?;
         match adjusted {
             Ok(level) => Ok(level),
             Err(level) => Err(InventoryError::Insufficient(vec![Shortage {
@@ -90,7 +93,7 @@ impl<D: Database, P: Products> Inventory<D, P> {
         }
     }
 
-    /// Keeps all lines for an order, or none.
+    /// Reserves all lines for an order, or none.
     pub(crate) async fn reserve(
         &self,
         context: &Context,
@@ -104,7 +107,7 @@ impl<D: Database, P: Products> Inventory<D, P> {
                 order_id,
                 &crate::domain::merged(lines),
                 expires_at,
-                &self.deed(context),
+                &self.change(context),
             )
             .await?
         {
@@ -113,26 +116,26 @@ impl<D: Database, P: Products> Inventory<D, P> {
         }
     }
 
-    /// Turns a reservation into a sale.
+    /// Makes a reservation a sale.
     pub(crate) async fn confirm(&self, context: &Context, order_id: &Id) -> Result<()> {
-        if self.store.confirm(order_id, &self.deed(context)).await? {
+        if self.store.confirm(order_id, &self.change(context)).await? {
             Ok(())
         } else {
             Err(InventoryError::ReservationLost)
         }
     }
 
-    /// Gives a reservation back.
+    /// Releases a reservation.
     pub(crate) async fn release(&self, order_id: &Id) -> Result<()> {
         Ok(self.store.release(order_id).await?)
     }
 
-    /// Takes a sale back.
+    /// Returns a whole sale to stock.
     pub(crate) async fn restock(&self, context: &Context, order_id: &Id) -> Result<()> {
-        Ok(self.store.restock(order_id, &self.deed(context)).await?)
+        Ok(self.store.restock(order_id, &self.change(context)).await?)
     }
 
-    /// Takes some of a sale back, once per return.
+    /// Returns part of a sale to stock, once per return.
     pub(crate) async fn take_back(
         &self,
         context: &Context,
@@ -140,8 +143,8 @@ impl<D: Database, P: Products> Inventory<D, P> {
         return_id: &Id,
         lines: &[Line],
     ) -> Result<()> {
-        let (lines, deed) = (crate::domain::merged(lines), self.deed(context));
-        let taken = self.store.take_back(order_id, return_id, &lines, &deed);
+        let (lines, change) = (crate::domain::merged(lines), self.change(context));
+        let taken = self.store.take_back(order_id, return_id, &lines, &change);
         if taken.await? {
             Ok(())
         } else {
@@ -149,17 +152,17 @@ impl<D: Database, P: Products> Inventory<D, P> {
         }
     }
 
-    /// Releases reservations that lapsed; returns of how many orders.
+    /// Releases expired reservations; returns the number of orders.
     pub(crate) async fn sweep(&self) -> Result<usize> {
-        let lapsed = self.store.lapsed(self.ports.now(), SWEEP_ORDERS).await?;
-        for order_id in &lapsed {
+        let expired = self.store.expired(self.ports.now(), SWEEP_ORDERS).await?;
+        for order_id in &expired {
             self.store.release(order_id).await?;
         }
-        Ok(lapsed.len())
+        Ok(expired.len())
     }
 
-    fn deed<'a>(&'a self, context: &'a Context) -> Deed<'a> {
-        Deed {
+    fn change<'a>(&'a self, context: &'a Context) -> StockChange<'a> {
+        StockChange {
             context,
             id: self.ports.new_id(),
             ports: &self.ports,
@@ -168,7 +171,7 @@ impl<D: Database, P: Products> Inventory<D, P> {
     }
 
     async fn must_exist(&self, context: &Context, id: &Id) -> Result<()> {
-        if self.products.exists(context, id).await? {
+        if self.links.exists(context, id).await? {
             Ok(())
         } else {
             Err(InventoryError::ProductNotFound)

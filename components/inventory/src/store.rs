@@ -1,4 +1,5 @@
-//! Inventory's SQL. Stock is guarded by conditions inside the statements, so that no reader can be outrun.
+//! The SQL of inventory. Conditions inside the UPDATE statements protect the stock, so that no check relies on a value that
+//! was read earlier.
 
 use crate::domain::{LOW_STOCK, Level, Line, MAX_ON_HAND, ReservationState, Shortage};
 use localmart_guest::audit;
@@ -10,24 +11,24 @@ use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transacti
 use localmart_guest::wit::Context;
 use serde_json::json;
 
-/// What became of a reservation.
+/// The result of a reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reserved {
     Done,
     Short(Vec<Shortage>),
 }
 
-/// A change by hand.
+/// A manual change of stock.
 pub(crate) struct Adjustment<'a> {
     pub(crate) product: &'a Id,
     pub(crate) delta: i64,
     pub(crate) reason: &'a str,
-    /// The same name is the same change.
+    /// Identifies the change: a second change with the same name has no effect.
     pub(crate) name: Option<String>,
 }
 
-/// Who changes stock, when, and where ids for what is written about it come from.
-pub(crate) struct Deed<'a> {
+/// The context of a change of stock: the actor, the time, and ids for the audit log and events.
+pub(crate) struct StockChange<'a> {
     pub(crate) context: &'a Context,
     pub(crate) id: Id,
     pub(crate) ports: &'a Ports,
@@ -38,17 +39,17 @@ pub(crate) struct Store<D> {
     database: D,
 }
 
-/// Ends a transaction without keeping anything.
-enum Stop<W> {
-    /// For this reason.
-    Because(W),
+/// Why a transaction is rolled back.
+enum Abort<W> {
+    /// The change is refused for this reason.
+    Refused(W),
     Sql(SqlError),
 }
 
-/// So much was not sold to the order.
+/// The order does not contain that many pieces.
 struct NotSold;
 
-impl<W> From<SqlError> for Stop<W> {
+impl<W> From<SqlError> for Abort<W> {
     fn from(error: SqlError) -> Self {
         Self::Sql(error)
     }
@@ -84,17 +85,17 @@ impl<D: Database> Store<D> {
             .collect())
     }
 
-    /// `Err` is the level that does not allow it.
+    /// Applies a manual change once per name. The inner `Err` is the stock level that does not allow the change.
     pub(crate) async fn adjust(
         &self,
         adjustment: &Adjustment<'_>,
-        deed: &Deed<'_>,
+        change: &StockChange<'_>,
     ) -> Result<Result<Level, Level>, SqlError> {
         let (product, delta) = (adjustment.product, adjustment.delta);
         transaction(&self.database, async |connection| {
             let sql = "INSERT INTO stock (product_id, on_hand, reserved) VALUES (CAST($1 AS TEXT), 0, 0) ON CONFLICT DO NOTHING";
             connection.execute(sql, params![product]).await?;
-            let id = adjustment.name.as_deref().unwrap_or(deed.id.as_str());
+            let id = adjustment.name.as_deref().unwrap_or(change.id.as_str());
             let sql = "SELECT delta FROM adjustments WHERE id = CAST($1 AS TEXT)";
             if !connection.query(sql, params![id]).await?.is_empty() {
                 let level = read_level(connection, product).await?;
@@ -109,30 +110,30 @@ impl<D: Database> Store<D> {
             }
             let sql = "INSERT INTO adjustments (id, product_id, delta, reason, actor, created_at) VALUES (CAST($1 AS TEXT), \
                        CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT))";
-            let actor = audit::actor(&deed.context.actor);
-            let params = params![id, product, delta, adjustment.reason, actor, deed.at];
+            let actor = audit::actor(&change.context.actor);
+            let params = params![id, product, delta, adjustment.reason, actor, change.at];
             connection.execute(sql, params).await?;
-            audit::record(connection, &deed.id, deed.context, product.as_str(), "stock.adjusted", &delta.to_string(), deed.at).await?;
-            filled_up(connection, product).await?;
-            alert(connection, product, deed).await?;
+            audit::record(connection, &change.id, change.context, product.as_str(), "stock.adjusted", &delta.to_string(), change.at).await?;
+            clear_low_mark(connection, product).await?;
+            record_if_low(connection, product, change).await?;
             Ok(Ok(level))
         })
         .await
     }
 
-    /// Reserves every line or none. A reservation that stands is kept for as long as is asked; one that was released is made anew.
+    /// Reserves every line or none. An existing reservation is extended; a released one is replaced.
     pub(crate) async fn reserve(
         &self,
         order: &Id,
         lines: &[Line],
         expires_at: Timestamp,
-        deed: &Deed<'_>,
+        change: &StockChange<'_>,
     ) -> Result<Reserved, SqlError> {
         let outcome = transaction(&self.database, async |connection| {
             let sql = "DELETE FROM reservations WHERE order_id = CAST($1 AS TEXT) AND status IN ('released', 'restocked')";
-            connection.later(sql, params![order]).await?;
+            connection.queue(sql, params![order]).await?;
             for line in lines {
-                // Written before the stock is touched: whoever reserves for the same order at the same moment waits here.
+                // Written before the stock is changed, so that a concurrent call for the same order waits here.
                 let sql = "INSERT INTO reservations (order_id, product_id, quantity, status, expires_at) VALUES \
                            (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS BIGINT)) \
                            ON CONFLICT DO NOTHING";
@@ -149,7 +150,7 @@ impl<D: Database> Store<D> {
             }
             let mut shortages = Vec::new();
             for line in lines {
-                if !hold(connection, line, deed).await? {
+                if !reserve_line(connection, line, change).await? {
                     let level = read_level(connection, &line.product_id).await?;
                     let available = level.map_or(0, |level| level.available());
                     shortages.push(Shortage {
@@ -160,31 +161,35 @@ impl<D: Database> Store<D> {
                 }
             }
             if !shortages.is_empty() {
-                return Err(Stop::Because(shortages));
+                return Err(Abort::Refused(shortages));
             }
             Ok(())
         });
         match outcome.await {
             Ok(()) => Ok(Reserved::Done),
-            Err(Stop::Because(shortages)) => Ok(Reserved::Short(shortages)),
-            Err(Stop::Sql(error)) => Err(error),
+            Err(Abort::Refused(shortages)) => Ok(Reserved::Short(shortages)),
+            Err(Abort::Sql(error)) => Err(error),
         }
     }
 
-    /// Whether the order now has its goods.
-    pub(crate) async fn confirm(&self, order: &Id, deed: &Deed<'_>) -> Result<bool, SqlError> {
+    /// Makes the reservation of an order a sale; returns whether the order has its goods now.
+    pub(crate) async fn confirm(
+        &self,
+        order: &Id,
+        change: &StockChange<'_>,
+    ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
-            let taken = move_on(connection, order, ReservationState::Held, ReservationState::Sold).await?;
+            let taken = change_state(connection, order, ReservationState::Held, ReservationState::Sold).await?;
             for (product, quantity) in &taken {
                 let sql = "UPDATE stock SET on_hand = on_hand - CAST($2 AS BIGINT), reserved = reserved - CAST($2 AS BIGINT), \
                            version = version + 1 WHERE product_id = CAST($1 AS TEXT)";
-                connection.later(sql, params![product, *quantity]).await?;
+                connection.queue(sql, params![product, *quantity]).await?;
             }
             if !taken.is_empty() {
-                audit::record(connection, &deed.id, deed.context, order.as_str(), "stock.sold", "", deed.at).await?;
+                audit::record(connection, &change.id, change.context, order.as_str(), "stock.sold", "", change.at).await?;
                 return Ok(true);
             }
-            // Done before, or nothing to do it with.
+            // Either the reservation was confirmed before, or there is none.
             let sql = "SELECT CAST(1 AS BIGINT) FROM reservations WHERE order_id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT) LIMIT 1";
             let sold = connection.query(sql, params![order, ReservationState::Sold.name()]).await?;
             Ok(!sold.is_empty())
@@ -194,20 +199,24 @@ impl<D: Database> Store<D> {
 
     pub(crate) async fn release(&self, order: &Id) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
-            let freed = move_on(connection, order, ReservationState::Held, ReservationState::Released).await?;
+            let freed = change_state(connection, order, ReservationState::Held, ReservationState::Released).await?;
             for (product, quantity) in freed {
                 let sql = "UPDATE stock SET reserved = reserved - CAST($2 AS BIGINT), version = version + 1 \
                            WHERE product_id = CAST($1 AS TEXT)";
-                connection.later(sql, params![&product, quantity]).await?;
+                connection.queue(sql, params![&product, quantity]).await?;
             }
             Ok(())
         })
         .await
     }
 
-    pub(crate) async fn restock(&self, order: &Id, deed: &Deed<'_>) -> Result<(), SqlError> {
+    pub(crate) async fn restock(
+        &self,
+        order: &Id,
+        change: &StockChange<'_>,
+    ) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
-            let back = move_on(
+            let back = change_state(
                 connection,
                 order,
                 ReservationState::Sold,
@@ -215,17 +224,17 @@ impl<D: Database> Store<D> {
             )
             .await?;
             for (product, quantity) in &back {
-                put_back(connection, product, *quantity, deed).await?;
+                return_to_stock(connection, product, *quantity, change).await?;
             }
             if !back.is_empty() {
                 audit::record(
                     connection,
-                    &deed.id,
-                    deed.context,
+                    &change.id,
+                    change.context,
                     order.as_str(),
                     "stock.restocked",
                     "",
-                    deed.at,
+                    change.at,
                 )
                 .await?;
             }
@@ -234,13 +243,14 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Takes some of a sale back, once per return; `false`, and nothing happens, if so much was not sold.
+    /// Returns part of a sale to stock, once per return; `false`, without a change, if the order does not contain that many
+    /// pieces.
     pub(crate) async fn take_back(
         &self,
         order: &Id,
         return_id: &Id,
         lines: &[Line],
-        deed: &Deed<'_>,
+        change: &StockChange<'_>,
     ) -> Result<bool, SqlError> {
         let outcome = transaction(&self.database, async |connection| {
             for line in lines {
@@ -255,31 +265,31 @@ impl<D: Database> Store<D> {
                 let sold = ReservationState::Sold.name();
                 let params = params![order, &line.product_id, line.quantity, sold];
                 if connection.execute(sql, params).await? == 0 {
-                    return Err(Stop::Because(NotSold));
+                    return Err(Abort::Refused(NotSold));
                 }
-                put_back(connection, &line.product_id, line.quantity.into(), deed).await?;
+                return_to_stock(connection, &line.product_id, line.quantity.into(), change).await?;
             }
             let (subject, detail) = (order.as_str(), return_id.as_str());
             audit::record(
                 connection,
-                &deed.id,
-                deed.context,
+                &change.id,
+                change.context,
                 subject,
                 "stock.returned",
                 detail,
-                deed.at,
+                change.at,
             )
             .await?;
             Ok(())
         });
         match outcome.await {
             Ok(()) => Ok(true),
-            Err(Stop::Because(NotSold)) => Ok(false),
-            Err(Stop::Sql(error)) => Err(error),
+            Err(Abort::Refused(NotSold)) => Ok(false),
+            Err(Abort::Sql(error)) => Err(error),
         }
     }
 
-    pub(crate) async fn lapsed(&self, now: Timestamp, limit: u32) -> Result<Vec<Id>, SqlError> {
+    pub(crate) async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Id>, SqlError> {
         let sql = "SELECT DISTINCT order_id FROM reservations WHERE status = CAST($1 AS TEXT) \
                    AND expires_at <= CAST($2 AS BIGINT) LIMIT CAST($3 AS BIGINT)";
         let rows = self
@@ -302,12 +312,12 @@ async fn read_level(connection: &impl Connection, id: &Id) -> Result<Option<Leve
         .transpose()
 }
 
-/// Reserves one line if so much is there; tells once that a product became low by it. One statement, because whoever wants the same
-/// product waits from here to the commit.
-async fn hold(
+/// Reserves one line if there is enough stock, and writes the event if the product becomes low. This is a single statement,
+/// because other orders for the product wait from here until the commit.
+async fn reserve_line(
     connection: &impl Connection,
     line: &Line,
-    deed: &Deed<'_>,
+    change: &StockChange<'_>,
 ) -> Result<bool, SqlError> {
     let sql = "UPDATE stock SET reserved = reserved + CAST($2 AS BIGINT), version = version + 1, \
                alerted = CASE WHEN alerted = 0 AND on_hand - reserved - CAST($2 AS BIGINT) <= CAST($3 AS BIGINT) THEN version + 1 ELSE alerted END \
@@ -319,28 +329,28 @@ async fn hold(
         return Ok(false);
     };
     if row.integer(3)? == row.integer(2)? {
-        tell_low(connection, &line.product_id, row, deed).await?;
+        record_low_stock(connection, &line.product_id, row, change).await?;
     }
     Ok(true)
 }
 
-/// Pieces are in the warehouse again.
-async fn put_back(
+/// Adds returned pieces to the stock.
+async fn return_to_stock(
     connection: &impl Connection,
     product: &Id,
     quantity: i64,
-    deed: &Deed<'_>,
+    change: &StockChange<'_>,
 ) -> Result<(), SqlError> {
     let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT), version = version + 1 WHERE product_id = CAST($1 AS TEXT)";
-    connection.later(sql, params![product, quantity]).await?;
-    filled_up(connection, product).await?;
-    // Of two pieces that are still too few is told as well.
-    alert(connection, product, deed).await
+    connection.queue(sql, params![product, quantity]).await?;
+    clear_low_mark(connection, product).await?;
+    // If the stock is still low after these pieces came back, the event is written again.
+    record_if_low(connection, product, change).await
 }
 
-/// Moves an order's reservation from one state to the next; what was moved, in a fixed order. Whoever comes at the same
-/// moment waits and then finds nothing to move.
-async fn move_on(
+/// Moves the reservation of an order from one state to another; returns the moved lines, sorted by product. A concurrent
+/// call waits and then finds nothing to move.
+async fn change_state(
     connection: &impl Connection,
     order: &Id,
     from: ReservationState,
@@ -357,47 +367,47 @@ async fn move_on(
     Ok(moved)
 }
 
-/// Forgets that a product was low once pieces came in; a reservation that is given back brings none.
-async fn filled_up(connection: &impl Connection, product: &Id) -> Result<(), SqlError> {
+/// Clears the low mark after pieces were added. Releasing a reservation adds no pieces and keeps the mark.
+async fn clear_low_mark(connection: &impl Connection, product: &Id) -> Result<(), SqlError> {
     let sql = "UPDATE stock SET alerted = 0 WHERE product_id = CAST($1 AS TEXT) AND alerted <> 0 AND on_hand - reserved > CAST($2 AS BIGINT)";
     let done = connection.execute(sql, params![product, LOW_STOCK]).await;
     done.map(drop)
 }
 
-/// Tells once that a product became low.
-async fn alert(
+/// Writes the event if a product is low and has no low mark yet.
+async fn record_if_low(
     connection: &impl Connection,
     product: &Id,
-    deed: &Deed<'_>,
+    change: &StockChange<'_>,
 ) -> Result<(), SqlError> {
     let sql = "UPDATE stock SET alerted = version WHERE product_id = CAST($1 AS TEXT) AND alerted = 0 AND on_hand - reserved <= CAST($2 AS BIGINT) \
                RETURNING on_hand, reserved, version";
     let rows = connection.query(sql, params![product, LOW_STOCK]).await?;
     match rows.first() {
-        Some(row) => tell_low(connection, product, row, deed).await,
+        Some(row) => record_low_stock(connection, product, row, change).await,
         None => Ok(()),
     }
 }
 
-/// Writes the event of a product that became low; the row has what is on hand, what is reserved, and the version.
-async fn tell_low(
+/// Writes the event `inventory.low`. The row contains on_hand, reserved and version.
+async fn record_low_stock(
     connection: &impl Connection,
     product: &Id,
     row: &Row,
-    deed: &Deed<'_>,
+    change: &StockChange<'_>,
 ) -> Result<(), SqlError> {
     let (on_hand, reserved) = (row.integer(0)?, row.integer(1)?);
     let event = Event::new(
-        &deed.ports.new_id(),
+        &change.ports.new_id(),
         "inventory.low",
         "inventory",
         product.as_str(),
         row.unsigned(2)?,
-        deed.at,
+        change.at,
     );
     let data = json!({ "product_id": product.as_str(), "available": on_hand - reserved, "threshold": LOW_STOCK });
-    let event = event.with(data).in_trace(&deed.context.trace_parent);
-    outbox::record(connection, &event, deed.at).await
+    let event = event.with(data).in_trace(&change.context.trace_parent);
+    outbox::record(connection, &event, change.at).await
 }
 
 fn level(row: &Row) -> Result<Level, SqlError> {

@@ -1,37 +1,37 @@
-//! Inventory's rules and statements, on rusqlite.
+//! The rules and SQL statements of inventory, on SQLite and Postgres.
 
-use crate::domain::{CatalogDown, Level, Line, Products, Shortage};
+use crate::domain::{Level, Line, LinkError, Links, Shortage};
 use crate::service::{Inventory, InventoryError};
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::sql::Connection as _;
 use localmart_guest::wit::Context;
-use localmart_testkit::{TestDatabase, TestWorld, now};
+use localmart_testkit::{TestDatabase, TestEnvironment, now};
 
-struct AllProducts;
+struct FakeLinks;
 
-impl Products for AllProducts {
-    async fn exists(&self, _: &Context, id: &Id) -> Result<bool, CatalogDown> {
+impl Links for FakeLinks {
+    async fn exists(&self, _: &Context, id: &Id) -> Result<bool, LinkError> {
         Ok(!id.as_str().ends_with("ff"))
     }
 }
 
 struct Shop {
-    inventory: Inventory<TestDatabase, AllProducts>,
+    inventory: Inventory<TestDatabase, FakeLinks>,
     database: TestDatabase,
-    world: TestWorld,
+    environment: TestEnvironment,
     mug: Id,
     lamp: Id,
 }
 
 fn shop(mugs: i64, lamps: i64) -> Shop {
-    let world = TestWorld::new();
+    let environment = TestEnvironment::new();
     let database = TestDatabase::new(&[
         include_str!("../migrations/0001_stock.sql"),
         include_str!("../migrations/0002_alerts.sql"),
         include_str!("../migrations/0003_returns.sql"),
     ]);
-    let inventory = Inventory::new(database.clone(), AllProducts, world.ports());
-    let (mug, lamp) = (world.ports().new_id(), world.ports().new_id());
+    let inventory = Inventory::new(database.clone(), FakeLinks, environment.ports());
+    let (mug, lamp) = (environment.ports().new_id(), environment.ports().new_id());
     for (id, count) in [(&mug, mugs), (&lamp, lamps)] {
         if count > 0 {
             now(inventory.adjust(&Context::system(""), id.as_str(), count, "delivery", None))
@@ -41,7 +41,7 @@ fn shop(mugs: i64, lamps: i64) -> Shop {
     Shop {
         inventory,
         database,
-        world,
+        environment,
         mug,
         lamp,
     }
@@ -59,7 +59,7 @@ impl Shop {
     }
 
     fn reserve(&self, order: &Id, mugs: u32, lamps: u32) -> Result<(), InventoryError> {
-        let end = self.world.now().plus_ms(1000);
+        let end = self.environment.now().plus_ms(1000);
         now(self
             .inventory
             .reserve(&Context::system(""), order, &self.lines(mugs, lamps), end))
@@ -76,7 +76,7 @@ impl Shop {
 #[test]
 fn all_lines_are_reserved_or_none() {
     let shop = shop(5, 1);
-    let order = shop.world.ports().new_id();
+    let order = shop.environment.ports().new_id();
     let short = Shortage {
         product_id: shop.lamp.clone(),
         requested: 2,
@@ -101,7 +101,7 @@ fn all_lines_are_reserved_or_none() {
 fn the_same_product_on_two_lines_is_summed() {
     let shop = shop(10, 0);
     let lines = [shop.lines(6, 0), shop.lines(6, 0)].concat();
-    let order = shop.world.ports().new_id();
+    let order = shop.environment.ports().new_id();
     let result = now(shop.inventory.reserve(
         &Context::system(""),
         &order,
@@ -114,7 +114,7 @@ fn the_same_product_on_two_lines_is_summed() {
 #[test]
 fn every_step_can_be_repeated() {
     let shop = shop(5, 0);
-    let order = shop.world.ports().new_id();
+    let order = shop.environment.ports().new_id();
     for _ in 0..2 {
         assert_eq!(shop.reserve(&order, 2, 0), Ok(()));
     }
@@ -140,13 +140,16 @@ fn every_step_can_be_repeated() {
 }
 
 #[test]
-fn a_lapsed_reservation_is_released_once_and_can_be_made_anew() {
+fn an_expired_reservation_is_released_once_and_can_be_made_again() {
     let shop = shop(1, 0);
-    let (first, second) = (shop.world.ports().new_id(), shop.world.ports().new_id());
+    let (first, second) = (
+        shop.environment.ports().new_id(),
+        shop.environment.ports().new_id(),
+    );
     shop.reserve(&first, 1, 0).unwrap();
     assert_eq!(now(shop.inventory.sweep()), Ok(0));
     assert!(shop.reserve(&second, 1, 0).is_err());
-    shop.world.advance_ms(1001);
+    shop.environment.advance_ms(1001);
     assert_eq!(now(shop.inventory.sweep()), Ok(1));
     assert_eq!(now(shop.inventory.sweep()), Ok(0));
     assert_eq!(
@@ -171,23 +174,26 @@ fn a_change_with_a_name_happens_once() {
     };
     assert_eq!(adjust(3, Some("a")), Ok(8));
     assert_eq!(adjust(3, Some("a")), Ok(8));
-    assert!(adjust(-9, Some("b")).is_err(), "refused, so it is nothing");
+    assert!(
+        adjust(-9, Some("b")).is_err(),
+        "a refused change is not recorded under its name"
+    );
     assert_eq!((adjust(-1, Some("b")), adjust(3, None)), (Ok(7), Ok(10)));
 }
 
 #[test]
-fn a_reservation_can_be_kept_longer() {
+fn a_reservation_can_be_extended() {
     let shop = shop(5, 0);
-    let order = shop.world.ports().new_id();
+    let order = shop.environment.ports().new_id();
     shop.reserve(&order, 2, 0).unwrap();
-    shop.world.advance_ms(900);
+    shop.environment.advance_ms(900);
     shop.reserve(&order, 2, 0).unwrap();
-    shop.world.advance_ms(900);
+    shop.environment.advance_ms(900);
     assert_eq!(
         (now(shop.inventory.sweep()), shop.level(&shop.mug)),
         (Ok(0), (5, 2))
     );
-    shop.world.advance_ms(200);
+    shop.environment.advance_ms(200);
     assert_eq!(
         (now(shop.inventory.sweep()), shop.level(&shop.mug)),
         (Ok(1), (5, 0))
@@ -195,9 +201,10 @@ fn a_reservation_can_be_kept_longer() {
 }
 
 #[test]
-fn stock_never_goes_below_what_is_promised() {
+fn stock_never_falls_below_the_reserved_pieces() {
     let shop = shop(5, 0);
-    shop.reserve(&shop.world.ports().new_id(), 3, 0).unwrap();
+    shop.reserve(&shop.environment.ports().new_id(), 3, 0)
+        .unwrap();
     let adjust = |delta| {
         now(shop.inventory.adjust(
             &Context::system(""),
@@ -213,7 +220,7 @@ fn stock_never_goes_below_what_is_promised() {
 }
 
 #[test]
-fn a_product_nobody_knows_has_no_stock() {
+fn an_unknown_product_has_no_stock() {
     let shop = shop(0, 0);
     assert_eq!(shop.level(&shop.mug), (0, 0));
     let nobody = "00000000-0000-7000-8000-0000000000ff";
@@ -229,50 +236,50 @@ fn a_product_nobody_knows_has_no_stock() {
 }
 
 #[test]
-fn a_product_that_becomes_low_is_told_once_until_it_is_filled_up() {
+fn low_stock_is_reported_once_until_the_stock_is_replenished() {
     let shop = shop(8, 8);
-    let told = || {
+    let events = || {
         let sql = "SELECT body FROM outbox ORDER BY subject, version";
         now(shop.database.query(sql, &[])).unwrap().len()
     };
     let reserve = |quantity| {
-        let order = shop.world.ports().new_id();
+        let order = shop.environment.ports().new_id();
         shop.reserve(&order, quantity, 0).unwrap();
         order
     };
     reserve(2);
-    assert_eq!(told(), 0);
+    assert_eq!(events(), 0);
     let order = reserve(1);
-    assert_eq!(told(), 1);
+    assert_eq!(events(), 1);
     now(shop.inventory.release(&order)).unwrap();
     reserve(2);
-    assert_eq!(told(), 1, "it is still low");
+    assert_eq!(events(), 1, "it is still low");
     let context = Context::system("");
     now(shop
         .inventory
         .adjust(&context, shop.mug.as_str(), 20, "delivery", None))
     .unwrap();
     reserve(20);
-    assert_eq!(told(), 2);
+    assert_eq!(events(), 2);
 }
 
 #[test]
-fn a_reservation_that_is_given_back_does_not_make_a_product_low_again() {
+fn releasing_a_reservation_does_not_report_low_stock_again() {
     let shop = shop(6, 0);
     for _ in 0..3 {
-        let order = shop.world.ports().new_id();
+        let order = shop.environment.ports().new_id();
         shop.reserve(&order, 1, 0).unwrap();
         now(shop.inventory.release(&order)).unwrap();
     }
-    let told = now(shop.database.query("SELECT body FROM outbox", &[])).unwrap();
-    assert_eq!(told.len(), 1);
+    let events = now(shop.database.query("SELECT body FROM outbox", &[])).unwrap();
+    assert_eq!(events.len(), 1);
 }
 
 #[test]
-fn a_return_is_stock_again_once_and_never_more_than_was_sold() {
+fn a_return_adds_stock_once_and_never_more_than_was_sold() {
     let shop = shop(9, 9);
-    let (order, context) = (shop.world.ports().new_id(), Context::system(""));
-    let first = shop.world.ports().new_id();
+    let (order, context) = (shop.environment.ports().new_id(), Context::system(""));
+    let first = shop.environment.ports().new_id();
     let take_back =
         |id: &Id, lines: &[Line]| now(shop.inventory.take_back(&context, &order, id, lines));
     shop.reserve(&order, 3, 2).unwrap();
@@ -286,7 +293,7 @@ fn a_return_is_stock_again_once_and_never_more_than_was_sold() {
         (shop.level(&shop.mug), shop.level(&shop.lamp)),
         ((8, 0), (8, 0))
     );
-    let second = shop.world.ports().new_id();
+    let second = shop.environment.ports().new_id();
     let too_many = take_back(&second, &shop.lines(2, 1));
     assert_eq!(too_many, Err(InventoryError::NotSold));
     assert_eq!(
@@ -301,7 +308,7 @@ fn a_return_is_stock_again_once_and_never_more_than_was_sold() {
 }
 
 #[test]
-fn who_changed_stock_is_written_down() {
+fn every_change_of_stock_is_in_the_audit_log() {
     let shop = shop(0, 0);
     let context = Context {
         trace_parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),

@@ -1,4 +1,4 @@
-//! The WIT door: orders as other services see them.
+//! The WIT exports of orders, and the bindings of all contracts that this component uses.
 
 use crate::domain::Order;
 use crate::domain::status::Status;
@@ -47,7 +47,7 @@ mod component {
 
     impl Guest for Component {
         async fn get(context: Context, id: String) -> Result<Summary, Error> {
-            // A guest's order is opened by its token, which this contract does not carry.
+            // A guest needs the order token, which this contract does not carry.
             if !matches!(
                 context.actor,
                 Actor::Staff(_) | Actor::Admin(_) | Actor::System

@@ -1,24 +1,24 @@
-//! An order. [`pricing`] says what it comes to, [`status`] has its graph, [`returns`] what can be given back, [`needs`] what
-//! checkout needs of others. No clock, no I/O.
+//! An order. [`pricing`] computes its price, [`status`] has the status graph, [`returns`] computes refunds, [`links`] declares
+//! the calls to other services. No clock, no I/O.
 
-pub(crate) mod needs;
+pub(crate) mod links;
 pub(crate) mod pricing;
 pub(crate) mod returns;
 pub(crate) mod status;
 
+use links::{CartSnapshot, Product};
 use localmart_guest::kernel::{Address, Id, Money, MoneyError, Timestamp};
-use needs::{CartSnapshot, Product};
 use pricing::Flag;
 use returns::Return;
 use status::Status;
 
-/// What somebody asks for at checkout.
+/// A request for a checkout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Checkout {
     pub(crate) cart_id: Id,
-    /// The user who buys; a guest is nobody.
+    /// The user who buys; `None` for a guest.
     pub(crate) customer_id: Option<String>,
-    /// A guest says it; of a user it is known.
+    /// Required for a guest. For a user the default is the address of the account.
     pub(crate) email: Option<String>,
     pub(crate) shipping_address: Address,
     pub(crate) billing_address: Address,
@@ -26,7 +26,7 @@ pub(crate) struct Checkout {
     pub(crate) expected_total: Option<Money>,
 }
 
-/// A bought line. It keeps what was true when it was bought.
+/// A line of an order. It keeps name and price from the time of the purchase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) product_id: Id,
@@ -35,13 +35,13 @@ pub(crate) struct Item {
     pub(crate) unit_price: Money,
     pub(crate) quantity: u32,
     pub(crate) line_total: Money,
-    /// Its part of the order's discount.
+    /// The discount on this line.
     pub(crate) discount: Money,
-    /// Its part of the order's tax.
+    /// The tax on this line.
     pub(crate) tax: Money,
 }
 
-/// What an order comes to; every field in its currency.
+/// The amounts of an order, all in its currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) subtotal: Money,
@@ -51,7 +51,7 @@ pub(crate) struct Totals {
     pub(crate) total: Money,
 }
 
-/// A step of an order's life.
+/// An entry in the status history of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) status: Status,
@@ -62,15 +62,15 @@ pub(crate) struct Step {
 /// Why an order failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The card was refused, in the provider's words.
+    /// The card was refused, with the provider's explanation.
     Declined(String),
-    /// Not enough stock; what was short, for the shopper.
+    /// There was not enough stock; the lines that are short, for the shopper.
     Insufficient(Vec<ShortLine>),
-    /// The cart is not what it was.
+    /// The cart was changed during checkout.
     CartChanged,
 }
 
-/// A line there was not enough of.
+/// A line without enough stock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShortLine {
     pub(crate) product_id: Id,
@@ -90,61 +90,61 @@ pub(crate) struct Order {
     pub(crate) email: String,
     pub(crate) items: Vec<Item>,
     pub(crate) totals: Totals,
-    /// Decisions of its price that were not made.
+    /// The policies that gave no valid decision about the price.
     pub(crate) flags: Vec<Flag>,
     pub(crate) shipping_address: Address,
     pub(crate) billing_address: Address,
     pub(crate) payment: Option<(Id, String)>,
-    /// Kept until the payment is decided, so that the checkout can be resumed.
+    /// The token of the payment provider, kept until the payment is decided, so that the checkout can be resumed.
     pub(crate) payment_token: Option<String>,
     pub(crate) failure: Option<Failure>,
-    /// Somebody asked for it to be called off; the undoing may still be under way.
+    /// Whether a cancellation was requested. It may still be in progress.
     pub(crate) cancelling: bool,
     pub(crate) cancel_reason: Option<String>,
     pub(crate) reserve_until: Timestamp,
     pub(crate) history: Vec<Step>,
-    /// In the order in which they were asked for.
+    /// The returns, in the order in which they were requested.
     pub(crate) returns: Vec<Return>,
     pub(crate) version: u64,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
 }
 
-/// Why a cart cannot become an order as it is.
+/// Why a cart cannot be ordered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unpriceable {
-    /// Nothing in it.
+pub(crate) enum PricingError {
+    /// The cart is empty.
     Empty,
-    /// A line is no longer sold; its place in the cart.
+    /// A product is no longer sold; the index of its line.
     NotSold(usize),
-    /// A line is now sold in another currency; its place in the cart.
+    /// A product is now sold in another currency; the index of its line.
     OtherCurrency(usize),
-    /// The sum does not fit.
+    /// The total is larger than the largest amount.
     Overflow,
 }
 
-impl From<MoneyError> for Unpriceable {
+impl From<MoneyError> for PricingError {
     fn from(_: MoneyError) -> Self {
         Self::Overflow
     }
 }
 
-/// Turns the lines of a cart into items at current prices, and says what category each is of.
+/// Converts the lines of a cart to items at current prices; also returns the category of each item.
 pub(crate) fn itemise(
     cart: &CartSnapshot,
     products: &[Product],
-) -> Result<(Vec<Item>, Vec<String>), Unpriceable> {
+) -> Result<(Vec<Item>, Vec<String>), PricingError> {
     if cart.lines.is_empty() {
-        return Err(Unpriceable::Empty);
+        return Err(PricingError::Empty);
     }
     let (mut items, mut categories) = (Vec::new(), Vec::new());
     for (place, line) in cart.lines.iter().enumerate() {
         let product = products
             .iter()
             .find(|product| product.id == line.product_id && product.published);
-        let product = product.ok_or(Unpriceable::NotSold(place))?;
+        let product = product.ok_or(PricingError::NotSold(place))?;
         if product.price.currency() != cart.currency {
-            return Err(Unpriceable::OtherCurrency(place));
+            return Err(PricingError::OtherCurrency(place));
         }
         categories.push(product.category.clone());
         items.push(Item {
@@ -161,7 +161,7 @@ pub(crate) fn itemise(
     Ok((items, categories))
 }
 
-/// The number people read out: `LM-` and ten characters of Crockford's base 32, from the random end of the id.
+/// The order number for people: `LM-` and ten characters of Crockford's base 32, from the random end of the id.
 pub(crate) fn number(id: &Id) -> String {
     const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let tail = id.as_str().rsplit('-').next().unwrap_or_default();

@@ -1,21 +1,21 @@
-//! What order hears: a payment that was decided after all, or gave money back.
+//! The consumed events: a payment that was decided late or refunded.
 
-use crate::domain::needs::Needs;
-use crate::http::OrderDoor;
+use crate::domain::links::Links;
+use crate::http::OrderApi;
 use localmart_guest::events::{Consumer, Event, Refusal};
 use localmart_guest::kernel::Id;
 use localmart_guest::sql::Database;
 use localmart_guest::wit::Context;
 use serde_json::Value;
 
-impl<D: Database, N: Needs> Consumer for OrderDoor<D, N> {
+impl<D: Database, L: Links> Consumer for OrderApi<D, L> {
     const GROUP: &'static str = "order";
     const CHANNELS: &'static [&'static str] = &["payment.events"];
 
     async fn handle(&self, event: &Event) -> Result<(), Refusal> {
         let text = |name: &str| {
             let found = event.data.get(name).and_then(Value::as_str);
-            found.ok_or_else(|| Refusal::Never(format!("`data.{name}` is missing")))
+            found.ok_or_else(|| Refusal::Permanent(format!("`data.{name}` is missing")))
         };
         let done = match event.kind.as_str() {
             "payment.refunded" => {
@@ -24,12 +24,13 @@ impl<D: Database, N: Needs> Consumer for OrderDoor<D, N> {
             }
             "payment.captured" | "payment.failed" => {
                 let id = Id::parse(text("order_id")?);
-                let id = id.ok_or_else(|| Refusal::Never("`data.order_id` is no id".to_owned()))?;
+                let id = id
+                    .ok_or_else(|| Refusal::Permanent("`data.order_id` is not an id".to_owned()))?;
                 let context = Context::system(&event.trace_parent);
                 self.orders.payment_decided(&context, &id).await
             }
             _ => Ok(()),
         };
-        done.map_err(|error| Refusal::NotNow(error.to_string()))
+        done.map_err(|error| Refusal::Retryable(error.to_string()))
     }
 }

@@ -1,23 +1,23 @@
-//! The REST door: checkout, one's own order, calling it off. Decode, one verb, encode.
+//! The HTTP API of orders: checkout, reading, cancellation, shipping and delivery.
 
 pub(crate) mod decode;
 pub(crate) mod encode;
 mod returns;
 
-use crate::domain::needs::Needs;
+use crate::domain::links::Links;
 use crate::domain::status::Status;
-use crate::domain::{Order, Unpriceable};
+use crate::domain::{Order, PricingError};
 use crate::service::{LIST_ORDER, OrderError, Orders, Settings};
 use crate::store::{Claim, Scope};
 use localmart_guest::config::{self, ConfigError};
-use localmart_guest::door::decode::text;
-use localmart_guest::door::idempotency::{
-    fingerprint, in_flight, recall, remember, replayed, required_key_of, reused,
+use localmart_guest::events::{sweep_consumer, sweep_events};
+use localmart_guest::http::decode::text;
+use localmart_guest::http::idempotency::{
+    fingerprint, in_flight, replayed, required_key_of, response_from_text, response_to_text, reused,
 };
-use localmart_guest::door::{
+use localmart_guest::http::{
     Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service,
 };
-use localmart_guest::events::{sweep_consumer, sweep_events};
 use localmart_guest::kernel::{Cursor, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
@@ -27,13 +27,13 @@ use serde_json::json;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Orders behind their REST door.
-pub(crate) struct OrderDoor<D, N> {
-    pub(crate) orders: Orders<D, N>,
+/// The HTTP API with its service. It is also the consumer of events.
+pub(crate) struct OrderApi<D, L> {
+    pub(crate) orders: Orders<D, L>,
     ports: Ports,
 }
 
-impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for OrderDoor<D, N> {
+impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service for OrderApi<D, L> {
     const NOUN: &'static str = "order";
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
@@ -45,7 +45,7 @@ impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for
             order_token_key: config::text("order_token_key").await?,
         };
         Ok(Self {
-            orders: Orders::new(D::from(Self::NOUN), N::default(), ports.clone(), settings),
+            orders: Orders::new(D::from(Self::NOUN), L::default(), ports.clone(), settings),
             ports,
         })
     }
@@ -53,7 +53,7 @@ impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for
     fn routes() -> Routes<Self> {
         Routes::new()
             .on("POST", "/api/orders", Access::All, create)
-            .keeps_its_own_keys()
+            .manages_keys()
             .on("GET", "/api/orders", Access::Only(Role::Customer), list)
             .on("GET", "/api/orders/{id}", Access::All, get)
             .on(
@@ -73,9 +73,9 @@ impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for
                 "POST",
                 "/api/orders/{id}/returns",
                 Access::All,
-                returns::ask,
+                returns::request_return,
             )
-            .needs_a_key()
+            .requires_key()
             .on(
                 "POST",
                 "/api/orders/{id}/returns/{rid}/approve",
@@ -92,10 +92,10 @@ impl<D: Database + From<&'static str>, N: Needs + Default + 'static> Service for
     }
 }
 
-type Door<D, N> = Rc<OrderDoor<D, N>>;
+type Api<D, L> = Rc<OrderApi<D, L>>;
 
-/// `POST /api/orders`: the key is claimed in order's own database, so that it is written with the order.
-async fn create<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+/// `POST /api/orders`. The idempotency key is stored in the database of the service, in the transaction of the order.
+async fn create<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     let key = required_key_of(&request.incoming)?;
     let customer = request.claims.as_ref().map(|claims| claims.subject.clone());
     let checkout = decode::checkout(&request.body, customer)?;
@@ -104,26 +104,24 @@ async fn create<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> An
         .as_ref()
         .map_or(checkout.cart_id.as_str(), |claims| claims.subject.as_str());
     let name = capability("checkout", &format!("{caller}\n{key}"));
-    let order_id = match door
-        .orders
-        .claim(&name, &fingerprint(&request.body))
-        .await?
-    {
+    let order_id = match api.orders.claim(&name, &fingerprint(&request.body)).await? {
         Claim::Run(order_id) => order_id,
         Claim::Reused => return Err(reused()),
         Claim::InFlight => return Err(in_flight()),
         Claim::Answered(answer) => {
-            return recall(&answer).map(replayed).ok_or_else(Problem::internal);
+            return response_from_text(&answer)
+                .map(replayed)
+                .ok_or_else(Problem::internal);
         }
     };
-    let response = match door
+    let response = match api
         .orders
         .checkout(&request.context(), &order_id, &checkout)
         .await
     {
         Ok(order) => {
             let guest = order.customer_id.is_none();
-            let body = encode::order(&order, guest.then(|| door.orders.guest_token(&order)));
+            let body = encode::order(&order, guest.then(|| api.orders.guest_token(&order)));
             let location = format!("/api/orders/{}", order.id);
             Response::json(201, &body)
                 .with_version(order.version)
@@ -131,12 +129,14 @@ async fn create<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> An
         }
         Err(error) => Problem::from(error).into_response(request.trace_parent()),
     };
-    let answer = response.remembered.then(|| remember(&response));
-    door.orders.conclude(&name, &order_id, answer).await?;
+    let answer = response
+        .stored_with_key
+        .then(|| response_to_text(&response));
+    api.orders.conclude(&name, &order_id, answer).await?;
     Ok(response)
 }
 
-async fn list<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+async fn list<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     let mut query = request.query(&["status", "limit", "cursor", "all"])?;
     let status = query.get("status", "must be the status of an order", Status::parse);
     let limit = query.get("limit", "must be 1 to 100", Limit::parse);
@@ -159,34 +159,32 @@ async fn list<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answ
         status,
     };
     let limit = limit.unwrap_or_default();
-    let (orders, next) = door.orders.list(&scope, limit, cursor.as_ref()).await?;
+    let (orders, next) = api.orders.list(&scope, limit, cursor.as_ref()).await?;
     let orders = orders.iter().map(|order| encode::order(order, None));
     Ok(Response::page(orders.collect(), next))
 }
 
-async fn ship<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
-    advance_to(&door, &request, Status::Shipped).await
+async fn ship<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
+    advance_to(&api, &request, Status::Shipped).await
 }
 
-async fn deliver<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
-    advance_to(&door, &request, Status::Delivered).await
+async fn deliver<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
+    advance_to(&api, &request, Status::Delivered).await
 }
 
-async fn advance_to<D: Database, N: Needs>(
-    door: &Door<D, N>,
+async fn advance_to<D: Database, L: Links>(
+    api: &Api<D, L>,
     request: &Request,
     to: Status,
 ) -> Answer {
     Fields::of_body(or_empty(&request.body))?.finish(Some(()))?;
-    let order = door.orders.get(request.param("id"), |_| true).await?;
+    let order = api.orders.get(request.param("id"), |_| true).await?;
     must_match(request, &order)?;
     let context = request.context();
-    Ok(respond(
-        &door.orders.advance_to(&context, &order, to).await?,
-    ))
+    Ok(respond(&api.orders.advance_to(&context, &order, to).await?))
 }
 
-/// A POST without a body says nothing more than its address.
+/// The body, or an empty object for a POST without a body.
 fn or_empty(body: &[u8]) -> &[u8] {
     if body.is_empty() { b"{}" } else { body }
 }
@@ -198,51 +196,48 @@ fn must_match(request: &Request, order: &Order) -> Result<(), Problem> {
     }
 }
 
-async fn get<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+async fn get<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let order = door
+    let order = api
         .orders
-        .get(request.param("id"), |order| owns(&door, &request, order))
+        .get(request.param("id"), |order| owns(&api, &request, order))
         .await?;
     Ok(respond(&order))
 }
 
-async fn cancel<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+async fn cancel<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     let mut fields = Fields::of_body(or_empty(&request.body))?;
     let reason = fields.optional("reason", text(0, 500));
     let reason = fields.finish(Some(reason))?;
-    let order = door
+    let order = api
         .orders
-        .get(request.param("id"), |order| owns(&door, &request, order))
+        .get(request.param("id"), |order| owns(&api, &request, order))
         .await?;
     must_match(&request, &order)?;
     Ok(respond(
-        &door
-            .orders
-            .cancel(&request.context(), order, reason)
-            .await?,
+        &api.orders.cancel(&request.context(), order, reason).await?,
     ))
 }
 
-async fn sweep<D, N>(door: Door<D, N>, request: Request) -> Answer
+async fn sweep<D, L>(api: Api<D, L>, request: Request) -> Answer
 where
     D: Database + From<&'static str>,
-    N: Needs + Default + 'static,
+    L: Links + Default + 'static,
 {
-    let events = sweep_events::<OrderDoor<D, N>>(&door.ports).await;
-    let read = sweep_consumer(&*door, &door.ports).await;
-    let looked_at = door
+    let events = sweep_events::<OrderApi<D, L>>(&api.ports).await;
+    let read = sweep_consumer(&*api, &api.ports).await;
+    let looked_at = api
         .orders
         .sweep(&Context::system(request.trace_parent()))
         .await?;
-    // What is unfinished was seen to first of all; only then is told that the bus is away.
+    // Unfinished orders are resumed first, even if the bus is unavailable.
     events?;
     read?;
     Ok(Response::json(200, &json!({ "looked_at": looked_at })))
 }
 
-/// A user owns his orders, a guest one by its token; staff see all.
-fn owns<D: Database, N: Needs>(door: &Door<D, N>, request: &Request, order: &Order) -> bool {
+/// Whether the caller may use an order: its user, a guest with its token, or staff.
+fn owns<D: Database, L: Links>(api: &Api<D, L>, request: &Request, order: &Order) -> bool {
     let token = request.header("x-order-token");
     let user = request
         .claims
@@ -251,7 +246,7 @@ fn owns<D: Database, N: Needs>(door: &Door<D, N>, request: &Request, order: &Ord
     let mine = user.is_some() && order.customer_id.as_deref() == user;
     request.has_role(Role::Staff)
         || mine
-        || token.is_some_and(|token| door.orders.opens(order, token))
+        || token.is_some_and(|token| api.orders.is_guest_token(order, token))
 }
 
 fn respond(order: &Order) -> Response {
@@ -270,7 +265,7 @@ impl From<OrderError> for Problem {
         match error {
             OrderError::NotFound => Self::not_found("order"),
             OrderError::ReturnNotFound => Self::not_found("return"),
-            OrderError::Unreturnable(why) => returns::unreturnable(&why),
+            OrderError::Return(why) => returns::return_error(&why),
             OrderError::NoEmail => Self::invalid(vec![FieldProblem {
                 field: "email".into(),
                 code: "required".into(),
@@ -278,51 +273,51 @@ impl From<OrderError> for Problem {
             }]),
             OrderError::CartNotFound => Self::not_found("cart"),
             OrderError::CartCompleted(order) => {
-                Self::business(409, "cart_completed", "This cart already is an order.")
+                Self::business(409, "cart_completed", "This cart was already ordered.")
                     .with("order_id", order.as_str())
             }
-            OrderError::Unpriceable(Unpriceable::Empty) => Self::invalid(vec![FieldProblem {
+            OrderError::Pricing(PricingError::Empty) => Self::invalid(vec![FieldProblem {
                 field: "cart_id".into(),
                 code: "empty_cart".into(),
                 detail: "the cart is empty".into(),
             }]),
-            OrderError::Unpriceable(Unpriceable::NotSold(place)) => Self::invalid(cart_line(
+            OrderError::Pricing(PricingError::NotSold(place)) => Self::invalid(cart_line(
                 place,
                 "not_sold",
                 "this product is no longer sold",
             )),
-            OrderError::Unpriceable(Unpriceable::OtherCurrency(place)) => Self::invalid(cart_line(
+            OrderError::Pricing(PricingError::OtherCurrency(place)) => Self::invalid(cart_line(
                 place,
                 "currency_mismatch",
                 "this product is now sold in another currency",
             )),
-            OrderError::Unpriceable(Unpriceable::Overflow) => Self::business(
+            OrderError::Pricing(PricingError::Overflow) => Self::business(
                 422,
                 "amount_overflow",
-                "The sum is larger than any amount can be.",
+                "The total would be larger than the largest possible amount.",
             ),
             OrderError::PriceChanged { expected, total } => Self::business(
                 409,
                 "price_changed",
-                "A price has moved since the cart was shown.",
+                "A price has changed since the cart was shown.",
             )
             .with(
                 "expected_total",
-                localmart_guest::door::decode::money_json(expected),
+                localmart_guest::http::decode::money_json(expected),
             )
-            .with("total", localmart_guest::door::decode::money_json(total)),
+            .with("total", localmart_guest::http::decode::money_json(total)),
             OrderError::Failed(failure) => encode::failure(&failure),
             OrderError::IllegalTransition(from, to) => Self::business(
                 409,
                 "illegal_transition",
                 format!(
-                    "An order that is {} cannot become {}.",
+                    "An order with status {} cannot change to {}.",
                     from.name(),
                     Status::name(to)
                 ),
             ),
             OrderError::Busy => Self::unavailable(),
-            OrderError::Need(error) => {
+            OrderError::Link(error) => {
                 localmart_guest::log::write(
                     localmart_guest::log::Level::Error,
                     "",

@@ -1,6 +1,6 @@
-//! Orders. In reading order: [`domain`] (an order, its status graph, what it needs of others), [`service`] (what can be
-//! asked for; the saga), [`store`] (SQL), [`http`] (REST door), [`events`]
-//! (what it hears), [`contract`] (WIT door), [`links`] (the other services).
+//! Orders. In reading order: [`domain`] (an order, its status graph, prices, returns), [`service`] (operations and the
+//! checkout saga), [`store`] (SQL), [`http`] (HTTP API), [`events`] (consumed events), [`contract`] (WIT exports),
+//! [`links`] (calls to the other services).
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -18,5 +18,5 @@ mod store;
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(http::OrderDoor<localmart_guest::sql::ServiceDatabase, links::Linked>);
-localmart_guest::consumer!(http::OrderDoor<localmart_guest::sql::ServiceDatabase, links::Linked>);
+localmart_guest::export_http!(http::OrderApi<localmart_guest::sql::ServiceDatabase, links::Linked>);
+localmart_guest::consumer!(http::OrderApi<localmart_guest::sql::ServiceDatabase, links::Linked>);

@@ -1,28 +1,30 @@
-//! The other services over their links, in order's own words.
+//! Calls to the linked services and policies over WIT, converted to the types of this component.
 
 use crate::contract::bindings::localmart::{
     cart::cart, catalog::catalog, discount::discount, inventory::inventory, payment::payment,
     shipping_rate::shipping_rate, tax::tax, user::user,
 };
-use crate::domain::needs::{CartSnapshot, Line, Need, NeedError, Needs, Payment, Product, Refund};
-use crate::domain::pricing::{Policies, Tax, Unpriced};
+use crate::domain::links::{
+    CartSnapshot, Line, LinkError, LinkResult, Links, Payment, Product, Refund,
+};
+use crate::domain::pricing::{Policies, PricingInput, Tax};
 use crate::domain::{Item, ShortLine};
 use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
 use localmart_guest::wit::Context;
 
-/// All four, over WIT.
+/// The links to the other services and policies.
 #[derive(Default)]
 pub(crate) struct Linked;
 
-impl Needs for Linked {
-    async fn products(&self, context: &Context, ids: &[Id]) -> Need<Vec<Product>> {
+impl Links for Linked {
+    async fn products(&self, context: &Context, ids: &[Id]) -> LinkResult<Vec<Product>> {
         let (linked, _span) = context.linked("catalog.get-products");
         let ids = ids.iter().map(Id::to_string).collect();
         let products = catalog::get_products(linked, ids).await?;
         products.into_iter().map(product).collect()
     }
 
-    async fn cart(&self, context: &Context, id: &Id) -> Need<CartSnapshot> {
+    async fn cart(&self, context: &Context, id: &Id) -> LinkResult<CartSnapshot> {
         let (linked, _span) = context.linked("cart.get");
         snapshot(cart::get(linked, id.to_string()).await?)
     }
@@ -33,12 +35,12 @@ impl Needs for Linked {
         id: &Id,
         order: &Id,
         version: u64,
-    ) -> Need<()> {
+    ) -> LinkResult<()> {
         let (linked, _span) = context.linked("cart.complete");
         Ok(cart::complete(linked, id.to_string(), order.to_string(), version).await?)
     }
 
-    async fn reopen_cart(&self, context: &Context, id: &Id, order: &Id) -> Need<()> {
+    async fn reopen_cart(&self, context: &Context, id: &Id, order: &Id) -> LinkResult<()> {
         let (linked, _span) = context.linked("cart.reopen");
         Ok(cart::reopen(linked, id.to_string(), order.to_string()).await?)
     }
@@ -49,23 +51,23 @@ impl Needs for Linked {
         order: &Id,
         lines: &[Line],
         until: Timestamp,
-    ) -> Need<()> {
+    ) -> LinkResult<()> {
         let (linked, _span) = context.linked("inventory.reserve");
         let (order, until) = (order.to_string(), until.unsigned_ms());
-        Ok(inventory::reserve(linked, order, lower(lines), until).await?)
+        Ok(inventory::reserve(linked, order, to_wit(lines), until).await?)
     }
 
-    async fn confirm(&self, context: &Context, order: &Id) -> Need<()> {
+    async fn confirm(&self, context: &Context, order: &Id) -> LinkResult<()> {
         let (linked, _span) = context.linked("inventory.confirm");
         Ok(inventory::confirm(linked, order.to_string()).await?)
     }
 
-    async fn release(&self, context: &Context, order: &Id) -> Need<()> {
+    async fn release(&self, context: &Context, order: &Id) -> LinkResult<()> {
         let (linked, _span) = context.linked("inventory.release");
         Ok(inventory::release(linked, order.to_string()).await?)
     }
 
-    async fn restock(&self, context: &Context, order: &Id) -> Need<()> {
+    async fn restock(&self, context: &Context, order: &Id) -> LinkResult<()> {
         let (linked, _span) = context.linked("inventory.restock");
         Ok(inventory::restock(linked, order.to_string()).await?)
     }
@@ -76,13 +78,13 @@ impl Needs for Linked {
         order: &Id,
         return_id: &Id,
         lines: &[Line],
-    ) -> Need<()> {
+    ) -> LinkResult<()> {
         let (linked, _span) = context.linked("inventory.take-back");
         let (order, id) = (order.to_string(), return_id.to_string());
-        Ok(inventory::take_back(linked, order, id, lower(lines)).await?)
+        Ok(inventory::take_back(linked, order, id, to_wit(lines)).await?)
     }
 
-    async fn email(&self, context: &Context, id: &str) -> Need<String> {
+    async fn email(&self, context: &Context, id: &str) -> LinkResult<String> {
         let (linked, _span) = context.linked("user.get");
         Ok(user::get(linked, id.to_owned()).await?.email)
     }
@@ -94,7 +96,7 @@ impl Needs for Linked {
         customer: Option<&str>,
         amount: Money,
         token: &str,
-    ) -> Need<Payment> {
+    ) -> LinkResult<Payment> {
         let (linked, _span) = context.linked("payment.authorize");
         paid(
             payment::authorize(
@@ -108,26 +110,32 @@ impl Needs for Linked {
         )
     }
 
-    async fn capture(&self, context: &Context, id: &Id) -> Need<Payment> {
+    async fn capture(&self, context: &Context, id: &Id) -> LinkResult<Payment> {
         let (linked, _span) = context.linked("payment.capture");
         paid(payment::capture(linked, id.to_string()).await?)
     }
 
-    async fn settle(&self, context: &Context, id: &Id) -> Need<Payment> {
+    async fn settle(&self, context: &Context, id: &Id) -> LinkResult<Payment> {
         let (linked, _span) = context.linked("payment.settle");
         paid(payment::settle(linked, id.to_string()).await?)
     }
 
-    async fn refund(&self, context: &Context, id: &Id, name: &str, at_most: Money) -> Need<Refund> {
+    async fn refund(
+        &self,
+        context: &Context,
+        id: &Id,
+        name: &str,
+        at_most: Money,
+    ) -> LinkResult<Refund> {
         let (linked, _span) = context.linked("payment.give-back");
         let (id, name) = (id.to_string(), name.to_owned());
         let refund = payment::give_back(linked, id, name, at_most.into()).await?;
-        let amount = Money::new(refund.amount, at_most.currency()).map_err(|_| broken())?;
+        let amount = Money::new(refund.amount, at_most.currency()).map_err(|_| invalid_answer())?;
         let payment = paid(refund.payment)?;
         Ok(Refund { amount, payment })
     }
 
-    async fn reverse(&self, context: &Context, order: &Id) -> Need<Option<Payment>> {
+    async fn reverse(&self, context: &Context, order: &Id) -> LinkResult<Option<Payment>> {
         let (linked, _find) = context.linked("payment.find");
         let (again, _span) = context.linked("payment.reverse");
         let found = match payment::find(linked, order.to_string()).await {
@@ -139,7 +147,7 @@ impl Needs for Linked {
 }
 
 impl Policies for Linked {
-    fn discount(&self, order: &Unpriced<'_>) -> Result<Vec<u64>, String> {
+    fn discount(&self, order: &PricingInput<'_>) -> Result<Vec<u64>, String> {
         let lines = order.items.iter().zip(order.categories);
         let lines = lines.map(|(item, category)| discount::Line {
             product_id: item.product_id.to_string(),
@@ -158,7 +166,7 @@ impl Policies for Linked {
         })
     }
 
-    fn shipping(&self, order: &Unpriced<'_>) -> Result<u64, String> {
+    fn shipping(&self, order: &PricingInput<'_>) -> Result<u64, String> {
         let question = shipping_rate::Question {
             country: order.destination.country.clone(),
             region: order.destination.region.clone(),
@@ -173,10 +181,10 @@ impl Policies for Linked {
             }
         })?;
         let first = methods.first().map(|method| method.amount);
-        first.ok_or_else(|| "it knows no way to send this".to_owned())
+        first.ok_or_else(|| "the policy returned no shipping method".to_owned())
     }
 
-    fn tax(&self, order: &Unpriced<'_>) -> Result<Tax, String> {
+    fn tax(&self, order: &PricingInput<'_>) -> Result<Tax, String> {
         let lines = order.items.iter().zip(order.categories);
         let lines = lines.map(|(item, category)| tax::Line {
             product_id: item.product_id.to_string(),
@@ -202,13 +210,13 @@ impl Policies for Linked {
     }
 }
 
-/// What is paid for an item, its discount taken off.
+/// The price of an item after its discount.
 fn paid_for(item: &Item) -> u64 {
     let (whole, off) = (item.line_total.amount(), item.discount.amount());
     whole.saturating_sub(off)
 }
 
-fn lower(lines: &[Line]) -> Vec<inventory::Line> {
+fn to_wit(lines: &[Line]) -> Vec<inventory::Line> {
     let line = |line: &Line| inventory::Line {
         product_id: line.product_id.to_string(),
         quantity: line.quantity,
@@ -216,26 +224,26 @@ fn lower(lines: &[Line]) -> Vec<inventory::Line> {
     lines.iter().map(line).collect()
 }
 
-fn broken() -> NeedError {
-    NeedError::Unavailable("a linked service answered something that is not valid".to_owned())
+fn invalid_answer() -> LinkError {
+    LinkError::Unavailable("a linked service returned an invalid answer".to_owned())
 }
 
-fn id(text: &str) -> Need<Id> {
-    Id::parse(text).ok_or_else(broken)
+fn id(text: &str) -> LinkResult<Id> {
+    Id::parse(text).ok_or_else(invalid_answer)
 }
 
-fn product(product: catalog::Product) -> Need<Product> {
+fn product(product: catalog::Product) -> LinkResult<Product> {
     Ok(Product {
         id: id(&product.id)?,
         sku: product.sku,
         name: product.name,
         category: product.category,
-        price: Money::try_from(product.price).map_err(|_| broken())?,
+        price: Money::try_from(product.price).map_err(|_| invalid_answer())?,
         published: product.published,
     })
 }
 
-fn snapshot(cart: cart::Cart) -> Need<CartSnapshot> {
+fn snapshot(cart: cart::Cart) -> LinkResult<CartSnapshot> {
     let line = |line: cart::Line| {
         Ok(Line {
             product_id: id(&line.product_id)?,
@@ -244,14 +252,18 @@ fn snapshot(cart: cart::Cart) -> Need<CartSnapshot> {
     };
     Ok(CartSnapshot {
         id: id(&cart.id)?,
-        currency: Currency::parse(&cart.currency).map_err(|_| broken())?,
-        lines: cart.lines.into_iter().map(line).collect::<Need<_>>()?,
+        currency: Currency::parse(&cart.currency).map_err(|_| invalid_answer())?,
+        lines: cart
+            .lines
+            .into_iter()
+            .map(line)
+            .collect::<LinkResult<_>>()?,
         order_id: cart.order_id.as_deref().map(id).transpose()?,
         version: cart.version,
     })
 }
 
-fn paid(payment: payment::Payment) -> Need<Payment> {
+fn paid(payment: payment::Payment) -> LinkResult<Payment> {
     let status = match payment.status {
         payment::Status::Pending => "pending",
         payment::Status::Authorized => "authorized",
@@ -268,7 +280,7 @@ fn paid(payment: payment::Payment) -> Need<Payment> {
     })
 }
 
-impl From<catalog::Error> for NeedError {
+impl From<catalog::Error> for LinkError {
     fn from(error: catalog::Error) -> Self {
         match error {
             catalog::Error::NotFound => Self::NotFound,
@@ -279,12 +291,12 @@ impl From<catalog::Error> for NeedError {
     }
 }
 
-impl From<cart::Error> for NeedError {
+impl From<cart::Error> for LinkError {
     fn from(error: cart::Error) -> Self {
         match error {
             cart::Error::NotFound => Self::NotFound,
             cart::Error::Completed(order) => {
-                Id::parse(&order).map_or_else(broken, Self::CartCompleted)
+                Id::parse(&order).map_or_else(invalid_answer, Self::CartCompleted)
             }
             cart::Error::Changed => Self::CartChanged,
             cart::Error::Unavailable(reason) | cart::Error::Other(reason) => {
@@ -294,7 +306,7 @@ impl From<cart::Error> for NeedError {
     }
 }
 
-impl From<inventory::Error> for NeedError {
+impl From<inventory::Error> for LinkError {
     fn from(error: inventory::Error) -> Self {
         let line = |short: inventory::Shortage| {
             Some(ShortLine {
@@ -308,9 +320,7 @@ impl From<inventory::Error> for NeedError {
                 Self::Insufficient(short.into_iter().filter_map(line).collect())
             }
             inventory::Error::ReservationLost => Self::ReservationLost,
-            inventory::Error::NotSold => {
-                Self::Unavailable("inventory knows of no such sale".to_owned())
-            }
+            inventory::Error::NotSold => Self::Unavailable("inventory has no such sale".to_owned()),
             inventory::Error::Unavailable(reason) | inventory::Error::Other(reason) => {
                 Self::Unavailable(reason)
             }
@@ -318,7 +328,7 @@ impl From<inventory::Error> for NeedError {
     }
 }
 
-impl From<user::Error> for NeedError {
+impl From<user::Error> for LinkError {
     fn from(error: user::Error) -> Self {
         match error {
             user::Error::NotFound => Self::NotFound,
@@ -329,7 +339,7 @@ impl From<user::Error> for NeedError {
     }
 }
 
-impl From<payment::Error> for NeedError {
+impl From<payment::Error> for LinkError {
     fn from(error: payment::Error) -> Self {
         match error {
             payment::Error::Declined(words) => Self::Declined(words),
@@ -337,9 +347,9 @@ impl From<payment::Error> for NeedError {
                 paid(pending).map_or_else(|error| error, Self::NoAnswer)
             }
             payment::Error::NotFound => Self::NotFound,
-            payment::Error::IllegalState(_) => Self::PaymentOver,
+            payment::Error::IllegalState(_) => Self::PaymentEnded,
             payment::Error::Exceeds(_) => {
-                Self::Unavailable("the payment has another amount".to_owned())
+                Self::Unavailable("the payment has a different amount".to_owned())
             }
             payment::Error::Unavailable(reason) | payment::Error::Other(reason) => {
                 Self::Unavailable(reason)

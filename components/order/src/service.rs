@@ -1,14 +1,14 @@
-//! What can be asked of orders. [`saga`] is checkout and its undoing, [`returns`] what comes after; here are the verbs
-//! around it.
+//! The operations on orders. [`saga`] has checkout and its compensation, [`returns`] has returns; this file has all other
+//! operations.
 
 mod returns;
 pub(crate) mod saga;
 
-use crate::domain::needs::{NeedError, Needs};
+use crate::domain::links::{LinkError, Links};
 use crate::domain::pricing::price;
-use crate::domain::returns::Unreturnable;
+use crate::domain::returns::ReturnError;
 use crate::domain::status::Status;
-use crate::domain::{Checkout, Failure, Order, Step, Unpriceable, itemise, number};
+use crate::domain::{Checkout, Failure, Order, PricingError, Step, itemise, number};
 use crate::store::{Claim, Inserted, Scope, Store};
 use localmart_guest::events::Event;
 use localmart_guest::kernel::page::page;
@@ -21,46 +21,46 @@ use localmart_guest::token::{capability, is_capability};
 use localmart_guest::wit::Context;
 use std::time::Duration;
 
-/// How long whoever works on an order may be silent before somebody else may take over, in milliseconds.
+/// How long a lease on an order lasts without renewal, in milliseconds. After that another run may take over.
 pub(crate) const LEASE_MS: i64 = 5_000;
-/// How often a cart that changes under a checkout is read again.
+/// How often checkout reads a cart that changes concurrently.
 const CART_ATTEMPTS: u32 = 5;
-/// How long a cancellation or a return waits for somebody else who is at the order.
+/// How long a cancellation or a return waits for the lease of the order.
 const LEASE_WAIT: Duration = Duration::from_secs(4);
-/// How often it looks.
-const LEASE_LOOK: Duration = Duration::from_millis(20);
-/// The name of the order that lists have, for cursors.
+/// The pause between two attempts to get a lease.
+const LEASE_POLL: Duration = Duration::from_millis(20);
+/// The name of the sort order in cursors.
 pub(crate) const LIST_ORDER: &str = "newest";
-/// How many unfinished orders one sweep looks at.
+/// How many unfinished orders one sweep resumes.
 const SWEEP_ORDERS: u32 = 50;
 
-/// Why a verb was refused.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OrderError {
     #[error("there is no such order")]
     NotFound,
     #[error("there is no such return")]
     ReturnNotFound,
-    #[error("this cannot be given back")]
-    Unreturnable(Unreturnable),
-    #[error("a guest must leave an e-mail address")]
+    #[error("these items cannot be returned")]
+    Return(ReturnError),
+    #[error("a guest must give an e-mail address")]
     NoEmail,
     #[error("there is no such cart")]
     CartNotFound,
-    #[error("the cart already is order {0}")]
+    #[error("the cart was already ordered with order {0}")]
     CartCompleted(Id),
-    #[error("the cart cannot be ordered as it is")]
-    Unpriceable(Unpriceable),
+    #[error("the cart cannot be ordered")]
+    Pricing(PricingError),
     #[error("the total is not what was expected")]
     PriceChanged { expected: Money, total: Money },
     #[error("the order failed")]
     Failed(Box<Failure>),
-    #[error("an order that is {} cannot become {}", .0.name(), .1.name())]
+    #[error("an order with status {} cannot change to {}", .0.name(), .1.name())]
     IllegalTransition(Status, Status),
-    #[error("somebody else works on the order")]
+    #[error("another request is working on the order")]
     Busy,
     #[error(transparent)]
-    Need(#[from] NeedError),
+    Link(#[from] LinkError),
     #[error(transparent)]
     Sql(#[from] SqlError),
 }
@@ -76,25 +76,25 @@ pub(crate) struct Settings {
     pub(crate) order_token_key: String,
 }
 
-/// Orders.
-pub(crate) struct Orders<D, N> {
+/// The operations on orders.
+pub(crate) struct Orders<D, L> {
     store: Store<D>,
-    needs: N,
+    links: L,
     ports: Ports,
     settings: Settings,
 }
 
-impl<D: Database, N: Needs> Orders<D, N> {
-    pub(crate) fn new(database: D, needs: N, ports: Ports, settings: Settings) -> Self {
+impl<D: Database, L: Links> Orders<D, L> {
+    pub(crate) fn new(database: D, links: L, ports: Ports, settings: Settings) -> Self {
         Self {
             store: Store::new(database, ports.clone()),
-            needs,
+            links,
             ports,
             settings,
         }
     }
 
-    /// The order, for whoever may see it.
+    /// The order with this id, if `may_see` allows it.
     pub(crate) async fn get(
         &self,
         id: &str,
@@ -105,7 +105,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         order.filter(may_see).ok_or(OrderError::NotFound)
     }
 
-    /// A page of orders, newest first, and the cursor of the next.
+    /// A page of orders, newest first, and the cursor of the next page.
     pub(crate) async fn list(
         &self,
         scope: &Scope,
@@ -120,7 +120,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         }))
     }
 
-    /// A step that staff take: on its way, arrived.
+    /// Marks an order as shipped or delivered.
     pub(crate) async fn advance_to(
         &self,
         context: &Context,
@@ -129,7 +129,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
     ) -> Result<Order> {
         let refused = |from: Status| OrderError::IllegalTransition(from, to);
         let (now, from) = (self.ports.now(), order.status);
-        // Back from a return is a way of its own.
+        // Only a decision about the return leads from `return_requested` back to `delivered`.
         if !from.may_become(to) || from == Status::ReturnRequested {
             return Err(refused(from));
         }
@@ -144,13 +144,13 @@ impl<D: Database, N: Needs> Orders<D, N> {
         }
     }
 
-    /// A payment gave money back.
+    /// Records that a payment was refunded.
     pub(crate) async fn refunded(&self, event: &Event, payment: &str, status: &str) -> Result<()> {
         let now = self.ports.now();
         Ok(self.store.refunded(event, payment, status, now).await?)
     }
 
-    /// The payment of an order is decided: if the order waits for that, it goes on.
+    /// Resumes an order whose payment was decided, if the order waits for it.
     pub(crate) async fn payment_decided(&self, context: &Context, id: &Id) -> Result<()> {
         if !self.store.waits_for_provider(id).await? || !self.lease(id).await? {
             return Ok(());
@@ -169,13 +169,13 @@ impl<D: Database, N: Needs> Orders<D, N> {
         capability(&self.settings.order_token_key, order.id.as_str())
     }
 
-    /// Whether this is the capability of the order.
-    pub(crate) fn opens(&self, order: &Order, token: &str) -> bool {
+    /// Whether a token is the capability for an order.
+    pub(crate) fn is_guest_token(&self, order: &Order, token: &str) -> bool {
         is_capability(&self.settings.order_token_key, order.id.as_str(), token)
     }
 
-    /// Takes an idempotency key, or says what it already stands for.
-    pub(crate) async fn claim(&self, name: &str, print: &str) -> Result<Claim> {
+    /// Claims an idempotency key, or returns what the key was used for.
+    pub(crate) async fn claim(&self, name: &str, fingerprint: &str) -> Result<Claim> {
         let now = self.ports.now();
         let (lease, end) = (
             now.plus_ms(LEASE_MS),
@@ -183,11 +183,11 @@ impl<D: Database, N: Needs> Orders<D, N> {
         );
         Ok(self
             .store
-            .claim(name, print, &self.ports.new_id(), now, lease, end)
+            .claim(name, fingerprint, &self.ports.new_id(), now, lease, end)
             .await?)
     }
 
-    /// Remembers the answer of a key, or gives the key back if there is none to remember.
+    /// Stores the answer of a key, or releases the key if there is no answer to store.
     pub(crate) async fn conclude(
         &self,
         name: &str,
@@ -195,12 +195,12 @@ impl<D: Database, N: Needs> Orders<D, N> {
         answer: Option<String>,
     ) -> Result<()> {
         match answer {
-            Some(answer) => Ok(self.store.remember(name, order_id, &answer).await?),
-            None => Ok(self.store.give_back(name, order_id).await?),
+            Some(answer) => Ok(self.store.store_answer(name, order_id, &answer).await?),
+            None => Ok(self.store.release_key(name, order_id).await?),
         }
     }
 
-    /// Makes the order with this id of a cart, or resumes it.
+    /// Creates the order with this id from a cart, or resumes it.
     pub(crate) async fn checkout(
         &self,
         context: &Context,
@@ -208,13 +208,13 @@ impl<D: Database, N: Needs> Orders<D, N> {
         checkout: &Checkout,
     ) -> Result<Order> {
         for _ in 0..CART_ATTEMPTS {
-            // Most orders are new, so the whole of it is not asked for.
+            // Most orders are new, so a cheap check precedes reading the whole order.
             let known = match self.store.exists(id).await? {
                 true => self.store.order(id).await?,
                 false => None,
             };
             let written = match known {
-                Some(order) => self.leased(order).await,
+                Some(order) => self.lease_and_read(order).await,
                 None => self.write_order(context, id, checkout).await,
             };
             let advanced = match written {
@@ -222,8 +222,8 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 Err(error) => Err(error),
             };
             match advanced {
-                Err(OrderError::Need(NeedError::CartChanged)) => self.store.forget(id).await?,
-                Err(OrderError::Need(NeedError::CartCompleted(other))) => {
+                Err(OrderError::Link(LinkError::CartChanged)) => self.store.forget(id).await?,
+                Err(OrderError::Link(LinkError::CartCompleted(other))) => {
                     self.store.forget(id).await?;
                     return Err(OrderError::CartCompleted(other));
                 }
@@ -233,14 +233,14 @@ impl<D: Database, N: Needs> Orders<D, N> {
         Err(OrderError::Busy)
     }
 
-    /// Prices the cart and writes the order; nothing outside of our own database happens.
+    /// Prices the cart and writes the order. Changes nothing outside the database of this service.
     async fn write_order(&self, context: &Context, id: &Id, checkout: &Checkout) -> Result<Order> {
         let cart =
-            self.needs
+            self.links
                 .cart(context, &checkout.cart_id)
                 .await
                 .map_err(|error| match error {
-                    NeedError::NotFound => OrderError::CartNotFound,
+                    LinkError::NotFound => OrderError::CartNotFound,
                     other => other.into(),
                 })?;
         if let Some(other) = cart.order_id.as_ref().filter(|other| *other != id) {
@@ -252,29 +252,29 @@ impl<D: Database, N: Needs> Orders<D, N> {
             if alive {
                 return Err(OrderError::CartCompleted(other.clone()));
             }
-            // The attempt before failed and died before it gave the cart back.
-            self.needs
+            // An earlier checkout failed and stopped before it reopened the cart.
+            self.links
                 .reopen_cart(&context.as_system(), &cart.id, other)
                 .await?;
-            return Err(OrderError::Need(NeedError::CartChanged));
+            return Err(OrderError::Link(LinkError::CartChanged));
         }
         let ids: Vec<Id> = cart
             .lines
             .iter()
             .map(|line| line.product_id.clone())
             .collect();
-        let products = self.needs.products(context, &ids).await?;
-        let (items, categories) = itemise(&cart, &products).map_err(OrderError::Unpriceable)?;
+        let products = self.links.products(context, &ids).await?;
+        let (items, categories) = itemise(&cart, &products).map_err(OrderError::Pricing)?;
         let customer = checkout.customer_id.as_deref();
         let order = (cart.currency, customer, &checkout.shipping_address);
-        let priced = price(items, &categories, order, &self.needs);
-        let priced = priced.map_err(OrderError::Unpriceable)?;
+        let priced = price(items, &categories, order, &self.links);
+        let priced = priced.map_err(OrderError::Pricing)?;
         for (flag, reason) in priced.flags.iter().zip(&priced.reasons) {
             let fields = [("flag", flag.name()), ("reason", reason.as_str())];
             log::write(
                 Level::Warn,
                 &context.trace_parent,
-                "a policy decided nothing",
+                "a policy gave no valid decision",
                 &fields,
             );
         }
@@ -289,7 +289,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         }
         let email = match (&checkout.email, &checkout.customer_id) {
             (Some(email), _) => email.clone(),
-            (None, Some(user)) => self.needs.email(&context.as_system(), user).await?,
+            (None, Some(user)) => self.links.email(&context.as_system(), user).await?,
             (None, None) => return Err(OrderError::NoEmail),
         };
         let now = self.ports.now();
@@ -331,7 +331,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         Ok(order)
     }
 
-    /// Calls an order off: the money goes back, the stock too.
+    /// Cancels an order: reverses the payment and returns the stock.
     pub(crate) async fn cancel(
         &self,
         context: &Context,
@@ -344,22 +344,22 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 Status::Cancelled,
             ));
         }
-        self.lease_in_time(&order.id).await?;
+        self.wait_for_lease(&order.id).await?;
         let order = self
             .store
             .order(&order.id)
             .await?
             .ok_or(OrderError::NotFound)?;
         if !order.status.may_become(Status::Cancelled) {
-            self.store.unlease(&order.id).await?;
+            self.store.release_lease(&order.id).await?;
             return Err(OrderError::IllegalTransition(
                 order.status,
                 Status::Cancelled,
             ));
         }
-        let asked = self
+        let requested = self
             .store
-            .ask_cancel(&order.id, reason.as_deref(), self.ports.now())
+            .request_cancellation(&order.id, reason.as_deref(), self.ports.now())
             .await?;
         point("order.cancelling").await;
         let order = self
@@ -367,9 +367,9 @@ impl<D: Database, N: Needs> Orders<D, N> {
             .order(&order.id)
             .await?
             .ok_or(OrderError::NotFound)?;
-        if !asked && !order.cancelling && order.status != Status::Cancelled {
-            // It was shipped at this very moment.
-            self.store.unlease(&order.id).await?;
+        if !requested && !order.cancelling && order.status != Status::Cancelled {
+            // The order was shipped concurrently.
+            self.store.release_lease(&order.id).await?;
             return Err(OrderError::IllegalTransition(
                 order.status,
                 Status::Cancelled,
@@ -378,10 +378,10 @@ impl<D: Database, N: Needs> Orders<D, N> {
         self.advance(context, order).await
     }
 
-    /// Goes on with what somebody left unfinished, and forgets old keys; returns how many orders were looked at.
+    /// Resumes unfinished orders and deletes expired keys; returns the number of orders.
     pub(crate) async fn sweep(&self, context: &Context) -> Result<usize> {
         let now = self.ports.now();
-        self.store.forget_keys(now).await?;
+        self.store.forget_expired_keys(now).await?;
         let unfinished = self.store.unfinished(now, SWEEP_ORDERS).await?;
         for id in &unfinished {
             if !self.lease(id).await? {
@@ -391,14 +391,14 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 continue;
             };
             let outcome = match self.advance(context, order.clone()).await {
-                Err(OrderError::Need(NeedError::CartChanged | NeedError::CartCompleted(_))) => {
+                Err(OrderError::Link(LinkError::CartChanged | LinkError::CartCompleted(_))) => {
                     self.fail(context, order, Failure::CartChanged).await
                 }
                 other => other,
             };
-            if let Err(OrderError::Need(_) | OrderError::Sql(_)) = outcome {
-                // A later sweep tries again; it need not be the very next one, and the others have their turn now.
-                self.store.put_off(id, now.plus_ms(LEASE_MS)).await?;
+            if let Err(OrderError::Link(_) | OrderError::Sql(_)) = outcome {
+                // A later sweep tries again. The delay lets other orders come first.
+                self.store.postpone(id, now.plus_ms(LEASE_MS)).await?;
             }
         }
         Ok(unfinished.len())
@@ -409,20 +409,20 @@ impl<D: Database, N: Needs> Orders<D, N> {
         Ok(self.store.lease(id, now, now.plus_ms(LEASE_MS)).await?)
     }
 
-    /// Waits a while for whoever works on an order.
-    async fn lease_in_time(&self, id: &Id) -> Result<()> {
+    /// Gets the lease of an order; waits for at most [`LEASE_WAIT`].
+    async fn wait_for_lease(&self, id: &Id) -> Result<()> {
         let wait = i64::try_from(LEASE_WAIT.as_millis()).unwrap_or(i64::MAX);
         let give_up = self.ports.now().plus_ms(wait);
         while !self.lease(id).await? {
             if self.ports.now() > give_up {
                 return Err(OrderError::Busy);
             }
-            self.ports.sleep(LEASE_LOOK).await;
+            self.ports.sleep(LEASE_POLL).await;
         }
         Ok(())
     }
 
-    async fn leased(&self, order: Order) -> Result<Order> {
+    async fn lease_and_read(&self, order: Order) -> Result<Order> {
         if order.status != Status::Pending || self.lease(&order.id).await? {
             return self
                 .store

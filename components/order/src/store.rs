@@ -1,18 +1,18 @@
-//! Order's SQL. [`rows`] turns orders into columns and back, [`turns`] has what goes with a change of status, [`lists`] pages,
-//! [`keys`] idempotency keys, [`returns`] returns; here are the statements about an order.
+//! The SQL of order. [`rows`] converts orders to columns and back, [`status_changes`] writes history, audit log and events,
+//! [`lists`] reads pages, [`keys`] has idempotency keys, [`returns`] has returns; this file has all other statements.
 
 mod keys;
 mod lists;
 mod returns;
 pub(crate) mod rows;
-mod turns;
+mod status_changes;
 
 pub(crate) use keys::Claim;
 pub(crate) use lists::Scope;
 #[cfg(test)]
 pub(crate) use lists::list_statement;
 
-use crate::domain::needs::Payment;
+use crate::domain::links::Payment;
 use crate::domain::status::Status;
 use crate::domain::{Failure, Order};
 use localmart_guest::events::{Event, inbox};
@@ -22,11 +22,11 @@ use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
 use localmart_guest::wit::Context;
 
-/// What became of a new order.
+/// The result of writing a new order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Inserted {
     Done,
-    /// The cart already is this order.
+    /// The cart was already ordered with this order.
     CartTaken(Id),
 }
 
@@ -61,20 +61,20 @@ impl<D: Database> Store<D> {
                 let rows = connection.query(sql, params![&order.cart_id, Status::Failed.name()]).await?;
                 return match rows.first() {
                     Some(row) => Ok(Inserted::CartTaken(row.id(0)?)),
-                    // The one that was in the way has just failed, or the number is taken; another try has another id.
-                    None => Err(SqlError::Unavailable("another order was in the way".to_owned())),
+                    // The conflicting order has just failed, or the order number is taken. A retry has another id.
+                    None => Err(SqlError::Unavailable("the order conflicts with another order".to_owned())),
                 };
             }
             for (position, item) in order.items.iter().enumerate() {
-                connection.later(rows::INSERT_ITEM, &rows::item_columns(&order.id, position, item)).await?;
+                connection.queue(rows::INSERT_ITEM, &rows::item_columns(&order.id, position, item)).await?;
             }
-            turns::step(connection, &order.id, Status::Pending, order.created_at, None).await?;
+            status_changes::step(connection, &order.id, Status::Pending, order.created_at, None).await?;
             Ok(Inserted::Done)
         })
         .await
     }
 
-    /// Removes an order that never was one: its cart was not completed by it.
+    /// Deletes an order that did not complete its cart.
     pub(crate) async fn forget(&self, id: &Id) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
             for table in ["order_history", "order_items"] {
@@ -97,7 +97,7 @@ impl<D: Database> Store<D> {
         Ok(self.run(sql, params![id, now, until]).await? == 1)
     }
 
-    /// Keeps the lease of an order, and that of the key whose request works on it.
+    /// Renews the lease of an order and of the key whose request works on it.
     pub(crate) async fn renew(&self, id: &Id, until: Timestamp) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "UPDATE orders SET lease_until = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT)";
@@ -109,13 +109,13 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    pub(crate) async fn unlease(&self, id: &Id) -> Result<(), SqlError> {
+    pub(crate) async fn release_lease(&self, id: &Id) -> Result<(), SqlError> {
         let sql =
             "UPDATE orders SET lease_until = 0 WHERE id = CAST($1 AS TEXT) AND lease_until > 0";
         self.run(sql, params![id]).await.map(drop)
     }
 
-    pub(crate) async fn put_off(&self, id: &Id, until: Timestamp) -> Result<(), SqlError> {
+    pub(crate) async fn postpone(&self, id: &Id, until: Timestamp) -> Result<(), SqlError> {
         let sql = "UPDATE orders SET next_try_at = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT)";
         self.run(sql, params![id, until]).await.map(drop)
     }
@@ -134,19 +134,19 @@ impl<D: Database> Store<D> {
         transaction(&self.database, async |connection| {
             connection.execute(sql, params).await?;
             let order = must_read(connection, id).await?;
-            self.announce(connection, context, &order, now).await
+            self.record_created(connection, context, &order, now).await
         })
         .await
     }
 
-    /// Whether the order is pending because its provider did not answer.
+    /// Whether the order is pending because the payment provider did not answer.
     pub(crate) async fn waits_for_provider(&self, id: &Id) -> Result<bool, SqlError> {
         let sql = "SELECT CAST(1 AS BIGINT) FROM orders WHERE id = CAST($1 AS TEXT) AND status = 'pending' AND payment_status = 'pending'";
         let connection = self.database.open().await?;
         Ok(!connection.query(sql, params![id]).await?.is_empty())
     }
 
-    /// The order, paid, and nobody's any more; `None` if it is no longer waiting for it.
+    /// Marks an order as paid and releases its lease; `None` if the order is no longer pending.
     pub(crate) async fn paid(
         &self,
         context: &Context,
@@ -196,7 +196,7 @@ impl<D: Database> Store<D> {
         Ok(changed.await?.is_some())
     }
 
-    pub(crate) async fn ask_cancel(
+    pub(crate) async fn request_cancellation(
         &self,
         id: &Id,
         reason: Option<&str>,
@@ -208,7 +208,7 @@ impl<D: Database> Store<D> {
         Ok(self.run(sql, params![id, reason, now]).await? == 1)
     }
 
-    /// A step that staff take; `false` if the order stands elsewhere, or is being called off.
+    /// Marks an order as shipped or delivered; `false` if its status is not `from` or if it is being cancelled.
     pub(crate) async fn advance_to(
         &self,
         context: &Context,
@@ -224,7 +224,7 @@ impl<D: Database> Store<D> {
         Ok(changed.await?.is_some())
     }
 
-    /// A payment gave money back; nothing happens if a later state of it is known.
+    /// Records the status of a refunded payment. Does nothing if a later version of the payment is known.
     pub(crate) async fn refunded(
         &self,
         event: &Event,
@@ -277,7 +277,7 @@ impl<D: Database> Store<D> {
         Ok(changed.await?.is_some())
     }
 
-    /// Orders that nobody works on and that should be further: pending, half called off, or half given back.
+    /// Unfinished orders without a lease: pending orders, and interrupted cancellations and returns.
     pub(crate) async fn unfinished(&self, now: Timestamp, limit: u32) -> Result<Vec<Id>, SqlError> {
         let sql = "SELECT id FROM orders WHERE status = 'pending' AND next_try_at <= CAST($1 AS BIGINT) AND lease_until <= CAST($1 AS BIGINT) \
                    UNION SELECT id FROM orders WHERE cancelling = 1 AND next_try_at <= CAST($1 AS BIGINT) AND lease_until <= CAST($1 AS BIGINT) \
@@ -305,14 +305,16 @@ async fn read(connection: &impl Connection, id: &Id) -> Result<Option<Order>, Sq
     );
     let one: &[Value] = params![id];
     let (items, history) = (items_of("CAST($1 AS TEXT)"), history_of("CAST($1 AS TEXT)"));
-    let asked = [
+    let queries = [
         (sql.as_str(), one),
         (items.as_str(), one),
         (history.as_str(), one),
     ];
-    let answers = connection.query_all(&asked).await?;
+    let answers = connection.query_all(&queries).await?;
     let [found, items, history] = answers.as_slice() else {
-        return Err(SqlError::Failed("an answer is missing".to_owned()));
+        return Err(SqlError::Failed(
+            "the result of a query is missing".to_owned(),
+        ));
     };
     let orders = assemble(connection, found, items, history).await?;
     Ok(orders.into_iter().next())
@@ -331,13 +333,13 @@ fn history_of(places: &str) -> String {
     )
 }
 
-/// An order that was just written.
+/// Reads an order that must exist.
 async fn must_read(connection: &impl Connection, id: &Id) -> Result<Order, SqlError> {
     let order = read(connection, id).await?;
-    order.ok_or_else(|| SqlError::Failed("an order vanished".to_owned()))
+    order.ok_or_else(|| SqlError::Failed("the order is missing".to_owned()))
 }
 
-/// Orders with their lines and their history.
+/// Adds lines and history to orders.
 async fn complete(connection: &impl Connection, found: &[Row]) -> Result<Vec<Order>, SqlError> {
     if found.is_empty() {
         return Ok(Vec::new());
@@ -349,10 +351,12 @@ async fn complete(connection: &impl Connection, found: &[Row]) -> Result<Vec<Ord
         .collect();
     let places = places.join(", ");
     let (items, history) = (items_of(&places), history_of(&places));
-    let asked = [(items.as_str(), ids.as_slice()), (history.as_str(), &ids)];
-    let answers = connection.query_all(&asked).await?;
+    let queries = [(items.as_str(), ids.as_slice()), (history.as_str(), &ids)];
+    let answers = connection.query_all(&queries).await?;
     let [items, history] = answers.as_slice() else {
-        return Err(SqlError::Failed("an answer is missing".to_owned()));
+        return Err(SqlError::Failed(
+            "the result of a query is missing".to_owned(),
+        ));
     };
     assemble(connection, found, items, history).await
 }

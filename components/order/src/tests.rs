@@ -1,53 +1,53 @@
-//! Order's rules, statements and saga, on rusqlite and with the other services played by a small stage.
+//! The rules, SQL statements and saga of order, on SQLite and Postgres, with fake services.
 
-mod stage;
+mod fixture;
 
-use crate::domain::needs::NeedError;
-use crate::domain::returns::{Pieces, Return, ReturnStatus, Unreturnable, refund_of};
+use crate::domain::links::LinkError;
+use crate::domain::returns::{Pieces, Return, ReturnError, ReturnStatus, refund_of};
 use crate::domain::status::{ALL, Status};
-use crate::domain::{Failure, Unpriceable, number};
+use crate::domain::{Failure, PricingError, number};
 use crate::service::OrderError;
 use crate::store::Claim;
+use fixture::Fixture;
 use localmart_guest::kernel::money::MAX_AMOUNT;
 use localmart_guest::kernel::{Currency, Money};
 use localmart_guest::wit::Context;
 use localmart_testkit::now;
-use stage::Stage;
 
 #[test]
-fn a_checkout_takes_money_and_stock_once() {
-    let stage = Stage::new(1999, 5);
-    let order = stage.checkout("tok_visa").unwrap();
+fn a_checkout_captures_the_payment_and_takes_stock_once() {
+    let fixture = Fixture::new(1999, 5);
+    let order = fixture.checkout("tok_visa").unwrap();
     assert_eq!(
         (order.status, order.totals.total.amount()),
         (Status::Paid, 3998)
     );
     let statuses: Vec<Status> = order.history.iter().map(|step| step.status).collect();
     assert_eq!(statuses, [Status::Pending, Status::Paid]);
-    assert_eq!(stage.seen(), (3, 0, 3998, 0));
+    assert_eq!(fixture.totals(), (3, 0, 3998, 0));
     assert_eq!(order.payment_token, None);
-    assert_eq!(stage.again(&order.id).unwrap(), order);
-    assert_eq!(stage.seen(), (3, 0, 3998, 0));
+    assert_eq!(fixture.read(&order.id).unwrap(), order);
+    assert_eq!(fixture.totals(), (3, 0, 3998, 0));
 }
 
 #[test]
-fn every_step_may_die_and_is_run_again() {
+fn a_checkout_that_dies_at_any_step_is_completed_by_a_retry() {
     for step in 0..12 {
-        let stage = Stage::new(1999, 5);
-        stage.die_after(step);
-        let id = stage.world.ports().new_id();
-        if stage.run(&id, "tok_visa").is_ok() {
-            assert!(step >= 5, "the stage has at least five steps");
+        let fixture = Fixture::new(1999, 5);
+        fixture.fail_after(step);
+        let id = fixture.environment.ports().new_id();
+        if fixture.run(&id, "tok_visa").is_ok() {
+            assert!(step >= 5, "a checkout has at least five steps");
             break;
         }
-        stage.live();
-        // At once with the same key: the lease of the dead has to lapse first.
-        stage.world.advance_ms(6_000);
-        let order = stage
+        fixture.recover();
+        // A retry with the same key must wait until the lease of the dead request has expired.
+        fixture.environment.advance_ms(6_000);
+        let order = fixture
             .run(&id, "tok_visa")
             .unwrap_or_else(|error| panic!("step {step}: {error}"));
         assert_eq!(
-            (order.status, stage.seen()),
+            (order.status, fixture.totals()),
             (Status::Paid, (3, 0, 3998, 0)),
             "step {step}"
         );
@@ -55,25 +55,25 @@ fn every_step_may_die_and_is_run_again() {
 }
 
 #[test]
-fn the_sweep_finishes_what_nobody_asks_for_again() {
+fn the_sweep_finishes_a_checkout_that_is_not_retried() {
     for step in 0..6 {
-        let stage = Stage::new(1999, 5);
-        stage.die_after(step);
-        let id = stage.world.ports().new_id();
-        let written = stage.run(&id, "tok_visa").is_err();
-        stage.live();
-        stage.world.advance_ms(12_000);
-        now(stage.orders.sweep(&Context::system(""))).unwrap();
-        let order = now(stage.orders.get(id.as_str(), |_| true));
+        let fixture = Fixture::new(1999, 5);
+        fixture.fail_after(step);
+        let id = fixture.environment.ports().new_id();
+        let written = fixture.run(&id, "tok_visa").is_err();
+        fixture.recover();
+        fixture.environment.advance_ms(12_000);
+        now(fixture.orders.sweep(&Context::system(""))).unwrap();
+        let order = now(fixture.orders.get(id.as_str(), |_| true));
         match order {
             Ok(order) => assert_eq!(
-                (order.status, stage.seen()),
+                (order.status, fixture.totals()),
                 (Status::Paid, (3, 0, 3998, 0)),
                 "step {step}"
             ),
-            // It died before anything was written.
+            // The checkout died before anything was written.
             Err(error) => assert_eq!(
-                (written, error, stage.seen()),
+                (written, error, fixture.totals()),
                 (true, OrderError::NotFound, (5, 0, 0, 0))
             ),
         }
@@ -81,64 +81,64 @@ fn the_sweep_finishes_what_nobody_asks_for_again() {
 }
 
 #[test]
-fn a_refused_card_leaves_nothing_behind_but_a_failed_order() {
-    let stage = Stage::new(1999, 5);
+fn a_refused_card_leaves_only_a_failed_order() {
+    let fixture = Fixture::new(1999, 5);
     let declined = Failure::Declined("no".into());
     assert_eq!(
-        stage.checkout("tok_declined"),
+        fixture.checkout("tok_declined"),
         Err(OrderError::Failed(Box::new(declined)))
     );
-    assert_eq!(stage.seen(), (5, 0, 0, 0));
-    assert_eq!(stage.cart_order(), None);
-    assert_eq!(stage.checkout("tok_visa").unwrap().status, Status::Paid);
+    assert_eq!(fixture.totals(), (5, 0, 0, 0));
+    assert_eq!(fixture.cart_order(), None);
+    assert_eq!(fixture.checkout("tok_visa").unwrap().status, Status::Paid);
 }
 
 #[test]
 fn too_little_stock_charges_nothing() {
-    let stage = Stage::new(1999, 1);
-    let error = stage.checkout("tok_visa").unwrap_err();
+    let fixture = Fixture::new(1999, 1);
+    let error = fixture.checkout("tok_visa").unwrap_err();
     assert!(
         matches!(error, OrderError::Failed(failure) if matches!(&*failure, Failure::Insufficient(short) if short[0].available == 1))
     );
-    assert_eq!(stage.seen(), (1, 0, 0, 0));
+    assert_eq!(fixture.totals(), (1, 0, 0, 0));
 }
 
 #[test]
-fn a_cart_is_one_order_whatever_the_keys() {
-    let stage = Stage::new(1999, 5);
-    let order = stage.checkout("tok_visa").unwrap();
+fn a_cart_is_ordered_once_whatever_the_keys() {
+    let fixture = Fixture::new(1999, 5);
+    let order = fixture.checkout("tok_visa").unwrap();
     assert_eq!(
-        stage.checkout("tok_visa"),
+        fixture.checkout("tok_visa"),
         Err(OrderError::CartCompleted(order.id.clone()))
     );
-    assert_eq!(stage.seen(), (3, 0, 3998, 0));
+    assert_eq!(fixture.totals(), (3, 0, 3998, 0));
 }
 
 #[test]
-fn a_silent_provider_leaves_the_order_pending_until_it_is_settled() {
-    let stage = Stage::new(1999, 5);
-    let order = stage.checkout("tok_timeout").unwrap();
+fn a_provider_that_does_not_answer_leaves_the_order_pending_until_it_is_settled() {
+    let fixture = Fixture::new(1999, 5);
+    let order = fixture.checkout("tok_timeout").unwrap();
     assert_eq!(
-        (order.status, stage.seen()),
+        (order.status, fixture.totals()),
         (Status::Pending, (5, 2, 0, 0))
     );
-    now(stage.orders.sweep(&Context::system(""))).unwrap();
-    assert_eq!(stage.again(&order.id).unwrap().status, Status::Pending);
-    stage.world.advance_ms(61_000);
-    now(stage.orders.sweep(&Context::system(""))).unwrap();
+    now(fixture.orders.sweep(&Context::system(""))).unwrap();
+    assert_eq!(fixture.read(&order.id).unwrap().status, Status::Pending);
+    fixture.environment.advance_ms(61_000);
+    now(fixture.orders.sweep(&Context::system(""))).unwrap();
     assert_eq!(
-        (stage.again(&order.id).unwrap().status, stage.seen()),
+        (fixture.read(&order.id).unwrap().status, fixture.totals()),
         (Status::Paid, (3, 0, 3998, 0))
     );
 }
 
 #[test]
-fn cancelling_gives_money_and_stock_back_once() {
+fn cancelling_returns_money_and_stock_once() {
     for token in ["tok_visa", "tok_timeout"] {
-        let stage = Stage::new(1999, 5);
-        let order = stage.checkout(token).unwrap();
+        let fixture = Fixture::new(1999, 5);
+        let order = fixture.checkout(token).unwrap();
         let cancelled =
-            now(stage
+            now(fixture
                 .orders
                 .cancel(&Context::system(""), order, Some("too late".into())))
             .unwrap();
@@ -147,106 +147,112 @@ fn cancelling_gives_money_and_stock_back_once() {
             cancelled.history.last().unwrap().reason.as_deref(),
             Some("too late")
         );
-        let (on_hand, reserved, taken, given_back) = stage.seen();
+        let (on_hand, reserved, taken, given_back) = fixture.totals();
         assert_eq!((on_hand, reserved, taken), (5, 0, given_back), "{token}");
-        let again = now(stage.orders.cancel(&Context::system(""), cancelled, None));
+        let repeated = now(fixture.orders.cancel(&Context::system(""), cancelled, None));
         assert_eq!(
-            again,
+            repeated,
             Err(OrderError::IllegalTransition(
                 Status::Cancelled,
                 Status::Cancelled
             ))
         );
-        stage.world.advance_ms(61_000);
-        now(stage.orders.sweep(&Context::system(""))).unwrap();
-        assert_eq!(stage.seen(), (on_hand, reserved, taken, given_back));
+        fixture.environment.advance_ms(61_000);
+        now(fixture.orders.sweep(&Context::system(""))).unwrap();
+        assert_eq!(fixture.totals(), (on_hand, reserved, taken, given_back));
     }
 }
 
 #[test]
-fn a_half_done_cancellation_is_finished_by_the_sweep() {
-    let stage = Stage::new(1999, 5);
-    let order = stage.checkout("tok_visa").unwrap();
+fn the_sweep_finishes_an_interrupted_cancellation() {
+    let fixture = Fixture::new(1999, 5);
+    let order = fixture.checkout("tok_visa").unwrap();
     let id = order.id.clone();
-    stage.die_after(1);
-    assert!(now(stage.orders.cancel(&Context::system(""), order, None)).is_err());
-    stage.live();
-    stage.world.advance_ms(6_000);
-    now(stage.orders.sweep(&Context::system(""))).unwrap();
-    assert_eq!(stage.again(&id).unwrap().status, Status::Cancelled);
-    assert_eq!(stage.seen(), (5, 0, 3998, 3998));
+    fixture.fail_after(1);
+    assert!(now(fixture.orders.cancel(&Context::system(""), order, None)).is_err());
+    fixture.recover();
+    fixture.environment.advance_ms(6_000);
+    now(fixture.orders.sweep(&Context::system(""))).unwrap();
+    assert_eq!(fixture.read(&id).unwrap().status, Status::Cancelled);
+    assert_eq!(fixture.totals(), (5, 0, 3998, 3998));
 }
 
 #[test]
-fn what_is_given_back_is_paid_back_piece_by_piece() {
-    let stage = Stage::new(1999, 5);
-    let order = stage.delivered();
+fn returned_pieces_are_refunded_piece_by_piece() {
+    let fixture = Fixture::new(1999, 5);
+    let order = fixture.delivered();
     assert_eq!(
-        stage.give_back(&order, 3),
-        Err(OrderError::Unreturnable(Unreturnable::TooMany {
+        fixture.request_return(&order, 3),
+        Err(OrderError::Return(ReturnError::TooMany {
             place: 0,
             left: 2
         }))
     );
-    let first = stage.give_back(&order, 1).unwrap();
+    let first = fixture.request_return(&order, 1).unwrap();
     assert_eq!(
-        stage.give_back(&order, 1),
+        fixture.request_return(&order, 1),
         Err(OrderError::IllegalTransition(
             Status::ReturnRequested,
             Status::ReturnRequested
         ))
     );
-    let after = stage.approve(&order, &first).unwrap();
+    let after = fixture.approve(&order, &first).unwrap();
     assert_eq!(
         (after.status, after.payment.as_ref().unwrap().1.as_str()),
         (Status::Delivered, "partially_refunded")
     );
-    assert_eq!(stage.seen(), (4, 0, 3998, 1999));
-    assert!(stage.approve(&order, &first).is_err(), "it is decided");
-    let second = stage.give_back(&order, 1).unwrap();
-    let after = stage.approve(&order, &second).unwrap();
+    assert_eq!(fixture.totals(), (4, 0, 3998, 1999));
+    assert!(
+        fixture.approve(&order, &first).is_err(),
+        "the return is already decided"
+    );
+    let second = fixture.request_return(&order, 1).unwrap();
+    let after = fixture.approve(&order, &second).unwrap();
     assert_eq!(after.status, Status::Returned);
-    assert_eq!(stage.seen(), (5, 0, 3998, 3998));
-    assert!(stage.give_back(&order, 1).is_err(), "nothing is left");
+    assert_eq!(fixture.totals(), (5, 0, 3998, 3998));
+    assert!(
+        fixture.request_return(&order, 1).is_err(),
+        "all pieces are returned already"
+    );
 }
 
 #[test]
 fn a_rejected_return_leaves_the_order_delivered() {
-    let stage = Stage::new(1999, 5);
-    let order = stage.delivered();
-    let returned = stage.give_back(&order, 2).unwrap();
+    let fixture = Fixture::new(1999, 5);
+    let order = fixture.delivered();
+    let returned = fixture.request_return(&order, 2).unwrap();
     let (context, id) = (Context::system(""), returned.id.as_str());
-    let asked = stage.again(&order.id).unwrap();
+    let asked = fixture.read(&order.id).unwrap();
     let reject = || {
         let words = Some("worn");
-        now(stage.orders.reject_return(&context, &asked, id, words))
+        now(fixture.orders.reject_return(&context, &asked, id, words))
     };
     let (after, rejected) = reject().unwrap();
     assert_eq!(
-        (after.status, rejected.status, stage.seen()),
+        (after.status, rejected.status, fixture.totals()),
         (Status::Delivered, ReturnStatus::Rejected, (3, 0, 3998, 0))
     );
     assert_eq!(
         after.history.last().unwrap().reason.as_deref(),
         Some("worn")
     );
-    assert!(reject().is_err() && stage.approve(&order, &returned).is_err());
-    stage.give_back(&order, 2).unwrap();
+    assert!(reject().is_err() && fixture.approve(&order, &returned).is_err());
+    fixture.request_return(&order, 2).unwrap();
 }
 
 #[test]
-fn a_return_that_died_anywhere_is_finished_by_the_sweep() {
+fn the_sweep_finishes_a_return_that_died_at_any_step() {
     for step in 0..2 {
-        let stage = Stage::new(1999, 5);
-        let order = stage.delivered();
-        let returned = stage.give_back(&order, 2).unwrap();
-        stage.die_after(step);
-        assert!(stage.approve(&order, &returned).is_err());
-        stage.live();
-        stage.world.advance_ms(6_000);
-        now(stage.orders.sweep(&Context::system(""))).unwrap();
+        let fixture = Fixture::new(1999, 5);
+        let order = fixture.delivered();
+        let returned = fixture.request_return(&order, 2).unwrap();
+        fixture.fail_after(step);
+        assert!(fixture.approve(&order, &returned).is_err());
+        fixture.recover();
+        fixture.environment.advance_ms(6_000);
+        now(fixture.orders.sweep(&Context::system(""))).unwrap();
         assert_eq!(
-            (stage.again(&order.id).unwrap().status, stage.seen()),
+            (fixture.read(&order.id).unwrap().status, fixture.totals()),
             (Status::Returned, (5, 0, 3998, 3998)),
             "step {step}"
         );
@@ -254,10 +260,10 @@ fn a_return_that_died_anywhere_is_finished_by_the_sweep() {
 }
 
 #[test]
-fn all_pieces_together_give_back_what_was_paid() {
-    let stage = Stage::new(1999, 9);
-    let mut order = stage.delivered();
-    // What 7 pieces cost, less a discount, with a tax on top; shipping comes back with the last.
+fn the_refunds_of_all_pieces_add_up_to_the_amount_paid() {
+    let fixture = Fixture::new(1999, 9);
+    let mut order = fixture.delivered();
+    // 7 pieces with a discount and a tax. The last piece also refunds the shipping.
     let usd = |amount| Money::new(amount, Currency::USD).unwrap();
     for (line, discount, tax, shipping) in [(1000, 0, 0, 0), (999, 100, 33, 499), (3, 1, 0, 5)] {
         order.returns.clear();
@@ -275,14 +281,14 @@ fn all_pieces_together_give_back_what_was_paid() {
             let refund = refund_of(&order, &items).unwrap();
             sum += refund.amount();
             order.returns.push(Return {
-                id: stage.world.ports().new_id(),
+                id: fixture.environment.ports().new_id(),
                 name: String::new(),
                 status: ReturnStatus::Approved,
                 items,
                 reason: String::new(),
                 refund,
-                created_at: stage.world.now(),
-                updated_at: stage.world.now(),
+                created_at: fixture.environment.now(),
+                updated_at: fixture.environment.now(),
             });
         }
         assert_eq!(usd(sum), order.totals.total);
@@ -290,15 +296,15 @@ fn all_pieces_together_give_back_what_was_paid() {
 }
 
 #[test]
-fn prices_are_the_catalogs_and_a_surprise_is_told() {
-    let stage = Stage::new(1999, 5);
-    stage.set_price(2499);
+fn prices_come_from_the_catalog_and_a_changed_total_is_an_error() {
+    let fixture = Fixture::new(1999, 5);
+    fixture.set_price(2499);
     assert!(matches!(
-        stage.checkout_expecting(3998),
+        fixture.checkout_expecting(3998),
         Err(OrderError::PriceChanged { .. })
     ));
     assert_eq!(
-        stage
+        fixture
             .checkout_expecting(4998)
             .unwrap()
             .totals
@@ -306,70 +312,73 @@ fn prices_are_the_catalogs_and_a_surprise_is_told() {
             .amount(),
         4998
     );
-    let stage = Stage::new(MAX_AMOUNT, 5);
+    let fixture = Fixture::new(MAX_AMOUNT, 5);
     assert_eq!(
-        stage.checkout("tok_visa"),
-        Err(OrderError::Unpriceable(Unpriceable::Overflow))
+        fixture.checkout("tok_visa"),
+        Err(OrderError::Pricing(PricingError::Overflow))
     );
 }
 
 #[test]
-fn a_cart_that_changes_meanwhile_is_read_again() {
-    let stage = Stage::new(1999, 5);
-    stage.change_cart_once();
-    let order = stage.checkout("tok_visa").unwrap();
+fn a_cart_that_changes_during_checkout_is_read_again() {
+    let fixture = Fixture::new(1999, 5);
+    fixture.change_cart_once();
+    let order = fixture.checkout("tok_visa").unwrap();
     assert_eq!(order.items[0].quantity, 3);
-    assert_eq!(stage.seen(), (2, 0, 5997, 0));
+    assert_eq!(fixture.totals(), (2, 0, 5997, 0));
 }
 
 #[test]
-fn a_cart_that_changed_after_its_checkout_died_is_the_shoppers_again() {
-    let stage = Stage::new(1999, 5);
-    let id = stage.world.ports().new_id();
-    stage.die_after(2);
-    assert!(stage.run(&id, "tok_visa").is_err());
-    stage.live();
-    stage.change_cart_once();
-    stage.world.advance_ms(12_000);
-    now(stage.orders.sweep(&Context::system(""))).unwrap();
-    let order = stage.again(&id).unwrap();
+fn a_cart_that_changed_after_its_checkout_died_can_be_ordered_again() {
+    let fixture = Fixture::new(1999, 5);
+    let id = fixture.environment.ports().new_id();
+    fixture.fail_after(2);
+    assert!(fixture.run(&id, "tok_visa").is_err());
+    fixture.recover();
+    fixture.change_cart_once();
+    fixture.environment.advance_ms(12_000);
+    now(fixture.orders.sweep(&Context::system(""))).unwrap();
+    let order = fixture.read(&id).unwrap();
     assert_eq!(
         (order.status, order.failure),
         (Status::Failed, Some(Failure::CartChanged))
     );
-    assert_eq!((stage.cart_order(), stage.seen()), (None, (5, 0, 0, 0)));
-    assert_eq!(stage.checkout("tok_visa").unwrap().items[0].quantity, 3);
+    assert_eq!(
+        (fixture.cart_order(), fixture.totals()),
+        (None, (5, 0, 0, 0))
+    );
+    assert_eq!(fixture.checkout("tok_visa").unwrap().items[0].quantity, 3);
 }
 
 #[test]
-fn an_unavailable_service_changes_nothing_that_a_retry_does_not_mend() {
-    let stage = Stage::new(1999, 5);
-    stage.die_after(2);
-    let id = stage.world.ports().new_id();
+fn a_checkout_that_met_an_unavailable_service_is_completed_by_a_retry() {
+    let fixture = Fixture::new(1999, 5);
+    fixture.fail_after(2);
+    let id = fixture.environment.ports().new_id();
     assert!(matches!(
-        stage.run(&id, "tok_visa"),
-        Err(OrderError::Need(NeedError::Unavailable(_)))
+        fixture.run(&id, "tok_visa"),
+        Err(OrderError::Link(LinkError::Unavailable(_)))
     ));
-    stage.live();
-    assert_eq!(stage.run(&id, "tok_visa").unwrap().status, Status::Paid);
-    assert_eq!(stage.seen(), (3, 0, 3998, 0));
+    fixture.recover();
+    assert_eq!(fixture.run(&id, "tok_visa").unwrap().status, Status::Paid);
+    assert_eq!(fixture.totals(), (3, 0, 3998, 0));
 }
 
 #[test]
-fn a_key_stands_for_one_body_and_one_order() {
-    let stage = Stage::new(1999, 5);
-    let claim = |print: &str| now(stage.orders.claim("key", print)).unwrap();
+fn a_key_belongs_to_one_body_and_one_order() {
+    let fixture = Fixture::new(1999, 5);
+    let claim = |fingerprint: &str| now(fixture.orders.claim("key", fingerprint)).unwrap();
     let Claim::Run(id) = claim("a") else {
-        panic!("not ours")
+        panic!("the key was not claimed")
     };
     assert_eq!(claim("a"), Claim::InFlight);
     assert_eq!(claim("b"), Claim::Reused);
-    stage.world.advance_ms(5_001);
+    fixture.environment.advance_ms(5_001);
     assert_eq!(claim("a"), Claim::Run(id.clone()));
-    now(stage.orders.conclude("key", &id, Some("answer".into()))).unwrap();
+    now(fixture.orders.conclude("key", &id, Some("answer".into()))).unwrap();
     assert_eq!(claim("a"), Claim::Answered("answer".into()));
     assert_eq!(claim("b"), Claim::Reused);
-    stage.world.advance_ms(24 * 3_600_000);
+    fixture.environment.advance_ms(24 * 3_600_000);
     assert!(matches!(claim("b"), Claim::Run(other) if other != id));
 }
 
@@ -401,10 +410,10 @@ fn the_status_graph_has_nine_edges() {
 
 #[test]
 fn numbers_are_readable_and_differ() {
-    let stage = Stage::new(1, 1);
+    let fixture = Fixture::new(1, 1);
     let (a, b) = (
-        number(&stage.world.ports().new_id()),
-        number(&stage.world.ports().new_id()),
+        number(&fixture.environment.ports().new_id()),
+        number(&fixture.environment.ports().new_id()),
     );
     assert!(a.starts_with("LM-") && a.len() == 13 && a != b);
 }

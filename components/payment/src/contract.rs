@@ -1,4 +1,4 @@
-//! The WIT door: how checkout holds, takes and returns money.
+//! The WIT exports of payment, with their bindings.
 
 use crate::domain::{Payment, Refund, Status};
 use crate::service::PaymentError;
@@ -26,8 +26,8 @@ mod bindings {
 #[cfg(target_arch = "wasm32")]
 mod component {
     use super::bindings::exports::localmart::payment::payment::{Error, Guest, Payment, Refund};
-    use super::{bindings, lower, lower_refund};
-    use crate::domain::Beyond;
+    use super::{bindings, refund_to_wit, to_wit};
+    use crate::domain::Excess;
     use crate::service::Payments;
     use localmart_guest::kernel::{Id, Money};
     use localmart_guest::ports::Ports;
@@ -47,7 +47,7 @@ mod component {
 
     impl Guest for Component {
         async fn find(context: Context, order_id: String) -> Result<Payment, Error> {
-            Ok(lower(payments(&context).find(&id(&order_id)?).await?))
+            Ok(to_wit(payments(&context).find(&id(&order_id)?).await?))
         }
 
         async fn authorize(
@@ -59,7 +59,7 @@ mod component {
         ) -> Result<Payment, Error> {
             let amount =
                 Money::try_from(amount).map_err(|error| Error::Other(error.to_string()))?;
-            Ok(lower(
+            Ok(to_wit(
                 payments(&context)
                     .authorize(&id(&order_id)?, customer_id.as_deref(), amount, &token)
                     .await?,
@@ -67,11 +67,11 @@ mod component {
         }
 
         async fn capture(context: Context, payment_id: String) -> Result<Payment, Error> {
-            Ok(lower(payments(&context).capture(&id(&payment_id)?).await?))
+            Ok(to_wit(payments(&context).capture(&id(&payment_id)?).await?))
         }
 
         async fn reverse(context: Context, payment_id: String) -> Result<Payment, Error> {
-            Ok(lower(payments(&context).reverse(&id(&payment_id)?).await?))
+            Ok(to_wit(payments(&context).reverse(&id(&payment_id)?).await?))
         }
 
         async fn give_back(
@@ -84,21 +84,21 @@ mod component {
                 Money::try_from(at_most).map_err(|error| Error::Other(error.to_string()))?;
             let payments = payments(&context);
             let id = id(&payment_id)?;
-            let refund = payments.refund(&id, &name, amount, Beyond::Capped);
-            Ok(lower_refund(refund.await?))
+            let refund = payments.refund(&id, &name, amount, Excess::Capped);
+            Ok(refund_to_wit(refund.await?))
         }
 
         async fn settle(context: Context, payment_id: String) -> Result<Payment, Error> {
-            Ok(lower(payments(&context).settle(&id(&payment_id)?).await?))
+            Ok(to_wit(payments(&context).settle(&id(&payment_id)?).await?))
         }
     }
 }
 
-fn lower(payment: Payment) -> WitPayment {
+fn to_wit(payment: Payment) -> WitPayment {
     WitPayment {
         id: payment.id.into(),
         order_id: payment.order_id.into(),
-        status: lower_status(payment.status),
+        status: status_to_wit(payment.status),
         amount: payment.amount.into(),
         captured: payment.captured,
         refunded: payment.refunded,
@@ -106,14 +106,14 @@ fn lower(payment: Payment) -> WitPayment {
     }
 }
 
-fn lower_refund(refund: Refund) -> WitRefund {
+fn refund_to_wit(refund: Refund) -> WitRefund {
     WitRefund {
         amount: refund.amount,
-        payment: lower(refund.payment),
+        payment: to_wit(refund.payment),
     }
 }
 
-fn lower_status(status: Status) -> WitStatus {
+fn status_to_wit(status: Status) -> WitStatus {
     match status {
         Status::Pending => WitStatus::Pending,
         Status::Authorized => WitStatus::Authorized,
@@ -130,11 +130,11 @@ impl From<PaymentError> for Error {
         use localmart_guest::sql::SqlError;
         match error {
             PaymentError::Declined(words) => Self::Declined(words),
-            PaymentError::NoAnswer(payment) => Self::NoAnswer(lower(*payment)),
+            PaymentError::NoAnswer(payment) => Self::NoAnswer(to_wit(*payment)),
             PaymentError::NotFound => Self::NotFound,
-            PaymentError::IllegalState(status) => Self::IllegalState(lower_status(status)),
+            PaymentError::IllegalState(status) => Self::IllegalState(status_to_wit(status)),
             PaymentError::Exceeds(left) => Self::Exceeds(left.into()),
-            PaymentError::ProviderBroken | PaymentError::Contended => {
+            PaymentError::ProviderFailed | PaymentError::Contended => {
                 Self::Unavailable(error.to_string())
             }
             PaymentError::Sql(SqlError::Unavailable(reason)) => Self::Unavailable(reason),

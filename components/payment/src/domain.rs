@@ -1,8 +1,8 @@
-//! A payment and the states it goes through. No clock, no I/O.
+//! A payment and its status. No clock, no I/O.
 
 use localmart_guest::kernel::{Id, Money, Timestamp};
 
-/// Where a payment stands.
+/// The status of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Pending,
@@ -39,13 +39,13 @@ impl Status {
             .map(|(status, _)| *status)
     }
 
-    /// Whether money was taken and can be given back.
-    pub(crate) fn holds_money(self) -> bool {
+    /// Whether money was captured that can be refunded.
+    pub(crate) fn is_refundable(self) -> bool {
         matches!(self, Self::Captured | Self::PartiallyRefunded)
     }
 }
 
-/// A payment of one order.
+/// The payment of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Payment {
     pub(crate) id: Id,
@@ -53,13 +53,13 @@ pub(crate) struct Payment {
     pub(crate) customer_id: Option<String>,
     pub(crate) status: Status,
     pub(crate) amount: Money,
-    /// Taken, in the currency of the amount.
+    /// The captured amount, in minor units of the payment's currency.
     pub(crate) captured: u64,
-    /// Given back, in the currency of the amount.
+    /// The refunded amount, in minor units of the payment's currency.
     pub(crate) refunded: u64,
-    /// What of it the provider surely knows.
-    pub(crate) told: u64,
-    /// Why it failed, in words for the shopper.
+    /// The part of `refunded` that was certainly sent to the provider.
+    pub(crate) refund_sent: u64,
+    /// Why the payment failed, for the shopper.
     pub(crate) reason: Option<String>,
     pub(crate) version: u64,
     pub(crate) created_at: Timestamp,
@@ -67,8 +67,8 @@ pub(crate) struct Payment {
 }
 
 impl Payment {
-    /// The same payment with so much more given back.
-    pub(crate) fn give_back(&mut self, amount: u64) {
+    /// Adds a refund and updates the status.
+    pub(crate) fn add_refund(&mut self, amount: u64) {
         self.refunded += amount;
         self.status = if self.refundable() == 0 {
             Status::Refunded
@@ -77,24 +77,24 @@ impl Payment {
         };
     }
 
-    /// What may still be given back.
+    /// The amount that can still be refunded.
     pub(crate) fn refundable(&self) -> u64 {
         self.captured.saturating_sub(self.refunded)
     }
 }
 
-/// Money given back: how much, and what the payment has become.
+/// A refund: the amount, and the payment after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refund {
     pub(crate) amount: u64,
     pub(crate) payment: Payment,
 }
 
-/// What happens if more is asked back than is left.
+/// What to do if a refund is larger than the refundable amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beyond {
-    /// Nothing: it is refused.
+pub(crate) enum Excess {
+    /// Refuse the refund.
     Refused,
-    /// What is left is given back.
+    /// Refund the refundable amount.
     Capped,
 }

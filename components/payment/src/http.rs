@@ -1,15 +1,15 @@
-//! The REST door: staff look at payments and give money back. What the provider tells is in [`webhook`].
+//! The HTTP API of payments. Staff read payments and make refunds. [`webhook`] receives notices from the provider.
 
-use crate::domain::{Beyond, Payment};
+use crate::domain::{Excess, Payment};
 use crate::service::{PaymentError, Payments};
 use crate::webhook;
 use localmart_guest::config::{self, ConfigError};
-use localmart_guest::door::decode::{money, money_json};
-use localmart_guest::door::idempotency::required_effect_name;
-use localmart_guest::door::{
+use localmart_guest::events::sweep_events;
+use localmart_guest::http::decode::{money, money_json};
+use localmart_guest::http::idempotency::required_effect_name;
+use localmart_guest::http::{
     Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service,
 };
-use localmart_guest::events::sweep_events;
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
@@ -17,15 +17,15 @@ use localmart_guest::token::{Role, is_capability};
 use serde_json::{Value, json};
 use std::rc::Rc;
 
-/// Payments behind their REST door.
-pub(crate) struct PaymentDoor<D> {
+/// The HTTP API with its service and secrets.
+pub(crate) struct PaymentApi<D> {
     pub(crate) payments: Payments<D>,
     ports: Ports,
     order_token_key: String,
     pub(crate) webhook_secret: String,
 }
 
-impl<D: Database + From<&'static str>> Service for PaymentDoor<D> {
+impl<D: Database + From<&'static str>> Service for PaymentApi<D> {
     const NOUN: &'static str = "payment";
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
@@ -42,59 +42,59 @@ impl<D: Database + From<&'static str>> Service for PaymentDoor<D> {
         Routes::new()
             .on("GET", "/api/payments/{id}", Access::All, get)
             .on("POST", "/api/payments/{id}/refunds", staff, refund)
-            .needs_a_key()
+            .requires_key()
             .on(
                 "POST",
                 "/api/webhooks/payments",
                 Access::All,
                 webhook::receive,
             )
-            .keeps_its_own_keys()
+            .manages_keys()
             .on("POST", "/internal/payment/sweep", Access::Sweep, sweep)
     }
 }
 
-pub(crate) type Door<D> = Rc<PaymentDoor<D>>;
+pub(crate) type Api<D> = Rc<PaymentApi<D>>;
 
-async fn get<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn get<D: Database>(api: Api<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let payment = door.payments.get(&id(&request)?).await?;
-    if !sees(&door, &request, &payment) {
+    let payment = api.payments.get(&id(&request)?).await?;
+    if !may_see(&api, &request, &payment) {
         return Err(Problem::not_found("payment"));
     }
     Ok(Response::json(200, &encode(&payment)).with_version(payment.version))
 }
 
-async fn refund<D: Database>(door: Door<D>, request: Request) -> Answer {
+async fn refund<D: Database>(api: Api<D>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let amount = fields.required("amount", money);
     let amount = fields.finish(amount)?;
-    // The refund is known by its key, so that a crash between its writing and the key's does not make it two.
+    // The idempotency key names the refund, so that a crash before the key is stored cannot lead to a second refund.
     let name = required_effect_name(&request, "refund")?;
-    let payments = door.payments.on_behalf_of(&request.context());
+    let payments = api.payments.on_behalf_of(&request.context());
     let id = id(&request)?;
-    let refund = payments.refund(&id, &name, amount, Beyond::Refused);
+    let refund = payments.refund(&id, &name, amount, Excess::Refused);
     let payment = refund.await?.payment;
     Ok(Response::json(201, &encode(&payment)).with_version(payment.version))
 }
 
-async fn sweep<D: Database + From<&'static str>>(door: Door<D>, _: Request) -> Answer {
-    let told = door.payments.sweep().await?;
-    sweep_events::<PaymentDoor<D>>(&door.ports).await?;
-    Ok(Response::json(200, &json!({ "told": told })))
+async fn sweep<D: Database + From<&'static str>>(api: Api<D>, _: Request) -> Answer {
+    let sent = api.payments.sweep().await?;
+    sweep_events::<PaymentApi<D>>(&api.ports).await?;
+    Ok(Response::json(200, &json!({ "told": sent })))
 }
 
-/// Staff see all payments, a user those of his orders, a guest that of the order whose token he shows.
-fn sees<D: Database>(door: &PaymentDoor<D>, request: &Request, payment: &Payment) -> bool {
+/// Staff see all payments, users the payments of their orders, and a guest the payment of an order whose token the request
+/// contains.
+fn may_see<D: Database>(api: &PaymentApi<D>, request: &Request, payment: &Payment) -> bool {
     let user = request
         .claims
         .as_ref()
         .map(|claims| claims.subject.as_str());
     let mine = user.is_some() && payment.customer_id.as_deref() == user;
     let token = request.header("x-order-token");
-    let opened = token.is_some_and(|token| {
-        is_capability(&door.order_token_key, payment.order_id.as_str(), token)
-    });
+    let opened = token
+        .is_some_and(|token| is_capability(&api.order_token_key, payment.order_id.as_str(), token));
     request.has_role(Role::Staff) || mine || opened
 }
 
@@ -131,7 +131,7 @@ impl From<PaymentError> for Problem {
             PaymentError::Exceeds(left) => Self::business(
                 422,
                 "refund_exceeds_capture",
-                "A refund is more than nothing and at most what is left.",
+                "A refund must be more than 0 and at most the refundable amount.",
             )
             .with("refundable", money_json(left)),
             PaymentError::CurrencyMismatch => Self::invalid(vec![FieldProblem {
@@ -139,7 +139,7 @@ impl From<PaymentError> for Problem {
                 code: "currency_mismatch".into(),
                 detail: "must be the currency of the payment".into(),
             }]),
-            PaymentError::NoAnswer(_) | PaymentError::ProviderBroken | PaymentError::Contended => {
+            PaymentError::NoAnswer(_) | PaymentError::ProviderFailed | PaymentError::Contended => {
                 Self::unavailable()
             }
             PaymentError::Sql(error) => error.into(),

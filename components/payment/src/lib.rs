@@ -1,5 +1,6 @@
-//! Payments. In reading order: [`domain`] (a payment and its states), [`service`] (what can be asked for),
-//! [`provider`] (the simulated card provider), [`store`] (SQL), [`http`] (REST door), [`contract`] (WIT door).
+//! Payments. In reading order: [`domain`] (a payment and its status), [`service`] (operations), [`provider`] (the simulated
+//! card provider), [`store`] (SQL), [`http`] (HTTP API), [`webhook`] (notices from the provider), [`contract`] (WIT
+//! exports).
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -17,4 +18,4 @@ mod tests;
 mod webhook;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(http::PaymentDoor<localmart_guest::sql::ServiceDatabase>);
+localmart_guest::export_http!(http::PaymentApi<localmart_guest::sql::ServiceDatabase>);

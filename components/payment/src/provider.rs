@@ -1,27 +1,27 @@
-//! The simulated card provider. It stands for a company outside: it has its own memory, its own idempotency under the
-//! payment's id, and it can be slow, flaky or silent, as its tokens ask.
+//! The simulated card provider. It stands in for an external company: it has its own state and its own idempotency per
+//! payment id, and test tokens make it decline, fail or not answer.
 
 use localmart_guest::kernel::Id;
 use localmart_guest::params;
 use localmart_guest::sql::{Connection, Database, Row, SqlError, transaction};
 
-/// Calls to `tok_flaky` that fail before one works.
+/// How many calls with `tok_flaky` fail before one succeeds.
 const FLAKY_FAILURES: i64 = 2;
 
-/// What the provider says to an authorisation.
+/// The provider's answer to an authorisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// The money is held.
-    Held,
-    /// Refused, in words for the shopper.
+    /// The amount is authorised.
+    Authorized,
+    /// The card was refused, with a text for the shopper.
     Refused(&'static str),
-    /// Its machine failed; try again.
-    Broken,
-    /// It will not answer.
-    Silent,
+    /// The provider had an internal error. Retryable.
+    Failed,
+    /// There is no answer: the call times out.
+    Timeout,
 }
 
-/// What the provider remembers of a charge.
+/// A charge, as the provider stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Charge {
     pub(crate) token: String,
@@ -32,7 +32,7 @@ pub(crate) struct Charge {
     pub(crate) refunded: u64,
 }
 
-/// The provider's machine.
+/// The simulated provider.
 #[derive(Clone)]
 pub(crate) struct Provider<D> {
     database: D,
@@ -43,7 +43,7 @@ impl<D: Database> Provider<D> {
         Self { database }
     }
 
-    /// Asks for money to be held. Repeating it with the same payment id changes nothing once it was decided.
+    /// Authorises an amount. Once the provider has decided, repeating the call with the same payment id changes nothing.
     pub(crate) async fn authorize(
         &self,
         payment: &Id,
@@ -51,36 +51,36 @@ impl<D: Database> Provider<D> {
         token: &str,
     ) -> Result<Answer, SqlError> {
         transaction(&self.database, async |connection| {
-            // Written before it is read, so that two who ask at once take turns.
+            // Written before it is read, so that concurrent calls are serialised.
             let sql = "INSERT INTO provider_charges (payment_id, token, attempts, status, amount, captured, refunded) VALUES \
                        (CAST($1 AS TEXT), CAST($2 AS TEXT), 0, 'new', CAST($3 AS BIGINT), 0, 0) ON CONFLICT DO NOTHING";
-            connection.later(sql, params![payment, token, amount]).await?;
+            connection.queue(sql, params![payment, token, amount]).await?;
             let sql = "UPDATE provider_charges SET attempts = attempts + 1 WHERE payment_id = CAST($1 AS TEXT) RETURNING attempts, status";
             let rows = connection.query(sql, params![payment]).await?;
-            let row = rows.first().ok_or_else(|| SqlError::Failed("a charge vanished".to_owned()))?;
+            let row = rows.first().ok_or_else(|| SqlError::Failed("the charge is missing".to_owned()))?;
             let (attempts, known) = (row.integer(0)?, row.text(1)?);
             match known.as_str() {
-                "held" | "captured" if token != "tok_timeout" => return Ok(Answer::Held),
+                "held" | "captured" if token != "tok_timeout" => return Ok(Answer::Authorized),
                 "void" => return Ok(Answer::Refused("The payment was cancelled.")),
                 _ => {}
             }
             let (status, answer) = match token {
-                "tok_visa" => ("held", Answer::Held),
-                "tok_flaky" if attempts <= FLAKY_FAILURES => ("broken", Answer::Broken),
-                "tok_flaky" => ("held", Answer::Held),
-                // It holds the money, but nobody hears of it.
-                "tok_timeout" => ("held", Answer::Silent),
+                "tok_visa" => ("held", Answer::Authorized),
+                "tok_flaky" if attempts <= FLAKY_FAILURES => ("broken", Answer::Failed),
+                "tok_flaky" => ("held", Answer::Authorized),
+                // The amount is authorised, but the answer is lost.
+                "tok_timeout" => ("held", Answer::Timeout),
                 "tok_insufficient_funds" => ("refused", Answer::Refused("The card has insufficient funds.")),
                 _ => ("refused", Answer::Refused("The card was declined.")),
             };
             let sql = "UPDATE provider_charges SET status = CAST($2 AS TEXT) WHERE payment_id = CAST($1 AS TEXT)";
-            connection.later(sql, params![payment, status]).await?;
+            connection.queue(sql, params![payment, status]).await?;
             Ok(answer)
         })
         .await
     }
 
-    /// Takes what is held; returns what was taken. Nothing happens the second time.
+    /// Captures the authorised amount; returns the captured amount. A second call changes nothing.
     pub(crate) async fn capture(&self, payment: &Id) -> Result<u64, SqlError> {
         let sql = "UPDATE provider_charges SET status = 'captured', captured = amount \
                    WHERE payment_id = CAST($1 AS TEXT) AND status = 'held' RETURNING captured";
@@ -92,7 +92,7 @@ impl<D: Database> Provider<D> {
         Ok(charge.map_or(0, |charge| charge.captured))
     }
 
-    /// Drops a hold, whether it was answered or not; what was captured stays.
+    /// Voids an authorisation, whether its answer arrived or not. A captured charge is not changed.
     pub(crate) async fn void(&self, payment: &Id, amount: u64) -> Result<(), SqlError> {
         let sql = "INSERT INTO provider_charges (payment_id, token, attempts, status, amount, captured, refunded) VALUES \
                    (CAST($1 AS TEXT), '', 0, 'void', CAST($2 AS BIGINT), 0, 0) \
@@ -105,7 +105,7 @@ impl<D: Database> Provider<D> {
             .map(drop)
     }
 
-    /// Gives back until so much was given back in all; never more than was taken.
+    /// Refunds until the refunds add up to `total`, but never more than was captured.
     pub(crate) async fn refund_up_to(&self, payment: &Id, total: u64) -> Result<(), SqlError> {
         let sql = "UPDATE provider_charges SET refunded = CAST($2 AS BIGINT) WHERE payment_id = CAST($1 AS TEXT) \
                    AND refunded < CAST($2 AS BIGINT) AND captured >= CAST($2 AS BIGINT)";
@@ -117,7 +117,7 @@ impl<D: Database> Provider<D> {
             .map(drop)
     }
 
-    /// What became of a charge, for reconciliation.
+    /// The charge of a payment, for reconciliation.
     pub(crate) async fn charge(&self, payment: &Id) -> Result<Option<Charge>, SqlError> {
         read(&self.database.open().await?, payment).await
     }

@@ -1,10 +1,10 @@
-//! What can be asked of payment: one verb per function. The provider's memory is the truth about money; ours follows it.
+//! The operations on payments: one function each. The provider's records are authoritative; the payments here follow them.
 
 mod notices;
 
 pub(crate) use notices::Notice;
 
-use crate::domain::{Beyond, Payment, Refund, Status};
+use crate::domain::{Excess, Payment, Refund, Status};
 use crate::provider::{Answer, Provider};
 use crate::store::Store;
 use localmart_guest::kernel::{Id, Money};
@@ -14,35 +14,35 @@ use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::wit::Context;
 use std::time::Duration;
 
-/// How long the provider may think before we stop waiting.
+/// How long a call to the provider may take.
 pub(crate) const PROVIDER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a broken provider is asked again, or a payment looked at that others change.
+/// How often a failing call to the provider, or a change that conflicts with others, is tried.
 const ATTEMPTS: u32 = 4;
-/// The pause before the first repetition; it doubles.
+/// The pause before the first retry. It doubles with every retry.
 const BACKOFF: Duration = Duration::from_millis(50);
-/// The name of the refund that ends a payment.
+/// The name of the refund that reverses a payment.
 const REVERSAL: &str = "reversal";
-/// How many payments one sweep tells the provider about.
+/// For how many payments one sweep sends refunds to the provider.
 const SWEEP_PAYMENTS: u32 = 100;
 
-/// Why a verb was refused.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PaymentError {
     #[error("{0}")]
     Declined(String),
-    #[error("the provider does not answer")]
+    #[error("the provider did not answer in time")]
     NoAnswer(Box<Payment>),
     #[error("there is no such payment")]
     NotFound,
     #[error("the payment is {}", .0.name())]
     IllegalState(Status),
-    #[error("more than there is: {0}")]
+    #[error("the amount is larger than {0}")]
     Exceeds(Money),
-    #[error("the currency is another")]
+    #[error("the payment has another currency")]
     CurrencyMismatch,
-    #[error("the provider is broken")]
-    ProviderBroken,
-    #[error("somebody else is changing the payment")]
+    #[error("the provider failed repeatedly")]
+    ProviderFailed,
+    #[error("the payment is being changed concurrently")]
     Contended,
     #[error(transparent)]
     Sql(#[from] SqlError),
@@ -50,7 +50,7 @@ pub(crate) enum PaymentError {
 
 type Result<T> = std::result::Result<T, PaymentError>;
 
-/// Payments.
+/// The operations on payments.
 pub(crate) struct Payments<D> {
     store: Store<D>,
     provider: Provider<D>,
@@ -70,7 +70,7 @@ impl<D: Database> Payments<D> {
         }
     }
 
-    /// The same payments, changed on somebody's behalf.
+    /// The same operations on behalf of the actor in a context.
     pub(crate) fn on_behalf_of(&self, context: &Context) -> Self {
         Self {
             store: self.store.clone(),
@@ -91,7 +91,7 @@ impl<D: Database> Payments<D> {
             .ok_or(PaymentError::NotFound)
     }
 
-    /// Holds the money of an order. Repeated, it goes on where it was.
+    /// Authorises the amount of an order. A repeated call continues where the previous one stopped.
     pub(crate) async fn authorize(
         &self,
         order: &Id,
@@ -100,7 +100,7 @@ impl<D: Database> Payments<D> {
         token: &str,
     ) -> Result<Payment> {
         let now = self.ports.now();
-        let fresh = Payment {
+        let new_payment = Payment {
             id: self.ports.new_id(),
             order_id: order.clone(),
             customer_id: customer.map(str::to_owned),
@@ -108,13 +108,13 @@ impl<D: Database> Payments<D> {
             amount,
             captured: 0,
             refunded: 0,
-            told: 0,
+            refund_sent: 0,
             reason: None,
             version: 1,
             created_at: now,
             updated_at: now,
         };
-        self.store.insert(&fresh).await?;
+        self.store.insert(&new_payment).await?;
         let payment = self.find(order).await?;
         match payment.status {
             Status::Pending => {}
@@ -131,9 +131,9 @@ impl<D: Database> Payments<D> {
         if payment.amount != amount {
             return Err(PaymentError::Exceeds(payment.amount));
         }
-        match self.ask(&payment, token).await? {
-            Answer::Held => {
-                self.become_(payment, |payment| payment.status = Status::Authorized)
+        match self.authorize_with_retries(&payment, token).await? {
+            Answer::Authorized => {
+                self.apply(payment, |payment| payment.status = Status::Authorized)
                     .await
             }
             Answer::Refused(words) => {
@@ -141,13 +141,13 @@ impl<D: Database> Payments<D> {
                     payment.status = Status::Failed;
                     payment.reason = Some(words.to_owned());
                 };
-                self.become_(payment, refuse).await?;
+                self.apply(payment, refuse).await?;
                 Err(PaymentError::Declined(words.to_owned()))
             }
-            Answer::Broken => Err(PaymentError::ProviderBroken),
-            Answer::Silent => {
+            Answer::Failed => Err(PaymentError::ProviderFailed),
+            Answer::Timeout => {
                 self.ports.sleep(PROVIDER_TIMEOUT).await;
-                // It may have told by itself meanwhile.
+                // A notice from the provider may have arrived meanwhile.
                 let payment = self.get(&payment.id).await?;
                 match payment.status {
                     Status::Pending => Err(PaymentError::NoAnswer(Box::new(payment))),
@@ -165,14 +165,14 @@ impl<D: Database> Payments<D> {
         }
     }
 
-    async fn ask(&self, payment: &Payment, token: &str) -> Result<Answer> {
+    async fn authorize_with_retries(&self, payment: &Payment, token: &str) -> Result<Answer> {
         let mut pause = BACKOFF;
         for _ in 1..ATTEMPTS {
             let answer = self
                 .provider
                 .authorize(&payment.id, payment.amount.amount(), token)
                 .await?;
-            if answer != Answer::Broken {
+            if answer != Answer::Failed {
                 return Ok(answer);
             }
             self.ports.sleep(pause).await;
@@ -184,7 +184,7 @@ impl<D: Database> Payments<D> {
             .await?)
     }
 
-    /// Takes all of the held money.
+    /// Captures the whole authorised amount.
     pub(crate) async fn capture(&self, id: &Id) -> Result<Payment> {
         let payment = self.get(id).await?;
         match payment.status {
@@ -194,14 +194,15 @@ impl<D: Database> Payments<D> {
         }
         let captured = self.provider.capture(id).await?;
         point("payment.captured").await;
-        self.become_(payment, |payment| {
+        self.apply(payment, |payment| {
             payment.status = Status::Captured;
             payment.captured = captured;
         })
         .await
     }
 
-    /// Ends a payment that keeps nothing. If somebody else changes it meanwhile, it is looked at again.
+    /// Reverses a payment: voids the authorisation, or refunds what was captured. Repeats if the payment is changed
+    /// concurrently.
     pub(crate) async fn reverse(&self, id: &Id) -> Result<Payment> {
         for _ in 0..ATTEMPTS {
             let payment = self.get(id).await?;
@@ -210,13 +211,13 @@ impl<D: Database> Payments<D> {
                 Status::Pending | Status::Authorized => {
                     self.provider.void(id, payment.amount.amount()).await?;
                     let charge = self.provider.charge(id).await?;
-                    // A capture that was under way may have been faster than the void; then it is refunded instead.
+                    // A concurrent capture may have preceded the void; then the amount is refunded.
                     let captured = charge.map_or(0, |charge| charge.captured);
-                    self.give_back(payment, captured).await?
+                    self.refund_or_void(payment, captured).await?
                 }
                 Status::Captured | Status::PartiallyRefunded => {
                     let captured = payment.captured;
-                    self.give_back(payment, captured).await?
+                    self.refund_or_void(payment, captured).await?
                 }
             };
             if let Some(payment) = ended {
@@ -226,8 +227,9 @@ impl<D: Database> Payments<D> {
         Err(PaymentError::Contended)
     }
 
-    /// Refunds all of what was captured, or writes down that nothing was; `None` if somebody was faster.
-    async fn give_back(&self, payment: Payment, captured: u64) -> Result<Option<Payment>> {
+    /// Refunds the rest of the captured amount, or marks the payment as voided if nothing was captured. `None` if the payment
+    /// was changed concurrently.
+    async fn refund_or_void(&self, payment: Payment, captured: u64) -> Result<Option<Payment>> {
         if captured == 0 {
             let void = |payment: &mut Payment| payment.status = Status::Voided;
             return self.write(payment, None, void).await;
@@ -235,68 +237,68 @@ impl<D: Database> Payments<D> {
         let rest = captured.saturating_sub(payment.refunded);
         let refund = |payment: &mut Payment| {
             payment.captured = captured;
-            payment.give_back(rest);
+            payment.add_refund(rest);
         };
         let written = self.write(payment, Some((REVERSAL, rest)), refund).await?;
         match written {
-            Some(payment) => Ok(Some(self.tell(payment).await?)),
+            Some(payment) => Ok(Some(self.send_refunds(payment).await?)),
             None => Ok(None),
         }
     }
 
-    /// Gives some of the money back, once per name.
+    /// Refunds an amount, once per name.
     pub(crate) async fn refund(
         &self,
         id: &Id,
         name: &str,
         amount: Money,
-        beyond: Beyond,
+        excess: Excess,
     ) -> Result<Refund> {
         for _ in 0..ATTEMPTS {
             let payment = self.get(id).await?;
             if let Some(amount) = self.store.refund(id, name).await? {
-                let payment = self.tell(payment).await?;
+                let payment = self.send_refunds(payment).await?;
                 return Ok(Refund { amount, payment });
             }
-            let amount = allowed(&payment, amount, beyond)?;
+            let amount = allowed_refund(&payment, amount, excess)?;
             if amount == 0 {
                 return Ok(Refund { amount, payment });
             }
-            // Written first, with the name and over the version that was looked at: two at once cannot both pass.
-            let give = |payment: &mut Payment| payment.give_back(amount);
+            // Written before it is sent, over the version that was read, so that concurrent refunds cannot both succeed.
+            let give = |payment: &mut Payment| payment.add_refund(amount);
             if let Some(payment) = self.write(payment, Some((name, amount)), give).await? {
                 point("payment.refunded").await;
-                let payment = self.tell(payment).await?;
+                let payment = self.send_refunds(payment).await?;
                 return Ok(Refund { amount, payment });
             }
         }
         Err(PaymentError::Contended)
     }
 
-    /// Tells the provider what was given back in all. If this process dies before, the sweep tells it.
-    async fn tell(&self, payment: Payment) -> Result<Payment> {
+    /// Sends the total of all refunds to the provider. If the process dies before, the sweep sends it.
+    async fn send_refunds(&self, payment: Payment) -> Result<Payment> {
         let total = payment.refunded;
-        if payment.told < total {
+        if payment.refund_sent < total {
             self.provider.refund_up_to(&payment.id, total).await?;
-            self.store.told(&payment.id, total).await?;
+            self.store.mark_refund_sent(&payment.id, total).await?;
         }
         Ok(Payment {
-            told: total,
+            refund_sent: total,
             ..payment
         })
     }
 
-    /// Tells the provider of refunds that it may not know; returns of how many payments.
+    /// Sends refunds that the provider may not have received; returns the number of payments.
     pub(crate) async fn sweep(&self) -> Result<usize> {
-        let untold = self.store.untold(SWEEP_PAYMENTS).await?;
-        let count = untold.len();
-        for payment in untold {
-            self.tell(payment).await?;
+        let unsent_refunds = self.store.unsent_refunds(SWEEP_PAYMENTS).await?;
+        let count = unsent_refunds.len();
+        for payment in unsent_refunds {
+            self.send_refunds(payment).await?;
         }
         Ok(count)
     }
 
-    /// Asks the provider what became of a pending payment and writes it down.
+    /// Asks the provider for the result of a pending payment and stores it.
     pub(crate) async fn settle(&self, id: &Id) -> Result<Payment> {
         let payment = self.get(id).await?;
         if payment.status != Status::Pending {
@@ -305,7 +307,7 @@ impl<D: Database> Payments<D> {
         let charge = self.provider.charge(id).await?;
         match charge.as_ref().map(|charge| charge.status.as_str()) {
             Some("held" | "captured") => {
-                self.become_(payment, |payment| payment.status = Status::Authorized)
+                self.apply(payment, |payment| payment.status = Status::Authorized)
                     .await
             }
             Some("refused") => {
@@ -313,23 +315,19 @@ impl<D: Database> Payments<D> {
                     payment.status = Status::Failed;
                     payment.reason = Some("The card was declined.".to_owned());
                 };
-                self.become_(payment, refuse).await
+                self.apply(payment, refuse).await
             }
-            // The provider never heard of it: nothing was held, nothing will be.
+            // The provider has no decided charge. Voiding it ensures that none will be authorised.
             _ => {
                 self.provider.void(id, payment.amount.amount()).await?;
-                self.become_(payment, |payment| payment.status = Status::Voided)
+                self.apply(payment, |payment| payment.status = Status::Voided)
                     .await
             }
         }
     }
 
-    /// Writes a change; if somebody was faster, what they wrote stands.
-    async fn become_(
-        &self,
-        payment: Payment,
-        change: impl FnOnce(&mut Payment),
-    ) -> Result<Payment> {
+    /// Writes a change. If the payment was changed concurrently, returns it as it is now.
+    async fn apply(&self, payment: Payment, change: impl FnOnce(&mut Payment)) -> Result<Payment> {
         let id = payment.id.clone();
         match self.write(payment, None, change).await? {
             Some(payment) => Ok(payment),
@@ -355,20 +353,20 @@ impl<D: Database> Payments<D> {
     }
 }
 
-/// How much of what is asked back can be given back.
-fn allowed(payment: &Payment, asked: Money, beyond: Beyond) -> Result<u64> {
+/// The amount of a requested refund that can be refunded.
+fn allowed_refund(payment: &Payment, asked: Money, excess: Excess) -> Result<u64> {
     let left = payment.refundable();
-    let spent = payment.status == Status::Refunded && beyond == Beyond::Capped;
-    if !payment.status.holds_money() && !spent {
+    let spent = payment.status == Status::Refunded && excess == Excess::Capped;
+    if !payment.status.is_refundable() && !spent {
         return Err(PaymentError::IllegalState(payment.status));
     }
     if asked.currency() != payment.amount.currency() {
         return Err(PaymentError::CurrencyMismatch);
     }
-    match beyond {
-        Beyond::Capped => Ok(asked.amount().min(left)),
-        Beyond::Refused if (1..=left).contains(&asked.amount()) => Ok(asked.amount()),
-        Beyond::Refused => {
+    match excess {
+        Excess::Capped => Ok(asked.amount().min(left)),
+        Excess::Refused if (1..=left).contains(&asked.amount()) => Ok(asked.amount()),
+        Excess::Refused => {
             let left = Money::new(left, payment.amount.currency()).unwrap_or(asked);
             Err(PaymentError::Exceeds(left))
         }

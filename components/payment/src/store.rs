@@ -1,4 +1,4 @@
-//! Payment's SQL.
+//! The SQL of payment.
 
 use crate::domain::{Payment, Status};
 use localmart_guest::audit;
@@ -32,7 +32,7 @@ impl<D: Database> Store<D> {
         rows.first().map(payment).transpose()
     }
 
-    /// Writes a new payment; nothing happens if the order has one.
+    /// Writes a new payment. Does nothing if the order has one.
     pub(crate) async fn insert(&self, payment: &Payment) -> Result<(), SqlError> {
         let sql = "INSERT INTO payments (id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, \
                    updated_at, customer_id) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS TEXT), \
@@ -60,7 +60,7 @@ impl<D: Database> Store<D> {
             .map(drop)
     }
 
-    /// How much was given back under a name.
+    /// The amount of the refund with this name, if there is one.
     pub(crate) async fn refund(&self, payment: &Id, name: &str) -> Result<Option<u64>, SqlError> {
         let sql = "SELECT amount FROM refunds WHERE payment_id = CAST($1 AS TEXT) AND name = CAST($2 AS TEXT)";
         let connection = self.database.open().await?;
@@ -68,8 +68,8 @@ impl<D: Database> Store<D> {
         rows.first().map(|row| row.unsigned(0)).transpose()
     }
 
-    /// Payments with refunds that the provider may not know of.
-    pub(crate) async fn untold(&self, limit: u32) -> Result<Vec<Payment>, SqlError> {
+    /// Payments with refunds that the provider may not have received.
+    pub(crate) async fn unsent_refunds(&self, limit: u32) -> Result<Vec<Payment>, SqlError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM payments WHERE refunded > told ORDER BY updated_at LIMIT CAST($1 AS BIGINT)"
         );
@@ -78,8 +78,8 @@ impl<D: Database> Store<D> {
         rows.iter().map(payment).collect()
     }
 
-    /// The provider knows of so much given back.
-    pub(crate) async fn told(&self, payment: &Id, total: u64) -> Result<(), SqlError> {
+    /// Records that the provider has received refunds up to this total.
+    pub(crate) async fn mark_refund_sent(&self, payment: &Id, total: u64) -> Result<(), SqlError> {
         let sql = "UPDATE payments SET told = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND told < CAST($2 AS BIGINT)";
         let connection = self.database.open().await?;
         connection
@@ -88,8 +88,8 @@ impl<D: Database> Store<D> {
             .map(drop)
     }
 
-    /// Writes the payment over the version it was read in, with its event and what was given back under which name;
-    /// `false` if somebody was faster.
+    /// Writes a payment over the version that was read, with its event and with a named refund; `false` if the payment was
+    /// changed since it was read.
     pub(crate) async fn update(
         &self,
         payment: &Payment,
@@ -109,7 +109,7 @@ impl<D: Database> Store<D> {
             payment.refunded,
             payment.reason.clone(),
             now,
-            payment.told,
+            payment.refund_sent,
         ];
         transaction(&self.database, async |connection| {
             if connection.execute(sql, params).await? == 0 {
@@ -118,7 +118,7 @@ impl<D: Database> Store<D> {
             if let Some((name, amount)) = refund {
                 let sql = "INSERT INTO refunds (payment_id, name, amount, created_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), \
                            CAST($3 AS BIGINT), CAST($4 AS BIGINT))";
-                connection.later(sql, params![&payment.id, name, amount, now]).await?;
+                connection.queue(sql, params![&payment.id, name, amount, now]).await?;
             }
             let (subject, action) = (
                 payment.id.as_str(),
@@ -158,7 +158,7 @@ impl<D: Database> Store<D> {
     }
 }
 
-/// What the events of a payment say; `docs/events/` has the schemas. No token, no e-mail address.
+/// The data of payment events; `docs/events/` has the schemas. Contains no token and no e-mail address.
 fn event_data(payment: &Payment) -> serde_json::Value {
     json!({
         "payment_id": payment.id.as_str(),
@@ -173,13 +173,13 @@ fn event_data(payment: &Payment) -> serde_json::Value {
 }
 
 fn payment(row: &Row) -> Result<Payment, SqlError> {
-    let broken = |what: &str| SqlError::Failed(format!("a payment's {what} is not valid"));
-    let currency = Currency::parse(&row.text(4)?).map_err(|_| broken("currency"))?;
+    let invalid = |what: &str| SqlError::Failed(format!("a payment's {what} is not valid"));
+    let currency = Currency::parse(&row.text(4)?).map_err(|_| invalid("currency"))?;
     Ok(Payment {
         id: row.id(0)?,
         order_id: row.id(1)?,
-        status: Status::parse(&row.text(2)?).ok_or_else(|| broken("status"))?,
-        amount: Money::new(row.unsigned(3)?, currency).map_err(|_| broken("amount"))?,
+        status: Status::parse(&row.text(2)?).ok_or_else(|| invalid("status"))?,
+        amount: Money::new(row.unsigned(3)?, currency).map_err(|_| invalid("amount"))?,
         captured: row.unsigned(5)?,
         refunded: row.unsigned(6)?,
         reason: row.maybe_text(7)?,
@@ -187,6 +187,6 @@ fn payment(row: &Row) -> Result<Payment, SqlError> {
         created_at: row.time(9)?,
         updated_at: row.time(10)?,
         customer_id: row.maybe_text(11)?,
-        told: row.unsigned(12)?,
+        refund_sent: row.unsigned(12)?,
     })
 }

@@ -1,22 +1,22 @@
-//! Payment's rules and statements, on rusqlite, with the simulated provider.
+//! The rules and SQL statements of payment, on SQLite and Postgres, with the simulated provider.
 
-use crate::domain::{Beyond, Status};
+use crate::domain::{Excess, Status};
 use crate::service::{Notice, PaymentError, Payments};
 use crate::webhook::is_signed;
 use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
-use localmart_testkit::{TestDatabase, TestWorld, now};
+use localmart_testkit::{TestDatabase, TestEnvironment, now};
 
-fn payments() -> (Payments<TestDatabase>, Id, TestWorld) {
-    let world = TestWorld::new();
+fn payments() -> (Payments<TestDatabase>, Id, TestEnvironment) {
+    let environment = TestEnvironment::new();
     let database = TestDatabase::new(&[
         include_str!("../migrations/0001_payments.sql"),
         include_str!("../migrations/0002_owner.sql"),
         include_str!("../migrations/0003_refunds.sql"),
     ]);
     (
-        Payments::new(database, world.ports()),
-        world.ports().new_id(),
-        world,
+        Payments::new(database, environment.ports()),
+        environment.ports().new_id(),
+        environment,
     )
 }
 
@@ -25,7 +25,7 @@ fn usd(amount: u64) -> Money {
 }
 
 #[test]
-fn holding_and_taking_happen_once() {
+fn authorize_and_capture_are_idempotent() {
     let (payments, order, _) = payments();
     let held = now(payments.authorize(&order, None, usd(1999), "tok_visa")).unwrap();
     assert_eq!(
@@ -43,7 +43,7 @@ fn a_refused_card_stays_refused() {
     for (token, words) in [
         ("tok_declined", "The card was declined."),
         ("tok_insufficient_funds", "The card has insufficient funds."),
-        ("tok_nobody_knows", "The card was declined."),
+        ("tok_unknown", "The card was declined."),
     ] {
         let (payments, order, _) = payments();
         for _ in 0..2 {
@@ -61,7 +61,7 @@ fn a_refused_card_stays_refused() {
 }
 
 #[test]
-fn a_flaky_provider_is_asked_again() {
+fn a_failed_call_to_the_provider_is_retried() {
     let (payments, order, _) = payments();
     assert_eq!(
         now(payments.authorize(&order, None, usd(5), "tok_flaky"))
@@ -72,15 +72,15 @@ fn a_flaky_provider_is_asked_again() {
 }
 
 #[test]
-fn a_silent_provider_is_settled_later_and_only_one_way() {
-    let (payments, order, world) = payments();
-    let before = world.now();
+fn a_payment_without_an_answer_is_settled_later_with_one_result() {
+    let (payments, order, environment) = payments();
+    let before = environment.now();
     let Err(PaymentError::NoAnswer(pending)) =
         now(payments.authorize(&order, None, usd(5), "tok_timeout"))
     else {
-        panic!("it answered")
+        panic!("the provider answered")
     };
-    assert_eq!(world.now().ms() - before.ms(), 2000);
+    assert_eq!(environment.now().ms() - before.ms(), 2000);
     assert_eq!(
         now(payments.settle(&pending.id)).unwrap().status,
         Status::Authorized
@@ -93,12 +93,12 @@ fn a_silent_provider_is_settled_later_and_only_one_way() {
 }
 
 #[test]
-fn a_pending_payment_that_is_reversed_takes_nothing_afterwards() {
+fn a_reversed_pending_payment_captures_nothing_afterwards() {
     let (payments, order, _) = payments();
     let Err(PaymentError::NoAnswer(pending)) =
         now(payments.authorize(&order, None, usd(5), "tok_timeout"))
     else {
-        panic!("it answered")
+        panic!("the provider answered")
     };
     assert_eq!(
         now(payments.reverse(&pending.id)).unwrap().status,
@@ -115,11 +115,11 @@ fn a_pending_payment_that_is_reversed_takes_nothing_afterwards() {
 }
 
 #[test]
-fn what_was_taken_is_given_back_at_most_once() {
+fn a_captured_amount_is_refunded_at_most_once() {
     let (payments, order, _) = payments();
     let held = now(payments.authorize(&order, None, usd(100), "tok_visa")).unwrap();
     let refund = |name: &str, amount| {
-        let asked = payments.refund(&held.id, name, amount, Beyond::Refused);
+        let asked = payments.refund(&held.id, name, amount, Excess::Refused);
         now(asked).map(|refund| refund.payment.status)
     };
     assert_eq!(
@@ -144,33 +144,37 @@ fn what_was_taken_is_given_back_at_most_once() {
 }
 
 #[test]
-fn a_return_gets_at_most_what_is_left() {
+fn a_capped_refund_is_at_most_the_refundable_amount() {
     let (payments, order, _) = payments();
     let held = now(payments.authorize(&order, None, usd(100), "tok_visa")).unwrap();
     now(payments.capture(&held.id)).unwrap();
     let give = |name: &str, amount| {
-        let given = now(payments.refund(&held.id, name, usd(amount), Beyond::Capped)).unwrap();
+        let given = now(payments.refund(&held.id, name, usd(amount), Excess::Capped)).unwrap();
         (given.amount, given.payment.refunded, given.payment.status)
     };
     assert_eq!(give("a", 60), (60, 60, Status::PartiallyRefunded));
     assert_eq!(give("b", 60), (40, 100, Status::Refunded));
     assert_eq!(give("c", 60), (0, 100, Status::Refunded));
-    // Asked again under a name, the answer is the same as then.
+    // A repeated refund with the same name gives the same answer.
     assert_eq!(give("b", 60), (40, 100, Status::Refunded));
-    assert_eq!(now(payments.sweep()).unwrap(), 0, "the provider knows");
+    assert_eq!(
+        now(payments.sweep()).unwrap(),
+        0,
+        "the provider has all refunds"
+    );
 }
 
 fn pending(payments: &Payments<TestDatabase>, order: &Id) -> Id {
     let Err(PaymentError::NoAnswer(pending)) =
         now(payments.authorize(order, None, usd(100), "tok_timeout"))
     else {
-        panic!("it answered")
+        panic!("the provider answered")
     };
     pending.id
 }
 
 #[test]
-fn notices_come_again_and_in_any_order() {
+fn notices_may_be_repeated_and_in_any_order() {
     use Notice::{Failed, Refunded, Succeeded};
     let taken = (Status::Captured, 100, 0);
     let some = (Status::PartiallyRefunded, 100, 40);
@@ -218,7 +222,7 @@ fn a_notice_of_another_amount_has_no_effect() {
 }
 
 #[test]
-fn a_reversed_payment_stays_reversed_whatever_is_told() {
+fn no_notice_changes_a_reversed_payment() {
     let (payments, order, _) = payments();
     let id = pending(&payments, &order);
     now(payments.reverse(&id)).unwrap();
@@ -227,8 +231,8 @@ fn a_reversed_payment_stays_reversed_whatever_is_told() {
 }
 
 #[test]
-fn a_signature_is_of_this_body_this_time_and_this_secret() {
-    // RFC 4231 has no vector with a time in front; this one is from the openssl command line:
+fn a_signature_covers_body_time_and_secret() {
+    // RFC 4231 has no test vector with a time prefix; this one comes from the openssl command line:
     // printf '%s' '1700000000.{"a":1}' | openssl dgst -sha256 -hmac secret
     let at = |seconds: i64| Timestamp::from_ms(seconds * 1000);
     let good = "49f24e537407743fa4a0242bb63b94b9a47ee99cbbe071ccd8a22550ae411686";
@@ -264,7 +268,7 @@ fn a_signature_is_of_this_body_this_time_and_this_secret() {
 }
 
 #[test]
-fn a_hold_that_is_voided_cannot_be_taken() {
+fn a_voided_authorisation_cannot_be_captured() {
     let (payments, order, _) = payments();
     let held = now(payments.authorize(&order, None, usd(5), "tok_visa")).unwrap();
     assert_eq!(

@@ -1,30 +1,30 @@
-//! `POST /api/webhooks/payments`: what the card provider tells by itself. Signed, and told again until it is answered with 200;
-//! so it comes repeated, late and out of order, and nothing here may depend on when it comes.
+//! `POST /api/webhooks/payments`: signed notices from the card provider. The provider repeats a notice until it is answered
+//! with 200, so notices may arrive repeatedly, late and out of order.
 
-use super::http::Door;
+use super::http::Api;
 use crate::service::{Notice, PaymentError};
-use localmart_guest::door::decode::{id, money, text};
-use localmart_guest::door::{Answer, FieldProblem, Fields, Invalid, Problem, Request, Response};
+use localmart_guest::http::decode::{id, money, text};
+use localmart_guest::http::{Answer, FieldProblem, Fields, Invalid, Problem, Request, Response};
 use localmart_guest::kernel::{Id, Money, Timestamp};
 use localmart_guest::sql::Database;
 use localmart_guest::token::is_signature;
 use serde_json::{Value, json};
 
-/// How far a signature's time may be from ours, in seconds: an old request is not played again.
+/// How far the time of a signature may differ from the current time, in seconds. Prevents replays of old requests.
 const TOLERANCE_S: i64 = 300;
-/// Longest id of a notice.
+/// The longest id of a notice, in characters.
 const MAX_ID: usize = 255;
 
-/// Applies a notice, whoever sends it with a valid signature.
-pub(crate) async fn receive<D: Database>(door: Door<D>, request: Request) -> Answer {
+/// Applies a notice that has a valid signature.
+pub(crate) async fn receive<D: Database>(api: Api<D>, request: Request) -> Answer {
     let header = request.header("localmart-signature").unwrap_or_default();
     let body = String::from_utf8_lossy(&request.body);
-    if !is_signed(&door.webhook_secret, header, &body, request.at) {
+    if !is_signed(&api.webhook_secret, header, &body, request.at) {
         let words = "The signature is missing, wrong or older than five minutes.";
         return Err(Problem::new(401, "invalid_signature", words));
     }
     let (name, payment, notice) = decode(&request.body)?;
-    let payments = door.payments.on_behalf_of(&request.context().as_system());
+    let payments = api.payments.on_behalf_of(&request.context().as_system());
     match payments.notice(&payment, &name, notice).await {
         Ok(payment) => {
             let (id, status) = (payment.id.as_str(), payment.status.name());
@@ -36,18 +36,19 @@ pub(crate) async fn receive<D: Database>(door: Door<D>, request: Request) -> Ans
         Err(PaymentError::NotFound) => Err(Problem::new(
             409,
             "payment_unknown",
-            "There is no such payment yet; tell it again later.",
+            "There is no such payment yet; send the notice again later.",
         )),
         Err(PaymentError::Exceeds(_)) => Err(Problem::invalid(vec![FieldProblem {
             field: "amount".into(),
             code: "amount_mismatch".into(),
-            detail: "is not an amount of this payment".into(),
+            detail: "does not match the amount of the payment".into(),
         }])),
         Err(other) => Err(other.into()),
     }
 }
 
-/// `t=<unix seconds>,v1=<hex HMAC-SHA256 of "t.body">`; of several `v1` one must fit, so that a secret can be changed.
+/// Checks a signature `t=<unix seconds>,v1=<hex HMAC-SHA256 of "t.body">`. Of several `v1` one must match, so that the secret
+/// can be rotated.
 pub(crate) fn is_signed(secret: &str, header: &str, body: &str, now: Timestamp) -> bool {
     let parts = || {
         header

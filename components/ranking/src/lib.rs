@@ -1,5 +1,4 @@
-//! The ranking policy that the shop has from the start: candidates are shown as they come, the particular before the popular,
-//! by score.
+//! The default ranking policy: candidates keep their order, personal reasons before `popular`, by score.
 
 #![cfg_attr(
     not(target_arch = "wasm32"),

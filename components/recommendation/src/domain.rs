@@ -1,13 +1,13 @@
-//! Signals, reasons, and what recommendation needs of others. No clock, no I/O.
+//! Signals, reasons, and the links that the service needs. No clock, no I/O.
 
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::wit::Context;
 use std::collections::BTreeSet;
 
-/// What a sold piece counts, in views.
+/// How many views a sold piece counts as.
 pub(crate) const SOLD_WEIGHT: i64 = 10;
-/// Products of one order whose pairs are counted; a larger order says little about what goes together.
-pub(crate) const MOST_PAIRED: usize = 20;
+/// How many products of one order are counted as pairs. A larger order says little about which products belong together.
+pub(crate) const MAX_PAIRED: usize = 20;
 
 /// Why a product is recommended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(crate) struct Candidate {
     pub(crate) reason: Reason,
 }
 
-/// What the catalog says of a product now.
+/// A product as the catalog describes it now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Product {
     pub(crate) id: Id,
@@ -50,7 +50,7 @@ pub(crate) struct Product {
     pub(crate) version: u64,
 }
 
-/// A product that is recommended: it can be bought now.
+/// A recommended product, which can be bought now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recommended {
     pub(crate) product: Product,
@@ -58,53 +58,53 @@ pub(crate) struct Recommended {
     pub(crate) reason: Reason,
 }
 
-/// Who wants recommendations, and for what.
+/// The product or the customer that recommendations are for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Question {
+pub(crate) struct Query {
     pub(crate) product_id: Option<Id>,
     pub(crate) customer_id: Option<String>,
 }
 
-/// An order that was paid or cancelled, as far as it matters here.
+/// An order that was paid or cancelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OrderSignal {
     pub(crate) order_id: String,
     pub(crate) customer_id: Option<String>,
-    /// Each product once, in a fixed order.
+    /// The products with quantities, each once and sorted.
     pub(crate) items: Vec<(Id, i64)>,
 }
 
-/// Whether an order begins or ceases to count.
+/// Whether an order starts or stops to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum OrderChange {
     Paid,
     Cancelled,
 }
 
-/// A linked service does not answer.
+/// A linked component failed or is not available.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a linked service does not answer: {0}")]
-pub(crate) struct LinkDown(pub(crate) String);
+#[error("a linked component is not available: {0}")]
+pub(crate) struct LinkError(pub(crate) String);
 
-/// What was found in the order of a ranking; `None` if that names a place twice, or one that is not.
-pub(crate) fn ranked(found: &[Recommended], places: &[u32]) -> Option<Vec<Recommended>> {
+/// Arranges products by a ranking; `None` if the ranking contains an index twice or an index out of range.
+pub(crate) fn ranked(found: &[Recommended], indexes: &[u32]) -> Option<Vec<Recommended>> {
     let mut seen = BTreeSet::new();
-    let place = |place: &u32| {
-        let place = usize::try_from(*place)
+    let product = |index: &u32| {
+        let index = usize::try_from(*index)
             .ok()
-            .filter(|place| seen.insert(*place))?;
-        found.get(place).cloned()
+            .filter(|index| seen.insert(*index))?;
+        found.get(index).cloned()
     };
-    places.iter().map(place).collect()
+    indexes.iter().map(product).collect()
 }
 
-/// What recommendation needs of others.
+/// The links of the recommendation service.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub(crate) trait Links {
     /// The products with these ids, published or not.
-    async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown>;
-    /// The places of what was found, best first; what is left out is not shown.
-    fn rank(&self, found: &[Recommended]) -> Result<Vec<u32>, LinkDown>;
-    /// Those of these products that can be bought.
-    async fn in_stock(&self, context: &Context, ids: &[Id]) -> Result<Vec<Id>, LinkDown>;
+    async fn products(&self, context: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkError>;
+    /// The indexes of the products, best first. Products that are left out are not shown.
+    fn rank(&self, found: &[Recommended]) -> Result<Vec<u32>, LinkError>;
+    /// The products among these that are in stock.
+    async fn in_stock(&self, context: &Context, ids: &[Id]) -> Result<Vec<Id>, LinkError>;
 }

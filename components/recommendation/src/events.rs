@@ -1,13 +1,13 @@
-//! What recommendation learns from: orders that are paid or cancelled, products that are looked at.
+//! The consumed events: orders that are paid or cancelled, products that are viewed.
 
-use crate::domain::{Links, OrderSignal, Turn};
-use crate::http::RecommendationDoor;
+use crate::domain::{Links, OrderChange, OrderSignal};
+use crate::http::RecommendationApi;
 use localmart_guest::events::{Consumer, Event, Refusal};
 use localmart_guest::kernel::Id;
 use localmart_guest::sql::{Database, SqlError};
 use serde_json::Value;
 
-impl<D: Database, L: Links> Consumer for RecommendationDoor<D, L> {
+impl<D: Database, L: Links> Consumer for RecommendationApi<D, L> {
     const GROUP: &'static str = "recommendation";
     const CHANNELS: &'static [&'static str] = &["order.events", "product.events"];
 
@@ -17,10 +17,14 @@ impl<D: Database, L: Links> Consumer for RecommendationDoor<D, L> {
             self.recommendations.ports.now(),
         );
         let done: Result<(), SqlError> = match event.kind.as_str() {
-            "order.paid" => store.turn(&event.id, &order(event)?, Turn::Paid, now).await,
+            "order.paid" => {
+                store
+                    .order_changed(&event.id, &order(event)?, OrderChange::Paid, now)
+                    .await
+            }
             "order.cancelled" => {
                 store
-                    .turn(&event.id, &order(event)?, Turn::Cancelled, now)
+                    .order_changed(&event.id, &order(event)?, OrderChange::Cancelled, now)
                     .await
             }
             "product.viewed" => {
@@ -39,17 +43,19 @@ impl<D: Database, L: Links> Consumer for RecommendationDoor<D, L> {
             }
             _ => Ok(()),
         };
-        done.map_err(|error| Refusal::NotNow(error.to_string()))
+        done.map_err(|error| Refusal::Retryable(error.to_string()))
     }
 }
 
-fn wrong(what: &str) -> Refusal {
-    Refusal::Never(format!("`data.{what}` is not what its schema says"))
+fn invalid_field(what: &str) -> Refusal {
+    Refusal::Permanent(format!(
+        "`data.{what}` does not match the schema of the event"
+    ))
 }
 
 fn id(value: Option<&Value>) -> Result<Id, Refusal> {
     let id = value.and_then(Value::as_str).and_then(Id::parse);
-    id.ok_or_else(|| wrong("product_id"))
+    id.ok_or_else(|| invalid_field("product_id"))
 }
 
 fn order(event: &Event) -> Result<OrderSignal, Refusal> {
@@ -57,7 +63,7 @@ fn order(event: &Event) -> Result<OrderSignal, Refusal> {
     let items = data
         .get("items")
         .and_then(Value::as_array)
-        .ok_or_else(|| wrong("items"))?;
+        .ok_or_else(|| invalid_field("items"))?;
     let mut signal = OrderSignal {
         order_id: event.subject.clone(),
         customer_id: data
@@ -74,7 +80,7 @@ fn order(event: &Event) -> Result<OrderSignal, Refusal> {
             .filter(|quantity| (1..=1_000_000).contains(quantity));
         signal
             .items
-            .push((product, quantity.ok_or_else(|| wrong("quantity"))?));
+            .push((product, quantity.ok_or_else(|| invalid_field("quantity"))?));
     }
     signal.items.sort();
     Ok(signal)

@@ -1,24 +1,24 @@
-//! The REST door: what people may want next. Decode, one verb, encode.
+//! The HTTP API of recommendations.
 
-use crate::domain::{Links, Question, Reason, Recommended};
+use crate::domain::{Links, Query, Reason, Recommended};
 use crate::service::{RecommendationError, Recommendations};
 use localmart_guest::config::ConfigError;
-use localmart_guest::door::decode::money_json;
-use localmart_guest::door::{Access, Answer, Problem, Request, Response, Routes, Service};
 use localmart_guest::events::{sweep_consumer, sweep_events};
+use localmart_guest::http::decode::money_json;
+use localmart_guest::http::{Access, Answer, Problem, Request, Response, Routes, Service};
 use localmart_guest::kernel::{Id, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::Database;
 use serde_json::{Value, json};
 use std::rc::Rc;
 
-/// Recommendations behind their REST door.
-pub(crate) struct RecommendationDoor<D, L> {
+/// The HTTP API with its service. It is also the consumer of events.
+pub(crate) struct RecommendationApi<D, L> {
     pub(crate) recommendations: Recommendations<D, L>,
 }
 
 impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service
-    for RecommendationDoor<D, L>
+    for RecommendationApi<D, L>
 {
     const NOUN: &'static str = "recommendation";
 
@@ -40,23 +40,23 @@ impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service
     }
 }
 
-type Door<D, L> = Rc<RecommendationDoor<D, L>>;
+type Api<D, L> = Rc<RecommendationApi<D, L>>;
 
-async fn recommend<D: Database, L: Links>(door: Door<D, L>, request: Request) -> Answer {
-    let mut query = request.query(&["customer_id", "product_id", "limit"])?;
-    let question = Question {
-        product_id: query.get("product_id", "must be an id (UUID, lower case)", Id::parse),
-        customer_id: query
+async fn recommend<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
+    let mut parameters = request.query(&["customer_id", "product_id", "limit"])?;
+    let query = Query {
+        product_id: parameters.get("product_id", "must be an id (UUID, lower case)", Id::parse),
+        customer_id: parameters
             .get("customer_id", "must be an id (UUID, lower case)", Id::parse)
             .map(String::from),
     };
-    let limit = query
+    let limit = parameters
         .get("limit", "must be 1 to 100", Limit::parse)
         .unwrap_or_default();
-    query.finish()?;
-    let found = door
+    parameters.finish()?;
+    let found = api
         .recommendations
-        .recommend(&request.context(), &question, limit)
+        .recommend(&request.context(), &query, limit)
         .await?;
     let strategy = found.first().map_or(Reason::Popular, |first| first.reason);
     let body = json!({
@@ -66,14 +66,14 @@ async fn recommend<D: Database, L: Links>(door: Door<D, L>, request: Request) ->
     Ok(Response::json(200, &body))
 }
 
-async fn sweep<D, L>(door: Door<D, L>, _: Request) -> Answer
+async fn sweep<D, L>(api: Api<D, L>, _: Request) -> Answer
 where
     D: Database + From<&'static str>,
     L: Links + Default + 'static,
 {
-    let ports = &door.recommendations.ports;
-    sweep_events::<RecommendationDoor<D, L>>(ports).await?;
-    let report = sweep_consumer(&*door, ports).await?;
+    let ports = &api.recommendations.ports;
+    sweep_events::<RecommendationApi<D, L>>(ports).await?;
+    let report = sweep_consumer(&*api, ports).await?;
     Ok(Response::json(200, &json!({ "handled": report.handled })))
 }
 
@@ -97,7 +97,7 @@ fn encode(recommended: &Recommended) -> Value {
 impl From<RecommendationError> for Problem {
     fn from(error: RecommendationError) -> Self {
         match error {
-            RecommendationError::LinkDown(_) => Self::unavailable(),
+            RecommendationError::Link(_) => Self::unavailable(),
             RecommendationError::Sql(error) => error.into(),
         }
     }

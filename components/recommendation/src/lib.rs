@@ -1,5 +1,5 @@
-//! Recommendations. In reading order: [`domain`] (signals and reasons), [`service`] (what can be asked for), [`events`] (what it
-//! learns from), [`store`] (SQL), [`http`] (REST door), [`contract`] (WIT door, and the links to catalog and inventory).
+//! Recommendations. In reading order: [`domain`] (signals and reasons), [`service`] (operations), [`events`] (consumed
+//! events), [`store`] (SQL), [`http`] (HTTP API), [`contract`] (WIT exports), [`links`] (calls to other components).
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -10,15 +10,16 @@ mod contract;
 mod domain;
 mod events;
 mod http;
+mod links;
 mod service;
 mod store;
 #[cfg(test)]
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(
-    http::RecommendationDoor<localmart_guest::sql::ServiceDatabase, contract::Linked>
+localmart_guest::export_http!(
+    http::RecommendationApi<localmart_guest::sql::ServiceDatabase, links::Linked>
 );
 localmart_guest::consumer!(
-    http::RecommendationDoor<localmart_guest::sql::ServiceDatabase, contract::Linked>
+    http::RecommendationApi<localmart_guest::sql::ServiceDatabase, links::Linked>
 );

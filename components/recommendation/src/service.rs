@@ -1,6 +1,6 @@
-//! What can be asked of recommendation: products, for a product, for a customer, for anybody.
+//! The operation of recommendation: products for a product, for a customer, or for everybody.
 
-use crate::domain::{Candidate, LinkDown, Links, Question, Recommended, ranked};
+use crate::domain::{Candidate, LinkError, Links, Query, Recommended, ranked};
 use crate::store::Store;
 use localmart_guest::kernel::{Id, Limit};
 use localmart_guest::log::{self, Level};
@@ -8,23 +8,23 @@ use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::wit::{Actor, Context};
 
-/// Candidates that are looked at together; catalog and inventory are asked about no more at once.
+/// How many candidates are checked at once in catalog and inventory.
 const BATCH: usize = 100;
-/// How many batches of popular products are looked at, if most of them cannot be bought.
-const BATCHES: usize = 5;
+/// How many batches of popular products are checked at most, in case most of them cannot be bought.
+const MAX_BATCHES: usize = 5;
 
-/// Why a verb was refused.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RecommendationError {
     #[error(transparent)]
-    LinkDown(#[from] LinkDown),
+    Link(#[from] LinkError),
     #[error(transparent)]
     Sql(#[from] SqlError),
 }
 
 type Result<T> = std::result::Result<T, RecommendationError>;
 
-/// Recommendations.
+/// The operations of recommendation.
 pub(crate) struct Recommendations<D, L> {
     pub(crate) store: Store<D>,
     pub(crate) ports: Ports,
@@ -40,20 +40,20 @@ impl<D: Database, L: Links> Recommendations<D, L> {
         }
     }
 
-    /// At most so many products that can be bought now, best first.
+    /// At most `limit` products that can be bought now, best first.
     pub(crate) async fn recommend(
         &self,
         context: &Context,
-        question: &Question,
+        query: &Query,
         limit: Limit,
     ) -> Result<Vec<Recommended>> {
         let mut found: Vec<Recommended> = Vec::new();
-        let mut seen: Vec<Id> = question.product_id.iter().cloned().collect();
-        let particular = self.particular(context, question).await?;
-        self.take(context, particular, &mut seen, &mut found)
+        let mut seen: Vec<Id> = query.product_id.iter().cloned().collect();
+        let personal = self.personal(context, query).await?;
+        self.add_available(context, personal, &mut seen, &mut found)
             .await?;
         let mut after = None;
-        for _ in 0..BATCHES {
+        for _ in 0..MAX_BATCHES {
             if found.len() >= limit.get() {
                 break;
             }
@@ -62,7 +62,8 @@ impl<D: Database, L: Links> Recommendations<D, L> {
             after = popular
                 .last()
                 .map(|last| (last.score, last.product_id.clone()));
-            self.take(context, popular, &mut seen, &mut found).await?;
+            self.add_available(context, popular, &mut seen, &mut found)
+                .await?;
             if !full {
                 break;
             }
@@ -72,34 +73,37 @@ impl<D: Database, L: Links> Recommendations<D, L> {
         Ok(found)
     }
 
-    /// In the order that the ranking policy decides; as they come if it decides nothing that can be.
+    /// Ranks products with the ranking policy. Without a valid decision the order stays as it is.
     fn rank(&self, context: &Context, found: Vec<Recommended>) -> Vec<Recommended> {
         if found.is_empty() {
             return found;
         }
         let reason = match self.links.rank(&found) {
-            Ok(places) => match ranked(&found, &places) {
+            Ok(indexes) => match ranked(&found, &indexes) {
                 Some(ranked) => return ranked,
-                None => "it named a place twice, or one that is not".to_owned(),
+                None => {
+                    "the ranking contains a duplicate index or an index out of range".to_owned()
+                }
             },
-            Err(LinkDown(reason)) => reason,
+            Err(LinkError(reason)) => reason,
         };
         let fields = [("reason", reason.as_str())];
         log::write(
             Level::Warn,
             &context.trace_parent,
-            "the ranking policy decided nothing",
+            "the ranking policy gave no valid decision",
             &fields,
         );
         found
     }
 
-    /// What goes with a product, or suits a customer. A taste is shown to its owner, to staff and to the shop alone.
-    async fn particular(&self, context: &Context, question: &Question) -> Result<Vec<Candidate>> {
-        if let Some(product) = &question.product_id {
+    /// Candidates for a product or for a customer. The history of a customer is used only for calls by the customer, by staff
+    /// and by the shop itself.
+    async fn personal(&self, context: &Context, query: &Query) -> Result<Vec<Candidate>> {
+        if let Some(product) = &query.product_id {
             return Ok(self.store.bought_together(product, BATCH).await?);
         }
-        let known = question
+        let known = query
             .customer_id
             .as_deref()
             .filter(|customer| match &context.actor {
@@ -113,8 +117,8 @@ impl<D: Database, L: Links> Recommendations<D, L> {
         }
     }
 
-    /// Keeps those candidates that are new here and can be bought.
-    async fn take(
+    /// Adds the candidates that were not seen before and that can be bought.
+    async fn add_available(
         &self,
         context: &Context,
         candidates: Vec<Candidate>,

@@ -1,12 +1,12 @@
-//! Recommendation's SQL. Every signal is written together with the memory of its event.
+//! The SQL of recommendation. Every signal is written in one transaction with the inbox entry of its event.
 
-use crate::domain::{Candidate, MOST_PAIRED, OrderSignal, Reason, SOLD_WEIGHT, Turn};
+use crate::domain::{Candidate, MAX_PAIRED, OrderChange, OrderSignal, Reason, SOLD_WEIGHT};
 use localmart_guest::events::inbox;
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::params;
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
 
-/// Recent products of a customer that say what suits him.
+/// How many recent products of a customer are used to find related products.
 const RECENT: u32 = 20;
 
 pub(crate) struct Store<D> {
@@ -18,12 +18,12 @@ impl<D: Database> Store<D> {
         Self { database }
     }
 
-    /// An order begins or ceases to count, once, whichever is heard of first.
-    pub(crate) async fn turn(
+    /// Starts or stops to count an order, once, in whichever order the events arrive.
+    pub(crate) async fn order_changed(
         &self,
         event_id: &str,
         signal: &OrderSignal,
-        turn: Turn,
+        change: OrderChange,
         now: Timestamp,
     ) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
@@ -33,12 +33,12 @@ impl<D: Database> Store<D> {
             let sql = "INSERT INTO orders (order_id, paid, cancelled) VALUES (CAST($1 AS TEXT), 0, 0) ON CONFLICT DO NOTHING";
             let order = signal.order_id.as_str();
             connection.execute(sql, params![order]).await?;
-            let (sql, counts_if, sign) = match turn {
-                Turn::Paid => {
+            let (sql, counts_if, sign) = match change {
+                OrderChange::Paid => {
                     let sql = "UPDATE orders SET paid = 1 WHERE order_id = CAST($1 AS TEXT) AND paid = 0 RETURNING cancelled";
                     (sql, 0, 1)
                 }
-                Turn::Cancelled => {
+                OrderChange::Cancelled => {
                     let sql = "UPDATE orders SET cancelled = 1 WHERE order_id = CAST($1 AS TEXT) AND cancelled = 0 RETURNING paid";
                     (sql, 1, -1)
                 }
@@ -52,7 +52,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Somebody looked at a product.
+    /// Counts views of a product.
     pub(crate) async fn viewed(
         &self,
         event_id: &str,
@@ -74,48 +74,53 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// The most popular products below a place.
+    /// The most popular products after a position.
     pub(crate) async fn popular(
         &self,
         after: Option<&(u64, Id)>,
-        most: usize,
+        max: usize,
     ) -> Result<Vec<Candidate>, SqlError> {
-        let (sql, params) = popular_statement(after, most);
+        let (sql, params) = popular_statement(after, max);
         let rows = self.database.open().await?.query(sql, &params).await?;
         rows.iter()
             .map(|row| candidate(row, Reason::Popular))
             .collect()
     }
 
-    /// What is bought with a product.
+    /// Products that were bought together with a product.
     pub(crate) async fn bought_together(
         &self,
         product: &Id,
-        most: usize,
+        max: usize,
     ) -> Result<Vec<Candidate>, SqlError> {
-        let params = params![product, limit(most)];
-        let rows = self.database.open().await?.query(TOGETHER, params).await?;
+        let params = params![product, limit(max)];
+        let rows = self
+            .database
+            .open()
+            .await?
+            .query(BOUGHT_TOGETHER, params)
+            .await?;
         rows.iter()
             .map(|row| candidate(row, Reason::BoughtTogether))
             .collect()
     }
 
-    /// What is bought with what a customer has, then what he looked at and did not buy.
+    /// Products related to the history of a customer, then products that the customer viewed and did not buy.
     pub(crate) async fn for_customer(
         &self,
         customer: &str,
-        most: usize,
+        max: usize,
     ) -> Result<Vec<Candidate>, SqlError> {
         let connection = self.database.open().await?;
         let rows = connection
-            .query(FOR_CUSTOMER, params![customer, RECENT, limit(most)])
+            .query(FOR_CUSTOMER, params![customer, RECENT, limit(max)])
             .await?;
         let mut found = rows
             .iter()
             .map(|row| candidate(row, Reason::ForYou))
             .collect::<Result<Vec<_>, _>>()?;
         let rows = connection
-            .query(LOOKED_AT, params![customer, limit(most)])
+            .query(VIEWED, params![customer, limit(max)])
             .await?;
         for row in &rows {
             found.push(candidate(row, Reason::Viewed)?);
@@ -124,7 +129,7 @@ impl<D: Database> Store<D> {
     }
 }
 
-pub(crate) const TOGETHER: &str = "SELECT other_id, orders FROM pairs WHERE product_id = CAST($1 AS TEXT) AND orders > 0 \
+pub(crate) const BOUGHT_TOGETHER: &str = "SELECT other_id, orders FROM pairs WHERE product_id = CAST($1 AS TEXT) AND orders > 0 \
      ORDER BY orders DESC, other_id DESC LIMIT CAST($2 AS BIGINT)";
 
 pub(crate) const FOR_CUSTOMER: &str = "SELECT p.other_id, CAST(SUM(p.orders) AS BIGINT) FROM \
@@ -133,29 +138,29 @@ pub(crate) const FOR_CUSTOMER: &str = "SELECT p.other_id, CAST(SUM(p.orders) AS 
      WHERE b.customer_id = CAST($1 AS TEXT) AND b.product_id = p.other_id AND b.bought > 0) \
      GROUP BY p.other_id ORDER BY 2 DESC, 1 DESC LIMIT CAST($3 AS BIGINT)";
 
-pub(crate) const LOOKED_AT: &str = "SELECT product_id, views FROM tastes WHERE customer_id = CAST($1 AS TEXT) AND bought <= 0 AND views > 0 \
+pub(crate) const VIEWED: &str = "SELECT product_id, views FROM tastes WHERE customer_id = CAST($1 AS TEXT) AND bought <= 0 AND views > 0 \
      ORDER BY last_at DESC, product_id DESC LIMIT CAST($2 AS BIGINT)";
 
-/// The statement of a batch of popular products.
+/// The query of a batch of popular products.
 pub(crate) fn popular_statement(
     after: Option<&(u64, Id)>,
-    most: usize,
+    max: usize,
 ) -> (&'static str, Vec<Value>) {
     match after {
         None => (
             "SELECT product_id, score FROM popularity WHERE score > 0 ORDER BY score DESC, product_id DESC LIMIT CAST($1 AS BIGINT)",
-            vec![limit(most).into()],
+            vec![limit(max).into()],
         ),
         Some((score, id)) => (
             "SELECT product_id, score FROM popularity WHERE score > 0 AND (score, product_id) < (CAST($2 AS BIGINT), CAST($3 AS TEXT)) \
              ORDER BY score DESC, product_id DESC LIMIT CAST($1 AS BIGINT)",
-            vec![limit(most).into(), (*score).into(), id.into()],
+            vec![limit(max).into(), (*score).into(), id.into()],
         ),
     }
 }
 
-fn limit(most: usize) -> i64 {
-    i64::try_from(most).unwrap_or(i64::MAX)
+fn limit(max: usize) -> i64 {
+    i64::try_from(max).unwrap_or(i64::MAX)
 }
 
 async fn count(
@@ -170,7 +175,7 @@ async fn count(
             taste(connection, customer, product, sign * quantity, 0, now).await?;
         }
     }
-    let paired = signal.items.get(..MOST_PAIRED).unwrap_or(&signal.items);
+    let paired = signal.items.get(..MAX_PAIRED).unwrap_or(&signal.items);
     for (product, _) in paired {
         for (other, _) in paired.iter().filter(|(other, _)| other != product) {
             let sql = "INSERT INTO pairs (product_id, other_id, orders) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT)) \

@@ -1,30 +1,31 @@
-//! Recommendation's rules and statements: what counts, in whatever order it is heard, and what is never shown.
+//! The rules and SQL statements of recommendation: which signals count, in any order of arrival, and which products are never
+//! recommended.
 
-use crate::domain::{LinkDown, Links, Product, Question, Reason, Recommended, ranked};
-use crate::http::RecommendationDoor;
+use crate::domain::{LinkError, Links, Product, Query, Reason, Recommended, ranked};
+use crate::http::RecommendationApi;
 use crate::service::Recommendations;
-use crate::store::{FOR_CUSTOMER, LOOKED_AT, TOGETHER, popular_statement};
+use crate::store::{BOUGHT_TOGETHER, FOR_CUSTOMER, VIEWED, popular_statement};
 use localmart_guest::events::{Consumer as _, Event, Refusal};
 use localmart_guest::kernel::{Currency, Id, Limit, Money};
 use localmart_guest::params;
 use localmart_guest::wit::{Actor, Context};
-use localmart_testkit::{TestDatabase, TestWorld, now};
+use localmart_testkit::{TestDatabase, TestEnvironment, now};
 use serde_json::{Value, json};
 
-struct Shelf {
+struct FakeLinks {
     unpublished: Option<Id>,
     sold_out: Option<Id>,
-    ranking: Option<Result<Vec<u32>, LinkDown>>,
+    ranking: Option<Result<Vec<u32>, LinkError>>,
 }
 
-impl Links for Shelf {
-    fn rank(&self, found: &[Recommended]) -> Result<Vec<u32>, LinkDown> {
+impl Links for FakeLinks {
+    fn rank(&self, found: &[Recommended]) -> Result<Vec<u32>, LinkError> {
         self.ranking
             .clone()
             .unwrap_or_else(|| Ok((0..).take(found.len()).collect()))
     }
 
-    async fn products(&self, _: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkDown> {
+    async fn products(&self, _: &Context, ids: &[Id]) -> Result<Vec<Product>, LinkError> {
         let product = |id: &Id| Product {
             id: id.clone(),
             sku: "S".into(),
@@ -38,7 +39,7 @@ impl Links for Shelf {
         Ok(ids.iter().map(product).collect())
     }
 
-    async fn in_stock(&self, _: &Context, ids: &[Id]) -> Result<Vec<Id>, LinkDown> {
+    async fn in_stock(&self, _: &Context, ids: &[Id]) -> Result<Vec<Id>, LinkError> {
         Ok(ids
             .iter()
             .filter(|id| self.sold_out.as_ref() != Some(id))
@@ -47,36 +48,36 @@ impl Links for Shelf {
     }
 }
 
-struct Stage {
-    door: RecommendationDoor<TestDatabase, Shelf>,
+struct Fixture {
+    api: RecommendationApi<TestDatabase, FakeLinks>,
     database: TestDatabase,
-    world: TestWorld,
+    environment: TestEnvironment,
     products: Vec<Id>,
 }
 
-fn stage() -> Stage {
-    stage_without(None, None)
+fn fixture() -> Fixture {
+    fixture_without(None, None)
 }
 
-fn stage_without(unpublished: Option<usize>, sold_out: Option<usize>) -> Stage {
-    let world = TestWorld::new();
+fn fixture_without(unpublished: Option<usize>, sold_out: Option<usize>) -> Fixture {
+    let environment = TestEnvironment::new();
     let database = TestDatabase::new(&[include_str!("../migrations/0001_signals.sql")]);
-    let products: Vec<Id> = (0..6).map(|_| world.ports().new_id()).collect();
-    let shelf = Shelf {
+    let products: Vec<Id> = (0..6).map(|_| environment.ports().new_id()).collect();
+    let links = FakeLinks {
         unpublished: unpublished.map(|place| products[place].clone()),
         sold_out: sold_out.map(|place| products[place].clone()),
         ranking: None,
     };
-    let recommendations = Recommendations::new(database.clone(), shelf, world.ports());
-    Stage {
-        door: RecommendationDoor { recommendations },
+    let recommendations = Recommendations::new(database.clone(), links, environment.ports());
+    Fixture {
+        api: RecommendationApi { recommendations },
         database,
-        world,
+        environment,
         products,
     }
 }
 
-impl Stage {
+impl Fixture {
     fn event(
         &self,
         kind: &str,
@@ -88,40 +89,40 @@ impl Stage {
         let item = |(place, quantity): &(usize, u32)| json!({ "product_id": self.products[*place].as_str(), "quantity": quantity, "line_total": 1 });
         let items: Vec<Value> = items.iter().map(item).collect();
         let event = Event::new(
-            &self.world.ports().new_id(),
+            &self.environment.ports().new_id(),
             kind,
             "order",
             order,
             version,
-            self.world.now(),
+            self.environment.now(),
         );
         event.with(json!({ "order_id": order, "customer_id": customer, "items": items }))
     }
 
-    fn hear(&self, event: &Event) {
-        now(self.door.handle(event)).unwrap();
+    fn handle_event(&self, event: &Event) {
+        now(self.api.handle(event)).unwrap();
     }
 
     fn buy(&self, order: &str, customer: Option<&str>, items: &[(usize, u32)]) {
-        self.hear(&self.event("order.paid", order, 2, customer, items));
+        self.handle_event(&self.event("order.paid", order, 2, customer, items));
     }
 
     fn view(&self, place: usize, customer: Option<&str>, views: u64) {
         let id = self.products[place].as_str();
         let event = Event::new(
-            &self.world.ports().new_id(),
+            &self.environment.ports().new_id(),
             "product.viewed",
             "catalog",
             id,
             0,
-            self.world.now(),
+            self.environment.now(),
         );
-        self.hear(
+        self.handle_event(
             &event.with(json!({ "product_id": id, "customer_id": customer, "views": views })),
         );
     }
 
-    /// Places, scores and reasons.
+    /// The index, score and reason of each recommendation.
     fn ask(
         &self,
         actor: Actor,
@@ -132,14 +133,14 @@ impl Stage {
             actor,
             ..Context::system("")
         };
-        let question = Question {
+        let query = Query {
             product_id: product.map(|place| self.products[place].clone()),
             customer_id: customer.map(str::to_owned),
         };
         let found = now(self
-            .door
+            .api
             .recommendations
-            .recommend(&context, &question, Limit::default()))
+            .recommend(&context, &query, Limit::default()))
         .unwrap();
         let place = |id: &Id| self.products.iter().position(|known| known == id).unwrap();
         found
@@ -154,40 +155,40 @@ impl Stage {
 }
 
 #[test]
-fn what_is_bought_and_looked_at_rises() {
-    let stage = stage();
-    assert!(stage.popular().is_empty());
-    stage.buy("a", None, &[(0, 2)]);
-    stage.view(1, None, 15);
-    stage.view(2, None, 1);
+fn purchases_and_views_raise_popularity() {
+    let fixture = fixture();
+    assert!(fixture.popular().is_empty());
+    fixture.buy("a", None, &[(0, 2)]);
+    fixture.view(1, None, 15);
+    fixture.view(2, None, 1);
     let popular = Reason::Popular.name();
     assert_eq!(
-        stage.popular(),
+        fixture.popular(),
         [(0, 20, popular), (1, 15, popular), (2, 1, popular)]
     );
-    stage.buy("b", None, &[(2, 3)]);
-    assert_eq!(stage.popular()[0], (2, 31, popular));
+    fixture.buy("b", None, &[(2, 3)]);
+    assert_eq!(fixture.popular()[0], (2, 31, popular));
 }
 
 #[test]
-fn the_same_events_in_any_order_and_three_times_give_the_same() {
+fn events_in_any_order_and_three_times_have_the_same_result() {
     let outcome = |order: &[usize]| {
-        let stage = stage();
+        let fixture = fixture();
         let events = [
-            stage.event("order.paid", "a", 2, Some("ada"), &[(0, 2), (1, 1)]),
-            stage.event("order.cancelled", "a", 3, Some("ada"), &[(0, 2), (1, 1)]),
-            stage.event("order.paid", "b", 2, Some("ada"), &[(1, 4), (2, 1)]),
-            stage.event("order.cancelled", "c", 2, None, &[(3, 9)]),
+            fixture.event("order.paid", "a", 2, Some("ada"), &[(0, 2), (1, 1)]),
+            fixture.event("order.cancelled", "a", 3, Some("ada"), &[(0, 2), (1, 1)]),
+            fixture.event("order.paid", "b", 2, Some("ada"), &[(1, 4), (2, 1)]),
+            fixture.event("order.cancelled", "c", 2, None, &[(3, 9)]),
         ];
         for place in order {
             for _ in 0..3 {
-                stage.hear(&events[*place]);
+                fixture.handle_event(&events[*place]);
             }
         }
         (
-            stage.popular(),
-            stage.ask(Actor::System, Some(1), None),
-            stage.ask(Actor::System, None, Some("ada")),
+            fixture.popular(),
+            fixture.ask(Actor::System, Some(1), None),
+            fixture.ask(Actor::System, None, Some("ada")),
         )
     };
     let forward = outcome(&[0, 1, 2, 3]);
@@ -205,15 +206,15 @@ fn the_same_events_in_any_order_and_three_times_give_the_same() {
 }
 
 #[test]
-fn what_goes_together_comes_first_for_a_product() {
-    let stage = stage();
-    stage.buy("a", None, &[(0, 1), (1, 1)]);
-    stage.buy("b", None, &[(0, 1), (2, 1)]);
-    stage.buy("c", None, &[(0, 1), (2, 1)]);
-    stage.buy("d", None, &[(3, 9)]);
+fn products_bought_together_come_first() {
+    let fixture = fixture();
+    fixture.buy("a", None, &[(0, 1), (1, 1)]);
+    fixture.buy("b", None, &[(0, 1), (2, 1)]);
+    fixture.buy("c", None, &[(0, 1), (2, 1)]);
+    fixture.buy("d", None, &[(3, 9)]);
     let together = Reason::BoughtTogether.name();
     assert_eq!(
-        stage.ask(Actor::Anonymous, Some(0), None),
+        fixture.ask(Actor::Anonymous, Some(0), None),
         [
             (2, 2, together),
             (1, 1, together),
@@ -223,29 +224,32 @@ fn what_goes_together_comes_first_for_a_product() {
 }
 
 #[test]
-fn a_taste_is_for_its_owner_alone() {
-    let stage = stage();
-    stage.buy("a", None, &[(0, 1), (1, 1)]);
-    stage.buy("b", Some("ada"), &[(0, 1)]);
-    stage.view(2, Some("ada"), 1);
+fn only_the_customer_and_staff_get_personal_recommendations() {
+    let fixture = fixture();
+    fixture.buy("a", None, &[(0, 1), (1, 1)]);
+    fixture.buy("b", Some("ada"), &[(0, 1)]);
+    fixture.view(2, Some("ada"), 1);
     let (mine, seen) = (Reason::ForYou.name(), Reason::Viewed.name());
-    let own = stage.ask(Actor::Customer("ada".into()), None, Some("ada"));
+    let own = fixture.ask(Actor::Customer("ada".into()), None, Some("ada"));
     assert_eq!(own[..2], [(1, 1, mine), (2, 1, seen)]);
-    assert_eq!(stage.ask(Actor::Staff("x".into()), None, Some("ada")), own);
+    assert_eq!(
+        fixture.ask(Actor::Staff("x".into()), None, Some("ada")),
+        own
+    );
     for other in [Actor::Anonymous, Actor::Customer("bob".into())] {
-        assert_eq!(stage.ask(other, None, Some("ada")), stage.popular());
+        assert_eq!(fixture.ask(other, None, Some("ada")), fixture.popular());
     }
 }
 
 #[test]
-fn what_cannot_be_bought_is_never_shown() {
-    let stage = stage_without(Some(0), Some(1));
-    stage.buy("a", Some("ada"), &[(0, 9), (1, 9), (2, 1)]);
-    stage.buy("b", Some("ada"), &[(0, 9), (1, 9), (3, 1)]);
+fn a_product_that_cannot_be_bought_is_never_recommended() {
+    let fixture = fixture_without(Some(0), Some(1));
+    fixture.buy("a", Some("ada"), &[(0, 9), (1, 9), (2, 1)]);
+    fixture.buy("b", Some("ada"), &[(0, 9), (1, 9), (3, 1)]);
     for answer in [
-        stage.popular(),
-        stage.ask(Actor::System, Some(2), None),
-        stage.ask(Actor::System, None, Some("ada")),
+        fixture.popular(),
+        fixture.ask(Actor::System, Some(2), None),
+        fixture.ask(Actor::System, None, Some("ada")),
     ] {
         assert!(
             !answer.is_empty() && answer.iter().all(|(place, _, _)| *place > 1),
@@ -255,49 +259,49 @@ fn what_cannot_be_bought_is_never_shown() {
 }
 
 #[test]
-fn what_is_not_as_its_schema_says_is_refused_for_good() {
-    let stage = stage();
+fn an_event_that_does_not_match_its_schema_is_refused_permanently() {
+    let fixture = fixture();
     for data in [
         json!(null),
         json!({ "items": 1 }),
         json!({ "items": [{ "product_id": "x", "quantity": 1 }] }),
-        json!({ "items": [{ "product_id": stage.products[0].as_str(), "quantity": -1 }] }),
+        json!({ "items": [{ "product_id": fixture.products[0].as_str(), "quantity": -1 }] }),
     ] {
         let event = Event {
             data,
-            ..stage.event("order.paid", "a", 2, None, &[])
+            ..fixture.event("order.paid", "a", 2, None, &[])
         };
         assert!(
-            matches!(now(stage.door.handle(&event)), Err(Refusal::Never(_))),
+            matches!(now(fixture.api.handle(&event)), Err(Refusal::Permanent(_))),
             "{event:?}"
         );
     }
     let unknown = Event {
         kind: "order.sung".into(),
-        ..stage.event("order.paid", "a", 2, None, &[])
+        ..fixture.event("order.paid", "a", 2, None, &[])
     };
     assert_eq!(
-        now(stage.door.handle(&unknown)),
+        now(fixture.api.handle(&unknown)),
         Ok(()),
-        "a kind that it does not know is not its business"
+        "an event of an unknown kind is ignored"
     );
 }
 
 #[test]
-fn every_question_is_answered_by_index() {
-    let stage = stage();
-    let place = (5, stage.products[0].clone());
+fn every_query_uses_an_index() {
+    let fixture = fixture();
+    let place = (5, fixture.products[0].clone());
     let (first, first_params) = popular_statement(None, 10);
     let (next, next_params) = popular_statement(Some(&place), 10);
-    let id = &stage.products[0];
+    let id = &fixture.products[0];
     for (sql, params) in [
         (first, first_params),
         (next, next_params),
-        (TOGETHER, params![id, 5_i64].to_vec()),
+        (BOUGHT_TOGETHER, params![id, 5_i64].to_vec()),
         (FOR_CUSTOMER, params!["ada", 5_i64, 5_i64].to_vec()),
-        (LOOKED_AT, params!["ada", 5_i64].to_vec()),
+        (VIEWED, params!["ada", 5_i64].to_vec()),
     ] {
-        let plan = stage.database.plan(sql, &params).join("\n");
+        let plan = fixture.database.plan(sql, &params).join("\n");
         assert!(
             !plan.contains("SCAN popularity\n")
                 && !plan.contains("SCAN pairs")
@@ -308,7 +312,7 @@ fn every_question_is_answered_by_index() {
 }
 
 #[test]
-fn a_ranking_that_cannot_be_is_none() {
+fn an_invalid_ranking_is_rejected() {
     let product = |number: u32| Recommended {
         product: Product {
             id: Id::parse(&format!("01920000-0000-7000-8000-00000000000{number}")).unwrap(),

@@ -1,4 +1,4 @@
-//! The shipping policy that the shop has from the start: everything is sent everywhere for nothing.
+//! The default shipping policy: free shipping to every destination.
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -20,7 +20,7 @@ mod bindings {
 
 use bindings::exports::localmart::shipping_rate::shipping_rate::{Error, Guest, Method, Question};
 
-/// Days until an order arrives.
+/// Days until delivery.
 const DAYS: u32 = 5;
 
 struct Policy;

@@ -1,4 +1,4 @@
-//! The tax policy that the shop has from the start: prices are what people pay, nothing is added on top of them.
+//! The default tax policy: prices are final, no tax is added.
 
 #![cfg_attr(
     not(target_arch = "wasm32"),

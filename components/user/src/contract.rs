@@ -1,4 +1,4 @@
-//! The WIT door: how other services reach a user.
+//! The WIT exports of users, with their bindings.
 
 #[allow(
     missing_docs,

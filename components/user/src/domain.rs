@@ -1,4 +1,4 @@
-//! A user, and what a password is. No clock, no I/O.
+//! A user, and the hashing of passwords. No clock, no I/O.
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
@@ -7,26 +7,26 @@ use localmart_guest::kernel::{Address, Id, Timestamp};
 use localmart_guest::token::Role;
 use serde_json::{Map, Value};
 
-/// Who looks after the users from the start; nobody else can register this address.
+/// The e-mail address of the first administrator. Nobody else can register it.
 pub(crate) const ADMIN_EMAIL: &str = "admin@localmart.test";
-/// Addresses that a user may keep.
+/// The largest number of addresses of a user.
 pub(crate) const MAX_ADDRESSES: usize = 20;
-/// Preferences that a user may keep.
+/// The largest number of preferences of a user.
 pub(crate) const MAX_PREFERENCES: usize = 50;
-/// Bytes of the salt of a password.
+/// The length of the salt of a password, in bytes.
 const SALT_BYTES: usize = 16;
 
-/// What a user says of themselves.
+/// The data of a user that the user edits.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Profile {
     pub(crate) name: Option<String>,
     pub(crate) phone: Option<String>,
     pub(crate) addresses: Vec<Address>,
-    /// Names to texts or truths.
+    /// Names with texts or booleans.
     pub(crate) preferences: Map<String, Value>,
 }
 
-/// A user as stored.
+/// A user as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct User {
     pub(crate) id: Id,
@@ -38,7 +38,7 @@ pub(crate) struct User {
     pub(crate) updated_at: Timestamp,
 }
 
-/// A change of a profile: absent stays as it is, `Some(None)` is removed.
+/// A change to a profile: `None` leaves a field as it is, `Some(None)` removes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ProfilePatch {
     pub(crate) name: Option<Option<String>>,
@@ -58,7 +58,7 @@ impl ProfilePatch {
     }
 }
 
-/// The address as it is compared: two that differ in case only are one user's.
+/// The key by which addresses are compared. Addresses that differ only in case belong to one user.
 pub(crate) fn email_key(email: &str) -> String {
     email.trim().to_lowercase()
 }
@@ -70,9 +70,10 @@ pub(crate) fn hash(password: &str, secret: &[u8; 32]) -> Option<String> {
     hash.ok().map(|hash: PasswordHash| hash.to_string())
 }
 
-/// Whether this is the password of a hash; without a hash as slow as with one, and no.
+/// Whether the password matches the hash. Without a hash the answer is no, after the same time, so that an attacker cannot
+/// find out which addresses have accounts.
 pub(crate) fn is_password(password: &str, hash: Option<&str>) -> bool {
-    // The hash of nobody's password.
+    // A hash that no password matches.
     let nobody = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let known = PasswordHash::new(hash.unwrap_or(nobody));
     let same = known.is_ok_and(|known| {

@@ -1,14 +1,14 @@
-//! The REST door: registration, login, one's own profile, user management. Decode, one verb, encode.
+//! The HTTP API of users: registration, login, profile, user management.
 
 use crate::domain::{MAX_ADDRESSES, MAX_PREFERENCES, ProfilePatch, User};
-use crate::login::{ACCESS_S, Pair, Tokens};
+use crate::login::{ACCESS_S, TokenPair, Tokens};
 use crate::service::{LIST_ORDER, UserError, Users};
 use localmart_guest::config::{self, ConfigError};
-use localmart_guest::door::decode::{address, email, text};
-use localmart_guest::door::{
+use localmart_guest::events::sweep_events;
+use localmart_guest::http::decode::{address, email, text};
+use localmart_guest::http::{
     Access, Answer, Fields, Invalid, Problem, Request, Response, Routes, Service,
 };
-use localmart_guest::events::sweep_events;
 use localmart_guest::kernel::{Address, Cursor, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::short_lived::ShortLived;
@@ -18,13 +18,13 @@ use localmart_guest::wit::Context;
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
 
-/// Users behind their REST door.
-pub(crate) struct UserDoor<D, K> {
+/// The HTTP API with its service.
+pub(crate) struct UserApi<D, K> {
     users: Users<D, K>,
     ports: Ports,
 }
 
-impl<D, K> Service for UserDoor<D, K>
+impl<D, K> Service for UserApi<D, K>
 where
     D: Database + From<&'static str>,
     K: ShortLived + Default + Clone + 'static,
@@ -68,64 +68,61 @@ where
     }
 }
 
-type Door<D, K> = Rc<UserDoor<D, K>>;
+type Api<D, K> = Rc<UserApi<D, K>>;
 
-async fn register<D: Database, K: ShortLived + Clone>(
-    door: Door<D, K>,
-    request: Request,
-) -> Answer {
+async fn register<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let email = fields.required("email", email);
     let password = fields.required("password", password(10));
     let name = fields.optional("name", text(1, 200));
     let (email, password) = fields.finish(email.zip(password))?;
     let context = request.context();
-    let user = door
+    let user = api
         .users
         .register(&context, &email, &password, name)
         .await?;
-    let pair = door.users.sessions.begin(&user).await?;
+    let pair = api.users.sessions.begin(&user).await?;
     Ok(tokens(201, &user, &pair))
 }
 
-async fn log_in<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+async fn log_in<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let email = fields.required("email", text(1, 254));
     let password = fields.required("password", password(1));
     let (email, password) = fields.finish(email.zip(password))?;
     if crate::domain::email_key(&email) == crate::domain::ADMIN_EMAIL {
-        door.users.ensure_admin(&request.context()).await?;
+        api.users.ensure_admin(&request.context()).await?;
     }
-    let user = door.users.log_in(&email, &password).await?;
-    let pair = door.users.sessions.begin(&user).await?;
+    let user = api.users.log_in(&email, &password).await?;
+    let pair = api.users.sessions.begin(&user).await?;
     Ok(tokens(200, &user, &pair))
 }
 
-async fn refresh<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+async fn refresh<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     let presented = refresh_token(&request)?;
-    let (user, pair) = door.users.sessions.refresh(&presented).await?;
+    let (user, pair) = api.users.sessions.refresh(&presented).await?;
     Ok(tokens(200, &user, &pair))
 }
 
-async fn log_out<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+async fn log_out<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     let presented = refresh_token(&request)?;
     let shown = request
         .claims
         .as_ref()
         .and_then(|claims| claims.session.as_deref());
-    door.users
+    api.users
         .sessions
         .log_out(subject(&request), &presented, shown)
         .await?;
     Ok(Response::no_content())
 }
 
-async fn me<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+async fn me<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    Ok(respond(&door.users.get(subject(&request)).await?))
+    Ok(respond(&api.users.get(subject(&request)).await?))
 }
 
-async fn patch<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+async fn patch<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let patch = ProfilePatch {
         name: fields.patch("name", text(1, 200)),
@@ -140,25 +137,24 @@ async fn patch<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Re
     let patch = fields.finish(Some(patch))?;
     let (context, if_match) = (request.context(), request.if_match());
     Ok(respond(
-        &door
-            .users
+        &api.users
             .patch(&context, subject(&request), patch, if_match)
             .await?,
     ))
 }
 
-async fn erase<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
-    door.users
+async fn erase<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
+    api.users
         .erase(&request.context(), subject(&request))
         .await?;
     Ok(Response::no_content())
 }
 
-/// All that this service knows of a user (GDPR, article 20). Orders are at their own address.
-async fn export<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+/// Exports all data that this service has about a user (GDPR, article 20). Orders have their own API.
+async fn export<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let user = door.users.get(subject(&request)).await?;
-    let sessions = door
+    let user = api.users.get(subject(&request)).await?;
+    let sessions = api
         .users
         .store
         .session_times(&user.id)
@@ -175,7 +171,7 @@ async fn export<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: R
     Ok(Response::json(200, &body).with_header("content-disposition", attachment))
 }
 
-async fn list<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Request) -> Answer {
+async fn list<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     let mut query = request.query(&["limit", "cursor"])?;
     let limit = query
         .get("limit", "must be 1 to 100", Limit::parse)
@@ -184,41 +180,37 @@ async fn list<D: Database, K: ShortLived + Clone>(door: Door<D, K>, request: Req
         Cursor::decode(text, LIST_ORDER)
     });
     query.finish()?;
-    let (users, next) = door.users.list(limit, cursor.as_ref()).await?;
+    let (users, next) = api.users.list(limit, cursor.as_ref()).await?;
     Ok(Response::page(users.iter().map(encode).collect(), next))
 }
 
-async fn set_roles<D: Database, K: ShortLived + Clone>(
-    door: Door<D, K>,
-    request: Request,
-) -> Answer {
+async fn set_roles<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let role = fields.required("roles", roles);
     let role = fields.finish(role)?;
     let (context, if_match) = (request.context(), request.if_match());
     Ok(respond(
-        &door
-            .users
+        &api.users
             .set_role(&context, request.param("id"), role, if_match)
             .await?,
     ))
 }
 
-async fn sweep<D, K>(door: Door<D, K>, request: Request) -> Answer
+async fn sweep<D, K>(api: Api<D, K>, request: Request) -> Answer
 where
     D: Database + From<&'static str>,
     K: ShortLived + Default + Clone + 'static,
 {
-    door.users
+    api.users
         .ensure_admin(&Context::system(request.trace_parent()))
         .await?;
-    let now = door.ports.now();
-    door.users
+    let now = api.ports.now();
+    api.users
         .store
         .forget_sessions(now)
         .await
         .map_err(UserError::from)?;
-    sweep_events::<UserDoor<D, K>>(&door.ports).await?;
+    sweep_events::<UserApi<D, K>>(&api.ports).await?;
     Ok(Response::json(200, &json!({})))
 }
 
@@ -235,7 +227,7 @@ fn refresh_token(request: &Request) -> Result<String, Problem> {
     fields.finish(token)
 }
 
-/// A password is taken as it is written, blanks included.
+/// Decodes a password. It is used exactly as written, including spaces.
 fn password(least: usize) -> impl Fn(&Value) -> Result<String, Invalid> {
     move |value| {
         let fits = |text: &&str| (least..=128).contains(&text.chars().count());
@@ -254,7 +246,9 @@ fn phone(value: &Value) -> Result<String, Invalid> {
     if usual {
         Ok(phone)
     } else {
-        Err(Invalid::new("must be digits, +, -, ( ) and blanks"))
+        Err(Invalid::new(
+            "must consist of digits, spaces, +, -, ( and )",
+        ))
     }
 }
 
@@ -291,13 +285,13 @@ fn preferences(value: &Value) -> Result<Map<String, Value>, Invalid> {
     let object = value.as_object().filter(fits);
     object.cloned().ok_or_else(|| {
         Invalid::new(format!(
-            "must be an object of at most {MAX_PREFERENCES} texts or truths"
+            "must be an object of at most {MAX_PREFERENCES} texts or booleans"
         ))
     })
 }
 
 fn roles(value: &Value) -> Result<Role, Invalid> {
-    let wrong = || Invalid::new("must be a list of customer, staff and admin, and not empty");
+    let wrong = || Invalid::new("must be a non-empty list of customer, staff and admin");
     let names = value.as_array().ok_or_else(wrong)?;
     let roles = names.iter().map(|name| name.as_str().and_then(Role::parse));
     let roles: Option<Vec<Role>> = roles.collect();
@@ -314,8 +308,8 @@ fn respond(user: &User) -> Response {
     Response::json(200, &encode(user)).with_version(user.version)
 }
 
-/// What logging in gives. No idempotency key remembers it: tokens are kept nowhere.
-fn tokens(status: u16, user: &User, pair: &Pair) -> Response {
+/// The answer to a login. It is not stored under an idempotency key, because tokens must not be stored.
+fn tokens(status: u16, user: &User, pair: &TokenPair) -> Response {
     let body = json!({
         "user": encode(user),
         "access_token": pair.access,
@@ -324,7 +318,7 @@ fn tokens(status: u16, user: &User, pair: &Pair) -> Response {
         "expires_in": ACCESS_S,
     });
     let mut response = Response::json(status, &body).with_header("cache-control", "no-store");
-    response.remembered = false;
+    response.stored_with_key = false;
     response
 }
 
@@ -348,9 +342,11 @@ impl From<UserError> for Problem {
     fn from(error: UserError) -> Self {
         match error {
             UserError::NotFound => Self::not_found("user"),
-            UserError::EmailTaken => {
-                Self::business(409, "email_taken", "Somebody has this e-mail address.")
-            }
+            UserError::EmailTaken => Self::business(
+                409,
+                "email_taken",
+                "This e-mail address is already registered.",
+            ),
             UserError::InvalidCredentials => Self::new(
                 401,
                 "invalid_credentials",
@@ -359,7 +355,7 @@ impl From<UserError> for Problem {
             UserError::TooManyAttempts(seconds) => Self::new(
                 429,
                 "too_many_attempts",
-                "Too many wrong passwords; wait a while.",
+                "Too many wrong passwords; try again later.",
             )
             .with_header("retry-after", seconds.to_string()),
             UserError::InvalidToken => Self::new(

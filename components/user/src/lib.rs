@@ -1,5 +1,5 @@
-//! Users. In reading order: [`domain`] (a user, passwords), [`service`] (what can be asked for), [`login`] (sessions, tokens,
-//! lockout), [`store`] (SQL), [`http`] (REST door), [`contract`] (WIT door).
+//! Users. In reading order: [`domain`] (a user, passwords), [`service`] (operations), [`login`] (sessions, tokens, lockout),
+//! [`store`] (SQL), [`http`] (HTTP API), [`contract`] (WIT exports).
 
 #![cfg_attr(
     not(target_arch = "wasm32"),
@@ -16,6 +16,6 @@ mod store;
 mod tests;
 
 #[cfg(target_arch = "wasm32")]
-localmart_guest::door!(
-    http::UserDoor<localmart_guest::sql::ServiceDatabase, localmart_guest::short_lived::ServiceStore>
+localmart_guest::export_http!(
+    http::UserApi<localmart_guest::sql::ServiceDatabase, localmart_guest::short_lived::ServiceStore>
 );

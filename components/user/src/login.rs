@@ -1,8 +1,8 @@
-//! Login: sessions and their tokens, refreshing, logging out, and the patience with wrong passwords.
+//! Login: sessions, access and refresh tokens, logout, and the lockout after wrong passwords.
 
 use crate::domain::{User, email_key, is_password};
 use crate::service::{Result, UserError, Users};
-use crate::store::{Spent, Store};
+use crate::store::{RefreshOutcome, Store};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -14,35 +14,35 @@ use localmart_guest::token::{AUDIENCE, Role, capability, revocation_key};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-/// How long an access token holds, in seconds.
+/// How long an access token is valid, in seconds.
 pub(crate) const ACCESS_S: i64 = 900;
-/// How long a session lives without being refreshed, in milliseconds.
+/// How long a session lasts without a refresh, in milliseconds.
 const SESSION_MS: i64 = 30 * 86_400_000;
-/// How long a revoked session is remembered by the doors, in milliseconds: longer than any of its tokens holds.
+/// How long a revoked session is kept in the short-lived store, in milliseconds: longer than its access tokens are valid.
 const REVOKED_MS: i64 = (ACCESS_S + 60) * 1_000;
-/// Wrong passwords in a row that an address may have.
-const FREE_FAILURES: i64 = 5;
-/// How long an address is locked then, in milliseconds; it doubles with every lock.
+/// How many wrong passwords in a row are allowed for an address.
+const ALLOWED_FAILURES: i64 = 5;
+/// How long an address is locked the first time, in milliseconds. The time doubles with every lock.
 const LOCK_MS: i64 = 60_000;
 /// The longest lock, in milliseconds.
-const LONGEST_LOCK_MS: i64 = 3_600_000;
-/// How long failures are remembered, in milliseconds.
+const MAX_LOCK_MS: i64 = 3_600_000;
+/// How long failures are kept, in milliseconds.
 const FAILURES_MS: i64 = 86_400_000;
-/// How often a counter is tried again when somebody else counts at the same moment.
+/// How often a write is tried when concurrent writes win.
 const ATTEMPTS: u32 = 50;
 
-/// What a client gets for logging in.
+/// The tokens that a client gets at login.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pair {
+pub(crate) struct TokenPair {
     pub(crate) access: String,
     pub(crate) refresh: String,
 }
 
-/// Makes tokens.
+/// Signs access tokens.
 pub(crate) struct Tokens(SigningKey);
 
 impl Tokens {
-    /// Reads the variable `jwt_private_key`: 32 bytes in base64url without padding.
+    /// Parses the variable `jwt_private_key`: 32 bytes in base64url without padding.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text.trim()).ok()?;
         let bytes = <[u8; 32]>::try_from(bytes).ok()?;
@@ -70,12 +70,12 @@ impl Tokens {
     }
 }
 
-/// What of a refresh token is stored.
-fn stored(refresh: &str) -> String {
+/// The stored form of a refresh token.
+fn token_hash(refresh: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(refresh.as_bytes()))
 }
 
-/// Sessions.
+/// The operations on sessions.
 pub(crate) struct Sessions<D, K> {
     store: Store<D>,
     values: K,
@@ -93,26 +93,27 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
         }
     }
 
-    /// A new session.
-    pub(crate) async fn begin(&self, user: &User) -> Result<Pair> {
+    /// Begins a session.
+    pub(crate) async fn begin(&self, user: &User) -> Result<TokenPair> {
         let (session, now) = (self.ports.new_id(), self.ports.now());
         let refresh = self.secret();
         let end = now.plus_ms(SESSION_MS);
         self.store
-            .begin_session(&session, &user.id, &stored(&refresh), now, end)
+            .begin_session(&session, &user.id, &token_hash(&refresh), now, end)
             .await?;
         Ok(self.pair(user, &session, refresh))
     }
 
-    /// Spends a refresh token for another. One that was spent before is a thief's or its victim's: the whole family falls.
-    pub(crate) async fn refresh(&self, presented: &str) -> Result<(User, Pair)> {
+    /// Exchanges a refresh token for a new pair of tokens. A token that is used a second time has been stolen, so its session
+    /// ends.
+    pub(crate) async fn refresh(&self, presented: &str) -> Result<(User, TokenPair)> {
         let now = self.ports.now();
         let refresh = self.secret();
-        let (old, new) = (stored(presented), stored(&refresh));
+        let (old, new) = (token_hash(presented), token_hash(&refresh));
         let end = now.plus_ms(SESSION_MS);
-        let spent = self.store.spend(&old, &new, now, end).await?;
-        match spent {
-            Spent::Now(session, user) => {
+        let outcome = self.store.rotate(&old, &new, now, end).await?;
+        match outcome {
+            RefreshOutcome::Rotated(session, user) => {
                 let user = self
                     .store
                     .by_id(&user)
@@ -121,28 +122,32 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
                 let pair = self.pair(&user, &session, refresh);
                 Ok((user, pair))
             }
-            Spent::Before(session) => {
+            RefreshOutcome::Reused(session) => {
                 self.end(&session).await?;
                 Err(UserError::InvalidToken)
             }
-            Spent::Never => Err(UserError::InvalidToken),
+            RefreshOutcome::Invalid => Err(UserError::InvalidToken),
         }
     }
 
-    /// Ends the session of a refresh token, which must be this user's, and the session of the access token he shows.
+    /// Ends the session of a refresh token, which must belong to this user, and the session of the access token in the
+    /// request.
     pub(crate) async fn log_out(
         &self,
         user: &str,
         presented: &str,
-        shown: Option<&str>,
+        current: Option<&str>,
     ) -> Result<()> {
-        let found = self.store.session_of(&stored(presented)).await?;
+        let found = self.store.session_of(&token_hash(presented)).await?;
         let (session, _) = found
             .filter(|(_, owner)| owner.as_str() == user)
             .ok_or(UserError::InvalidToken)?;
         self.end(&session).await?;
-        if let Some(shown) = shown.and_then(Id::parse).filter(|shown| *shown != session) {
-            self.end(&shown).await?;
+        if let Some(current) = current
+            .and_then(Id::parse)
+            .filter(|current| *current != session)
+        {
+            self.end(&current).await?;
         }
         Ok(())
     }
@@ -155,7 +160,7 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
         Ok(())
     }
 
-    /// Written in SQL first: if the doors cannot be told now, no new token comes of it all the same.
+    /// Ends a session, first in SQL: even if the short-lived store is unavailable, the session cannot be refreshed any more.
     async fn end(&self, session: &Id) -> Result<()> {
         let now = self.ports.now();
         self.store.end_session(session, now).await?;
@@ -174,9 +179,9 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
         Ok(())
     }
 
-    fn pair(&self, user: &User, session: &Id, refresh: String) -> Pair {
+    fn pair(&self, user: &User, session: &Id, refresh: String) -> TokenPair {
         let (id, now) = (self.ports.new_id(), self.ports.now());
-        Pair {
+        TokenPair {
             access: self.tokens.access(&user.id, user.role, session, &id, now),
             refresh,
         }
@@ -187,7 +192,7 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
     }
 }
 
-/// Wrong passwords in a row, by address, whether anybody has it or not.
+/// Counts wrong passwords in a row per address, whether the address has an account or not.
 pub(crate) struct Failures<K> {
     values: K,
     ports: Ports,
@@ -198,7 +203,8 @@ impl<K: ShortLived> Failures<K> {
         Self { values, ports }
     }
 
-    /// Counts an attempt before it is made, so that many at once are not one; refuses it if there were too many.
+    /// Counts an attempt and refuses it if there were too many. Called before the password is checked, so that concurrent
+    /// attempts all count.
     async fn count(&self, key: &str) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let now = self.ports.now();
@@ -214,11 +220,8 @@ impl<K: ShortLived> Failures<K> {
                 return Err(wait(number("until")));
             }
             let (mut failures, mut locks, mut until) = (number("failures") + 1, number("locks"), 0);
-            if failures > FREE_FAILURES {
-                until = now.ms()
-                    + LOCK_MS
-                        .saturating_mul(1 << locks.min(10))
-                        .min(LONGEST_LOCK_MS);
+            if failures > ALLOWED_FAILURES {
+                until = now.ms() + LOCK_MS.saturating_mul(1 << locks.min(10)).min(MAX_LOCK_MS);
                 failures = 0;
                 locks += 1;
             }
@@ -233,20 +236,20 @@ impl<K: ShortLived> Failures<K> {
             }
         }
         Err(UserError::Store(StoreError(
-            "too many count at once".to_owned(),
+            "too many concurrent login attempts".to_owned(),
         )))
     }
 
-    async fn forget(&self, key: &str) -> Result<()> {
+    async fn reset(&self, key: &str) -> Result<()> {
         Ok(self.values.delete(key).await?)
     }
 }
 
 impl<D: Database, K: ShortLived + Clone> Users<D, K> {
-    /// Whose e-mail address and password these are.
+    /// The user with this e-mail address and password.
     pub(crate) async fn log_in(&self, email: &str, password: &str) -> Result<User> {
         let key = email_key(email);
-        // The store learns no address.
+        // The key is a hash, so that the store contains no address.
         let counter = format!("login/{}", capability("login", &key));
         self.failures.count(&counter).await?;
         let known = self.store.by_email(&key).await?;
@@ -255,7 +258,7 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
             return Err(UserError::InvalidCredentials);
         }
         let (user, _) = known.ok_or(UserError::InvalidCredentials)?;
-        self.failures.forget(&counter).await?;
+        self.failures.reset(&counter).await?;
         Ok(user)
     }
 }

@@ -1,4 +1,4 @@
-//! What can be asked of users: registration, profile, roles, export, erasure. Login is in [`crate::login`].
+//! The operations on users: registration, profile, roles, erasure. Login is in [`crate::login`].
 
 use crate::domain::{ADMIN_EMAIL, Profile, ProfilePatch, User, email_key, hash};
 use crate::login::{Failures, Sessions, Tokens};
@@ -11,15 +11,15 @@ use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::token::Role;
 use localmart_guest::wit::Context;
 
-/// The name of the order that lists have, for cursors.
+/// The name of the sort order in cursors.
 pub(crate) const LIST_ORDER: &str = "newest";
 
-/// Why a verb was refused.
+/// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UserError {
     #[error("there is no such user")]
     NotFound,
-    #[error("somebody has this e-mail address")]
+    #[error("the e-mail address is already registered")]
     EmailTaken,
     #[error("e-mail address or password is wrong")]
     InvalidCredentials,
@@ -27,9 +27,9 @@ pub(crate) enum UserError {
     TooManyAttempts(i64),
     #[error("the refresh token is not valid")]
     InvalidToken,
-    #[error("somebody changed it in the meantime")]
+    #[error("it was changed in the meantime")]
     VersionConflict,
-    #[error("a password cannot be hashed")]
+    #[error("the password cannot be hashed")]
     Hash,
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -39,7 +39,7 @@ pub(crate) enum UserError {
 
 pub(crate) type Result<T> = std::result::Result<T, UserError>;
 
-/// Users.
+/// The operations on users.
 pub(crate) struct Users<D, K> {
     pub(crate) store: Store<D>,
     pub(crate) sessions: Sessions<D, K>,
@@ -66,7 +66,7 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
         }
     }
 
-    /// A new customer.
+    /// Registers a customer.
     pub(crate) async fn register(
         &self,
         context: &Context,
@@ -113,7 +113,7 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
         }
     }
 
-    /// Sees to it that there is somebody who looks after the users.
+    /// Creates the first administrator if there is none.
     pub(crate) async fn ensure_admin(&self, context: &Context) -> Result<()> {
         if self.store.by_email(ADMIN_EMAIL).await?.is_some() {
             return Ok(());
@@ -160,7 +160,7 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
         }
     }
 
-    /// A page of users, newest first, and the cursor of the next.
+    /// A page of users, newest first, and the cursor of the next page.
     pub(crate) async fn list(
         &self,
         limit: Limit,
@@ -174,7 +174,7 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
         }))
     }
 
-    /// Gives a user another role. Tokens say the old one, so every session ends.
+    /// Changes the role of a user. Existing tokens contain the old role, so all sessions end.
     pub(crate) async fn set_role(
         &self,
         context: &Context,
@@ -202,7 +202,8 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
         Ok(changed)
     }
 
-    /// Forgets who a user was (GDPR, article 17). What the law wants kept, as invoices, is kept by others.
+    /// Erases the personal data of a user (GDPR, article 17). Other services keep records that the law requires, such as
+    /// invoices.
     pub(crate) async fn erase(&self, context: &Context, id: &str) -> Result<()> {
         let user = self.get(id).await?;
         self.sessions.end_all(&user.id).await?;

@@ -1,4 +1,4 @@
-//! User's SQL.
+//! The SQL of user.
 
 use crate::domain::{Profile, User};
 use localmart_guest::audit;
@@ -14,15 +14,15 @@ use serde_json::json;
 const COLUMNS: &str =
     "id, email, name, phone, addresses, preferences, role, version, created_at, updated_at";
 
-/// What became of a refresh token.
+/// The result of using a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Spent {
-    /// It was spent just now: its session, and whose that is.
-    Now(Id, Id),
-    /// It had been spent before.
-    Before(Id),
-    /// There is no such token, or its session is over.
-    Never,
+pub(crate) enum RefreshOutcome {
+    /// The token was used now: its session and the user.
+    Rotated(Id, Id),
+    /// The token was used before; its session.
+    Reused(Id),
+    /// There is no such token, or its session has ended.
+    Invalid,
 }
 
 #[derive(Clone)]
@@ -69,7 +69,7 @@ impl<D: Database> Store<D> {
         rows.iter().map(user).collect()
     }
 
-    /// `false` if somebody has the address.
+    /// Writes a new user; `false` if the address is taken.
     pub(crate) async fn insert(
         &self,
         context: &Context,
@@ -94,7 +94,7 @@ impl<D: Database> Store<D> {
             if connection.execute(sql, params).await? == 0 {
                 return Ok(false);
             }
-            self.tell(
+            self.record_event(
                 connection,
                 context,
                 &user.id,
@@ -116,7 +116,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Writes the profile over the version before its own.
+    /// Writes a profile over its previous version.
     pub(crate) async fn update_profile(
         &self,
         context: &Context,
@@ -139,7 +139,7 @@ impl<D: Database> Store<D> {
         self.write(context, user, sql, params, None).await
     }
 
-    /// Writes the role over the version before its own.
+    /// Writes a role over its previous version.
     pub(crate) async fn update_role(
         &self,
         context: &Context,
@@ -154,23 +154,23 @@ impl<D: Database> Store<D> {
             .await
     }
 
-    /// A conditional change of a user with its event and, if it is a deed to be remembered, its line in the audit.
+    /// A conditional change to a user, with its event and optionally an entry in the audit log (action and detail).
     async fn write(
         &self,
         context: &Context,
         user: &User,
         sql: &str,
         params: &[Value],
-        deed: Option<(&str, &str)>,
+        audited: Option<(&str, &str)>,
     ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
             if connection.execute(sql, params).await? == 0 {
                 return Ok(false);
             }
             let (version, now) = (user.version, user.updated_at);
-            self.tell(connection, context, &user.id, "user.updated", version, now)
+            self.record_event(connection, context, &user.id, "user.updated", version, now)
                 .await?;
-            if let Some((action, detail)) = deed {
+            if let Some((action, detail)) = audited {
                 self.audit(connection, context, &user.id, action, detail)
                     .await?;
             }
@@ -179,7 +179,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Nothing of a person is left but that there was one.
+    /// Deletes all personal data of a user. The row itself stays.
     pub(crate) async fn erase(&self, context: &Context, id: &Id) -> Result<(), SqlError> {
         let now = self.ports.now();
         transaction(&self.database, async |connection| {
@@ -190,7 +190,7 @@ impl<D: Database> Store<D> {
             let Some(row) = rows.first() else {
                 return Ok(());
             };
-            self.tell(connection, context, id, "user.updated", row.unsigned(0)?, now).await?;
+            self.record_event(connection, context, id, "user.updated", row.unsigned(0)?, now).await?;
             self.audit(connection, context, id, "user.erased", "").await
         })
         .await
@@ -213,24 +213,24 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Spends a refresh token and writes the next one, if the session still lives.
-    pub(crate) async fn spend(
+    /// Marks a refresh token as used and writes the next one, if the session has not ended.
+    pub(crate) async fn rotate(
         &self,
         refresh: &str,
         next: &str,
         now: Timestamp,
         end: Timestamp,
-    ) -> Result<Spent, SqlError> {
+    ) -> Result<RefreshOutcome, SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "UPDATE refresh_tokens SET spent_at = CAST($2 AS BIGINT) WHERE hash = CAST($1 AS TEXT) AND spent_at IS NULL \
                        RETURNING session_id";
-            let spent = connection.query(sql, params![refresh, now]).await?;
-            let Some(row) = spent.first() else {
+            let used = connection.query(sql, params![refresh, now]).await?;
+            let Some(row) = used.first() else {
                 let sql = "SELECT session_id FROM refresh_tokens WHERE hash = CAST($1 AS TEXT)";
                 let rows = connection.query(sql, params![refresh]).await?;
                 return match rows.first() {
-                    Some(row) => Ok(Spent::Before(row.id(0)?)),
-                    None => Ok(Spent::Never),
+                    Some(row) => Ok(RefreshOutcome::Reused(row.id(0)?)),
+                    None => Ok(RefreshOutcome::Invalid),
                 };
             };
             let session = row.id(0)?;
@@ -238,16 +238,16 @@ impl<D: Database> Store<D> {
                        AND expires_at > CAST($2 AS BIGINT) RETURNING user_id";
             let rows = connection.query(sql, params![&session, now, end]).await?;
             let Some(row) = rows.first() else {
-                return Ok(Spent::Never);
+                return Ok(RefreshOutcome::Invalid);
             };
             let user = row.id(0)?;
             add_refresh(connection, next, &session).await?;
-            Ok(Spent::Now(session, user))
+            Ok(RefreshOutcome::Rotated(session, user))
         })
         .await
     }
 
-    /// The session of a refresh token, spent or not, and whose that is.
+    /// The session of a refresh token, used or not, and the user.
     pub(crate) async fn session_of(&self, refresh: &str) -> Result<Option<(Id, Id)>, SqlError> {
         let sql = "SELECT s.id, s.user_id FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id WHERE r.hash = CAST($1 AS TEXT)";
         let rows = self
@@ -276,7 +276,7 @@ impl<D: Database> Store<D> {
         rows.iter().map(|row| row.id(0)).collect()
     }
 
-    /// When a user's sessions began, for the export.
+    /// The times of a user's sessions, for the export.
     pub(crate) async fn session_times(
         &self,
         user: &Id,
@@ -302,7 +302,7 @@ impl<D: Database> Store<D> {
             .map(drop)
     }
 
-    /// Forgets sessions that ended by themselves, with their tokens.
+    /// Deletes expired sessions with their tokens.
     pub(crate) async fn forget_sessions(&self, now: Timestamp) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "DELETE FROM refresh_tokens WHERE session_id IN (SELECT id FROM sessions WHERE expires_at <= CAST($1 AS BIGINT))";
@@ -313,8 +313,8 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Says that a user is new or another; who it is, others ask when they need it.
-    async fn tell(
+    /// Writes the event of a new or changed user. It contains the id only; other services ask for further data.
+    async fn record_event(
         &self,
         connection: &impl Connection,
         context: &Context,
@@ -357,7 +357,7 @@ impl<D: Database> Store<D> {
     }
 }
 
-/// The statement of a page: by key, so that page 1000 costs what page 1 costs.
+/// The query of a page. It continues after a key instead of an offset, so that page 1000 costs as much as page 1.
 pub(crate) fn list_statement(limit: Limit, after: Option<&Cursor>) -> (String, Vec<Value>) {
     let mut params: Vec<Value> = vec![limit.probe().into()];
     let mut beyond = "";
@@ -385,11 +385,11 @@ async fn add_refresh(
 }
 
 fn user(row: &Row) -> Result<User, SqlError> {
-    let broken = |what: &str| SqlError::Failed(format!("a user's {what} is not valid"));
+    let invalid = |what: &str| SqlError::Failed(format!("a user's {what} is not valid"));
     let addresses: Vec<serde_json::Value> =
-        serde_json::from_str(&row.text(4)?).map_err(|_| broken("addresses"))?;
+        serde_json::from_str(&row.text(4)?).map_err(|_| invalid("addresses"))?;
     let address =
-        |value: &serde_json::Value| Address::from_json(value).ok_or_else(|| broken("address"));
+        |value: &serde_json::Value| Address::from_json(value).ok_or_else(|| invalid("address"));
     Ok(User {
         id: row.id(0)?,
         email: row.text(1)?,
@@ -397,9 +397,9 @@ fn user(row: &Row) -> Result<User, SqlError> {
             name: row.maybe_text(2)?,
             phone: row.maybe_text(3)?,
             addresses: addresses.iter().map(address).collect::<Result<_, _>>()?,
-            preferences: serde_json::from_str(&row.text(5)?).map_err(|_| broken("preferences"))?,
+            preferences: serde_json::from_str(&row.text(5)?).map_err(|_| invalid("preferences"))?,
         },
-        role: Role::parse(&row.text(6)?).ok_or_else(|| broken("role"))?,
+        role: Role::parse(&row.text(6)?).ok_or_else(|| invalid("role"))?,
         version: row.unsigned(7)?,
         created_at: row.time(8)?,
         updated_at: row.time(9)?,

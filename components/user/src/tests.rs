@@ -1,7 +1,7 @@
-//! User's rules and statements: who gets in, for how long, and what is left of who leaves.
+//! The rules and SQL statements of user: login, sessions, tokens, roles, erasure.
 
 use crate::domain::{ProfilePatch, User, hash, is_password};
-use crate::login::{Pair, Tokens};
+use crate::login::{TokenPair, Tokens};
 use crate::service::{UserError, Users};
 use crate::store::list_statement;
 use base64::Engine as _;
@@ -11,35 +11,35 @@ use localmart_guest::short_lived::ShortLived as _;
 use localmart_guest::sql::Connection as _;
 use localmart_guest::token::{Role, TokenKey, revocation_key};
 use localmart_guest::wit::Context;
-use localmart_testkit::{MemoryStore, TestDatabase, TestWorld, now};
+use localmart_testkit::{MemoryStore, TestDatabase, TestEnvironment, now};
 
-struct Stage {
+struct Fixture {
     users: Users<TestDatabase, MemoryStore>,
     database: TestDatabase,
     values: MemoryStore,
-    world: TestWorld,
+    environment: TestEnvironment,
 }
 
-fn stage() -> Stage {
-    let (world, values) = (TestWorld::new(), MemoryStore::default());
+fn fixture() -> Fixture {
+    let (environment, values) = (TestEnvironment::new(), MemoryStore::default());
     let database = TestDatabase::new(&[include_str!("../migrations/0001_users.sql")]);
     let tokens = Tokens::parse(&URL_SAFE_NO_PAD.encode([3; 32])).unwrap();
     let users = Users::new(
         database.clone(),
         values.clone(),
         tokens,
-        world.ports(),
-        "the first secret".into(),
+        environment.ports(),
+        "the admin password".into(),
     );
-    Stage {
+    Fixture {
         users,
         database,
         values,
-        world,
+        environment,
     }
 }
 
-impl Stage {
+impl Fixture {
     fn register(&self, email: &str) -> Result<User, UserError> {
         now(self
             .users
@@ -50,20 +50,20 @@ impl Stage {
         now(self.users.log_in(email, password))
     }
 
-    fn begin(&self, user: &User) -> Pair {
+    fn begin(&self, user: &User) -> TokenPair {
         now(self.users.sessions.begin(user)).unwrap()
     }
 
-    fn session(&self, pair: &Pair) -> String {
+    fn session(&self, pair: &TokenPair) -> String {
         let payload = pair.access.split('.').nth(1).unwrap();
         let claims: serde_json::Value =
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
         claims["sid"].as_str().unwrap().to_owned()
     }
 
-    fn is_ended(&self, pair: &Pair) -> bool {
+    fn is_ended(&self, pair: &TokenPair) -> bool {
         let key = revocation_key(&self.session(pair));
-        now(self.values.get(&key, self.world.now()))
+        now(self.values.get(&key, self.environment.now()))
             .unwrap()
             .is_some()
     }
@@ -84,155 +84,166 @@ fn passwords_are_hashed_with_salt() {
 }
 
 #[test]
-fn an_address_is_one_users_however_it_is_written() {
-    let stage = stage();
-    let ada = stage.register("Ada@Example.com").unwrap();
+fn an_address_in_any_spelling_belongs_to_one_user() {
+    let fixture = fixture();
+    let ada = fixture.register("Ada@Example.com").unwrap();
     assert_eq!(
         (ada.email.as_str(), ada.role),
         ("Ada@Example.com", Role::Customer)
     );
     assert_eq!(
-        stage.register("ada@example.COM"),
+        fixture.register("ada@example.COM"),
         Err(UserError::EmailTaken)
     );
     assert_eq!(
-        stage.register("admin@localmart.test"),
+        fixture.register("admin@localmart.test"),
         Err(UserError::EmailTaken)
     );
     assert_eq!(
-        stage.log_in("ADA@example.com", "correct horse").unwrap().id,
+        fixture
+            .log_in("ADA@example.com", "correct horse")
+            .unwrap()
+            .id,
         ada.id
     );
     assert_eq!(
-        stage.log_in("ada@example.com", "wrong horse"),
+        fixture.log_in("ada@example.com", "wrong horse"),
         Err(UserError::InvalidCredentials)
     );
     assert_eq!(
-        stage.log_in("nobody@example.com", "correct horse"),
+        fixture.log_in("nobody@example.com", "correct horse"),
         Err(UserError::InvalidCredentials)
     );
 }
 
 #[test]
-fn too_many_wrong_passwords_lock_an_address_whether_anybody_has_it_or_not() {
-    let stage = stage();
-    stage.register("ada@example.com").unwrap();
+fn too_many_wrong_passwords_lock_an_address_with_or_without_an_account() {
+    let fixture = fixture();
+    fixture.register("ada@example.com").unwrap();
     for email in ["ada@example.com", "nobody@example.com"] {
         for _ in 0..5 {
             assert_eq!(
-                stage.log_in(email, "wrong"),
+                fixture.log_in(email, "wrong"),
                 Err(UserError::InvalidCredentials)
             );
         }
         assert_eq!(
-            stage.log_in(email, "correct horse"),
+            fixture.log_in(email, "correct horse"),
             Err(UserError::TooManyAttempts(61))
         );
     }
-    stage.world.advance_ms(30_000);
+    fixture.environment.advance_ms(30_000);
     assert_eq!(
-        stage.log_in("ada@example.com", "correct horse"),
+        fixture.log_in("ada@example.com", "correct horse"),
         Err(UserError::TooManyAttempts(31))
     );
-    stage.world.advance_ms(31_000);
-    assert!(stage.log_in("ada@example.com", "correct horse").is_ok());
+    fixture.environment.advance_ms(31_000);
+    assert!(fixture.log_in("ada@example.com", "correct horse").is_ok());
     for _ in 0..4 {
         assert_eq!(
-            stage.log_in("ada@example.com", "wrong"),
+            fixture.log_in("ada@example.com", "wrong"),
             Err(UserError::InvalidCredentials)
         );
     }
     assert!(
-        stage.log_in("ada@example.com", "correct horse").is_ok(),
-        "the right one ends the count"
+        fixture.log_in("ada@example.com", "correct horse").is_ok(),
+        "the right password resets the count"
     );
 }
 
 #[test]
-fn a_token_says_who_and_what_for_a_quarter_of_an_hour() {
-    let stage = stage();
-    let ada = stage.register("ada@example.com").unwrap();
-    let pair = stage.begin(&ada);
+fn an_access_token_has_user_and_role_and_expires_after_fifteen_minutes() {
+    let fixture = fixture();
+    let ada = fixture.register("ada@example.com").unwrap();
+    let pair = fixture.begin(&ada);
     let public = ed25519_dalek::SigningKey::from_bytes(&[3; 32]).verifying_key();
     let key = TokenKey::parse(&URL_SAFE_NO_PAD.encode(public.to_bytes())).unwrap();
-    let claims = key.verify(&pair.access, stage.world.now()).unwrap();
+    let claims = key.verify(&pair.access, fixture.environment.now()).unwrap();
     assert_eq!(
         (claims.subject.as_str(), claims.role),
         (ada.id.as_str(), Role::Customer)
     );
-    assert_eq!(claims.session, Some(stage.session(&pair)));
+    assert_eq!(claims.session, Some(fixture.session(&pair)));
     assert!(
-        key.verify(&pair.access, stage.world.now().plus_ms(899_000))
+        key.verify(&pair.access, fixture.environment.now().plus_ms(899_000))
             .is_some()
     );
     assert!(
-        key.verify(&pair.access, stage.world.now().plus_ms(906_000))
+        key.verify(&pair.access, fixture.environment.now().plus_ms(906_000))
             .is_none()
     );
 }
 
 #[test]
-fn a_refresh_token_is_spent_once_and_its_reuse_ends_the_family() {
-    let stage = stage();
-    let ada = stage.register("ada@example.com").unwrap();
-    let (first, other) = (stage.begin(&ada), stage.begin(&ada));
-    let refresh = |token: &str| now(stage.users.sessions.refresh(token));
+fn a_refresh_token_is_used_once_and_its_reuse_ends_the_session() {
+    let fixture = fixture();
+    let ada = fixture.register("ada@example.com").unwrap();
+    let (first, other) = (fixture.begin(&ada), fixture.begin(&ada));
+    let refresh = |token: &str| now(fixture.users.sessions.refresh(token));
     let (user, second) = refresh(&first.refresh).unwrap();
     assert_eq!(
-        (user.id, stage.session(&second)),
-        (ada.id.clone(), stage.session(&first))
+        (user.id, fixture.session(&second)),
+        (ada.id.clone(), fixture.session(&first))
     );
     let (_, third) = refresh(&second.refresh).unwrap();
-    assert!(!stage.is_ended(&third));
+    assert!(!fixture.is_ended(&third));
     assert_eq!(
         refresh(&first.refresh),
         Err(UserError::InvalidToken),
-        "a spent one"
+        "a used refresh token"
     );
-    assert!(stage.is_ended(&third));
+    assert!(fixture.is_ended(&third));
     assert_eq!(
         refresh(&third.refresh),
         Err(UserError::InvalidToken),
-        "its family is over"
+        "its session has ended"
     );
     assert!(
         refresh(&other.refresh).is_ok(),
-        "another login is another family"
+        "another login is another session"
     );
     assert_eq!(refresh("nonsense"), Err(UserError::InvalidToken));
 }
 
 #[test]
-fn logging_out_ends_ones_own_session_only() {
-    let stage = stage();
+fn logging_out_ends_only_the_own_session() {
+    let fixture = fixture();
     let (ada, bob) = (
-        stage.register("ada@example.com").unwrap(),
-        stage.register("bob@example.com").unwrap(),
+        fixture.register("ada@example.com").unwrap(),
+        fixture.register("bob@example.com").unwrap(),
     );
-    let pair = stage.begin(&ada);
-    let log_out =
-        |user: &User, token: &str| now(stage.users.sessions.log_out(user.id.as_str(), token, None));
+    let pair = fixture.begin(&ada);
+    let log_out = |user: &User, token: &str| {
+        now(fixture
+            .users
+            .sessions
+            .log_out(user.id.as_str(), token, None))
+    };
     assert_eq!(log_out(&bob, &pair.refresh), Err(UserError::InvalidToken));
-    assert!(!stage.is_ended(&pair));
+    assert!(!fixture.is_ended(&pair));
     assert_eq!(log_out(&ada, &pair.refresh), Ok(()));
-    assert!(stage.is_ended(&pair));
+    assert!(fixture.is_ended(&pair));
     assert_eq!(
-        now(stage.users.sessions.refresh(&pair.refresh)),
+        now(fixture.users.sessions.refresh(&pair.refresh)),
         Err(UserError::InvalidToken)
     );
 }
 
 #[test]
-fn a_session_that_is_not_refreshed_ends_and_is_forgotten() {
-    let stage = stage();
-    let pair = stage.begin(&stage.register("ada@example.com").unwrap());
-    stage.world.advance_ms(31 * 86_400_000);
+fn a_session_that_is_not_refreshed_expires_and_is_deleted() {
+    let fixture = fixture();
+    let pair = fixture.begin(&fixture.register("ada@example.com").unwrap());
+    fixture.environment.advance_ms(31 * 86_400_000);
     assert_eq!(
-        now(stage.users.sessions.refresh(&pair.refresh)),
+        now(fixture.users.sessions.refresh(&pair.refresh)),
         Err(UserError::InvalidToken)
     );
-    now(stage.users.store.forget_sessions(stage.world.now())).unwrap();
-    let left = now(stage.database.query(
+    now(fixture
+        .users
+        .store
+        .forget_sessions(fixture.environment.now()))
+    .unwrap();
+    let left = now(fixture.database.query(
         "SELECT hash FROM refresh_tokens UNION ALL SELECT id FROM sessions",
         &[],
     ));
@@ -240,28 +251,28 @@ fn a_session_that_is_not_refreshed_ends_and_is_forgotten() {
 }
 
 #[test]
-fn another_role_ends_all_sessions_and_is_written_down() {
-    let stage = stage();
-    let ada = stage.register("ada@example.com").unwrap();
-    let pair = stage.begin(&ada);
+fn a_new_role_ends_all_sessions_and_is_in_the_audit_log() {
+    let fixture = fixture();
+    let ada = fixture.register("ada@example.com").unwrap();
+    let pair = fixture.begin(&ada);
     let context = Context {
         actor: localmart_guest::wit::Actor::Admin("root".into()),
         ..Context::system("")
     };
-    let staff = now(stage
+    let staff = now(fixture
         .users
         .set_role(&context, ada.id.as_str(), Role::Staff, Some(1)))
     .unwrap();
     assert_eq!((staff.role, staff.version), (Role::Staff, 2));
-    assert!(stage.is_ended(&pair));
+    assert!(fixture.is_ended(&pair));
     assert_eq!(
-        now(stage
+        now(fixture
             .users
             .set_role(&context, ada.id.as_str(), Role::Admin, Some(1))),
         Err(UserError::VersionConflict)
     );
     let sql = "SELECT actor, detail FROM audit WHERE action = 'user.role'";
-    let rows = now(stage.database.query(sql, &[])).unwrap();
+    let rows = now(fixture.database.query(sql, &[])).unwrap();
     assert_eq!(
         (
             rows[0].text(0).unwrap().as_str(),
@@ -272,21 +283,21 @@ fn another_role_ends_all_sessions_and_is_written_down() {
 }
 
 #[test]
-fn erasing_leaves_nothing_of_a_person() {
-    let stage = stage();
-    let ada = stage.register("ada@example.com").unwrap();
-    let pair = stage.begin(&ada);
+fn erasing_a_user_deletes_all_personal_data() {
+    let fixture = fixture();
+    let ada = fixture.register("ada@example.com").unwrap();
+    let pair = fixture.begin(&ada);
     let context = Context::system("");
     let patch = ProfilePatch {
         name: Some(Some("Ada Lovelace".into())),
         ..ProfilePatch::default()
     };
-    let named = now(stage.users.patch(&context, ada.id.as_str(), patch, None)).unwrap();
+    let named = now(fixture.users.patch(&context, ada.id.as_str(), patch, None)).unwrap();
     assert_eq!(named.profile.name.as_deref(), Some("Ada Lovelace"));
-    now(stage.users.erase(&context, ada.id.as_str())).unwrap();
-    assert!(stage.is_ended(&pair));
+    now(fixture.users.erase(&context, ada.id.as_str())).unwrap();
+    assert!(fixture.is_ended(&pair));
     assert_eq!(
-        now(stage.users.get(ada.id.as_str())),
+        now(fixture.users.get(ada.id.as_str())),
         Err(UserError::NotFound)
     );
     for sql in [
@@ -294,37 +305,37 @@ fn erasing_leaves_nothing_of_a_person() {
         "SELECT body FROM outbox",
         "SELECT detail FROM audit",
     ] {
-        let kept = format!("{:?}", now(stage.database.query(sql, &[])).unwrap()).to_lowercase();
+        let kept = format!("{:?}", now(fixture.database.query(sql, &[])).unwrap()).to_lowercase();
         assert!(!kept.contains("ada") && !kept.contains("argon2"), "{kept}");
     }
     assert!(
-        stage.register("ada@example.com").is_ok(),
-        "the address is free again"
+        fixture.register("ada@example.com").is_ok(),
+        "the address can be registered again"
     );
 }
 
 #[test]
-fn there_is_an_administrator_from_the_start() {
-    let stage = stage();
+fn an_administrator_exists_from_the_start() {
+    let fixture = fixture();
     let context = Context::system("");
     for _ in 0..2 {
-        now(stage.users.ensure_admin(&context)).unwrap();
+        now(fixture.users.ensure_admin(&context)).unwrap();
     }
-    let admin = stage
-        .log_in("admin@localmart.test", "the first secret")
+    let admin = fixture
+        .log_in("admin@localmart.test", "the admin password")
         .unwrap();
     assert_eq!(admin.role, Role::Admin);
 }
 
 #[test]
 fn lists_are_read_by_index() {
-    let stage = stage();
+    let fixture = fixture();
     for number in 0..5 {
-        stage.register(&format!("u{number}@example.com")).unwrap();
-        stage.world.advance_ms(1);
+        fixture.register(&format!("u{number}@example.com")).unwrap();
+        fixture.environment.advance_ms(1);
     }
     let two = Limit::parse("2").unwrap();
-    let (page, next) = now(stage.users.list(two, None)).unwrap();
+    let (page, next) = now(fixture.users.list(two, None)).unwrap();
     assert_eq!(
         page.iter()
             .map(|user| user.email.as_str())
@@ -332,11 +343,11 @@ fn lists_are_read_by_index() {
         ["u4@example.com", "u3@example.com"]
     );
     let cursor = Cursor::decode(&next.unwrap(), "newest").unwrap();
-    let (page, _) = now(stage.users.list(two, Some(&cursor))).unwrap();
+    let (page, _) = now(fixture.users.list(two, Some(&cursor))).unwrap();
     assert_eq!(page[0].email, "u2@example.com");
     for after in [None, Some(&cursor)] {
         let (sql, params) = list_statement(two, after);
-        let plan = stage.database.plan(&sql, &params).join("\n");
+        let plan = fixture.database.plan(&sql, &params).join("\n");
         assert!(
             plan.contains("users_newest") && !plan.contains("TEMP B-TREE"),
             "{plan}"

@@ -1,4 +1,5 @@
-//! Who did what to what, in whose trace: written in the transaction of the deed, never changed afterwards.
+//! The audit log: who did what to which subject, in which trace. A row is written in the transaction of the change and
+//! never changed afterwards.
 
 use crate::log::trace_id;
 use crate::params;
@@ -6,7 +7,7 @@ use crate::sql::{Connection, SqlError};
 use crate::wit::{Actor, Context};
 use localmart_kernel::{Id, Timestamp};
 
-/// Writes a line. `detail` is words or JSON without secrets and without personal data.
+/// Writes a row. `detail` is text or JSON without secrets and without personal data.
 pub async fn record(
     connection: &impl Connection,
     id: &Id,
@@ -28,10 +29,10 @@ pub async fn record(
         detail,
         at
     ];
-    connection.later(sql, params).await
+    connection.queue(sql, params).await
 }
 
-/// The actor as it is written: a role and, where there is one, a user id.
+/// The actor as it is stored: the role and, for users, the user id.
 pub fn actor(actor: &Actor) -> String {
     match actor {
         Actor::Anonymous => "anonymous".to_owned(),

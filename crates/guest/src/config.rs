@@ -3,16 +3,16 @@
 #[cfg(feature = "component")]
 pub use variables::{duration, once, text};
 
-/// The value of `database_url` and `redis_url` that stands for no server.
+/// The value of `database_url` and `redis_url` that selects the embedded store instead of a server.
 pub const EMBEDDED: &str = "embedded";
 
 /// Why a component cannot start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// The manifest or the host does not give this variable.
+    /// The manifest does not define this variable, or the component has no access to it.
     #[error("the variable {0} is missing: {1}")]
     Missing(&'static str, String),
-    /// The variable has a value that cannot be used. The value is not repeated: it may be a secret.
+    /// The value of the variable cannot be used. The message leaves the value out: it may be a secret.
     #[error("the variable {0} is not {1}")]
     Invalid(&'static str, &'static str),
 }
@@ -31,7 +31,7 @@ mod variables {
         value.map_err(|error| ConfigError::Missing(name, error.to_string()))
     }
 
-    /// The value of a variable that stays what it was when this instance first asked.
+    /// The value of a variable, read once and cached for the life of the instance.
     pub async fn once(name: &'static str) -> Result<String, ConfigError> {
         thread_local! {
             static KNOWN: RefCell<BTreeMap<&'static str, String>> = const { RefCell::new(BTreeMap::new()) };

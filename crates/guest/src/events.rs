@@ -1,8 +1,8 @@
-//! Events: a change and its event are one transaction, the rest is delivery.
+//! Events. A change and its event are written in one transaction, and the event is delivered afterwards.
 //!
-//! In reading order: [`Event`] (CloudEvents 1.0), [`outbox`] (written with the change, relayed to the bus), [`bus`] (channels,
-//! groups, acknowledgement, dead letters), [`consume`] (the loop of a consumer), [`inbox`] (each event has its effect once),
-//! [`views`] (telemetry, which may be lost). Delivery is at least once, in order per subject; effects are exactly once.
+//! In reading order: [`Event`] (CloudEvents 1.0), [`outbox`] (events to publish), [`bus`] (channels, consumer groups,
+//! acknowledgement, dead letters), [`consume`] (the loop of a consumer), [`inbox`] (events already handled), [`views`]
+//! (telemetry, which may be lost). Delivery is at least once, in order per subject; each event takes effect exactly once.
 
 pub mod bus;
 #[cfg(feature = "component")]
@@ -24,20 +24,20 @@ pub use wasi::{sweep_consumer, sweep_events};
 #[cfg(all(feature = "component", not(target_arch = "wasm32")))]
 pub use native::{sweep_consumer, sweep_events};
 
-/// Natively there is no bus of the application: unit tests bring their own.
+/// Native builds have no bus of the application: unit tests use their own.
 #[cfg(all(feature = "component", not(target_arch = "wasm32")))]
 mod native {
     use super::bus::BusError;
     use super::consume::{Consumer, Report};
-    use crate::door::Service;
+    use crate::http::Service;
     use crate::ports::Ports;
 
-    /// Nothing to relay to.
+    /// Does nothing: there is no bus.
     pub async fn sweep_events<S: Service>(_: &Ports) -> Result<(), BusError> {
         Ok(())
     }
 
-    /// Nothing to read.
+    /// Does nothing: there is no bus.
     pub async fn sweep_consumer<C: Consumer>(_: &C, _: &Ports) -> Result<Report, BusError> {
         Ok(Report::default())
     }
@@ -47,7 +47,7 @@ mod native {
 pub use consume::{Consumer, Refusal};
 pub use event::Event;
 
-/// Exports a [`Consumer`] as `spin:redis/inbound-redis@3.0.0`: what the message says does not matter, it is a wake-up.
+/// Exports a [`Consumer`] as `spin:redis/inbound-redis@3.0.0`. A message only wakes the consumer; its content is ignored.
 #[macro_export]
 macro_rules! consumer {
     ($service:ty) => {
@@ -60,7 +60,7 @@ macro_rules! consumer {
                 async fn handle_message(
                     _: Vec<u8>,
                 ) -> Result<(), $crate::wit::inbound::exports::spin::redis::inbound_redis::Error> {
-                    $crate::events::wasi::woken::<$service>().await;
+                    $crate::events::wasi::on_wake_up::<$service>().await;
                     Ok(())
                 }
             }

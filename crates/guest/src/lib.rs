@@ -1,20 +1,20 @@
-//! The guest kit: what every component needs of the world, each in one way.
+//! The guest kit: the library that every service uses for storage, HTTP, events, configuration and logs.
 //!
-//! In reading order: [`ports`] (time, chance, waiting), [`sql`] (one trait, one SQL text for all databases),
-//! [`short_lived`] (values that expire, with compare-and-swap), [`redis`] (commands to a server), [`config`] (variables), [`door`] (HTTP: routes, order
-//! of checks, strict bodies, problem+json, idempotency), [`token`] (who asks), [`events`] (outbox, bus, consumers), [`audit`] (who did what), [`log`] (JSON lines with a trace id), [`span`] (links and events in a
-//! trace),
-//! [`point`] (named points for tests), [`wit`] (the shared contract types).
+//! In reading order: [`ports`] (clock, random numbers, sleep), [`sql`] (one trait and one SQL text for all databases),
+//! [`short_lived`] (values that expire, with compare-and-swap), [`redis`] (commands to a Redis server), [`config`]
+//! (variables), [`http`] (routes, order of checks, strict bodies, problem+json, idempotency keys), [`token`]
+//! (authentication), [`events`] (outbox, bus, consumers), [`audit`] (audit log), [`log`] (JSON lines with a trace id),
+//! [`span`] (spans of links and events), [`point`] (named points for tests), [`wit`] (the shared contract types).
 //!
-//! Everything but the WASI adapters builds natively, so that rules and statements are tested without a host. The kit
-//! knows no noun of the shop.
+//! Everything except the WASI adapters builds natively, so that rules and SQL statements are tested without a host. The
+//! kit knows no noun of the shop.
 
 #[cfg(feature = "component")]
 pub mod audit;
 pub mod config;
-#[cfg(feature = "component")]
-pub mod door;
 pub mod events;
+#[cfg(feature = "component")]
+pub mod http;
 pub mod log;
 pub mod migrations;
 mod points;

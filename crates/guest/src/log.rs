@@ -1,17 +1,17 @@
-//! Logs: one JSON line on stderr per message, with the trace it belongs to. Never a secret, never an e-mail address.
+//! Logs: one JSON line on stderr per message, with the trace id. Log lines contain no secrets and no e-mail addresses.
 
 use localmart_kernel::Timestamp;
 use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// How much a message matters.
+/// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// The shop does what it should.
+    /// Normal operation.
     Info,
-    /// Somebody should look at it some day.
+    /// The shop recovers by itself, but somebody should investigate.
     Warn,
-    /// Somebody should look at it now.
+    /// Somebody should investigate now.
     Error,
 }
 
@@ -39,7 +39,7 @@ pub fn write(level: Level, trace_parent: &str, message: &str, fields: &[(&str, &
     eprintln!("{}", Value::Object(line));
 }
 
-/// The 32 hexadecimal digits of a W3C `traceparent`.
+/// The trace id in a W3C `traceparent`: 32 hexadecimal digits.
 pub fn trace_id(trace_parent: &str) -> Option<&str> {
     let mut parts = trace_parent.split('-');
     let (version, trace) = (parts.next()?, parts.next()?);

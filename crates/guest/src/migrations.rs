@@ -1,6 +1,6 @@
-//! The kit's own migrations, for those who apply them; components never do.
+//! The migrations of the kit's tables. The command line and the tests apply them; components never do.
 
-/// Outbox, inbox and audit: beside the tables of every service.
+/// Outbox, inbox and audit log: tables in the database of every service.
 pub const SERVICE: &str = include_str!("../migrations/service/0001_events.sql");
-/// The bus where there is no Redis: a database of its own.
+/// The bus on SQL, used without Redis: tables in a database of its own.
 pub const BUS: &str = include_str!("../migrations/bus/0001_bus.sql");

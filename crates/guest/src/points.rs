@@ -1,10 +1,10 @@
-//! Named points: where a test may delay, race or kill a component. Empty unless the feature `points` is set.
+//! Named points: places where a test can delay, race or kill a component. No code without the feature `points`.
 
-/// Says that the component has come to `name`. Returns at once in every shipped component.
+/// Reports that the component has reached the point `name`. Returns at once in every shipped component.
 #[cfg(not(all(feature = "points", target_arch = "wasm32")))]
 pub async fn point(_name: &'static str) {}
 
-/// Says that the component has come to `name`; the host decides what happens and when it goes on.
+/// Reports that the component has reached the point `name`, and waits until the host lets it continue.
 #[cfg(all(feature = "points", target_arch = "wasm32"))]
 pub async fn point(name: &'static str) {
     generated::localmart::testing::points::hit(name.to_owned()).await;

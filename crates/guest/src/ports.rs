@@ -1,79 +1,80 @@
-//! Time, chance and waiting come in through here, so that rules can be tested at any hour with any dice.
+//! The clock, random numbers and sleep of a service. Tests replace them, so that a test controls the time and ids are
+//! reproducible.
 
 use localmart_kernel::{Id, Timestamp};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A future of one thread, as components have them.
+/// A future that is not `Send`: a component has one thread.
 pub type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// What a service may know of the world outside its databases.
-pub trait World {
-    /// The wall clock.
+/// The clock, the random numbers and the sleep of a service.
+pub trait Environment {
+    /// The current time of the wall clock.
     fn now(&self) -> Timestamp;
     /// Ten unpredictable bytes.
-    fn chance(&self) -> [u8; 10];
-    /// Waits.
+    fn random_bytes(&self) -> [u8; 10];
+    /// Waits for this long.
     fn sleep(&self, time: Duration) -> LocalFuture<'_, ()>;
 }
 
-/// A shared [`World`].
+/// A shared [`Environment`].
 #[derive(Clone)]
-pub struct Ports(Rc<dyn World>);
+pub struct Ports(Rc<dyn Environment>);
 
 impl Ports {
-    /// Wraps a world.
-    pub fn new(world: impl World + 'static) -> Self {
-        Self(Rc::new(world))
+    /// Wraps an environment.
+    pub fn new(environment: impl Environment + 'static) -> Self {
+        Self(Rc::new(environment))
     }
 
-    /// The real world: WASI clocks and random numbers.
+    /// The clock and the random numbers of the system.
     pub fn real() -> Self {
-        Self::new(RealWorld)
+        Self::new(SystemEnvironment)
     }
 
-    /// The wall clock.
+    /// The current time of the wall clock.
     pub fn now(&self) -> Timestamp {
         self.0.now()
     }
 
     /// A new id.
     pub fn new_id(&self) -> Id {
-        Id::from_parts(self.0.now().unsigned_ms(), &self.0.chance())
+        Id::from_parts(self.0.now().unsigned_ms(), &self.0.random_bytes())
     }
 
     /// A number from 0 to 255.
-    pub fn die(&self) -> u8 {
-        self.0.chance()[9]
+    pub fn random_byte(&self) -> u8 {
+        self.0.random_bytes()[9]
     }
 
     /// 32 unpredictable bytes.
     pub fn secret(&self) -> [u8; 32] {
         let mut secret = [0; 32];
         for part in secret.chunks_exact_mut(8) {
-            let [_, _, eight @ ..] = self.0.chance();
+            let [_, _, eight @ ..] = self.0.random_bytes();
             part.copy_from_slice(&eight);
         }
         secret
     }
 
-    /// Waits.
+    /// Waits for this long.
     pub async fn sleep(&self, time: Duration) {
         self.0.sleep(time).await;
     }
 }
 
-struct RealWorld;
+struct SystemEnvironment;
 
-impl World for RealWorld {
+impl Environment for SystemEnvironment {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let ms = since.unwrap_or_default().as_millis();
         Timestamp::from_ms(i64::try_from(ms).unwrap_or(i64::MAX))
     }
 
-    fn chance(&self) -> [u8; 10] {
+    fn random_bytes(&self) -> [u8; 10] {
         let mut bytes = [0; 10];
         if getrandom::fill(&mut bytes).is_err() {
             // Without randomness ids would collide silently; stopping is the only safe answer.

@@ -1,8 +1,8 @@
-//! Redis through one small trait, so that stores and bus run in a component and in the command line's own process.
+//! Redis behind one small trait, so that the stores and the bus work both in a component and in the command line.
 
 use crate::short_lived::StoreError;
 
-/// One argument of a command.
+/// An argument of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Argument {
     /// A number, written in decimal.
@@ -11,10 +11,10 @@ pub enum Argument {
     Bytes(Vec<u8>),
 }
 
-/// One item of an answer. Nested lists come flat, as `spin:redis` gives them.
+/// One item of an answer. Nested lists are flattened, as in `spin:redis`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Nothing.
+    /// No value.
     Nil,
     /// A number.
     Number(i64),
@@ -31,7 +31,7 @@ impl Reply {
         }
     }
 
-    /// The number, however it came.
+    /// The number, sent as a number or as text.
     pub fn number(&self) -> Option<i64> {
         match self {
             Self::Number(number) => Some(*number),
@@ -41,10 +41,10 @@ impl Reply {
     }
 }
 
-/// A connection to a server, shared with others: nothing that blocks or changes the connection.
+/// A connection to a server. It is shared: a command must not block or change the state of the connection.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub trait Redis {
-    /// Sends a command and returns its flat answer.
+    /// Sends a command and returns its flattened answer.
     async fn send(&self, command: &str, arguments: Vec<Argument>)
     -> Result<Vec<Reply>, StoreError>;
 }
@@ -85,11 +85,11 @@ mod server {
     use std::rc::Rc;
 
     thread_local! {
-        /// The handle of this instance; given up after an error.
+        /// The connection of this instance; discarded after an error.
         static OPENED: RefCell<Option<(String, Rc<wit::Connection>)>> = const { RefCell::new(None) };
     }
 
-    /// The server at an address, through `spin:redis`.
+    /// A Redis server, reached through `spin:redis`.
     #[derive(Clone)]
     pub struct Server {
         address: String,
@@ -114,7 +114,7 @@ mod server {
             Ok(connection)
         }
 
-        /// Sends a message to whoever listens now.
+        /// Publishes a message to the current subscribers of a channel.
         pub async fn publish(&self, channel: &str, payload: &str) -> Result<(), StoreError> {
             let connection = self.connection().await?;
             let sent = connection.publish(channel.to_owned(), payload.as_bytes().to_vec());
@@ -129,19 +129,19 @@ mod server {
             arguments: Vec<Argument>,
         ) -> Result<Vec<Reply>, StoreError> {
             let connection = self.connection().await?;
-            let lower = |argument| match argument {
+            let to_wit = |argument| match argument {
                 Argument::Number(number) => wit::RedisParameter::Int64(number),
                 Argument::Bytes(bytes) => wit::RedisParameter::Binary(bytes),
             };
-            let arguments = arguments.into_iter().map(lower).collect();
+            let arguments = arguments.into_iter().map(to_wit).collect();
             let answer = connection.execute(command.to_owned(), arguments).await;
-            let lift = |reply| match reply {
+            let from_wit = |reply| match reply {
                 wit::RedisResult::Nil => Reply::Nil,
                 wit::RedisResult::Status(text) => Reply::Bytes(text.into_bytes()),
                 wit::RedisResult::Int64(number) => Reply::Number(number),
                 wit::RedisResult::Binary(bytes) => Reply::Bytes(bytes),
             };
-            Ok(answer.map_err(failed)?.into_iter().map(lift).collect())
+            Ok(answer.map_err(failed)?.into_iter().map(from_wit).collect())
         }
     }
 

@@ -1,5 +1,5 @@
-//! Spans of links and events: written to the log as a line of their own, which this host exports and does not show. Where
-//! nobody wants them nothing is written.
+//! Spans of links and events. A span is written to the log as one line, which the host exports to the trace collector and
+//! does not show. Without a collector no span is written.
 
 use crate::log::trace_id;
 use crate::wit::Context;
@@ -8,15 +8,15 @@ use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 thread_local! {
-    /// Whether spans are wanted, asked once per instance.
-    static WANTED: Cell<Option<bool>> = const { Cell::new(None) };
+    /// Whether the host collects spans; read once per instance.
+    static ENABLED: Cell<Option<bool>> = const { Cell::new(None) };
 }
 
-fn wanted() -> bool {
-    WANTED.get().unwrap_or_else(|| {
-        let wanted = std::env::var("LOCALMART_SPANS").is_ok();
-        WANTED.set(Some(wanted));
-        wanted
+fn enabled() -> bool {
+    ENABLED.get().unwrap_or_else(|| {
+        let enabled = std::env::var("LOCALMART_SPANS").is_ok();
+        ENABLED.set(Some(enabled));
+        enabled
     })
 }
 
@@ -33,9 +33,9 @@ struct Running {
 }
 
 impl Span {
-    /// Begins a span below a W3C `traceparent`, if anybody wants it.
+    /// Begins a child span of a W3C `traceparent`. Does nothing if the host collects no spans.
     pub fn begin(trace_parent: &str, name: &str, kind: &'static str) -> Self {
-        let trace = trace_id(trace_parent).filter(|_| wanted());
+        let trace = trace_id(trace_parent).filter(|_| enabled());
         let mut bytes = [0; 8];
         let (Some(trace), Ok(())) = (trace, getrandom::fill(&mut bytes)) else {
             return Self(None);
@@ -50,7 +50,7 @@ impl Span {
         }))
     }
 
-    /// The `traceparent` of what happens inside.
+    /// The `traceparent` for work inside this span.
     pub fn trace_parent(&self) -> Option<String> {
         let running = self.0.as_ref()?;
         Some(format!("00-{}-{}-01", running.trace, running.id))
@@ -75,7 +75,8 @@ impl Drop for Span {
 }
 
 impl Context {
-    /// The context of a call over a link, as `inventory.reserve`, and its span, to be kept until the call has ended.
+    /// The context for a call over a link, named for example `inventory.reserve`, and the span of the call. The caller
+    /// keeps the span until the call has ended.
     pub fn linked(&self, name: &str) -> (Self, Span) {
         let span = Span::begin(&self.trace_parent, &format!("link {name}"), "client");
         let mut context = self.clone();

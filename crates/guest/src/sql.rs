@@ -1,8 +1,8 @@
-//! SQL through one small trait, so that one text runs on SQLite and Postgres.
+//! SQL behind one small trait, so that the same statements run on SQLite and Postgres.
 //!
-//! The rules of that text: parameters are `$1`, `$2`, always `CAST($1 AS BIGINT)` or `CAST($1 AS TEXT)`; sums are
-//! `CAST(SUM(x) AS BIGINT)`; ids are TEXT, money and times BIGINT, booleans BIGINT 0 or 1; a conflict is expected with
-//! `ON CONFLICT DO NOTHING` and a count, never by a failed statement. Backends are `sql_<tech>`.
+//! Rules for statements: a parameter is `$1`, `$2`, …, always inside `CAST($1 AS BIGINT)` or `CAST($1 AS TEXT)`; a sum is
+//! `CAST(SUM(x) AS BIGINT)`; ids are TEXT, money and times BIGINT, booleans BIGINT 0 or 1; a conflict is detected with
+//! `ON CONFLICT DO NOTHING` and the number of changed rows, never by a statement that fails. Backends are `sql_<tech>`.
 
 #[cfg(target_arch = "wasm32")]
 mod sql_chosen;
@@ -34,54 +34,54 @@ pub enum Value {
 /// Why a statement failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SqlError {
-    /// The database cannot be reached or is too busy. Retryable; nothing was changed.
+    /// The database is unreachable or too busy. Retryable; nothing was changed.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// A statement or a row is not what the service expects.
+    /// A statement failed, or a row does not have the expected shape.
     #[error("a statement failed: {0}")]
     Failed(String),
 }
 
-/// One open connection.
+/// An open connection.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub trait Connection {
     /// Runs a statement that returns rows.
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError>;
-    /// Runs a statement that changes rows; returns how many.
+    /// Runs a statement that changes rows; returns the number of changed rows.
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError>;
-    /// Runs a statement of a transaction that changes rows, when nobody needs its outcome: to a server it travels with the next
-    /// one, or with the commit, which fails in its stead.
-    async fn later(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+    /// Runs a statement of a transaction whose result is not needed. On Postgres it is sent together with the next statement
+    /// or with the commit, which then reports its failure.
+    async fn queue(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
         self.execute(sql, params).await.map(drop)
     }
-    /// Runs statements that return rows and that do not wait for each other.
-    async fn query_all(&self, asked: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
-        one_by_one(self, asked).await
+    /// Runs independent statements that return rows.
+    async fn query_all(&self, queries: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
+        query_sequentially(self, queries).await
     }
-    /// Begins a transaction that will write.
+    /// Begins a write transaction.
     async fn begin(&self) -> Result<(), SqlError>;
-    /// Ends it and keeps its changes.
+    /// Commits the transaction.
     async fn commit(&self) -> Result<(), SqlError>;
-    /// Ends it and drops its changes.
+    /// Rolls the transaction back.
     async fn rollback(&self) -> Result<(), SqlError>;
 }
 
-/// Runs statements that return rows, each when the one before it was answered.
-pub(crate) async fn one_by_one<C: Connection + ?Sized>(
+/// Runs statements that return rows, one after the other.
+pub(crate) async fn query_sequentially<C: Connection + ?Sized>(
     connection: &C,
-    asked: &[(&str, &[Value])],
+    queries: &[(&str, &[Value])],
 ) -> Result<Vec<Vec<Row>>, SqlError> {
-    let mut answers = Vec::with_capacity(asked.len());
-    for (sql, params) in asked {
+    let mut answers = Vec::with_capacity(queries.len());
+    for (sql, params) in queries {
         answers.push(connection.query(sql, params).await?);
     }
     Ok(answers)
 }
 
-/// A service's own database.
+/// The database of a service.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub trait Database: Clone + 'static {
-    /// Its connections.
+    /// A connection to this database.
     type Connection: Connection;
     /// Opens a connection, or takes one from a pool.
     async fn open(&self) -> Result<Self::Connection, SqlError>;
@@ -103,20 +103,20 @@ where
     match body(&connection).await {
         Ok(value) => {
             connection.commit().await?;
-            // Given back before anybody else is told.
+            // The connection returns to its pool before the relay starts.
             drop(connection);
             database.committed();
             Ok(value)
         }
         Err(error) => {
-            // The first error is the one to tell; the host rolls back whatever this cannot.
+            // The first error is the one to report. If the rollback fails, the host rolls back when the connection is dropped.
             let _ = connection.rollback().await;
             Err(error)
         }
     }
 }
 
-/// Writes `$1` as `?1`, which is how SQLite numbers parameters. Quoted text is left alone.
+/// Replaces `$1` with `?1`, the syntax of SQLite. Quoted text stays as it is.
 pub fn numbered_for_sqlite(sql: &str) -> String {
     let mut out = String::with_capacity(sql.len());
     let mut quoted = false;
@@ -130,21 +130,22 @@ pub fn numbered_for_sqlite(sql: &str) -> String {
     out
 }
 
-/// Cuts into pieces of 64, 32, 16, 8, 4, 2 and 1, so that statements over many rows have few texts and stay prepared.
-pub fn few_sizes<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
-    /// The longest piece.
-    const LONGEST: u32 = 6;
+/// Splits into chunks of 64, 32, 16, 8, 4, 2 and 1, so that statements over many rows have few distinct texts and stay
+/// prepared.
+pub fn power_of_two_chunks<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
+    /// The binary logarithm of the longest chunk.
+    const MAX_LOG2: u32 = 6;
     let mut rest = items;
     std::iter::from_fn(move || {
-        let size = 1_usize << rest.len().checked_ilog2()?.min(LONGEST);
-        let (piece, behind) = rest.split_at_checked(size)?;
-        rest = behind;
-        Some(piece)
+        let size = 1_usize << rest.len().checked_ilog2()?.min(MAX_LOG2);
+        let (chunk, remaining) = rest.split_at_checked(size)?;
+        rest = remaining;
+        Some(chunk)
     })
 }
 
-/// So many rows of parameters with their types, as `(CAST($1 AS TEXT)), (CAST($2 AS TEXT))`.
-pub fn rows_of(count: usize, types: &[&str]) -> String {
+/// Placeholders for `count` rows with these column types, for example `(CAST($1 AS TEXT)), (CAST($2 AS TEXT))`.
+pub fn row_placeholders(count: usize, types: &[&str]) -> String {
     let row = |row: usize| {
         let cell = |(column, kind): (usize, &&str)| {
             format!("CAST(${} AS {kind})", row * types.len() + column + 1)
@@ -155,7 +156,7 @@ pub fn rows_of(count: usize, types: &[&str]) -> String {
     (0..count).map(row).collect::<Vec<_>>().join(", ")
 }
 
-/// A row of an answer; columns are read by position.
+/// A row of a result; columns are read by position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row(pub Vec<Value>);
 
@@ -196,7 +197,7 @@ impl Row {
     /// A TEXT column that holds an id.
     pub fn id(&self, column: usize) -> Result<Id, SqlError> {
         let text = self.text(column)?;
-        Id::parse(&text).ok_or_else(|| SqlError::Failed(format!("column {column} is no id")))
+        Id::parse(&text).ok_or_else(|| SqlError::Failed(format!("column {column} is not an id")))
     }
 
     /// A TEXT column that may be NULL.
@@ -216,8 +217,10 @@ impl Row {
     }
 }
 
-fn unexpected(column: usize, wanted: &str, found: Option<&Value>) -> SqlError {
-    SqlError::Failed(format!("column {column} should be {wanted}, is {found:?}"))
+fn unexpected(column: usize, expected: &str, found: Option<&Value>) -> SqlError {
+    SqlError::Failed(format!(
+        "expected {expected} in column {column}, found {found:?}"
+    ))
 }
 
 impl From<&str> for Value {
@@ -257,7 +260,7 @@ impl From<u32> for Value {
 }
 
 impl From<u64> for Value {
-    /// Amounts and versions end at 2^53, far below the end of a BIGINT.
+    /// Amounts and versions stay below 2^53, far below the maximum of a BIGINT.
     fn from(number: u64) -> Self {
         Self::Integer(i64::try_from(number).unwrap_or(i64::MAX))
     }
@@ -289,20 +292,23 @@ macro_rules! params {
 
 #[cfg(test)]
 mod tests {
-    use super::{few_sizes, numbered_for_sqlite, rows_of};
+    use super::{numbered_for_sqlite, power_of_two_chunks, row_placeholders};
 
     #[test]
-    fn many_rows_go_in_few_sizes() {
+    fn rows_are_split_into_chunks_of_few_sizes() {
         let items: Vec<u32> = (0..203).collect();
-        let sizes: Vec<usize> = few_sizes(&items).map(<[u32]>::len).collect();
+        let sizes: Vec<usize> = power_of_two_chunks(&items).map(<[u32]>::len).collect();
         assert_eq!(sizes, [64, 64, 64, 8, 2, 1]);
         assert_eq!(
-            few_sizes(&items).flatten().copied().collect::<Vec<_>>(),
+            power_of_two_chunks(&items)
+                .flatten()
+                .copied()
+                .collect::<Vec<_>>(),
             items
         );
-        assert_eq!(few_sizes::<u32>(&[]).count(), 0);
+        assert_eq!(power_of_two_chunks::<u32>(&[]).count(), 0);
         let rows = "(CAST($1 AS TEXT), CAST($2 AS BIGINT)), (CAST($3 AS TEXT), CAST($4 AS BIGINT))";
-        assert_eq!(rows_of(2, &["TEXT", "BIGINT"]), rows);
+        assert_eq!(row_placeholders(2, &["TEXT", "BIGINT"]), rows);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Who asks: EdDSA tokens (RFC 8037) checked by every door itself, and the small HMACs the shop hands out.
+//! Access tokens (EdDSA, RFC 8037), which every service verifies itself, and the HMACs that the shop uses as capabilities
+//! and signatures.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,14 +15,14 @@ pub const AUDIENCE: &str = "localmart";
 /// How far clocks may differ, in seconds.
 const LEEWAY_S: i64 = 5;
 
-/// What a user may do; each role includes the ones before.
+/// The role of a user; each role includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Buys.
+    /// Buys goods.
     Customer,
     /// Runs the shop.
     Staff,
-    /// Runs the users.
+    /// Runs the shop and manages users.
     Admin,
 }
 
@@ -40,7 +41,7 @@ impl Role {
             .map(|(role, _)| *role)
     }
 
-    /// Its name.
+    /// The name of the role.
     pub fn name(self) -> &'static str {
         Self::ALL
             .iter()
@@ -48,25 +49,25 @@ impl Role {
             .map_or("", |(_, name)| name)
     }
 
-    /// Its name and those of the roles that it includes.
+    /// The names of this role and of the roles that it includes.
     pub fn names(self) -> Vec<&'static str> {
         let included = Self::ALL.iter().filter(|(role, _)| *role <= self);
         included.map(|(_, name)| *name).collect()
     }
 }
 
-/// A verified token.
+/// The claims of a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     /// The user id.
     pub subject: String,
-    /// The highest role in it.
+    /// The highest role in the token.
     pub role: Role,
-    /// The session it belongs to, which can be ended before it expires.
+    /// The session of the token. A session can be ended before its tokens expire.
     pub session: Option<String>,
 }
 
-/// Where the short-lived store says that a session was ended.
+/// The key in the short-lived store that marks a session as ended.
 pub fn revocation_key(session: &str) -> String {
     format!("revoked/{session}")
 }
@@ -83,7 +84,8 @@ impl TokenKey {
         VerifyingKey::from_bytes(&bytes).ok().map(Self)
     }
 
-    /// Checks signature, algorithm, audience, issuer and expiry. What exactly is wrong is nobody's business.
+    /// Checks algorithm, signature, expiry, audience and issuer. The caller does not learn which check failed, so that an
+    /// attacker does not either.
     pub fn verify(&self, token: &str, now: Timestamp) -> Option<Claims> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, payload) = signed.split_once('.')?;
@@ -118,33 +120,34 @@ fn json(part: &str) -> Option<Value> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
 
-/// An HMAC-SHA256 of a text in base64url: a capability that needs no storage.
+/// The HMAC-SHA256 of a text in base64url: a capability that needs no storage.
 pub fn capability(key: &str, text: &str) -> String {
     URL_SAFE_NO_PAD.encode(mac(key, text).finalize().into_bytes())
 }
 
-/// Whether this is the [`capability`] of the text, in constant time.
+/// Whether `presented` is the [`capability`] of the text; compared in constant time.
 pub fn is_capability(key: &str, text: &str, presented: &str) -> bool {
     URL_SAFE_NO_PAD
         .decode(presented)
         .is_ok_and(|bytes| mac(key, text).verify_slice(&bytes).is_ok())
 }
 
-/// Whether this is the HMAC-SHA256 of the text in hexadecimal, as providers sign webhooks; in constant time.
+/// Whether `presented` is the HMAC-SHA256 of the text in hexadecimal, as providers sign webhooks; compared in constant
+/// time.
 pub fn is_signature(key: &str, text: &str, presented: &str) -> bool {
     let bytes = mac(key, text).finalize().into_bytes();
     let expected: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    same_secret(&expected, &presented.to_ascii_lowercase())
+    secrets_match(&expected, &presented.to_ascii_lowercase())
 }
 
-/// Whether two secrets are equal, in time that tells nothing of where they differ.
-pub fn same_secret(one: &str, other: &str) -> bool {
-    // Comparing MACs under one key hides lengths too.
+/// Whether two secrets are equal; compared in constant time.
+pub fn secrets_match(one: &str, other: &str) -> bool {
+    // Comparing MACs also hides the lengths.
     is_capability("same_secret", one, &capability("same_secret", other))
 }
 
 fn mac(key: &str, text: &str) -> Hmac<Sha256> {
-    // HMAC takes keys of every length (RFC 2104); the empty key cannot be reached through this arm.
+    // HMAC accepts keys of any length (RFC 2104), so the fallback is never used.
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes())
         .unwrap_or_else(|_| Hmac::<Sha256>::new(&Default::default()));
     mac.update(text.as_bytes());
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_fresh_token_of_this_shop_passes() {
+    fn only_a_valid_unexpired_token_of_this_shop_is_accepted() {
         let good = r#"{"iss":"localmart","aud":"localmart","sub":"u","roles":["customer","staff"],"exp":100}"#;
         assert_eq!(check(HEADER, good, 99).unwrap().role, Role::Staff);
         assert_eq!(check(HEADER, good, 106), None);
@@ -195,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_token_does_not_pass() {
+    fn a_forged_token_is_refused() {
         let claims =
             r#"{"iss":"localmart","aud":"localmart","sub":"u","roles":["customer"],"exp":100}"#;
         let (key, token) = signed(HEADER, claims);
@@ -214,12 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_belong_to_their_text() {
+    fn a_capability_is_valid_only_for_its_text_and_key() {
         let token = capability("key", "order-1");
         assert!(is_capability("key", "order-1", &token));
         assert!(!is_capability("key", "order-2", &token));
         assert!(!is_capability("yek", "order-1", &token));
         assert!(!is_capability("key", "order-1", ""));
-        assert!(same_secret("a", "a") && !same_secret("a", "b"));
+        assert!(secrets_match("a", "a") && !secrets_match("a", "b"));
     }
 }

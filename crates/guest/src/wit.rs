@@ -1,4 +1,5 @@
-//! The types that all contracts share, generated once from `wit/kernel`, so that components can hand them on.
+//! The types that all contracts share, generated once from `wit/kernel`, so that a component can pass a value from one
+//! contract to another.
 
 #![allow(
     missing_docs,
@@ -32,7 +33,7 @@ mod generated {
     });
 }
 
-/// What a component with a Redis trigger exports; see [`crate::consumer!`].
+/// The export of a component with a Redis trigger; see [`crate::consumer!`].
 pub mod inbound {
     use spin_sdk::wit_bindgen;
     wit_bindgen::generate!({
@@ -60,7 +61,7 @@ pub use types::{Actor, Context};
 use localmart_kernel::{Currency, Money, MoneyError};
 
 impl Context {
-    /// A call that the shop makes for itself: timers, sweeps, recovery.
+    /// The context of a call that no user asked for: timers, sweeps, recovery.
     pub fn system(trace_parent: &str) -> Self {
         Self {
             trace_parent: trace_parent.to_owned(),
@@ -69,7 +70,7 @@ impl Context {
         }
     }
 
-    /// The same call, made with the shop's own authority: what checkout may ask of other services is not what the shopper may.
+    /// The same call with the authority of the system: checkout may do more in other services than the shopper may.
     pub fn as_system(&self) -> Self {
         Self {
             trace_parent: self.trace_parent.clone(),

@@ -1,4 +1,4 @@
-//! The bus and the loop of a consumer: the same bodies on SQL (SQLite and Postgres at once) and on Redis Streams.
+//! The bus and the loop of a consumer. The same tests run on SQL (SQLite and Postgres side by side) and on Redis Streams.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,14 +15,14 @@ use localmart_guest::redis::{Argument, Redis as _, Reply};
 use localmart_guest::short_lived::{RedisStore, ShortLived};
 use localmart_guest::sql::transaction;
 use localmart_stores::RedisServer;
-use localmart_testkit::{MemoryStore, TestDatabase, TestWorld, now, servers};
+use localmart_testkit::{MemoryStore, TestDatabase, TestEnvironment, now, servers};
 use std::cell::{Cell, RefCell};
 
 fn redis() -> Option<RedisServer> {
     servers::redis_database().map(|address| RedisServer::open(&address).unwrap())
 }
 
-/// Runs a body on every backend.
+/// Makes one test per backend from each function.
 macro_rules! on_every_bus {
     ($($name:ident,)*) => {
         mod on_sql {
@@ -37,26 +37,26 @@ macro_rules! on_every_bus {
 }
 
 on_every_bus! {
-    events_come_in_order_until_they_are_acknowledged,
+    unacknowledged_events_are_redelivered_in_order,
     one_consumer_of_a_group_works_at_a_time,
-    a_poisoned_event_is_set_aside_and_can_be_replayed,
-    what_fails_is_tried_again_later_and_only_its_subject_waits,
-    what_keeps_failing_is_given_up,
-    an_outbox_is_carried_once_in_effect,
-    what_was_read_by_all_is_trimmed_when_it_is_old,
-    events_are_as_old_as_the_callers_clock_says,
+    an_invalid_event_becomes_a_dead_letter_and_can_be_replayed,
+    a_failed_event_is_retried_and_only_its_subject_waits,
+    an_event_that_keeps_failing_becomes_a_dead_letter,
+    an_outbox_is_relayed_exactly_once_in_effect,
+    an_old_event_that_all_groups_have_read_is_trimmed,
+    the_age_of_events_is_measured_by_the_callers_clock,
     every_group_reads_everything,
-    history_is_whole_however_long,
+    history_is_complete_at_any_length,
 }
 
-fn event(world: &TestWorld, subject: &str, version: u64) -> Event {
+fn event(environment: &TestEnvironment, subject: &str, version: u64) -> Event {
     Event::new(
-        &world.ports().new_id(),
+        &environment.ports().new_id(),
         "order.paid",
         "order",
         subject,
         version,
-        world.now(),
+        environment.now(),
     )
 }
 
@@ -69,20 +69,20 @@ fn outgoing(event: &Event) -> Outgoing {
     }
 }
 
-fn publish(bus: &impl Bus, world: &TestWorld, subject: &str, version: u64) -> Event {
-    let event = event(world, subject, version);
-    now(bus.publish(&[outgoing(&event)], world.now())).unwrap();
+fn publish(bus: &impl Bus, environment: &TestEnvironment, subject: &str, version: u64) -> Event {
+    let event = event(environment, subject, version);
+    now(bus.publish(&[outgoing(&event)], environment.now())).unwrap();
     event
 }
 
-fn history_is_whole_however_long(bus: &impl Bus) {
-    let world = TestWorld::new();
+fn history_is_complete_at_any_length(bus: &impl Bus) {
+    let environment = TestEnvironment::new();
     let events: Vec<Event> = (0..1_203)
-        .map(|number| event(&world, "o", number))
+        .map(|number| event(&environment, "o", number))
         .collect();
     for some in events.chunks(100) {
         let some: Vec<Outgoing> = some.iter().map(outgoing).collect();
-        now(bus.publish(&some, world.now())).unwrap();
+        now(bus.publish(&some, environment.now())).unwrap();
     }
     let bodies: Vec<String> = events.iter().map(Event::encode).collect();
     for (most, from) in [(5_000, 0), (1_203, 0), (1_000, 203), (7, 1_196)] {
@@ -98,7 +98,7 @@ fn claim(bus: &impl Bus, group: &str) -> Vec<Delivery> {
     now(bus.claim(group, CHANNELS, 100)).unwrap()
 }
 
-/// Writes down what it saw; refuses what it is told to.
+/// A consumer that records the events it handles and refuses events of chosen subjects.
 #[derive(Default)]
 struct Reader {
     seen: RefCell<Vec<String>>,
@@ -113,7 +113,7 @@ impl Consumer for Reader {
     async fn handle(&self, event: &Event) -> Result<(), Refusal> {
         self.calls.set(self.calls.get() + 1);
         if self.refuses.borrow().contains(&event.subject) {
-            return Err(Refusal::NotNow("told to".into()));
+            return Err(Refusal::Retryable("told to".into()));
         }
         self.seen
             .borrow_mut()
@@ -122,14 +122,14 @@ impl Consumer for Reader {
     }
 }
 
-fn read(bus: &impl Bus, reader: &Reader, world: &TestWorld) -> Report {
-    now(consume(bus, reader, &world.ports())).unwrap()
+fn read(bus: &impl Bus, reader: &Reader, environment: &TestEnvironment) -> Report {
+    now(consume(bus, reader, &environment.ports())).unwrap()
 }
 
-fn events_come_in_order_until_they_are_acknowledged(bus: &impl Bus) {
-    let world = TestWorld::new();
+fn unacknowledged_events_are_redelivered_in_order(bus: &impl Bus) {
+    let environment = TestEnvironment::new();
     for version in 1..=5 {
-        publish(bus, &world, "a", version);
+        publish(bus, &environment, "a", version);
     }
     let first = claim(bus, "reader");
     assert_eq!(first.len(), 5);
@@ -139,8 +139,8 @@ fn events_come_in_order_until_they_are_acknowledged(bus: &impl Bus) {
         [1, 2, 3, 4, 5]
     );
     now(bus.acknowledge("reader", &first[0])).unwrap();
-    publish(bus, &world, "a", 6);
-    // Whoever claimed them died: they come again, before what is new.
+    publish(bus, &environment, "a", 6);
+    // The consumer that claimed the events died. They are delivered again, before new ones.
     assert_eq!(
         claim(bus, "reader").iter().map(version).collect::<Vec<_>>(),
         [2, 3, 4, 5, 6]
@@ -167,30 +167,35 @@ fn events_come_in_order_until_they_are_acknowledged(bus: &impl Bus) {
 }
 
 fn one_consumer_of_a_group_works_at_a_time(bus: &impl Bus) {
-    let world = TestWorld::new();
+    let environment = TestEnvironment::new();
     let lock = |owner: &str, at: i64| {
         let at = Timestamp::from_ms(at);
         now(bus.lock("g", owner, at, at.plus_ms(100))).unwrap()
     };
     assert!(lock("one", 0) && lock("one", 50) && !lock("two", 60));
-    assert!(lock("two", 151), "a silent consumer loses its place");
+    assert!(lock("two", 151), "a lock that is not renewed expires");
     now(bus.unlock("g", "one")).unwrap();
-    assert!(
-        !lock("three", 160),
-        "a place that was lost cannot be given back"
-    );
+    assert!(!lock("three", 160), "only the holder releases a lock");
     now(bus.unlock("g", "two")).unwrap();
     assert!(lock("three", 170));
-    publish(bus, &world, "a", 1);
+    publish(bus, &environment, "a", 1);
     let reader = Reader::default();
-    assert!(now(bus.lock("reader", "other", world.now(), world.now().plus_ms(1_000))).unwrap());
-    assert_eq!(read(bus, &reader, &world), Report::default());
-    world.advance_ms(1_001);
-    assert_eq!(read(bus, &reader, &world).handled, 1);
+    assert!(
+        now(bus.lock(
+            "reader",
+            "other",
+            environment.now(),
+            environment.now().plus_ms(1_000)
+        ))
+        .unwrap()
+    );
+    assert_eq!(read(bus, &reader, &environment), Report::default());
+    environment.advance_ms(1_001);
+    assert_eq!(read(bus, &reader, &environment).handled, 1);
 }
 
-fn a_poisoned_event_is_set_aside_and_can_be_replayed(bus: &impl Bus) {
-    let world = TestWorld::new();
+fn an_invalid_event_becomes_a_dead_letter_and_can_be_replayed(bus: &impl Bus) {
+    let environment = TestEnvironment::new();
     let poison = Outgoing {
         channel: "order.events".into(),
         subject: "s7".into(),
@@ -199,13 +204,13 @@ fn a_poisoned_event_is_set_aside_and_can_be_replayed(bus: &impl Bus) {
     };
     for number in 0..100 {
         if number == 50 {
-            now(bus.publish(std::slice::from_ref(&poison), world.now())).unwrap();
+            now(bus.publish(std::slice::from_ref(&poison), environment.now())).unwrap();
         }
-        publish(bus, &world, &format!("s{}", number % 10), number);
+        publish(bus, &environment, &format!("s{}", number % 10), number);
     }
     let reader = Reader::default();
-    let report = read(bus, &reader, &world);
-    assert_eq!((report.handled, report.buried), (100, 1));
+    let report = read(bus, &reader, &environment);
+    assert_eq!((report.handled, report.given_up), (100, 1));
     let dead = now(bus.dead()).unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!(
@@ -217,49 +222,49 @@ fn a_poisoned_event_is_set_aside_and_can_be_replayed(bus: &impl Bus) {
         ("poison", "reader", "`id` is missing")
     );
     assert_eq!(now(bus.lag()).unwrap()[0].dead, 1);
-    assert!(now(bus.replay(&dead[0], world.now())).unwrap());
+    assert!(now(bus.replay(&dead[0], environment.now())).unwrap());
     assert!(
-        !now(bus.replay(&dead[0], world.now())).unwrap(),
-        "it is no dead letter any more"
+        !now(bus.replay(&dead[0], environment.now())).unwrap(),
+        "it is not a dead letter any more"
     );
-    assert_eq!(read(bus, &reader, &world).buried, 1);
+    assert_eq!(read(bus, &reader, &environment).given_up, 1);
     assert_eq!(now(bus.dead()).unwrap().len(), 1);
 }
 
-fn what_fails_is_tried_again_later_and_only_its_subject_waits(bus: &impl Bus) {
-    let world = TestWorld::new();
+fn a_failed_event_is_retried_and_only_its_subject_waits(bus: &impl Bus) {
+    let environment = TestEnvironment::new();
     for (subject, version) in [("a", 1), ("b", 1), ("a", 2), ("b", 2)] {
-        publish(bus, &world, subject, version);
+        publish(bus, &environment, subject, version);
     }
     let reader = Reader::default();
     reader.refuses.borrow_mut().push("a".into());
-    let report = read(bus, &reader, &world);
-    assert_eq!((report.handled, report.put_off), (2, 1));
+    let report = read(bus, &reader, &environment);
+    assert_eq!((report.handled, report.postponed), (2, 1));
     assert_eq!(*reader.seen.borrow(), ["b1", "b2"]);
     let calls = reader.calls.get();
     assert_eq!(
-        read(bus, &reader, &world),
+        read(bus, &reader, &environment),
         Report::default(),
-        "it is not its time yet"
+        "the pause has not passed yet"
     );
     assert_eq!(reader.calls.get(), calls);
     reader.refuses.borrow_mut().clear();
-    world.advance_ms(1_000);
-    assert_eq!(read(bus, &reader, &world).handled, 2);
+    environment.advance_ms(1_000);
+    assert_eq!(read(bus, &reader, &environment).handled, 2);
     assert_eq!(*reader.seen.borrow(), ["b1", "b2", "a1", "a2"]);
     assert_eq!(now(bus.lag()).unwrap()[0].pending, 0);
 }
 
-fn what_keeps_failing_is_given_up(bus: &impl Bus) {
-    let world = TestWorld::new();
-    publish(bus, &world, "a", 1);
-    publish(bus, &world, "a", 2);
+fn an_event_that_keeps_failing_becomes_a_dead_letter(bus: &impl Bus) {
+    let environment = TestEnvironment::new();
+    publish(bus, &environment, "a", 1);
+    publish(bus, &environment, "a", 2);
     let reader = Reader::default();
     reader.refuses.borrow_mut().push("a".into());
     for _ in 0..ATTEMPTS {
         assert_eq!(now(bus.dead()).unwrap().len(), 0);
-        read(bus, &reader, &world);
-        world.advance_ms(100_000);
+        read(bus, &reader, &environment);
+        environment.advance_ms(100_000);
     }
     let dead = now(bus.dead()).unwrap();
     assert_eq!(
@@ -267,24 +272,24 @@ fn what_keeps_failing_is_given_up(bus: &impl Bus) {
         (1, ATTEMPTS, "told to")
     );
     reader.refuses.borrow_mut().clear();
-    read(bus, &reader, &world);
+    read(bus, &reader, &environment);
     assert_eq!(
         *reader.seen.borrow(),
         ["a2"],
-        "the subject goes on without it"
+        "later events of the subject are handled"
     );
-    assert!(now(bus.replay(&dead[0], world.now())).unwrap());
-    read(bus, &reader, &world);
+    assert!(now(bus.replay(&dead[0], environment.now())).unwrap());
+    read(bus, &reader, &environment);
     assert_eq!(*reader.seen.borrow(), ["a2", "a1"]);
 }
 
-fn an_outbox_is_carried_once_in_effect(bus: &impl Bus) {
-    let (world, database) = (TestWorld::new(), TestDatabase::new(&[]));
+fn an_outbox_is_relayed_exactly_once_in_effect(bus: &impl Bus) {
+    let (environment, database) = (TestEnvironment::new(), TestDatabase::new(&[]));
     let write = |subject: &str, version: u64| {
-        let event = event(&world, subject, version);
+        let event = event(&environment, subject, version);
         let written: Result<(), localmart_guest::sql::SqlError> =
             now(transaction(&database, async |connection| {
-                outbox::record(connection, &event, world.now()).await
+                outbox::record(connection, &event, environment.now()).await
             }));
         written.unwrap();
     };
@@ -292,23 +297,23 @@ fn an_outbox_is_carried_once_in_effect(bus: &impl Bus) {
         write("a", version);
         write("b", version);
     }
-    // Carried twice, as by two relays at once, it is on the bus once.
-    let again = event(&world, "c", 1);
+    // An event that two relays publish at the same time is on the bus once.
+    let again = event(&environment, "c", 1);
     for _ in 0..2 {
-        now(bus.publish(&[outgoing(&again)], world.now())).unwrap();
+        now(bus.publish(&[outgoing(&again)], environment.now())).unwrap();
     }
     write("a", 7);
     assert_eq!(
-        now(outbox::relay(&database, bus, world.now())).unwrap(),
+        now(outbox::relay(&database, bus, environment.now())).unwrap(),
         ["order.events"]
     );
     assert!(
-        now(outbox::relay(&database, bus, world.now()))
+        now(outbox::relay(&database, bus, environment.now()))
             .unwrap()
             .is_empty()
     );
     let reader = Reader::default();
-    assert_eq!(read(bus, &reader, &world).handled, 501);
+    assert_eq!(read(bus, &reader, &environment).handled, 501);
     let of = |subject: char| {
         reader
             .seen
@@ -326,9 +331,9 @@ fn an_outbox_is_carried_once_in_effect(bus: &impl Bus) {
     assert_eq!((of('a'), of('b')), (expected('a'), expected('b')));
 }
 
-fn what_was_read_by_all_is_trimmed_when_it_is_old(bus: &impl Bus) {
-    let world = TestWorld::new();
-    publish(bus, &world, "a", 1);
+fn an_old_event_that_all_groups_have_read_is_trimmed(bus: &impl Bus) {
+    let environment = TestEnvironment::new();
+    publish(bus, &environment, "a", 1);
     let (reader, far) = (Reader::default(), Timestamp::from_ms(4_000_000_000_000));
     claim(bus, "other");
     assert_eq!(
@@ -339,53 +344,53 @@ fn what_was_read_by_all_is_trimmed_when_it_is_old(bus: &impl Bus) {
     for delivery in claim(bus, "other") {
         now(bus.acknowledge("other", &delivery)).unwrap();
     }
-    read(bus, &reader, &world);
-    publish(bus, &world, "a", 2);
+    read(bus, &reader, &environment);
+    publish(bus, &environment, "a", 2);
     assert_eq!(
         now(bus.trim("order.events", Timestamp::from_ms(0))).unwrap(),
         0,
-        "it is not old"
+        "the event is not old"
     );
     now(bus.trim("order.events", far)).unwrap();
     assert_eq!(
-        read(bus, &reader, &world).handled,
+        read(bus, &reader, &environment).handled,
         1,
-        "what nobody has read stays"
+        "an unread event is not trimmed"
     );
     assert_eq!(*reader.seen.borrow(), ["a1", "a2"]);
 }
 
-/// A test may move the clock of those who publish, and never moves that of a server.
-fn events_are_as_old_as_the_callers_clock_says(bus: &impl Bus) {
-    let (world, reader) = (TestWorld::new(), Reader::default());
-    publish(bus, &world, "a", 1);
-    assert_eq!(read(bus, &reader, &world).handled, 1);
-    world.advance_ms(RETENTION_MS + 1);
-    publish(bus, &world, "a", 2);
-    assert_eq!(read(bus, &reader, &world).handled, 1);
+/// The age of an event is measured by the clock of the publisher, which tests can move, not by the clock of the server.
+fn the_age_of_events_is_measured_by_the_callers_clock(bus: &impl Bus) {
+    let (environment, reader) = (TestEnvironment::new(), Reader::default());
+    publish(bus, &environment, "a", 1);
+    assert_eq!(read(bus, &reader, &environment).handled, 1);
+    environment.advance_ms(RETENTION_MS + 1);
+    publish(bus, &environment, "a", 2);
+    assert_eq!(read(bus, &reader, &environment).handled, 1);
     let kept = || now(bus.history("order.events", 10)).unwrap().len();
-    // Reading may have done it already.
-    now(bus.trim("order.events", world.now().plus_ms(-RETENTION_MS))).unwrap();
-    assert_eq!(kept(), 1, "the first is older than events are kept");
-    now(bus.trim("order.events", world.now())).unwrap();
-    assert_eq!(kept(), 1, "the second is not older than this moment");
-    // Somebody whose clock is behind is not turned away.
-    world.advance_ms(-86_400_000);
-    publish(bus, &world, "a", 3);
-    assert_eq!((kept(), read(bus, &reader, &world).handled), (2, 1));
+    // Reading may have trimmed the channel already.
+    now(bus.trim("order.events", environment.now().plus_ms(-RETENTION_MS))).unwrap();
+    assert_eq!(kept(), 1, "the first event is older than the retention time");
+    now(bus.trim("order.events", environment.now())).unwrap();
+    assert_eq!(kept(), 1, "the second event is not older than the current time");
+    // A publisher whose clock is behind can still publish.
+    environment.advance_ms(-86_400_000);
+    publish(bus, &environment, "a", 3);
+    assert_eq!((kept(), read(bus, &reader, &environment).handled), (2, 1));
     assert_eq!(*reader.seen.borrow(), ["a1", "a2", "a3"]);
 }
 
 fn every_group_reads_everything(bus: &impl Bus) {
-    let world = TestWorld::new();
-    publish(bus, &world, "a", 1);
+    let environment = TestEnvironment::new();
+    publish(bus, &environment, "a", 1);
     assert_eq!((claim(bus, "one").len(), claim(bus, "two").len()), (1, 1));
     assert_eq!(now(bus.lag()).unwrap().len(), 2);
 }
 
 /// The short-lived store behaves the same in memory and on a server.
 #[test]
-fn values_are_swapped_only_against_what_was_read() {
+fn a_value_is_swapped_only_if_it_is_the_expected_one() {
     fn check(store: &impl ShortLived) {
         let clock = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -410,7 +415,7 @@ fn values_are_swapped_only_against_what_was_read() {
         assert_eq!(now(store.get("k", end)).unwrap(), None);
         assert!(
             now(store.swap("k", None, b"4", end.plus_ms(60_000), end)).unwrap(),
-            "what has expired counts as nothing"
+            "an expired value counts as no value"
         );
         now(store.delete("k")).unwrap();
         assert_eq!(now(store.get("k", at)).unwrap(), None);
@@ -422,7 +427,7 @@ fn values_are_swapped_only_against_what_was_read() {
 }
 
 #[test]
-fn nested_answers_of_a_server_come_flat() {
+fn nested_answers_of_a_server_are_flattened() {
     let Some(server) = redis() else { return };
     let send =
         |command: &str, arguments: Vec<Argument>| now(server.send(command, arguments)).unwrap();

@@ -1,19 +1,19 @@
-//! Postal addresses: a place to send to, or the bill.
+//! Postal addresses, for delivery and for invoices.
 
 use serde_json::{Value, json};
 
-/// An address whose parts were checked where they came in.
+/// A postal address. The HTTP layer has validated its parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// Who is there.
+    /// The name of the recipient.
     pub name: String,
-    /// Street and number.
+    /// Street and house number.
     pub line1: String,
-    /// What else finds the door.
+    /// Further delivery details, for example an apartment number.
     pub line2: Option<String>,
-    /// The town.
+    /// The city.
     pub city: String,
-    /// State, county, canton.
+    /// State, county or canton.
     pub region: Option<String>,
     /// ZIP or postal code.
     pub postal_code: String,
@@ -22,7 +22,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// The JSON that is stored and shown.
+    /// The JSON form, both in the database and in the HTTP API.
     pub fn to_json(&self) -> Value {
         let mut value = json!({
             "name": self.name,
@@ -41,7 +41,7 @@ impl Address {
         value
     }
 
-    /// Reads what [`Self::to_json`] wrote.
+    /// The inverse of [`Self::to_json`].
     pub fn from_json(value: &Value) -> Option<Self> {
         let maybe = |name: &str| value.get(name)?.as_str().map(str::to_owned);
         Some(Self {

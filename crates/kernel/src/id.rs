@@ -1,13 +1,13 @@
-//! Ids: UUIDv7 (RFC 9562) in lower case. Time and randomness come in from outside.
+//! Ids: UUIDv7 (RFC 9562) in lower case. The caller provides time and random bytes.
 
 use std::fmt;
 
-/// The id of anything the shop makes. Ids sort by the time they were made.
+/// A unique id. Ids sort by the time they were created.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(String);
 
 impl Id {
-    /// Makes an id from a time in Unix milliseconds and ten random bytes.
+    /// Creates an id from a time in Unix milliseconds and ten random bytes.
     pub fn from_parts(unix_ms: u64, random: &[u8; 10]) -> Self {
         Self(
             uuid::Builder::from_unix_timestamp_millis(unix_ms, random)
@@ -16,7 +16,7 @@ impl Id {
         )
     }
 
-    /// Reads an id as clients must write it: hyphenated, lower case. Anything else is nobody's id.
+    /// Parses an id: hyphenated and in lower case. No other form is accepted, so that an id has one spelling.
     pub fn parse(text: &str) -> Option<Self> {
         let well_formed = text.len() == 36 && !text.bytes().any(|b| b.is_ascii_uppercase());
         if well_formed && uuid::Uuid::try_parse(text).is_ok() {
@@ -26,7 +26,7 @@ impl Id {
         }
     }
 
-    /// The hyphenated text.
+    /// The id as hyphenated text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

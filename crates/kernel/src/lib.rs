@@ -1,7 +1,8 @@
-//! What every noun of the shop is made of, without clock, randomness or I/O.
+//! The value types that all services share: pure code without clock, random numbers or I/O.
 //!
-//! In reading order: [`money`] (exact amounts), [`id`] (UUIDv7), [`time`] (Unix milliseconds and RFC 3339),
-//! [`page`] (limits and opaque cursors), [`text`] (sort keys and slugs). It knows no service, no HTTP and no SQL.
+//! In reading order: [`money`] (exact amounts), [`id`] (UUIDv7), [`time`] (Unix milliseconds and RFC 3339), [`address`]
+//! (postal addresses), [`page`] (limits and opaque cursors), [`text`] (sort keys and slugs). This crate knows no service,
+//! no HTTP and no SQL.
 
 pub mod address;
 pub mod id;

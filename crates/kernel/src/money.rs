@@ -1,4 +1,5 @@
-//! Exact money: integer minor units and an ISO 4217 currency. No float is ever made from an amount. `parts` divides amounts.
+//! Exact money: integer minor units and an ISO 4217 currency. Amounts are never converted to floating-point numbers. `parts`
+//! divides amounts.
 
 #![deny(clippy::float_arithmetic)]
 
@@ -8,10 +9,10 @@ pub use parts::{Rounding, WHOLE_RATE};
 
 use std::fmt;
 
-/// The largest amount, 2^53−1: the largest integer that every JSON reader holds exactly (RFC 7493).
+/// The largest amount, 2^53−1: the largest integer that every JSON parser represents exactly (RFC 7493).
 pub const MAX_AMOUNT: u64 = (1 << 53) - 1;
 
-/// The alphabetic codes of ISO 4217 whose minor unit is not two digits, with their digits.
+/// The ISO 4217 codes whose minor unit does not have two digits, with the number of digits.
 const OTHER_DIGITS: &[(&str, u8)] = &[
     ("BHD", 3),
     ("BIF", 0),
@@ -41,7 +42,7 @@ const OTHER_DIGITS: &[(&str, u8)] = &[
     ("XPF", 0),
 ];
 
-/// The alphabetic codes of ISO 4217 with two digits, in order and without separators.
+/// The ISO 4217 codes whose minor unit has two digits, sorted and without separators.
 const TWO_DIGITS: &str = "AEDAFNALLAMDANGAOAARSAUDAWGAZNBAMBBDBDTBGNBMDBNDBOBBOVBRLBSDBTNBWPBYNBZDCADCDFCHECHFCHWCNYCOPCOUCRCCUPCVECZKDKKDOPDZDEGPERNETBEURFJDFKPGBPGELGHSGIPGMDGTQGYDHKDHNLHTGHUFIDRILSINRIRRJMDKESKGSKHRKPWKYDKZTLAKLBPLKRLRDLSLMADMDLMGAMKDMMKMNTMOPMRUMURMVRMWKMXNMXVMYRMZNNADNGNNIONOKNPRNZDPABPENPGKPHPPKRPLNQARRONRSDRUBSARSBDSCRSDGSEKSGDSHPSLESOSSRDSSPSTNSVCSYPSZLTHBTJSTMTTOPTRYTTDTWDTZSUAHUSDUSNUYUUZSVEDVESWSTXCDYERZARZMWZWG";
 
 /// An ISO 4217 currency.
@@ -49,10 +50,10 @@ const TWO_DIGITS: &str = "AEDAFNALLAMDANGAOAARSAUDAWGAZNBAMBBDBDTBGNBMDBNDBOBBOV
 pub struct Currency([u8; 3]);
 
 impl Currency {
-    /// US dollars, the shop's default.
+    /// US dollars.
     pub const USD: Self = Self(*b"USD");
 
-    /// Reads an upper-case alphabetic code of ISO 4217.
+    /// Parses an ISO 4217 code in upper case.
     pub fn parse(code: &str) -> Result<Self, MoneyError> {
         let known = OTHER_DIGITS.iter().any(|(other, _)| *other == code)
             || (code.len() == 3
@@ -66,12 +67,12 @@ impl Currency {
         }
     }
 
-    /// The code, as `USD`.
+    /// The code, for example `USD`.
     pub fn code(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// How many digits the minor unit has: 2 for USD, 0 for JPY, 3 for BHD.
+    /// The number of digits of the minor unit: 2 for USD, 0 for JPY, 3 for BHD.
     pub fn digits(&self) -> u8 {
         OTHER_DIGITS
             .iter()
@@ -92,30 +93,30 @@ impl fmt::Debug for Currency {
     }
 }
 
-/// Why money could not be made or reckoned.
+/// Why an amount is invalid or a calculation failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     /// The code is not an ISO 4217 currency.
     #[error("not an ISO 4217 currency code")]
     UnknownCurrency,
-    /// The result is beyond [`MAX_AMOUNT`].
+    /// The amount is larger than [`MAX_AMOUNT`].
     #[error("the amount is larger than 9007199254740991 minor units")]
     Overflow,
     /// The result would be negative.
     #[error("the amount would be negative")]
     Negative,
-    /// Two amounts of different currencies meet.
+    /// The operands have different currencies.
     #[error("the currencies differ")]
     CurrencyMismatch,
-    /// A denominator is 0, or nobody has a weight.
+    /// A denominator is 0, or all weights are 0.
     #[error("there is nothing to divide by")]
     NothingToDivideBy,
-    /// The text is not an amount, or has more digits than the currency.
+    /// The text is not an amount, or has more decimal digits than the currency.
     #[error("not an amount of this currency")]
     NotAnAmount,
 }
 
-/// An amount in a currency's minor unit, 0 to [`MAX_AMOUNT`].
+/// An amount in the minor unit of a currency, from 0 to [`MAX_AMOUNT`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Money {
     amount: u64,
@@ -123,7 +124,7 @@ pub struct Money {
 }
 
 impl Money {
-    /// An amount of minor units.
+    /// Creates money from an amount in minor units.
     pub fn new(amount: u64, currency: Currency) -> Result<Self, MoneyError> {
         if amount > MAX_AMOUNT {
             return Err(MoneyError::Overflow);
@@ -131,7 +132,7 @@ impl Money {
         Ok(Self { amount, currency })
     }
 
-    /// Nothing, in a currency.
+    /// Zero in a currency.
     pub const fn zero(currency: Currency) -> Self {
         Self {
             amount: 0,
@@ -139,7 +140,7 @@ impl Money {
         }
     }
 
-    /// Minor units.
+    /// The amount in minor units.
     pub fn amount(&self) -> u64 {
         self.amount
     }
@@ -163,7 +164,7 @@ impl Money {
         Self::new(difference.ok_or(MoneyError::Negative)?, self.currency)
     }
 
-    /// So many times this.
+    /// The product with an integer.
     pub fn times(self, quantity: u32) -> Result<Self, MoneyError> {
         let product = self.amount.checked_mul(u64::from(quantity));
         Self::new(product.ok_or(MoneyError::Overflow)?, self.currency)
@@ -179,7 +180,7 @@ impl Money {
 }
 
 impl fmt::Display for Money {
-    /// As people read it: `19.99 USD`, `1999 JPY`, `1.999 BHD`.
+    /// Formats for people: `19.99 USD`, `1999 JPY`, `1.999 BHD`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = usize::from(self.currency.digits());
         let unit = 10_u64.pow(u32::from(self.currency.digits()));
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn reckoning_is_exact_to_the_largest_amount() {
+    fn arithmetic_is_exact_up_to_the_largest_amount() {
         let most = money(MAX_AMOUNT, "USD");
         assert_eq!(most.plus(money(0, "USD")), Ok(most));
         assert_eq!(most.plus(money(1, "USD")), Err(MoneyError::Overflow));
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn people_read_each_currency_in_its_own_digits() {
+    fn amounts_are_shown_with_the_digits_of_their_currency() {
         assert_eq!(money(1999, "USD").to_string(), "19.99 USD");
         assert_eq!(money(5, "USD").to_string(), "0.05 USD");
         assert_eq!(money(2235, "JPY").to_string(), "2235 JPY");

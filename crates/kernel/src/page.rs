@@ -1,21 +1,21 @@
-//! Lists: how many, and from where on. A cursor is opaque to clients and worthless when altered.
+//! Pages of lists: limits and cursors. A cursor is opaque to clients.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Page size when the client names none.
+/// The page size if the request has no limit.
 pub const DEFAULT_LIMIT: u32 = 20;
-/// Largest page size.
+/// The largest page size.
 pub const MAX_LIMIT: u32 = 100;
-/// Longest cursor that is looked at, in bytes.
+/// The longest cursor that is decoded, in bytes.
 const MAX_CURSOR_BYTES: usize = 1024;
 
-/// A page size, 1 to [`MAX_LIMIT`].
+/// A page size from 1 to [`MAX_LIMIT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(u32);
 
 impl Limit {
-    /// Reads `?limit=`.
+    /// Parses the query parameter `limit`.
     pub fn parse(text: &str) -> Option<Self> {
         let well_formed = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         let limit = text.parse::<u32>().ok().filter(|_| well_formed)?;
@@ -27,7 +27,7 @@ impl Limit {
         self.0 as usize
     }
 
-    /// One more than asked for, to see whether there is a next page.
+    /// The number of items to read: one more than the page has, to find out whether there is a next page.
     pub fn probe(self) -> i64 {
         i64::from(self.0) + 1
     }
@@ -39,10 +39,10 @@ impl Default for Limit {
     }
 }
 
-/// The place after which the next page begins: which order the list was in, the sort key of the last item, and its id.
+/// The position after which the next page begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// The name of the order, so that a cursor of another list is refused.
+    /// The name of the sort order, so that a cursor of another list is refused.
     pub order: String,
     /// The sort key of the last item, as text.
     pub key: String,
@@ -51,13 +51,13 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// The opaque text that goes into `next_cursor`.
+    /// The opaque text of `next_cursor`.
     pub fn encode(&self) -> String {
         let parts = serde_json::json!([self.order, self.key, self.id]);
         URL_SAFE_NO_PAD.encode(parts.to_string())
     }
 
-    /// Reads `?cursor=`; `None` for anything this shop did not make for this order.
+    /// Parses the query parameter `cursor`; `None` if it is not a cursor of this sort order.
     pub fn decode(text: &str, order: &str) -> Option<Self> {
         if text.len() > MAX_CURSOR_BYTES {
             return None;
@@ -72,7 +72,8 @@ impl Cursor {
     }
 }
 
-/// Cuts what was read with [`Limit::probe`] down to a page; with the opaque cursor of the next, if there is one.
+/// Cuts the items that were read with [`Limit::probe`] to one page; returns the page and the cursor of the next page, if
+/// there is one.
 pub fn page<T>(
     mut items: Vec<T>,
     limit: Limit,
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_comes_back_only_for_its_own_order() {
+    fn a_cursor_is_accepted_only_for_its_own_sort_order() {
         let cursor = Cursor {
             order: "name".into(),
             key: "smörgås'--".into(),

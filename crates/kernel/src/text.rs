@@ -1,6 +1,6 @@
-//! Text as SQL must see it: stored sort keys, because `lower()` and collations differ between databases, and slugs.
+//! Sort keys and slugs. Sort keys are stored, because `lower()` and collations differ between databases.
 
-/// A key that sorts names as people expect on every database: folded case, accents of Latin letters dropped, bytewise.
+/// A key that sorts names alike on every database when compared bytewise: lower case, Latin letters without accents.
 pub fn sort_key(text: &str) -> String {
     text.chars()
         .flat_map(char::to_lowercase)
@@ -8,7 +8,7 @@ pub fn sort_key(text: &str) -> String {
         .collect()
 }
 
-/// The address form of a name: `Träume & Co.` is `traume-co`. Empty if nothing of it can stand in an address.
+/// A name as a slug: `Träume & Co.` becomes `traume-co`. Empty if the name has no Latin letters or digits.
 pub fn slugify(text: &str) -> String {
     let mut slug = String::with_capacity(text.len());
     for letter in sort_key(text).chars() {
@@ -22,7 +22,7 @@ pub fn slugify(text: &str) -> String {
     slug
 }
 
-/// Whether this may stand as a slug: lower-case ASCII letters, digits and single inner hyphens, 1 to 100 of them.
+/// Whether the text is a slug: 1 to 100 lower-case ASCII letters, digits and single inner hyphens.
 pub fn is_slug(text: &str) -> bool {
     (1..=100).contains(&text.len()) && slugify(text) == text
 }

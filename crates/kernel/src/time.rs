@@ -1,8 +1,8 @@
-//! Times: Unix milliseconds inside, RFC 3339 in UTC with milliseconds outside.
+//! Times: Unix milliseconds in code and databases, RFC 3339 in UTC with milliseconds in APIs.
 
 use std::fmt;
 
-/// A moment, in milliseconds since 1970-01-01T00:00:00Z.
+/// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -17,19 +17,19 @@ impl Timestamp {
         self.0
     }
 
-    /// Unix milliseconds for a contract, which has no negative times.
+    /// Unix milliseconds for WIT interfaces, which have no negative times.
     pub fn unsigned_ms(self) -> u64 {
         u64::try_from(self.0).unwrap_or_default()
     }
 
-    /// So many milliseconds later.
+    /// This time plus a number of milliseconds, which may be negative.
     pub const fn plus_ms(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339, UTC, milliseconds: `2026-11-20T18:00:00.000Z`.
+    /// Formats as RFC 3339 in UTC with milliseconds: `2026-11-20T18:00:00.000Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let moment = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
         write!(f, "{moment:.3}")
@@ -42,7 +42,7 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Reads a duration variable: a whole number and `ms`, `s`, `m`, `h` or `d`. Returns milliseconds.
+/// Parses a duration, an integer with the unit `ms`, `s`, `m`, `h` or `d`. Returns milliseconds.
 pub fn parse_duration_ms(text: &str) -> Option<i64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;

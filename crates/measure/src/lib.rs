@@ -1,5 +1,5 @@
-//! Measuring: [`server`] starts what is measured, [`load`] and [`work`] drive it, [`spread`] says what its turns come to,
-//! [`report`] and [`page`] show that, [`machine`] where it was measured.
+//! Measurements: [`server`] starts the program under test, [`load`] and [`work`] send requests to it, [`spread`] computes
+//! mean and confidence interval over rounds, [`report`] and [`page`] write the report, [`machine`] describes the machine.
 
 pub mod load;
 pub mod machine;

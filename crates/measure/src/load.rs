@@ -1,4 +1,4 @@
-//! A closed loop: so many connections, each asking again as soon as it was answered.
+//! A closed-loop load generator: each connection sends its next request as soon as the previous one was answered.
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -10,14 +10,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
-/// What came out of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Iterations per second.
     pub per_second: f64,
-    /// The middle of their times.
+    /// The median time of an iteration.
     pub p50: Duration,
-    /// The time that one in a hundred exceeds.
+    /// The 99th percentile of the times.
     pub p99: Duration,
 }
 
@@ -28,7 +28,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, without waiting for more to send.
+    /// Connects, with Nagle's algorithm off.
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -40,7 +40,7 @@ impl Client {
         })
     }
 
-    /// Sends a request; the body of its answer, which must have this status.
+    /// Sends a request; returns the body of the answer, or an error if the answer has another status.
     pub async fn send(
         &mut self,
         method: &str,
@@ -60,16 +60,16 @@ impl Client {
     }
 }
 
-/// What an answer says, whatever it is.
+/// An answer with any status.
 pub struct Reply {
-    /// Its status.
+    /// The HTTP status.
     pub status: u16,
-    /// Its body.
+    /// The body.
     pub body: Bytes,
 }
 
 impl Client {
-    /// Sends a request and takes any answer.
+    /// Sends a request; an answer with any status is a success.
     pub async fn ask(
         &mut self,
         method: &str,
@@ -96,7 +96,7 @@ impl Client {
     }
 }
 
-/// Runs `work` on every connection for so long. `work` gets the connection and a number that no other call gets.
+/// Runs `work` repeatedly on every connection for `time`. Each call of `work` gets a connection and a unique number.
 pub async fn closed_loop<W>(
     address: SocketAddr,
     connections: usize,
@@ -137,7 +137,7 @@ where
         times
             .get(times.len() * part / 100)
             .copied()
-            .context("nothing was answered")
+            .context("no request was answered in the given time")
     };
     Ok(Outcome {
         per_second: times.len() as f64 / time.as_secs_f64(),

@@ -1,4 +1,4 @@
-//! What a measurement was made on: nothing is worth much without it.
+//! A description of the machine and the programs that a measurement was made with.
 
 use serde::Serialize;
 use std::fmt;
@@ -9,21 +9,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The machine and the programs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// The model, as the system calls it.
+    /// The model of the processor, as the operating system reports it.
     pub processor: String,
-    /// Cores that may be used.
+    /// The number of cores available to this process.
     pub cores: usize,
-    /// Memory in MiB.
+    /// The memory in MiB.
     pub memory_mib: u64,
     /// The operating system.
     pub system: String,
-    /// The compiler.
+    /// The version of the compiler.
     pub rust: String,
-    /// The runtime's version.
+    /// The version of wasmtime.
     pub wasmtime: String,
-    /// The commit, with `+` behind it if files were changed since.
+    /// The commit, followed by `+` if the working tree has uncommitted changes.
     pub commit: String,
-    /// When it began, in UTC, RFC 3339.
+    /// When the measurement began (RFC 3339, UTC).
     pub at: String,
 }
 
@@ -45,7 +45,7 @@ impl fmt::Display for Machine {
 }
 
 impl Machine {
-    /// This one, now, with the repository that is measured.
+    /// This machine now, with the repository under test.
     pub fn this(root: &Path) -> Self {
         let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let value = |text: &str, key: &str, between: char| {
@@ -92,7 +92,7 @@ impl Machine {
     }
 }
 
-/// In UTC, RFC 3339.
+/// The current time (RFC 3339, UTC).
 fn now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let ms = i64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(i64::MAX);

@@ -1,22 +1,22 @@
-//! A report as one page that needs nothing else: a chart for each figure, all turns as dots, the confidence interval as a
-//! bracket, stages beside each other; light and dark.
+//! A report as one self-contained HTML page: a bar chart for each figure, rounds as dots, the confidence interval as a
+//! bracket, stages side by side; light and dark.
 
 use crate::report::{Figure, Group, Measured, Report, percent};
 use crate::spread::Spread;
 
-/// Width of the bars in a chart's own units.
+/// Width of the longest bar, in units of the chart.
 const WIDTH: f64 = 520.0;
-/// Height of one bar with its space.
+/// Height of a row: a bar and the space around it.
 const ROW: f64 = 30.0;
-/// Where the bars begin.
+/// Width of the column of labels, left of the bars.
 const LEFT: f64 = 150.0;
-/// What is right of the bars, for the values.
+/// Width of the column of values, right of the bars.
 const RIGHT: f64 = 330.0;
-/// Height of the words below a chart.
+/// Height of the legend below a chart.
 const KEY: f64 = 26.0;
-/// Width of a letter, as good as can be known here.
+/// The estimated width of a letter.
 const LETTER: f64 = 6.6;
-/// Colours of programs, and of stages.
+/// The number of colours for programs and stages.
 const COLOURS: usize = 6;
 
 const STYLE: &str = "
@@ -29,7 +29,7 @@ svg text { font: 12px system-ui, sans-serif; fill: var(--ink) } svg .dim { fill:
 .c0 { fill: var(--c0) } .c1 { fill: var(--c1) } .c2 { fill: var(--c2) } .c3 { fill: var(--c3) } .c4 { fill: var(--c4) } .c5 { fill: var(--c5) }
 ";
 
-/// The page.
+/// Renders a report.
 pub fn page(report: &Report) -> String {
     let groups: String = report.groups.iter().map(|one| group(report, one)).collect();
     let title = escaped(&report.title);
@@ -44,20 +44,20 @@ pub fn page(report: &Report) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n<h1>{title}</h1>\n<p>{}.</p>\n<p>{} The bar is the mean, the bracket its 95 % confidence \
-         interval, the dots are all turns. Ratios are what to look at: absolute figures share the machine with the load.</p>\n{groups}{left_out}</html>\n",
+         interval, the dots are all rounds. Ratios are what to look at: absolute figures share the machine with the load.</p>\n{groups}{left_out}</html>\n",
         escaped(&report.machine.to_string()),
         escaped(&report.how),
     )
 }
 
 fn group(report: &Report, group: &Group) -> String {
-    // Starts are compared with each other; other figures stand alone.
-    let reaches = group.figures.iter().map(Figure::reach);
+    // Cold starts share one scale, so that components can be compared; every other figure has its own scale.
+    let reaches = group.figures.iter().map(Figure::max_value);
     let whole = group.has_stages().then(|| reaches.fold(0.0, f64::max));
     let figures: String = group
         .figures
         .iter()
-        .map(|one| section(report, one, whole.unwrap_or_else(|| one.reach())))
+        .map(|one| section(report, one, whole.unwrap_or_else(|| one.max_value())))
         .collect();
     format!("<h2>{}</h2>\n{figures}", escaped(&group.name))
 }
@@ -81,16 +81,16 @@ fn section(report: &Report, figure: &Figure, most: f64) -> String {
 }
 
 impl Figure {
-    /// How far its charts go: its highest turn or bound.
-    fn reach(&self) -> f64 {
-        let of = self.of.iter().map(|one| furthest(&one.value));
+    /// The largest value that the chart shows: a round or the bound of a confidence interval.
+    fn max_value(&self) -> f64 {
+        let of = self.of.iter().map(|one| max_value(&one.value));
         of.fold(f64::MIN_POSITIVE, f64::max)
     }
 }
 
-/// The highest turn, or the upper bound of the confidence interval.
-fn furthest(value: &Spread) -> f64 {
-    value.turns.iter().copied().fold(value.high, f64::max)
+/// The highest round, or the upper bound of the confidence interval if that is higher.
+fn max_value(value: &Spread) -> f64 {
+    value.rounds.iter().copied().fold(value.high, f64::max)
 }
 
 fn chart(figure: &Figure, most: f64) -> String {
@@ -131,12 +131,12 @@ fn bar(one: &Measured, row: usize, most: f64, figure: &Figure) -> String {
         bars
     };
     let middle = top + 14.0;
-    let dots = one.value.turns.iter();
+    let dots = one.value.rounds.iter();
     let dots: String = dots
-        .map(|turn| {
+        .map(|round| {
             format!(
                 "<circle cx=\"{:.1}\" cy=\"{middle:.1}\" r=\"2\"/>",
-                at(*turn)
+                at(*round)
             )
         })
         .collect();
@@ -146,15 +146,15 @@ fn bar(one: &Measured, row: usize, most: f64, figure: &Figure) -> String {
         top + 18.0,
         escaped(&one.program),
         bracket(&one.value, middle, at),
-        at(furthest(&one.value)) + 8.0,
+        at(max_value(&one.value)) + 8.0,
         top + 18.0,
         escaped(&one.shown(figure.unit)),
     )
 }
 
-/// The confidence interval.
+/// Draws the confidence interval.
 fn bracket(value: &Spread, y: f64, at: impl Fn(f64) -> f64) -> String {
-    if value.turns.len() < 2 {
+    if value.rounds.len() < 2 {
         return String::new();
     }
     let (low, high) = (at(value.low), at(value.high));
@@ -164,7 +164,7 @@ fn bracket(value: &Spread, y: f64, at: impl Fn(f64) -> f64) -> String {
     )
 }
 
-/// What the colours of stages mean.
+/// Draws the legend: the colours of the stages.
 fn key(stages: &[(String, Spread)], figure: &Figure) -> String {
     let (mut x, y) = (LEFT, ROW * figure.of.len() as f64);
     let mut text = String::new();
@@ -183,7 +183,7 @@ fn key(stages: &[(String, Spread)], figure: &Figure) -> String {
     text
 }
 
-/// A text as it may stand in HTML and SVG, in attributes too.
+/// Escapes a text for HTML and SVG, including attributes.
 pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

@@ -1,4 +1,4 @@
-//! What was measured: as a table in Markdown, as JSON, and as a page with charts ([`crate::page`]).
+//! The report of a run: as Markdown tables, as JSON, and as a page with charts ([`crate::page`]).
 
 use crate::load::Outcome;
 use crate::machine::Machine;
@@ -7,68 +7,68 @@ use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
 
-/// All of it.
+/// A report.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// What it is called.
+    /// The title.
     pub title: String,
-    /// How it was measured, in a sentence.
+    /// How the figures were measured, in one sentence.
     pub how: String,
-    /// Where and when.
+    /// The machine and the time of the run.
     pub machine: Machine,
-    /// Ratios are of this program to the [`Report::references`].
+    /// The program under test. Ratios compare this program with the [`Report::references`].
     pub subject: String,
-    /// Whom the subject is compared with: the program, and how the table calls the ratio.
+    /// The programs that the subject is compared with, each with the heading of its column of ratios.
     pub references: Vec<(String, String)>,
-    /// What came out, by kind.
+    /// The figures, grouped by kind.
     pub groups: Vec<Group>,
-    /// What could not be measured, and why.
+    /// The figures that could not be measured, with the reason.
     pub left_out: Vec<String>,
 }
 
-/// Figures of a kind.
+/// A group of figures of one kind.
 #[derive(Debug, Serialize)]
 pub struct Group {
-    /// What kind.
+    /// The name of the kind.
     pub name: String,
     /// The figures.
     pub figures: Vec<Figure>,
 }
 
-/// What is measured in.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Unit {
-    /// More is better.
+    /// Higher is better.
     #[serde(rename = "1/s")]
     PerSecond,
-    /// Less is better.
+    /// Lower is better.
     #[serde(rename = "ms")]
     Milliseconds,
-    /// Less is better.
+    /// Lower is better.
     #[serde(rename = "ns")]
     Nanoseconds,
-    /// Less is better.
+    /// Lower is better.
     #[serde(rename = "MiB")]
     Mebibytes,
 }
 
-/// One figure: the same of several programs.
+/// One figure, measured for several programs.
 #[derive(Debug, Serialize)]
 pub struct Figure {
-    /// What is measured.
+    /// What was measured.
     pub name: String,
-    /// In what.
+    /// The unit.
     pub unit: Unit,
-    /// What the design asks for, if it does.
+    /// The target value, if there is one.
     pub goal: Option<String>,
-    /// Of whom.
+    /// The value of each program.
     pub of: Vec<Measured>,
-    /// How many times as much the subject has as each reference that is in this figure.
+    /// The ratios of the subject to each reference that was measured.
     pub ratios: Vec<Ratio>,
 }
 
 impl Figure {
-    /// Without a goal; its ratios come with [`Report::add`].
+    /// A figure without a goal; [`Report::add`] computes its ratios.
     pub fn new(name: &str, unit: Unit, of: Vec<Measured>) -> Self {
         Self {
             name: name.to_owned(),
@@ -80,37 +80,37 @@ impl Figure {
     }
 }
 
-/// How two programs compare.
+/// The ratio of the subject to a reference.
 #[derive(Debug, Serialize)]
 pub struct Ratio {
-    /// The reference.
+    /// The name of the reference.
     pub to: String,
-    /// The subject's turns by those of the reference.
+    /// The rounds of the subject divided by those of the reference.
     #[serde(flatten)]
     pub ratio: Spread,
 }
 
-/// What one program reached.
+/// The measured value of one program.
 #[derive(Debug, Serialize)]
 pub struct Measured {
-    /// Which one.
+    /// The name of the program.
     pub program: String,
-    /// Its turns.
+    /// The value over all rounds.
     #[serde(flatten)]
     pub value: Spread,
-    /// Half of the answers take longer, in ms.
+    /// The median time of an answer, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p50_ms: Option<Spread>,
-    /// One in a hundred answers takes longer, in ms.
+    /// The 99th percentile of the times of answers, in ms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_ms: Option<Spread>,
-    /// What the value is the sum of, in its unit and in order.
+    /// The stages that add up to the value, in order and in the same unit.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<(String, Spread)>,
 }
 
 impl Measured {
-    /// From turns of load.
+    /// From rounds of the load generator.
     pub fn load(program: &str, outcomes: &[Outcome]) -> Self {
         let spread = |of: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(of).collect());
         Self {
@@ -120,38 +120,38 @@ impl Measured {
         }
     }
 
-    /// From plain numbers.
-    pub fn plain(program: &str, turns: Vec<f64>) -> Self {
+    /// From one number per round.
+    pub fn plain(program: &str, rounds: Vec<f64>) -> Self {
         Self {
             program: program.to_owned(),
-            value: Spread::of(turns),
+            value: Spread::of(rounds),
             p50_ms: None,
             p99_ms: None,
             stages: Vec::new(),
         }
     }
 
-    /// From turns that have stages: each turn has all of them, in the same order.
-    pub fn staged(program: &str, names: &[&str], turns: &[Vec<f64>]) -> Self {
+    /// From rounds with stages. Every round has all stages, in the same order.
+    pub fn staged(program: &str, names: &[&str], rounds: &[Vec<f64>]) -> Self {
         let stage = |(place, name): (usize, &&str)| {
-            let turns = turns.iter().filter_map(|turn| turn.get(place).copied());
-            ((*name).to_owned(), Spread::of(turns.collect()))
+            let rounds = rounds.iter().filter_map(|round| round.get(place).copied());
+            ((*name).to_owned(), Spread::of(rounds.collect()))
         };
-        let sums = turns.iter().map(|turn| turn.iter().sum()).collect();
+        let sums = rounds.iter().map(|round| round.iter().sum()).collect();
         Self {
             stages: names.iter().enumerate().map(stage).collect(),
             ..Self::plain(program, sums)
         }
     }
 
-    /// Its value with its unit, and how sure that is.
+    /// The value with its unit and its confidence interval.
     pub fn shown(&self, unit: Unit) -> String {
-        let value = sure(&self.value, unit);
+        let value = with_interval(&self.value, unit);
         match (&self.p50_ms, &self.p99_ms) {
             (Some(p50), Some(p99)) => format!(
                 "{value}, p50 {}, p99 {}",
-                sure(p50, Unit::Milliseconds),
-                sure(p99, Unit::Milliseconds)
+                with_interval(p50, Unit::Milliseconds),
+                with_interval(p99, Unit::Milliseconds)
             ),
             _ => value,
         }
@@ -159,9 +159,9 @@ impl Measured {
 }
 
 /// A mean with its unit and its confidence interval.
-fn sure(spread: &Spread, unit: Unit) -> String {
+fn with_interval(spread: &Spread, unit: Unit) -> String {
     let mean = unit.shown(spread.mean);
-    if spread.turns.len() < 2 {
+    if spread.rounds.len() < 2 {
         return mean;
     }
     let half = unit.shown(spread.high - spread.mean);
@@ -169,7 +169,7 @@ fn sure(spread: &Spread, unit: Unit) -> String {
 }
 
 impl Unit {
-    /// A value in it.
+    /// Formats a value in this unit.
     pub fn shown(self, value: f64) -> String {
         match self {
             Self::PerSecond if value < 10.0 => format!("{value:.1}/s"),
@@ -184,7 +184,7 @@ impl Unit {
 }
 
 impl Report {
-    /// Adds a figure to a group, with the ratios that its programs allow.
+    /// Adds a figure to a group and computes its ratios.
     pub fn add(&mut self, group: &str, mut figure: Figure) -> &Figure {
         let of = |name: &str| figure.of.iter().find(|one| one.program == name);
         let ratio = |(program, _): &(String, String)| {
@@ -201,14 +201,17 @@ impl Report {
             });
             self.groups.len() - 1
         });
-        #[expect(clippy::indexing_slicing, reason = "it was found, or pushed just now")]
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "the group was found or just pushed"
+        )]
         let figures = &mut self.groups[place].figures;
         figures.push(figure);
-        #[expect(clippy::indexing_slicing, reason = "it was pushed just now")]
+        #[expect(clippy::indexing_slicing, reason = "the figure was just pushed")]
         &figures[figures.len() - 1]
     }
 
-    /// The tables.
+    /// The report as Markdown tables.
     pub fn markdown(&self) -> String {
         let mut text = format!("{}\n\n{}\n", self.machine, self.how);
         for group in &self.groups {
@@ -227,7 +230,7 @@ impl Report {
         text
     }
 
-    /// Writes table, JSON and page into a folder.
+    /// Writes Markdown, JSON and HTML into a folder.
     pub fn write(&self, folder: &Path, name: &str) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)?;
         let place = |extension: &str| folder.join(format!("{name}.{extension}"));
@@ -245,7 +248,7 @@ impl Group {
         of.any(|one| !one.stages.is_empty())
     }
 
-    /// A column for each program, one for each ratio, and the goal.
+    /// A table with a column for each program, one for each ratio, and one for the goal.
     fn programs(&self, report: &Report) -> String {
         let mut programs: Vec<&str> = Vec::new();
         for one in self.figures.iter().flat_map(|figure| &figure.of) {
@@ -280,7 +283,7 @@ impl Group {
         table(&head, rows)
     }
 
-    /// A row for each figure and program, a column for each stage.
+    /// A table with a row for each figure and program and a column for each stage.
     fn stages(&self) -> String {
         let of = || self.figures.iter().flat_map(|figure| &figure.of);
         let mut names: Vec<&str> = Vec::new();
@@ -307,7 +310,7 @@ impl Group {
                     let shown = stage.map(|(_, spread)| figure.unit.shown(spread.mean));
                     shown.unwrap_or_default()
                 }));
-                row.push(sure(&one.value, figure.unit));
+                row.push(with_interval(&one.value, figure.unit));
                 if !alone {
                     let first = figure
                         .of
@@ -326,7 +329,7 @@ impl Group {
 /// A ratio in percent, with its confidence interval.
 pub(crate) fn percent(ratio: &Spread) -> String {
     let (mean, low, high) = (ratio.mean * 100.0, ratio.low * 100.0, ratio.high * 100.0);
-    match ratio.turns.len() {
+    match ratio.rounds.len() {
         0 | 1 => format!("{mean:.0} %"),
         _ => format!("{mean:.0} % ({low:.0}–{high:.0})"),
     }
@@ -340,7 +343,7 @@ fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     text
 }
 
-/// In milliseconds.
+/// A time in milliseconds.
 pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }

@@ -1,4 +1,4 @@
-//! Starting a server and waiting for its first answer.
+//! Starts a server and waits for its first answer.
 
 use anyhow::{Context as _, bail};
 use std::io::{Read as _, Write as _};
@@ -7,15 +7,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a server may take to answer.
+/// How long a server may take to give its first answer.
 const START: Duration = Duration::from_secs(120);
 
-/// A server that runs.
+/// A running server.
 pub struct Server {
     child: Child,
-    /// Where it answers.
+    /// The address of the server.
     pub address: SocketAddr,
-    /// From its start to its first answer.
+    /// The time from the start of the process to the first answer.
     pub first_answer: Duration,
 }
 
@@ -31,7 +31,7 @@ impl Server {
         Self::host_at(free_address()?, binary, manifest, state, path, flags)
     }
 
-    /// Starts the host at an address. It writes no log.
+    /// Starts the host at an address, without a log.
     pub fn host_at(
         address: SocketAddr,
         binary: &Path,
@@ -59,7 +59,7 @@ impl Server {
         Self::start(command, address, path)
     }
 
-    /// Starts a program that will answer at this address.
+    /// Starts a program that answers at this address.
     pub fn start(mut command: Command, address: SocketAddr, path: &str) -> anyhow::Result<Self> {
         let begun = Instant::now();
         let mut child = command
@@ -78,13 +78,13 @@ impl Server {
                 bail!("{command:?} ended with {status}");
             }
             if begun.elapsed() > START {
-                bail!("{command:?} does not answer");
+                bail!("{command:?} did not answer within {START:?}");
             }
             std::thread::sleep(Duration::from_micros(200));
         }
     }
 
-    /// Resident memory in MiB, where the system tells.
+    /// The resident memory in MiB, on systems that report it.
     pub fn memory_mib(&self) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status
@@ -97,18 +97,18 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// An address that nobody uses now.
+/// A local address that is not in use.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// From the wish to connect until the first byte of the answer, whatever it is.
+/// The time from the start of the connection to the first byte of the answer, with any status.
 pub fn first_byte(address: SocketAddr, path: &str) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(address)?;

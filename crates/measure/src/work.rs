@@ -1,34 +1,34 @@
-//! What one connection does, again and again.
+//! The requests that one connection repeats.
 
 use crate::load::Client;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
-/// Something that is done again and again.
+/// One iteration of a measurement.
 #[derive(Clone, Debug)]
 pub enum Work {
-    /// Reads something.
+    /// A GET of this path, answered with 200.
     Get(String),
-    /// A request of any kind, and the status of its answer.
+    /// Any request, with the expected status of the answer.
     Ask {
-        /// GET, POST …
+        /// The method, for example GET.
         method: String,
-        /// With its query.
+        /// The path with the query.
         path: String,
-        /// JSON.
+        /// The JSON body.
         body: Option<String>,
-        /// What is answered.
+        /// The expected status.
         status: u16,
     },
-    /// A new cart with an item: one piece of this product.
+    /// Creates a cart and adds one piece of this product.
     Fill(String),
-    /// A cart, an item, an order.
+    /// Creates a cart, adds one piece of this product and places the order.
     Buy(String),
 }
 
 impl Work {
-    /// Does it once. No other call has this number.
+    /// Runs one iteration. `number` must be unique among all iterations.
     pub async fn once(&self, client: &mut Client, number: u64) -> anyhow::Result<()> {
         match self {
             Self::Get(path) => client.send("GET", path, None, None, 200).await.map(drop),
@@ -57,7 +57,7 @@ pub async fn first_product(address: SocketAddr) -> anyhow::Result<String> {
     Ok(id.context("the shop has no products")?.to_owned())
 }
 
-/// A cart and an item, one piece; the cart's id.
+/// Creates a cart with one piece of a product; returns the id of the cart.
 async fn fill(client: &mut Client, product: &str) -> anyhow::Result<String> {
     let cart: Value =
         serde_json::from_slice(&client.send("POST", "/api/carts", None, None, 201).await?)?;
@@ -71,7 +71,7 @@ async fn fill(client: &mut Client, product: &str) -> anyhow::Result<String> {
     Ok(cart)
 }
 
-/// A cart, an item, an order; one piece each.
+/// Creates a cart with one piece of a product and places the order.
 async fn buy(client: &mut Client, product: &str, number: u64) -> anyhow::Result<()> {
     let cart = fill(client, product).await?;
     let order = json!({

@@ -1,21 +1,21 @@
-//! A service's database, wherever the configuration says it is.
+//! The database of a service: SQLite or Postgres, as the configuration says.
 
 use crate::{Postgres, Sqlite};
 use localmart_guest::config::EMBEDDED;
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value};
 use std::path::Path;
 
-/// One connection to one of the two.
+/// A connection to either database.
 #[derive(Clone)]
 pub enum Chosen {
-    /// A file.
+    /// A SQLite file.
     Sqlite(Sqlite),
-    /// A server.
+    /// A Postgres server.
     Postgres(Postgres),
 }
 
 impl Chosen {
-    /// The database of a noun: a file of the state folder, or a schema at the address.
+    /// Opens the database of a service: a file in the state folder, or a schema on the server at this address.
     pub fn open(database_url: &str, state_dir: &Path, noun: &str) -> Result<Self, SqlError> {
         if database_url == EMBEDDED {
             Sqlite::open(&state_dir.join(format!("{noun}.db"))).map(Self::Sqlite)

@@ -1,7 +1,7 @@
-//! The guest kit's storage traits on native drivers: the command line looks into a shop's stores with them, and tests run
-//! the real statements. Each call blocks; nothing here is for serving requests.
+//! The storage traits of the guest kit on native drivers. The command line reads the stores of a shop with them, and unit
+//! tests run the real statements on them. Every call blocks, so this crate must not be used to serve requests.
 //!
-//! In reading order: [`Sqlite`], [`Postgres`], [`Chosen`] (one of the two), [`RedisServer`], [`now`].
+//! In reading order: [`Sqlite`], [`Postgres`], [`Chosen`] (either of them), [`RedisServer`], [`now`].
 
 mod chosen;
 mod redis_server;
@@ -16,10 +16,10 @@ pub use sql_sqlite::Sqlite;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-/// Runs a future that waits for nothing but these stores, which are ready at once.
+/// Runs a future that awaits only calls of these stores, which complete at once.
 ///
 /// # Errors
-/// The future waits for something else.
+/// The future awaits something else.
 pub fn now<T>(future: impl Future<Output = T>) -> Result<T, StillWaiting> {
     let mut future = pin!(future);
     for _ in 0..1_000_000 {
@@ -33,13 +33,13 @@ pub fn now<T>(future: impl Future<Output = T>) -> Result<T, StillWaiting> {
     Err(StillWaiting)
 }
 
-/// A future waits for something that no native store has.
+/// The future awaits something other than a native store.
 #[derive(Clone, Copy, Debug)]
 pub struct StillWaiting;
 
 impl std::fmt::Display for StillWaiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a future waits for something that no native store has")
+        f.write_str("the future awaits something other than a native store")
     }
 }
 

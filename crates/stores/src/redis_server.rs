@@ -7,38 +7,38 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long connecting may take, and one command.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long connecting may take, and how long one command may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Host and port in an address.
+/// The host and port of an address.
 pub fn redis_server(address: &str) -> Result<(String, u16), StoreError> {
     use redis::IntoConnectionInfo as _;
     let info = address.into_connection_info().map_err(failed)?;
     match info.addr() {
         redis::ConnectionAddr::Tcp(host, port) => Ok((host.clone(), *port)),
-        _ => Err(StoreError("it must be redis://host:port/number".to_owned())),
+        _ => Err(StoreError(
+            "a Redis address must have the form redis://host:port/number".to_owned(),
+        )),
     }
 }
 
-/// One connection to a server; clones share it.
+/// A connection to a Redis server; clones share it.
 #[derive(Clone)]
 pub struct RedisServer(Rc<RefCell<redis::Connection>>);
 
 impl RedisServer {
-    /// The server at `redis://host:port/number`.
+    /// Connects to `redis://host:port/number`.
     pub fn open(address: &str) -> Result<Self, StoreError> {
         let client = redis::Client::open(address).map_err(failed)?;
         let connection = client
-            .get_connection_with_timeout(PATIENCE)
+            .get_connection_with_timeout(TIMEOUT)
             .map_err(|error| {
                 let place = client.get_connection_info().addr().to_string();
                 StoreError(format!(
                     "the Redis server at {place} does not answer: {error}"
                 ))
             })?;
-        connection
-            .set_read_timeout(Some(PATIENCE))
-            .map_err(failed)?;
+        connection.set_read_timeout(Some(TIMEOUT)).map_err(failed)?;
         Ok(Self(Rc::new(RefCell::new(connection))))
     }
 }

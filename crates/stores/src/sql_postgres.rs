@@ -11,12 +11,12 @@ use std::time::Duration;
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// One connection to a service's schema; clones share it.
+/// A connection to the schema of a service; clones share it.
 #[derive(Clone)]
 pub struct Postgres(Rc<RefCell<Client>>);
 
 impl Postgres {
-    /// The schema of a noun at `postgres://user:password@host:port/database`, whether it exists or not.
+    /// Connects to `postgres://user:password@host:port/database` with the schema of a service, which need not exist yet.
     pub fn open(url: &str, noun: &str) -> Result<Self, SqlError> {
         let mut config: Config = url
             .parse()
@@ -24,10 +24,10 @@ impl Postgres {
         let (host, port) = server(&config);
         config.connect_timeout(CONNECT);
         config.options(&format!("-c search_path={noun}"));
-        // The driver's own limit ends with the TCP handshake; a server that then says nothing would be waited for.
+        // The timeout of the driver covers only the TCP handshake, not a server that accepts and then stays silent.
         let (connected, client) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            // Nobody waits any more for a server that answers too late.
+            // The receiver is gone if the server answers after the timeout.
             let _ = connected.send(config.connect(NoTls));
         });
         let silent = |_| {
@@ -45,13 +45,13 @@ impl Postgres {
         Ok(Self(Rc::new(RefCell::new(client))))
     }
 
-    /// Runs several statements.
+    /// Runs several statements without parameters.
     pub fn batch(&self, sql: &str) -> Result<(), SqlError> {
         self.0.borrow_mut().batch_execute(sql).map_err(failed)
     }
 }
 
-/// Host and port in an address.
+/// The host and port of an address.
 pub fn postgres_server(url: &str) -> Result<(String, u16), SqlError> {
     let config: Config = url
         .parse()
@@ -59,7 +59,7 @@ pub fn postgres_server(url: &str) -> Result<(String, u16), SqlError> {
     Ok(server(&config))
 }
 
-/// Host and port, without user, password and the rest.
+/// The host and port, without user, password and options.
 fn server(config: &Config) -> (String, u16) {
     let host = config.get_hosts().first().map_or_else(
         || "localhost".to_owned(),
@@ -85,7 +85,7 @@ impl Connection for Postgres {
         let params: Vec<Bound<'_>> = params.iter().map(Bound).collect();
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|one| one as _).collect();
         let rows = self.0.borrow_mut().query(sql, &params).map_err(failed)?;
-        rows.iter().map(lift).collect()
+        rows.iter().map(decode_row).collect()
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
@@ -107,7 +107,7 @@ impl Connection for Postgres {
     }
 }
 
-fn lift(row: &postgres::Row) -> Result<Row, SqlError> {
+fn decode_row(row: &postgres::Row) -> Result<Row, SqlError> {
     let column = |place: usize| {
         let ty = row.columns().get(place).map(postgres::Column::type_);
         match ty {

@@ -6,15 +6,15 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long a statement waits for another process.
+/// How long a statement waits for a lock of another process.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// One connection to a database; clones share it.
+/// A connection to a database; clones share it.
 #[derive(Clone)]
 pub struct Sqlite(Rc<rusqlite::Connection>);
 
 impl Sqlite {
-    /// The database in a file that exists.
+    /// Opens an existing database file.
     pub fn open(path: &Path) -> Result<Self, SqlError> {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
         let connection = rusqlite::Connection::open_with_flags(path, flags)
@@ -23,19 +23,19 @@ impl Sqlite {
         Ok(Self(Rc::new(connection)))
     }
 
-    /// An empty database in memory.
+    /// Opens an empty database in memory.
     pub fn in_memory() -> Result<Self, SqlError> {
         rusqlite::Connection::open_in_memory()
             .map(|connection| Self(Rc::new(connection)))
             .map_err(failed)
     }
 
-    /// Runs several statements.
+    /// Runs several statements without parameters.
     pub fn batch(&self, sql: &str) -> Result<(), SqlError> {
         self.0.execute_batch(sql).map_err(failed)
     }
 
-    /// How SQLite would run a statement: the lines of EXPLAIN QUERY PLAN.
+    /// The query plan of a statement: the lines of EXPLAIN QUERY PLAN.
     pub fn plan(&self, sql: &str, params: &[Value]) -> Result<Vec<String>, SqlError> {
         let sql = format!("EXPLAIN QUERY PLAN {}", numbered_for_sqlite(sql));
         let mut statement = self.0.prepare(&sql).map_err(failed)?;

@@ -1,5 +1,5 @@
-//! Postgres, Redis and Mosquitto as children of a test process, started when first asked for, ended with it. Where they are not
-//! installed a test says that it goes without, but not with `CI=true`: there they must be.
+//! Postgres, Redis and Mosquitto as child processes of a test, started on first use and stopped with the test process. If a
+//! program is not installed, the test prints that it is skipped. With `CI=true` a missing program is a failure.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -9,14 +9,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a server may take to answer.
+/// How long a server may take to start.
 const START: Duration = Duration::from_secs(60);
-/// Connections that the Postgres server takes, for many shops at once.
+/// The number of connections that the Postgres server accepts: enough for many shops at once.
 const CONNECTIONS: u32 = 900;
-/// Databases of the Redis server.
+/// The number of databases of the Redis server.
 const REDIS_DATABASES: u32 = 4096;
 
-/// The address of the Postgres server's first database.
+/// The address of the first database of the Postgres server.
 pub fn postgres() -> Option<String> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     let server = SERVER.get_or_init(Server::postgres);
@@ -51,13 +51,13 @@ pub fn mqtt() -> Option<u16> {
     server.as_ref().map(|server| server.port)
 }
 
-/// Whether Postgres and Redis are installed; says so if not.
+/// Whether Postgres and Redis are installed; prints a message if not.
 pub fn is_installed() -> bool {
     let redis = Command::new("redis-server").arg("--version").output();
     match (postgres_programs(), redis) {
         (Some(_), Ok(_)) => true,
-        (None, _) => without::<()>("Postgres").is_some(),
-        (_, Err(_)) => without::<()>("Redis").is_some(),
+        (None, _) => skip_without::<()>("Postgres").is_some(),
+        (_, Err(_)) => skip_without::<()>("Redis").is_some(),
     }
 }
 
@@ -67,13 +67,13 @@ pub struct Server {
     folder: PathBuf,
     port: u16,
     child: Child,
-    /// Ends the server when this process ends.
+    /// Stops the server when this process ends.
     watchdog: Child,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// Whether a commit waits for the disk.
+    /// Whether a commit waits until the data is on disk.
     Postgres {
         durable: bool,
     },
@@ -82,19 +82,19 @@ enum Kind {
 }
 
 impl Server {
-    /// A Postgres of its own; `None` where it is not installed.
+    /// Starts a separate Postgres; `None` if it is not installed.
     pub fn postgres() -> Option<Self> {
         Self::new_postgres(false)
     }
 
-    /// The same, whose commits wait for the disk.
+    /// Starts a separate Postgres whose commits wait until the data is on disk.
     pub fn durable_postgres() -> Option<Self> {
         Self::new_postgres(true)
     }
 
     fn new_postgres(durable: bool) -> Option<Self> {
         let Some(programs) = postgres_programs() else {
-            return without("Postgres");
+            return skip_without("Postgres");
         };
         let folder = folder("postgres");
         let mut initdb = as_owner(&programs.join("initdb"), &folder);
@@ -109,24 +109,24 @@ impl Server {
         Some(Self::spawn(Kind::Postgres { durable }, folder))
     }
 
-    /// A Redis of its own, with an append-only file; `None` where it is not installed.
+    /// Starts a separate Redis with an append-only file; `None` if it is not installed.
     pub fn redis() -> Option<Self> {
         let installed = Command::new("redis-server").arg("--version").output();
         if installed.is_err() {
-            return without("Redis");
+            return skip_without("Redis");
         }
         Some(Self::spawn(Kind::Redis, folder("redis")))
     }
 
-    /// A Mosquitto of its own; `None` where it is not installed.
+    /// Starts a separate Mosquitto; `None` if it is not installed.
     pub fn mqtt() -> Option<Self> {
         if mosquitto().is_none() {
-            return without("Mosquitto");
+            return skip_without("Mosquitto");
         }
         Some(Self::spawn(Kind::Mqtt, folder("mqtt")))
     }
 
-    /// Its address, with the first database.
+    /// The address of the server, with its first database.
     pub fn url(&self) -> String {
         match self.kind {
             Kind::Postgres { .. } => {
@@ -137,24 +137,24 @@ impl Server {
         }
     }
 
-    /// Ends it with kill -9: nothing is said to anybody, nothing is flushed.
+    /// Kills the server with SIGKILL: it closes no connection and flushes nothing.
     pub fn kill(&mut self) {
         let id = self.child.id().to_string();
         let run = |program: &str, arguments: &[&str]| {
-            // Whom it means may have ended by itself.
+            // The process may have ended already.
             let _ = Command::new(program).args(arguments).status();
         };
-        // Its process id may soon be somebody else's.
+        // The watchdog must not kill an unrelated process that reuses the process id.
         let _ = self.watchdog.kill();
         self.watchdog.wait().unwrap();
-        // The children of Postgres first, while their parent cannot see it.
+        // Kill the children of Postgres first, so that the parent cannot react to their end.
         run("kill", &["-STOP", &id]);
         run("pkill", &["-KILL", "-P", &id]);
         run("kill", &["-KILL", &id]);
         self.child.wait().unwrap();
     }
 
-    /// Starts it again after [`Server::kill`].
+    /// Starts the server again after [`Server::kill`].
     pub fn start(&mut self) {
         let give_up = Instant::now() + START;
         loop {
@@ -186,12 +186,12 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
-        // What could not be removed is in the temporary folder.
+        // A folder that cannot be removed stays in the temporary folder.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Ends a server and removes its folder when this process ends, however it does.
+/// Starts a watchdog that stops the server and removes its folder when this process ends, even if it is killed.
 fn watch(kind: Kind, server: &Child, folder: &Path) -> Child {
     let id = server.id();
     let signal = match kind {
@@ -203,7 +203,7 @@ fn watch(kind: Kind, server: &Child, folder: &Path) -> Child {
          kill -9 {id} 2>/dev/null; rm -rf '{}'",
         folder.display()
     );
-    // Its input closes when this process ends.
+    // The input of the watchdog closes when this process ends.
     Command::new("sh")
         .args(["-c", &script])
         .stdin(Stdio::piped())
@@ -243,7 +243,7 @@ impl Kind {
             }
             Self::Mqtt => {
                 let mut command = Command::new(mosquitto().unwrap());
-                // Without a file of settings it listens to this machine alone and keeps nothing.
+                // Without a configuration file Mosquitto listens only on this machine and stores nothing.
                 command
                     .args(["-p", &port.to_string()])
                     .stdout(Stdio::null());
@@ -253,7 +253,7 @@ impl Kind {
         command.stderr(Stdio::null()).spawn().unwrap()
     }
 
-    /// Waits until it answers; `false` if it ended instead.
+    /// Waits until the server answers; `false` if it exited instead.
     fn answers(self, port: u16, child: &mut Child) -> bool {
         let url = format!("postgres://localmart@127.0.0.1:{port}/postgres");
         let answers = || match self {
@@ -273,7 +273,7 @@ impl Kind {
     }
 }
 
-/// Whether a Redis has read its file and takes commands.
+/// Whether a Redis server has loaded its file and accepts commands.
 fn is_up(port: u16) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
@@ -286,7 +286,7 @@ fn is_up(port: u16) -> bool {
     ask().unwrap_or(false)
 }
 
-/// A program that runs as whoever owns the folder.
+/// A command that runs as the owner of the folder.
 fn as_owner(program: &Path, folder: &Path) -> Command {
     let mut command = Command::new(program);
     #[cfg(unix)]
@@ -298,13 +298,13 @@ fn as_owner(program: &Path, folder: &Path) -> Command {
     command
 }
 
-/// Says aloud that something is skipped because a program is missing; with `CI=true` that is a failure.
-pub fn without<T>(server: &str) -> Option<T> {
+/// Prints that tests are skipped because a program is missing; with `CI=true` this panics.
+pub fn skip_without<T>(server: &str) -> Option<T> {
     assert!(
         std::env::var("CI").as_deref() != Ok("true"),
-        "{server} is not installed, and with CI=true nothing is skipped"
+        "{server} is not installed; with CI=true no test may be skipped"
     );
-    eprintln!("skipped: {server} is not installed, so what needs it is not tested");
+    eprintln!("skipped: {server} is not installed, so tests that need it do not run");
     None
 }
 
@@ -328,7 +328,7 @@ fn postgres_programs() -> Option<PathBuf> {
     })
 }
 
-/// Debian has it where only root's path leads.
+/// Finds Mosquitto. Debian installs it in a folder that is only in the PATH of root.
 fn mosquitto() -> Option<&'static str> {
     let programs = ["mosquitto", "/usr/sbin/mosquitto"];
     programs.into_iter().find(|program| {
@@ -340,19 +340,20 @@ fn mosquitto() -> Option<&'static str> {
     })
 }
 
-/// A folder of this process alone, that another user can reach.
+/// A folder of this process that another user can read.
 fn folder(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("localmart-{name}-{}-{number}", std::process::id());
     let folder = std::env::temp_dir().join(name);
-    // Left from an earlier process with the same id, if it exists at all.
+    // An earlier process with the same process id may have left the folder behind.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
 
-/// Postgres refuses to be root: the user that it then is, who gets the folder.
+/// The user that Postgres runs as if this process is root, because Postgres refuses to run as root. The user becomes the
+/// owner of the folder.
 #[cfg(unix)]
 fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
     let id = |flag: &str, user: &[&str]| -> Option<u32> {
@@ -362,9 +363,9 @@ fn unprivileged(folder: &Path) -> Option<(u32, u32)> {
     if id("-u", &[]) != Some(0) {
         return None;
     }
-    let nobody = 65_534;
-    let user = id("-u", &["postgres"]).unwrap_or(nobody);
-    let group = id("-g", &["postgres"]).unwrap_or(nobody);
+    let closed_port = 65_534;
+    let user = id("-u", &["postgres"]).unwrap_or(closed_port);
+    let group = id("-g", &["postgres"]).unwrap_or(closed_port);
     std::os::unix::fs::chown(folder, Some(user), Some(group)).unwrap();
     Some((user, group))
 }
@@ -382,13 +383,13 @@ fn free_port() -> u16 {
         .port()
 }
 
-/// A port on which nobody answers, for tests of servers that are away.
-pub fn nobody() -> u16 {
+/// A port without a listener, for tests of servers that are down.
+pub fn closed_port() -> u16 {
     free_port()
 }
 
-/// Takes a connection and never answers, for tests of servers that are silent; gives its port.
-pub fn silent() -> u16 {
+/// The port of a listener that accepts connections and never answers, for tests of servers that hang.
+pub fn silent_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {

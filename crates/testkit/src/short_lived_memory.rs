@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// A store that clones share.
+/// A store in memory. Clones share its content.
 #[derive(Clone, Default)]
 pub struct MemoryStore(Rc<RefCell<BTreeMap<String, Vec<u8>>>>);
 

@@ -1,4 +1,4 @@
-//! The SQL trait on SQLite and Postgres at once: every statement runs on both and must give the same.
+//! The SQL trait on SQLite and Postgres side by side: every statement runs on both and must have the same result.
 
 use crate::servers;
 use localmart_guest::migrations;
@@ -6,7 +6,7 @@ use localmart_guest::sql::{Connection, Database, Row, SqlError, Value};
 use localmart_stores::{Postgres, Sqlite};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A database with a service's migrations applied. Clones share it.
+/// A database with the migrations of a service applied. Clones share it.
 #[derive(Clone)]
 pub struct TestDatabase {
     sqlite: Sqlite,
@@ -14,7 +14,7 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// A database with the kit's migrations and these, in order.
+    /// A database with the migrations of the kit followed by these.
     pub fn new(migrations: &[&str]) -> Self {
         Self::with(&[&[migrations::SERVICE], migrations].concat())
     }
@@ -42,7 +42,7 @@ impl TestDatabase {
         Self { sqlite, postgres }
     }
 
-    /// How SQLite would run a statement: the lines of EXPLAIN QUERY PLAN.
+    /// The SQLite query plan of a statement: the lines of EXPLAIN QUERY PLAN.
     pub fn plan(&self, sql: &str, params: &[Value]) -> Vec<String> {
         self.sqlite.plan(sql, params).unwrap()
     }
@@ -71,8 +71,8 @@ impl Connection for TestDatabase {
         if let Some(postgres) = &self.postgres {
             let others = postgres.execute(sql, params).await;
             assert_eq!(
-                known(&changed),
-                known(&others),
+                comparable(&changed),
+                comparable(&others),
                 "{sql} {params:?} {changed:?} {others:?}"
             );
         }
@@ -101,14 +101,14 @@ impl TestDatabase {
     }
 }
 
-/// What must be equal of an outcome: the words of errors may differ.
-fn known<T: Clone>(outcome: &Result<T, SqlError>) -> Option<T> {
+/// The part of a result that must be equal on both databases. Error messages may differ.
+fn comparable<T: Clone>(outcome: &Result<T, SqlError>) -> Option<T> {
     outcome.as_ref().ok().cloned()
 }
 
-/// Rows in the order that the statement promises; where it promises none, in any.
+/// The rows for comparison: sorted, unless the statement itself defines their order.
 fn sorted(outcome: &Result<Vec<Row>, SqlError>, sql: &str) -> Option<Vec<String>> {
-    let rows = known(outcome)?;
+    let rows = comparable(outcome)?;
     let mut rows: Vec<String> = rows.iter().map(|row| format!("{row:?}")).collect();
     if !sql.contains("ORDER BY") {
         rows.sort();

@@ -1,8 +1,8 @@
-//! Guests' carts in the short-lived store: one JSON value per cart, swapped only against what was read.
+//! Guests' carts in the short-lived store: one JSON value per cart, written with compare-and-swap.
 
-use super::Read;
+use super::StoredCart;
 use crate::domain::{Cart, Line};
-use localmart_guest::door::idempotency;
+use localmart_guest::http::idempotency;
 use localmart_guest::kernel::{Currency, Id, Timestamp};
 use localmart_guest::short_lived::{ShortLived, StoreError};
 use serde_json::{Value, json};
@@ -18,7 +18,11 @@ impl<K: ShortLived> Guests<K> {
         Self { values }
     }
 
-    pub(super) async fn read(&self, id: &Id, now: Timestamp) -> Result<Option<Read>, StoreError> {
+    pub(super) async fn read(
+        &self,
+        id: &Id,
+        now: Timestamp,
+    ) -> Result<Option<StoredCart>, StoreError> {
         let Some(bytes) = self.values.get(&key(id), now).await? else {
             return Ok(None);
         };
@@ -26,18 +30,18 @@ impl<K: ShortLived> Guests<K> {
             .ok()
             .and_then(|value: Value| decode(id, &value));
         let cart = cart.ok_or_else(|| StoreError("a stored cart is not valid".to_owned()))?;
-        Ok(Some(Read { cart, bytes }))
+        Ok(Some(StoredCart { cart, bytes }))
     }
 
     pub(super) async fn write(
         &self,
         cart: &Cart,
-        over: Option<&[u8]>,
+        previous: Option<&[u8]>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let value = encode(cart).to_string().into_bytes();
         self.values
-            .swap(&key(&cart.id), over, &value, cart.expires_at, now)
+            .swap(&key(&cart.id), previous, &value, cart.expires_at, now)
             .await
     }
 
@@ -46,7 +50,7 @@ impl<K: ShortLived> Guests<K> {
     }
 
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
-        // The other services keep what ends in the same store and have no timer of their own for it.
+        // Other services keep expiring values in the same store and have no sweep of their own for them.
         let mut removed = self.values.sweep(PREFIX, now).await?;
         for prefix in [idempotency::PREFIX, "revoked/", "login/"] {
             removed += self.values.sweep(prefix, now).await?;
@@ -59,13 +63,13 @@ fn key(id: &Id) -> String {
     format!("{PREFIX}{id}")
 }
 
-/// The lines as they are stored.
+/// The stored form of the lines.
 pub(super) fn encode_lines(lines: &[Line]) -> Value {
     let line = |line: &Line| json!([line.product_id.as_str(), line.quantity]);
     lines.iter().map(line).collect()
 }
 
-/// Reads what [`encode_lines`] wrote.
+/// The inverse of [`encode_lines`].
 pub(super) fn decode_lines(value: &Value) -> Option<Vec<Line>> {
     let line = |line: &Value| {
         Some(Line {

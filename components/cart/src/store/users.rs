@@ -1,4 +1,5 @@
-//! Users' carts in SQL: a row each, written only over the version that was read. One of them is the user's `mine`.
+//! Users' carts in SQL: one row per cart, written only over the version that was read. At most one cart of a user is current
+//! (`mine`).
 
 use super::guests::{decode_lines, encode_lines};
 use crate::domain::Cart;
@@ -12,13 +13,13 @@ pub(super) struct Users<D> {
     database: D,
 }
 
-/// Ends a transaction without keeping anything.
-enum Stop {
+/// Why a transaction is rolled back.
+enum Abort {
     Changed,
     Sql(SqlError),
 }
 
-impl From<SqlError> for Stop {
+impl From<SqlError> for Abort {
     fn from(error: SqlError) -> Self {
         Self::Sql(error)
     }
@@ -48,7 +49,8 @@ impl<D: Database> Users<D> {
         rows.first().map(cart).transpose()
     }
 
-    /// A new cart. It is `mine` if there is none, or an empty one, which goes; else it is one more.
+    /// Writes a new cart. It becomes the current cart if the user has none or an empty one, which is deleted; otherwise it is
+    /// an additional cart.
     pub(super) async fn create(
         &self,
         cart: &Cart,
@@ -73,15 +75,16 @@ impl<D: Database> Users<D> {
         .await
     }
 
-    /// Writes the cart over a version. Once ordered it is nobody's `mine`; reopened it is again, if no other is in use.
+    /// Writes the cart over its previous version. An ordered cart stops being current. A reopened cart becomes current again
+    /// unless the user has another cart with lines.
     pub(super) async fn write(
         &self,
         cart: &Cart,
         owner: &str,
-        over: u64,
+        previous: u64,
     ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
-            if !update(connection, cart, over).await? {
+            if !update(connection, cart, previous).await? {
                 return Ok(false);
             }
             if cart.order_id.is_some() {
@@ -118,7 +121,7 @@ impl<D: Database> Users<D> {
     pub(super) async fn merge(
         &self,
         cart: &Cart,
-        over: u64,
+        previous: u64,
         guest: &Id,
         now: Timestamp,
     ) -> Result<Option<bool>, SqlError> {
@@ -129,16 +132,16 @@ impl<D: Database> Users<D> {
             if connection.execute(sql, params![guest, owner, now]).await? == 0 {
                 return Ok(false);
             }
-            if update(connection, cart, over).await? {
+            if update(connection, cart, previous).await? {
                 Ok(true)
             } else {
-                Err(Stop::Changed)
+                Err(Abort::Changed)
             }
         });
         match merged.await {
             Ok(first) => Ok(Some(first)),
-            Err(Stop::Changed) => Ok(None),
-            Err(Stop::Sql(error)) => Err(error),
+            Err(Abort::Changed) => Ok(None),
+            Err(Abort::Sql(error)) => Err(error),
         }
     }
 
@@ -155,13 +158,17 @@ impl<D: Database> Users<D> {
     }
 }
 
-async fn update(connection: &impl Connection, cart: &Cart, over: u64) -> Result<bool, SqlError> {
+async fn update(
+    connection: &impl Connection,
+    cart: &Cart,
+    previous: u64,
+) -> Result<bool, SqlError> {
     let sql = "UPDATE carts SET currency = CAST($3 AS TEXT), lines = CAST($4 AS TEXT), order_id = CAST($5 AS TEXT), \
                version = CAST($6 AS BIGINT), updated_at = CAST($7 AS BIGINT), expires_at = CAST($8 AS BIGINT) \
                WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT)";
     let params: &[Value] = params![
         &cart.id,
-        over,
+        previous,
         cart.currency.code(),
         encode_lines(&cart.lines).to_string(),
         cart.order_id.as_ref().map(|id| id.as_str()),
@@ -173,16 +180,16 @@ async fn update(connection: &impl Connection, cart: &Cart, over: u64) -> Result<
 }
 
 fn cart(row: &Row) -> Result<Cart, SqlError> {
-    let broken = |what: &str| SqlError::Failed(format!("a cart's {what} is not valid"));
-    let lines = serde_json::from_str(&row.text(3)?).map_err(|_| broken("lines"))?;
+    let invalid = |what: &str| SqlError::Failed(format!("a cart's {what} is not valid"));
+    let lines = serde_json::from_str(&row.text(3)?).map_err(|_| invalid("lines"))?;
     let order = row.maybe_text(4)?;
     Ok(Cart {
         id: row.id(0)?,
         owner: Some(row.text(1)?),
-        currency: Currency::parse(&row.text(2)?).map_err(|_| broken("currency"))?,
-        lines: decode_lines(&lines).ok_or_else(|| broken("lines"))?,
+        currency: Currency::parse(&row.text(2)?).map_err(|_| invalid("currency"))?,
+        lines: decode_lines(&lines).ok_or_else(|| invalid("lines"))?,
         order_id: order
-            .map(|id| Id::parse(&id).ok_or_else(|| broken("order")))
+            .map(|id| Id::parse(&id).ok_or_else(|| invalid("order")))
             .transpose()?,
         merged_by: None,
         version: row.unsigned(5)?,

@@ -1,11 +1,10 @@
-//! What a cart comes to: the goods at their prices, then what the policies decide, discount, shipping and tax, in this order. A
-//! policy that decides nothing, or something that cannot be, costs its decision and no more: nothing is taken off, sending is
-//! free, no tax is added, and the order is flagged with it.
+//! The price of an order: the items at their prices, then the decisions of the policies `discount`, `shipping-rate` and `tax`,
+//! in this order. If a policy gives no decision or an impossible one, its amount is 0 and the order gets a flag.
 
-use super::{Item, Totals, Unpriceable};
+use super::{Item, PricingError, Totals};
 use localmart_guest::kernel::{Address, Currency, Money, MoneyError};
 
-/// A decision that was not made.
+/// A policy that gave no valid decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flag {
     Discount,
@@ -31,73 +30,73 @@ impl Flag {
     }
 }
 
-/// What policies are asked about: an order that is not priced yet.
+/// The input of the policies: an order that is not priced yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unpriced<'a> {
+pub(crate) struct PricingInput<'a> {
     pub(crate) currency: Currency,
     pub(crate) customer: Option<&'a str>,
     pub(crate) destination: &'a Address,
     pub(crate) items: &'a [Item],
-    /// The categories of the items, in their order.
+    /// The categories of the items, in the same order.
     pub(crate) categories: &'a [String],
-    /// What sending costs; known when tax is asked about.
+    /// The price of shipping. 0 until the shipping policy has decided; the tax policy needs it.
     pub(crate) shipping: u64,
 }
 
-impl<'a> Unpriced<'a> {
-    /// The same with its items.
-    fn of<'i>(&self, items: &'i [Item]) -> Unpriced<'i>
+impl<'a> PricingInput<'a> {
+    /// The same input with these items.
+    fn with_items<'i>(&self, items: &'i [Item]) -> PricingInput<'i>
     where
         'a: 'i,
     {
-        Unpriced {
+        PricingInput {
             items,
             ..self.clone()
         }
     }
 }
 
-/// The tax of the items, in their order, and of sending them.
+/// The tax on the items, in the same order, and on shipping.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tax {
     pub(crate) items: Vec<u64>,
     pub(crate) shipping: u64,
 }
 
-/// Who decides. The error is why nothing was decided.
+/// The policies. An error is the reason why there is no decision.
 pub(crate) trait Policies {
-    /// What is taken off each item.
-    fn discount(&self, order: &Unpriced<'_>) -> Result<Vec<u64>, String>;
-    /// What sending costs.
-    fn shipping(&self, order: &Unpriced<'_>) -> Result<u64, String>;
-    /// The tax that is added.
-    fn tax(&self, order: &Unpriced<'_>) -> Result<Tax, String>;
+    /// The discount on each item.
+    fn discount(&self, order: &PricingInput<'_>) -> Result<Vec<u64>, String>;
+    /// The price of shipping.
+    fn shipping(&self, order: &PricingInput<'_>) -> Result<u64, String>;
+    /// The tax to add.
+    fn tax(&self, order: &PricingInput<'_>) -> Result<Tax, String>;
 }
 
-/// An order with its price.
+/// A priced order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Priced {
     pub(crate) items: Vec<Item>,
     pub(crate) totals: Totals,
     pub(crate) flags: Vec<Flag>,
-    /// Why decisions were not made, for the log.
+    /// Why decisions are missing, for the log.
     pub(crate) reasons: Vec<String>,
 }
 
-/// Prices items. Discount and tax of each are zero before.
+/// Prices items, whose discount and tax must be zero.
 pub(crate) fn price(
     items: Vec<Item>,
     categories: &[String],
     (currency, customer, destination): (Currency, Option<&str>, &Address),
     policies: &impl Policies,
-) -> Result<Priced, Unpriceable> {
+) -> Result<Priced, PricingError> {
     let mut priced = Priced {
         totals: total(&items, Money::zero(currency), Money::zero(currency))?,
         items,
         flags: Vec::new(),
         reasons: Vec::new(),
     };
-    let unpriced = Unpriced {
+    let input = PricingInput {
         currency,
         customer,
         destination,
@@ -105,24 +104,24 @@ pub(crate) fn price(
         categories,
         shipping: 0,
     };
-    let decided = policies.discount(&unpriced.of(&priced.items));
-    let decided = decided.and_then(|cuts| cut(&priced.items, &cuts, currency));
+    let decided = policies.discount(&input.with_items(&priced.items));
+    let decided = decided.and_then(|discounts| discounted(&priced.items, &discounts, currency));
     priced.decide(Flag::Discount, decided, |priced, items| {
         priced.items = items
     });
     let mut shipping = Money::zero(currency);
-    let decided = policies.shipping(&unpriced.of(&priced.items));
+    let decided = policies.shipping(&input.with_items(&priced.items));
     let decided = decided.and_then(|amount| {
         let amount = money(amount, currency)?;
         fits(&priced.items, amount, Money::zero(currency)).map(|()| amount)
     });
     priced.decide(Flag::Shipping, decided, |_, amount| shipping = amount);
     let mut on_shipping = Money::zero(currency);
-    let unpriced = Unpriced {
+    let input = PricingInput {
         shipping: shipping.amount(),
-        ..unpriced
+        ..input
     };
-    let decided = policies.tax(&unpriced.of(&priced.items));
+    let decided = policies.tax(&input.with_items(&priced.items));
     let decided = decided.and_then(|tax| {
         let amount = money(tax.shipping, currency)?;
         let items = taxed(&priced.items, &tax.items, currency)?;
@@ -137,7 +136,7 @@ pub(crate) fn price(
 }
 
 impl Priced {
-    /// Takes a decision, or flags that there was none.
+    /// Applies a decision, or adds a flag if there is none.
     fn decide<T>(
         &mut self,
         flag: Flag,
@@ -158,17 +157,17 @@ fn money(amount: u64, currency: Currency) -> Result<Money, String> {
     Money::new(amount, currency).map_err(|error| error.to_string())
 }
 
-/// The items with what is taken off them: of each no more than it costs.
-fn cut(items: &[Item], cuts: &[u64], currency: Currency) -> Result<Vec<Item>, String> {
-    let mut reduced = same_length(items, cuts)?;
-    for (item, cut) in reduced.iter_mut().zip(cuts) {
-        if *cut > item.line_total.amount() {
+/// The items with discounts. A discount must not be larger than the line total.
+fn discounted(items: &[Item], discounts: &[u64], currency: Currency) -> Result<Vec<Item>, String> {
+    let mut reduced = same_length(items, discounts)?;
+    for (item, discount) in reduced.iter_mut().zip(discounts) {
+        if *discount > item.line_total.amount() {
             return Err(format!(
-                "{cut} is more than the line's {}",
+                "the discount {discount} is larger than the line total {}",
                 item.line_total.amount()
             ));
         }
-        item.discount = money(*cut, currency)?;
+        item.discount = money(*discount, currency)?;
     }
     Ok(reduced)
 }
@@ -181,7 +180,7 @@ fn taxed(items: &[Item], taxes: &[u64], currency: Currency) -> Result<Vec<Item>,
     Ok(taxed)
 }
 
-/// Whether there is such a total. Where there is none it is the policy's fault, not the cart's.
+/// Checks that the total is a valid amount. If it is not, the decision of the policy is at fault, not the cart.
 fn fits(items: &[Item], shipping: Money, on_shipping: Money) -> Result<(), String> {
     let sum = total(items, shipping, on_shipping);
     sum.map(drop).map_err(|error| error.to_string())
@@ -198,11 +197,12 @@ fn same_length(items: &[Item], amounts: &[u64]) -> Result<Vec<Item>, String> {
     ))
 }
 
-/// I5: total = Σ line totals − discount + tax + shipping.
+/// Adds up the amounts of an order. This is the only place that computes a total; `localmart verify` checks it as invariant
+/// I5.
 fn total(items: &[Item], shipping: Money, on_shipping: Money) -> Result<Totals, MoneyError> {
     let zero = Money::zero(shipping.currency());
-    let sum = |of: fn(&Item) -> Money| {
-        let mut amounts = items.iter().map(of);
+    let sum = |amount: fn(&Item) -> Money| {
+        let mut amounts = items.iter().map(amount);
         amounts.try_fold(zero, Money::plus)
     };
     let subtotal = sum(|item| item.line_total)?;
@@ -223,22 +223,22 @@ mod tests {
     use super::*;
     use localmart_guest::kernel::Id;
 
-    struct Decides {
+    struct FixedPolicies {
         discount: Result<Vec<u64>, String>,
         shipping: Result<u64, String>,
         tax: Result<Tax, String>,
     }
 
-    impl Policies for Decides {
-        fn discount(&self, _: &Unpriced<'_>) -> Result<Vec<u64>, String> {
+    impl Policies for FixedPolicies {
+        fn discount(&self, _: &PricingInput<'_>) -> Result<Vec<u64>, String> {
             self.discount.clone()
         }
 
-        fn shipping(&self, _: &Unpriced<'_>) -> Result<u64, String> {
+        fn shipping(&self, _: &PricingInput<'_>) -> Result<u64, String> {
             self.shipping.clone()
         }
 
-        fn tax(&self, _: &Unpriced<'_>) -> Result<Tax, String> {
+        fn tax(&self, _: &PricingInput<'_>) -> Result<Tax, String> {
             self.tax.clone()
         }
     }
@@ -265,7 +265,7 @@ mod tests {
         .unwrap()
     }
 
-    fn priced(policies: &Decides) -> (u64, u64, u64, u64, Vec<&'static str>) {
+    fn priced(policies: &FixedPolicies) -> (u64, u64, u64, u64, Vec<&'static str>) {
         let (address, categories) = (address(), [String::new(), String::new()]);
         let order = (Currency::USD, None, &address);
         let priced = price(items(), &categories, order, policies).unwrap();
@@ -281,8 +281,8 @@ mod tests {
     }
 
     #[test]
-    fn what_policies_decide_is_in_the_total() {
-        let decides = Decides {
+    fn the_decisions_of_the_policies_are_in_the_total() {
+        let policies = FixedPolicies {
             discount: Ok(vec![200, 0]),
             shipping: Ok(499),
             tax: Ok(Tax {
@@ -291,17 +291,17 @@ mod tests {
             }),
         };
         assert_eq!(
-            priced(&decides),
+            priced(&policies),
             (200, 499, 660, 3000 - 200 + 499 + 660, vec![])
         );
     }
 
     #[test]
-    fn what_is_not_decided_or_cannot_be_is_flagged_and_costs_nothing_else() {
+    fn a_missing_or_impossible_decision_is_flagged_and_changes_nothing_else() {
         fn undecided<T>() -> Result<T, String> {
             Err("down".to_owned())
         }
-        let nothing = Decides {
+        let nothing = FixedPolicies {
             discount: undecided(),
             shipping: undecided(),
             tax: undecided(),
@@ -348,7 +348,7 @@ mod tests {
                 "tax_unavailable",
             ),
         ] {
-            let wrong = Decides {
+            let wrong = FixedPolicies {
                 discount: Ok(discount),
                 shipping: Ok(shipping),
                 tax,

@@ -1,14 +1,14 @@
-//! Giving goods back: which of an order's items, and what was paid for them. No clock, no I/O.
+//! Returns: which items of an order, and the amount to refund. No clock, no I/O.
 
 use super::{Item, Order};
 use localmart_guest::kernel::money::Rounding;
 use localmart_guest::kernel::{Id, Money, MoneyError, Timestamp};
 
-/// Where a return stands.
+/// The status of a return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReturnStatus {
     Requested,
-    /// Staff said yes; money and goods are on their way.
+    /// Staff approved the return; refund and restocking are in progress.
     Approving,
     Approved,
     Rejected,
@@ -33,49 +33,49 @@ impl ReturnStatus {
     }
 }
 
-/// Pieces of an item.
+/// A number of pieces of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pieces {
     pub(crate) product_id: Id,
     pub(crate) quantity: u32,
 }
 
-/// Something of an order given back.
+/// A return of items of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Return {
     pub(crate) id: Id,
-    /// What whoever asked for it called it, so that asking twice is asking once.
+    /// A name from the request, so that a repeated request has one effect.
     pub(crate) name: String,
     pub(crate) status: ReturnStatus,
     pub(crate) items: Vec<Pieces>,
     pub(crate) reason: String,
-    /// What is to be given back for it; once approved, what was.
+    /// The amount to refund; once approved, the refunded amount.
     pub(crate) refund: Money,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
 }
 
-/// Why pieces cannot be given back; places are those in the request.
+/// Why pieces cannot be returned. Indexes refer to the lines of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unreturnable {
+pub(crate) enum ReturnError {
     /// The order has no such product.
     NotOrdered(usize),
-    /// More than is left of it.
-    TooMany { place: usize, left: u32 },
+    /// The quantity is larger than the number of pieces that were not returned before.
+    TooMany { index: usize, left: u32 },
 }
 
-/// What is owed for pieces of an order. What was paid for an item is divided so that all its pieces together give back
-/// exactly that; whoever gives everything back gets everything back, shipping too.
-pub(crate) fn refund_of(order: &Order, pieces: &[Pieces]) -> Result<Money, Unreturnable> {
+/// The refund for pieces of an order. The price of an item is divided so that all its pieces together give exactly the amount
+/// paid. If all items are returned, the refund is the rest of the total, including shipping.
+pub(crate) fn refund_of(order: &Order, pieces: &[Pieces]) -> Result<Money, ReturnError> {
     let mut owed = Money::zero(order.totals.total.currency());
-    for (place, wanted) in pieces.iter().enumerate() {
+    for (index, wanted) in pieces.iter().enumerate() {
         let mut items = order.items.iter();
         let item = items.find(|item| item.product_id == wanted.product_id);
-        let item = item.ok_or(Unreturnable::NotOrdered(place))?;
-        let before = given_back(order, &item.product_id);
+        let item = item.ok_or(ReturnError::NotOrdered(index))?;
+        let before = returned_pieces(order, &item.product_id);
         let left = item.quantity.saturating_sub(before);
         if wanted.quantity > left {
-            return Err(Unreturnable::TooMany { place, left });
+            return Err(ReturnError::TooMany { index, left });
         }
         let share = |pieces| share(item, pieces).unwrap_or(owed);
         let part = share(before + wanted.quantity).minus(share(before));
@@ -87,7 +87,7 @@ pub(crate) fn refund_of(order: &Order, pieces: &[Pieces]) -> Result<Money, Unret
     Ok(owed)
 }
 
-/// Whether nothing is left of the order once these pieces are back.
+/// Whether all pieces of the order are returned once these are.
 pub(crate) fn is_everything(order: &Order, pieces: &[Pieces]) -> bool {
     order.items.iter().all(|item| {
         let now = pieces
@@ -95,24 +95,24 @@ pub(crate) fn is_everything(order: &Order, pieces: &[Pieces]) -> bool {
             .filter(|piece| piece.product_id == item.product_id)
             .map(|piece| piece.quantity)
             .sum::<u32>();
-        given_back(order, &item.product_id) + now >= item.quantity
+        returned_pieces(order, &item.product_id) + now >= item.quantity
     })
 }
 
-/// The order's total without what was given back for earlier returns.
+/// The total of the order minus the refunds of earlier returns.
 fn rest(order: &Order) -> Result<Money, MoneyError> {
     let mut earlier = approved(order).map(|earlier| earlier.refund);
     earlier.try_fold(order.totals.total, Money::minus)
 }
 
-/// What was paid for so many pieces of an item, rounded down.
+/// The amount paid for a number of pieces of an item, rounded down.
 fn share(item: &Item, pieces: u32) -> Result<Money, MoneyError> {
     let paid = item.line_total.minus(item.discount)?.plus(item.tax)?;
     paid.fraction(pieces.into(), item.quantity.into(), Rounding::Down)
 }
 
-/// Pieces of a product that came back before.
-fn given_back(order: &Order, product: &Id) -> u32 {
+/// The number of pieces of a product that were returned before.
+fn returned_pieces(order: &Order, product: &Id) -> u32 {
     approved(order)
         .flat_map(|earlier| &earlier.items)
         .filter(|piece| piece.product_id == *product)

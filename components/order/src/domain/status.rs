@@ -1,6 +1,6 @@
-//! The status graph: one table. What is not in it cannot happen.
+//! The status graph: one table with every allowed transition.
 
-/// Where an order stands.
+/// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Pending,
@@ -25,7 +25,7 @@ pub(crate) const ALL: [(Status, &str); 8] = [
     (Status::Returned, "returned"),
 ];
 
-/// Every legal step.
+/// All allowed transitions.
 const GRAPH: [(Status, Status); 9] = [
     (Status::Pending, Status::Paid),
     (Status::Pending, Status::Failed),

@@ -1,11 +1,11 @@
-//! The body of a checkout.
+//! Decodes the body of a checkout.
 
 use crate::domain::Checkout;
-use localmart_guest::door::decode::{address, email, id, money};
-use localmart_guest::door::{Fields, Invalid, Problem};
+use localmart_guest::http::decode::{address, email, id, money};
+use localmart_guest::http::{Fields, Invalid, Problem};
 use serde_json::Value;
 
-/// Reads the body of `POST /api/orders`.
+/// Decodes the body of `POST /api/orders`.
 pub(crate) fn checkout(body: &[u8], customer_id: Option<String>) -> Result<Checkout, Problem> {
     let mut fields = Fields::of_body(body)?;
     let cart_id = fields.required("cart_id", id);
@@ -40,7 +40,7 @@ fn shipping_method(value: &Value) -> Result<(), Invalid> {
     }
 }
 
-/// A provider's token; a card number is none and is refused without being repeated.
+/// Decodes a token of the payment provider. A card number is refused, and the error does not repeat it.
 fn token(value: &Value) -> Result<String, Invalid> {
     let token = value.as_str().filter(|text| {
         let name = text.strip_prefix("tok_").unwrap_or_default();

@@ -1,12 +1,12 @@
-//! Orders and failures as clients see them.
+//! Encodes orders, returns and failures.
 
 use crate::domain::returns::{Pieces, Return};
 use crate::domain::{Failure, Item, Order, ShortLine, Step};
-use localmart_guest::door::decode::money_json;
-use localmart_guest::door::{FieldProblem, Problem};
+use localmart_guest::http::decode::money_json;
+use localmart_guest::http::{FieldProblem, Problem};
 use serde_json::{Value, json};
 
-/// The body of an order; the guest's token only in the answer to the checkout itself.
+/// The body of an order. The guest's token is only in the answer to the checkout.
 pub(crate) fn order(order: &Order, guest_token: Option<String>) -> Value {
     let totals = &order.totals;
     let mut body = json!({
@@ -83,20 +83,20 @@ fn item(item: &Item) -> Value {
     })
 }
 
-/// Why a checkout came to nothing.
+/// The problem of a failed checkout.
 pub(crate) fn failure(failure: &Failure) -> Problem {
     match failure {
         Failure::Declined(words) => Problem::business(402, "payment_declined", words.clone()),
         Failure::CartChanged => Problem::business(
             409,
             "cart_changed",
-            "The cart was changed during checkout; look at it again.",
+            "The cart was changed during checkout; review it and try again.",
         ),
         Failure::Insufficient(short) => {
             let line = |line: &ShortLine| FieldProblem {
                 field: format!("items.{}", line.product_id),
                 code: "insufficient_stock".into(),
-                detail: format!("{} asked for, {} available", line.requested, line.available),
+                detail: format!("{} requested, {} available", line.requested, line.available),
             };
             Problem::business(
                 409,

@@ -1,24 +1,27 @@
-//! The REST door of returns: asked for by the owner, decided by staff.
+//! The HTTP API of returns: the owner of an order requests a return, and staff decide.
 
-use super::{Door, encode, or_empty, owns};
+use super::{Api, encode, or_empty, owns};
 use crate::domain::Order;
-use crate::domain::needs::Needs;
-use crate::domain::returns::{Pieces, Return, Unreturnable};
-use localmart_guest::door::decode::{id, integer, text};
-use localmart_guest::door::idempotency::required_effect_name;
-use localmart_guest::door::{Answer, FieldProblem, Fields, Problem, Request, Response};
+use crate::domain::links::Links;
+use crate::domain::returns::{Pieces, Return, ReturnError};
+use localmart_guest::http::decode::{id, integer, text};
+use localmart_guest::http::idempotency::required_effect_name;
+use localmart_guest::http::{Answer, FieldProblem, Fields, Problem, Request, Response};
 use localmart_guest::sql::Database;
 use serde_json::json;
 
-/// Most lines that one return names.
+/// The largest number of lines in a return.
 const MAX_LINES: usize = 100;
-/// Most pieces of one line.
+/// The largest number of pieces in a line.
 const MAX_PIECES: i64 = 99;
-/// Longest reason, in characters.
+/// The longest reason, in characters.
 const MAX_REASON: usize = 500;
 
 /// `POST /api/orders/{id}/returns`
-pub(super) async fn ask<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+pub(super) async fn request_return<D: Database, L: Links>(
+    api: Api<D, L>,
+    request: Request,
+) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
     let items = fields.list("items", MAX_LINES, |item| {
         let product_id = item.required("product_id", id);
@@ -31,31 +34,31 @@ pub(super) async fn ask<D: Database, N: Needs>(door: Door<D, N>, request: Reques
         })
     });
     let reason = fields.required("reason", text(1, MAX_REASON));
-    for place in items.as_deref().map(repeated).unwrap_or_default() {
-        let field = format!("items[{place}].product_id");
-        fields.report(&field, "duplicate", "is named twice".to_owned());
+    for index in items.as_deref().map(repeated).unwrap_or_default() {
+        let field = format!("items[{index}].product_id");
+        fields.report(&field, "duplicate", "is listed twice".to_owned());
     }
     let (items, reason) = fields.finish(items.zip(reason))?;
-    let order = door
+    let order = api
         .orders
-        .get(request.param("id"), |order| owns(&door, &request, order));
+        .get(request.param("id"), |order| owns(&api, &request, order));
     let order = order.await?;
-    // The return is known by its key, so that a crash between its writing and the key's does not make it two.
+    // The idempotency key names the return, so that a crash before the key is stored cannot lead to a second return.
     let name = required_effect_name(&request, "return")?;
     let context = request.context();
-    let asked = door
+    let requested = api
         .orders
-        .ask_return(&context, order, &name, items, reason);
-    let (order, returned) = asked.await?;
+        .request_return(&context, order, &name, items, reason);
+    let (order, returned) = requested.await?;
     Ok(respond(201, &order, &returned))
 }
 
 /// `POST /api/orders/{id}/returns/{rid}/approve`
-pub(super) async fn approve<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+pub(super) async fn approve<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     Fields::of_body(or_empty(&request.body))?.finish(Some(()))?;
-    let order = door.orders.get(request.param("id"), |_| true).await?;
+    let order = api.orders.get(request.param("id"), |_| true).await?;
     let context = request.context();
-    let approved = door
+    let approved = api
         .orders
         .approve_return(&context, &order, request.param("rid"));
     let (order, returned) = approved.await?;
@@ -63,13 +66,13 @@ pub(super) async fn approve<D: Database, N: Needs>(door: Door<D, N>, request: Re
 }
 
 /// `POST /api/orders/{id}/returns/{rid}/reject`
-pub(super) async fn reject<D: Database, N: Needs>(door: Door<D, N>, request: Request) -> Answer {
+pub(super) async fn reject<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     let mut fields = Fields::of_body(or_empty(&request.body))?;
     let reason = fields.optional("reason", text(0, MAX_REASON));
     let reason = fields.finish(Some(reason))?;
-    let order = door.orders.get(request.param("id"), |_| true).await?;
+    let order = api.orders.get(request.param("id"), |_| true).await?;
     let (context, id) = (request.context(), request.param("rid"));
-    let rejected = door
+    let rejected = api
         .orders
         .reject_return(&context, &order, id, reason.as_deref());
     let (order, returned) = rejected.await?;
@@ -84,30 +87,30 @@ fn respond(status: u16, order: &Order, returned: &Return) -> Response {
     Response::json(status, &body)
 }
 
-/// Places of lines whose product was named before.
+/// The indexes of lines whose product is in an earlier line.
 fn repeated(items: &[Pieces]) -> Vec<usize> {
-    let again = |place: &usize| {
-        let mut before = items.iter().take(*place);
+    let again = |index: &usize| {
+        let mut before = items.iter().take(*index);
         items
-            .get(*place)
+            .get(*index)
             .is_some_and(|item| before.any(|other| other.product_id == item.product_id))
     };
     (0..items.len()).filter(again).collect()
 }
 
-/// `422 return_exceeds_order`: names the line.
-pub(super) fn unreturnable(why: &Unreturnable) -> Problem {
+/// `422 return_exceeds_order` with the line at fault.
+pub(super) fn return_error(why: &ReturnError) -> Problem {
     let (field, code, detail) = match why {
-        Unreturnable::NotOrdered(place) => {
+        ReturnError::NotOrdered(index) => {
             let detail = "is not part of this order".to_owned();
-            (format!("items[{place}].product_id"), "not_ordered", detail)
+            (format!("items[{index}].product_id"), "not_ordered", detail)
         }
-        Unreturnable::TooMany { place, left } => {
-            let detail = format!("at most {left} can be given back");
-            (format!("items[{place}].quantity"), "too_many", detail)
+        ReturnError::TooMany { index, left } => {
+            let detail = format!("at most {left} can be returned");
+            (format!("items[{index}].quantity"), "too_many", detail)
         }
     };
-    let words = "More is given back than was bought.";
+    let words = "The return contains more than was bought.";
     let error = FieldProblem {
         field,
         code: code.to_owned(),

@@ -1,9 +1,9 @@
-//! Giving goods back: asked for by whoever bought them, decided by staff. What is approved is carried out step by step; each
-//! step may be repeated, and the sweep finishes what died in between.
+//! Returns: the customer requests a return, and staff approve or reject it. An approved return is carried out step by step.
+//! Every step can be repeated, and the sweep finishes interrupted returns.
 
 use super::{OrderError, Orders, Result};
 use crate::domain::Order;
-use crate::domain::needs::{Line, Needs};
+use crate::domain::links::{Line, Links};
 use crate::domain::returns::{Pieces, Return, ReturnStatus, is_everything, refund_of};
 use crate::domain::status::Status;
 use localmart_guest::kernel::Id;
@@ -11,9 +11,9 @@ use localmart_guest::point;
 use localmart_guest::sql::Database;
 use localmart_guest::wit::Context;
 
-impl<D: Database, N: Needs> Orders<D, N> {
-    /// Asks to give pieces of an order back, once per name.
-    pub(crate) async fn ask_return(
+impl<D: Database, L: Links> Orders<D, L> {
+    /// Requests a return of pieces of an order, once per name.
+    pub(crate) async fn request_return(
         &self,
         context: &Context,
         order: Order,
@@ -34,13 +34,16 @@ impl<D: Database, N: Needs> Orders<D, N> {
             id: self.ports.new_id(),
             name: name.to_owned(),
             status: ReturnStatus::Requested,
-            refund: refund_of(&order, &items).map_err(OrderError::Unreturnable)?,
+            refund: refund_of(&order, &items).map_err(OrderError::Return)?,
             items,
             reason,
             created_at: now,
             updated_at: now,
         };
-        let written = self.store.ask_return(context, &order.id, &returned).await?;
+        let written = self
+            .store
+            .request_return(context, &order.id, &returned)
+            .await?;
         let order = self.stored(&order.id).await?;
         if written {
             Ok((order, returned))
@@ -49,21 +52,21 @@ impl<D: Database, N: Needs> Orders<D, N> {
         }
     }
 
-    /// Says yes to a return: the money goes back, the pieces are stock again.
+    /// Approves a return: refunds the amount and returns the pieces to stock.
     pub(crate) async fn approve_return(
         &self,
         context: &Context,
         order: &Order,
         id: &str,
     ) -> Result<(Order, Return)> {
-        self.lease_in_time(&order.id).await?;
+        self.wait_for_lease(&order.id).await?;
         let order = self.stored(&order.id).await?;
         let decided = match find(&order, id) {
             Ok(returned) if returned.status == ReturnStatus::Approving => Ok(()),
             Ok(returned) => {
                 let now = self.ports.now();
-                let ours = self.store.approving(context, &order.id, &returned.id, now);
-                match ours.await {
+                let approving = self.store.approving(context, &order.id, &returned.id, now);
+                match approving.await {
                     Ok(true) => Ok(()),
                     Ok(false) => Err(OrderError::IllegalTransition(
                         order.status,
@@ -75,7 +78,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
             Err(error) => Err(error),
         };
         if let Err(error) = decided {
-            self.store.unlease(&order.id).await?;
+            self.store.release_lease(&order.id).await?;
             return Err(error);
         }
         point("return.approving").await;
@@ -85,7 +88,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         Ok((order, returned))
     }
 
-    /// Says no to a return; the order is delivered as before.
+    /// Rejects a return; the order is `delivered` again.
     pub(crate) async fn reject_return(
         &self,
         context: &Context,
@@ -110,7 +113,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         Ok((order, returned))
     }
 
-    /// Carries out a return that staff said yes to.
+    /// Carries out an approved return.
     pub(super) async fn take_back(&self, context: &Context, order: Order) -> Result<Order> {
         let mut returns = order.returns.iter();
         let approving = returns.find(|returned| returned.status == ReturnStatus::Approving);
@@ -120,7 +123,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         let refund = match &order.payment {
             Some((payment, _)) if returned.refund.amount() > 0 => {
                 let name = format!("return/{}", returned.id);
-                let asked = self.needs.refund(context, payment, &name, returned.refund);
+                let asked = self.links.refund(context, payment, &name, returned.refund);
                 Some(asked.await?)
             }
             _ => None,
@@ -132,7 +135,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         };
         let lines: Vec<Line> = returned.items.iter().map(line).collect();
         let taken = self
-            .needs
+            .links
             .take_back(context, &order.id, &returned.id, &lines);
         taken.await?;
         point("return.restocked").await;

@@ -1,8 +1,8 @@
-//! Checkout, step by step, and its undoing. Every step may be repeated: whoever finds an order unfinished runs the same
-//! steps from the start, and those that were done change nothing.
+//! The checkout saga and its compensation. Every step can be repeated: whoever finds an unfinished order runs all steps from
+//! the start, and steps that were already done change nothing.
 
 use super::{LEASE_MS, OrderError, Orders, Result};
-use crate::domain::needs::{Line, NeedError, Needs, Payment};
+use crate::domain::links::{Line, LinkError, Links, Payment};
 use crate::domain::status::Status;
 use crate::domain::{Failure, Order};
 use localmart_guest::kernel::{Id, Timestamp};
@@ -11,15 +11,15 @@ use localmart_guest::point;
 use localmart_guest::sql::Database;
 use localmart_guest::wit::Context;
 
-/// How old a lease is before it is renewed, in milliseconds.
+/// The age at which a lease is renewed, in milliseconds.
 const RENEW_AFTER_MS: i64 = 1_000;
-/// How long stock is kept beyond the time of a reconciliation, for it to be carried out, in milliseconds.
+/// How long stock stays reserved after the time of a reconciliation, so that the reconciliation can finish, in milliseconds.
 const RECONCILE_TIME_MS: i64 = 60_000;
 
-impl<D: Database, N: Needs> Orders<D, N> {
-    /// Brings a leased order as far as it will go, and gives the lease back.
+impl<D: Database, L: Links> Orders<D, L> {
+    /// Runs a leased order as far as possible and releases the lease.
     pub(crate) async fn advance(&self, context: &Context, order: Order) -> Result<Order> {
-        // What checkout does to stock, money and cart it does as the shop, not as the shopper.
+        // Checkout changes stock, payment and cart with the authority of the system, not of the shopper.
         let context = context.as_system();
         let (id, was_pending) = (order.id.clone(), order.status == Status::Pending);
         let result = match (&order.failure, order.status, order.cancelling) {
@@ -31,10 +31,10 @@ impl<D: Database, N: Needs> Orders<D, N> {
             }
             _ => Ok(order),
         };
-        // An order that was paid just now gave its lease back with that.
+        // Marking an order as paid has already released its lease.
         let just_paid = matches!(&result, Ok(order) if was_pending && order.status == Status::Paid);
         if !just_paid {
-            self.store.unlease(&id).await?;
+            self.store.release_lease(&id).await?;
         }
         result
     }
@@ -42,9 +42,9 @@ impl<D: Database, N: Needs> Orders<D, N> {
     async fn check_out(&self, context: &Context, order: Order) -> Result<Order> {
         let id = &order.id;
         let mut since = self.ports.now();
-        // Resumed late, it gets as much time for the rest as a lease lasts.
+        // A checkout that is resumed late gets the length of a lease for the remaining steps.
         let until = order.reserve_until.max(since.plus_ms(LEASE_MS));
-        self.needs
+        self.links
             .complete_cart(context, &order.cart_id, id, order.cart_version)
             .await?;
         point("order.completed").await;
@@ -53,9 +53,9 @@ impl<D: Database, N: Needs> Orders<D, N> {
             quantity: item.quantity,
         };
         let lines: Vec<Line> = order.items.iter().map(line).collect();
-        match self.needs.reserve(context, id, &lines, until).await {
+        match self.links.reserve(context, id, &lines, until).await {
             Ok(()) => {}
-            Err(NeedError::Insufficient(short)) => {
+            Err(LinkError::Insufficient(short)) => {
                 return self
                     .fail(context, order, Failure::Insufficient(short))
                     .await;
@@ -64,17 +64,17 @@ impl<D: Database, N: Needs> Orders<D, N> {
         }
         point("order.reserved").await;
         self.renew(id, &mut since).await?;
-        let payment = match self.hold_money(context, &order).await {
+        let payment = match self.authorize_payment(context, &order).await {
             Ok(payment) => payment,
-            Err(NeedError::NoAnswer(payment)) => {
+            Err(LinkError::NoAnswer(payment)) => {
                 return self
                     .wait_for_provider(context, order, payment, &lines)
                     .await;
             }
-            Err(NeedError::Declined(words)) => {
+            Err(LinkError::Declined(words)) => {
                 return self.fail(context, order, Failure::Declined(words)).await;
             }
-            Err(NeedError::PaymentOver) => {
+            Err(LinkError::PaymentEnded) => {
                 return self
                     .fail(
                         context,
@@ -87,8 +87,8 @@ impl<D: Database, N: Needs> Orders<D, N> {
         };
         point("order.authorized").await;
         self.renew(id, &mut since).await?;
-        let payment = match self.needs.capture(context, &payment.id).await {
-            Err(NeedError::PaymentOver) => {
+        let payment = match self.links.capture(context, &payment.id).await {
+            Err(LinkError::PaymentEnded) => {
                 let words = "The payment was cancelled.".to_owned();
                 return self.fail(context, order, Failure::Declined(words)).await;
             }
@@ -96,9 +96,9 @@ impl<D: Database, N: Needs> Orders<D, N> {
         };
         point("order.captured").await;
         self.renew(id, &mut since).await?;
-        match self.needs.confirm(context, id).await {
+        match self.links.confirm(context, id).await {
             Ok(()) => {}
-            Err(NeedError::ReservationLost) => {
+            Err(LinkError::ReservationLost) => {
                 return self
                     .fail(context, order, Failure::Insufficient(Vec::new()))
                     .await;
@@ -121,34 +121,34 @@ impl<D: Database, N: Needs> Orders<D, N> {
             return Ok(paid);
         }
         let now_stored = self.store.order(id).await?.ok_or(OrderError::NotFound)?;
-        // Somebody called it off while this ran: what was taken goes back.
+        // The order was cancelled concurrently: undo what was done.
         if now_stored.cancelling || now_stored.status == Status::Cancelled {
             return self.undo(context, now_stored).await;
         }
         Ok(now_stored)
     }
 
-    /// Holds the money, or learns what became of an attempt that was not answered.
-    async fn hold_money(
+    /// Authorises the payment, or settles an earlier attempt that was not answered.
+    async fn authorize_payment(
         &self,
         context: &Context,
         order: &Order,
-    ) -> std::result::Result<Payment, NeedError> {
+    ) -> std::result::Result<Payment, LinkError> {
         if let Some((payment, _)) = order
             .payment
             .as_ref()
             .filter(|(_, status)| status == "pending")
         {
-            let settled = self.needs.settle(context, payment).await?;
+            let settled = self.links.settle(context, payment).await?;
             return match settled.status {
                 "authorized" | "captured" | "partially_refunded" => Ok(settled),
-                "pending" => Err(NeedError::NoAnswer(settled)),
-                "failed" => Err(NeedError::Declined("The card was declined.".to_owned())),
-                _ => Err(NeedError::PaymentOver),
+                "pending" => Err(LinkError::NoAnswer(settled)),
+                "failed" => Err(LinkError::Declined("The card was declined.".to_owned())),
+                _ => Err(LinkError::PaymentEnded),
             };
         }
         let token = order.payment_token.as_deref().unwrap_or_default();
-        self.needs
+        self.links
             .authorize(
                 context,
                 &order.id,
@@ -159,7 +159,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
             .await
     }
 
-    /// The provider is silent: the order stays pending, with its stock, until reconciliation decides.
+    /// Handles a provider that does not answer: the order stays `pending` and keeps its stock until the reconciliation.
     async fn wait_for_provider(
         &self,
         context: &Context,
@@ -171,7 +171,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         let next = now.plus_ms(self.settings.reconcile_after_ms);
         let until = next.plus_ms(RECONCILE_TIME_MS);
         if until > order.reserve_until {
-            self.needs.reserve(context, &order.id, lines, until).await?;
+            self.links.reserve(context, &order.id, lines, until).await?;
         }
         self.store
             .wait_for_provider(context, &order.id, &payment, now, next)
@@ -182,7 +182,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
             .ok_or(OrderError::NotFound)
     }
 
-    /// Ends an order that cannot be: nothing is kept of money and stock, the cart is the shopper's again.
+    /// Ends a failed order: reverses the payment, releases the stock and reopens the cart.
     pub(crate) async fn fail(
         &self,
         context: &Context,
@@ -190,8 +190,8 @@ impl<D: Database, N: Needs> Orders<D, N> {
         failure: Failure,
     ) -> Result<Order> {
         let context = context.as_system();
-        let payment = self.needs.reverse(&context, &order.id).await?;
-        self.needs.release(&context, &order.id).await?;
+        let payment = self.links.reverse(&context, &order.id).await?;
+        self.links.release(&context, &order.id).await?;
         point("order.released").await;
         self.store
             .failed(
@@ -202,20 +202,20 @@ impl<D: Database, N: Needs> Orders<D, N> {
                 self.ports.now(),
             )
             .await?;
-        self.needs
+        self.links
             .reopen_cart(&context, &order.cart_id, &order.id)
             .await?;
-        self.store.unlease(&order.id).await?;
+        self.store.release_lease(&order.id).await?;
         Err(OrderError::Failed(Box::new(failure)))
     }
 
-    /// Ends an order that somebody called off.
+    /// Carries out a cancellation.
     async fn undo(&self, context: &Context, order: Order) -> Result<Order> {
         let id = &order.id;
-        let payment = self.needs.reverse(context, id).await?;
+        let payment = self.links.reverse(context, id).await?;
         point("order.reversed").await;
-        self.needs.release(context, id).await?;
-        self.needs.restock(context, id).await?;
+        self.links.release(context, id).await?;
+        self.links.restock(context, id).await?;
         self.store
             .cancelled(context, id, payment.as_ref(), self.ports.now())
             .await?;
@@ -228,7 +228,7 @@ impl<D: Database, N: Needs> Orders<D, N> {
         self.store.order(id).await?.ok_or(OrderError::NotFound)
     }
 
-    /// Keeps the lease of an order and of its key, if some time has gone by since.
+    /// Renews the lease of an order and of its key if it is older than [`RENEW_AFTER_MS`].
     async fn renew(&self, id: &Id, since: &mut Timestamp) -> Result<()> {
         let now = self.ports.now();
         if now > since.plus_ms(RENEW_AFTER_MS) {

@@ -1,29 +1,30 @@
-//! Idempotency keys of checkout: in order's own database, so that a key is written with what it stands for.
+//! Idempotency keys of checkout. They are in the database of the service, so that a key and its order are written in one
+//! transaction.
 
 use super::Store;
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::params;
 use localmart_guest::sql::{Connection, Database, SqlError, transaction};
 
-/// What an idempotency key stands for.
+/// The result of claiming an idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// It is ours: make, or resume, the order with this id.
+    /// The key is claimed: create or resume the order with this id.
     Run(Id),
-    /// It was used with another body.
+    /// The key was used with another body.
     Reused,
-    /// Somebody runs with it.
+    /// Another request with this key is running.
     InFlight,
-    /// It was answered with this.
+    /// The key has this answer.
     Answered(String),
 }
 
 impl<D: Database> Store<D> {
-    /// Takes a key; the first to write it wins, and after a crash the first to find its lease lapsed.
+    /// Claims a key. The first request to write it wins; after a crash, the first request after the lease has expired.
     pub(crate) async fn claim(
         &self,
         name: &str,
-        print: &str,
+        fingerprint: &str,
         fresh: &Id,
         now: Timestamp,
         lease: Timestamp,
@@ -31,16 +32,16 @@ impl<D: Database> Store<D> {
     ) -> Result<Claim, SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "DELETE FROM checkout_keys WHERE name = CAST($1 AS TEXT) AND expires_at <= CAST($2 AS BIGINT)";
-            connection.later(sql, params![name, now]).await?;
+            connection.queue(sql, params![name, now]).await?;
             let sql = "INSERT INTO checkout_keys (name, print, order_id, lease_until, answer, expires_at) VALUES (CAST($1 AS TEXT), \
                        CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), NULL, CAST($5 AS BIGINT)) ON CONFLICT DO NOTHING";
-            if connection.execute(sql, params![name, print, fresh, lease, end]).await? == 1 {
+            if connection.execute(sql, params![name, fingerprint, fresh, lease, end]).await? == 1 {
                 return Ok(Claim::Run(fresh.clone()));
             }
             let sql = "SELECT print, order_id, answer FROM checkout_keys WHERE name = CAST($1 AS TEXT)";
             let rows = connection.query(sql, params![name]).await?;
-            let row = rows.first().ok_or_else(|| SqlError::Unavailable("a key was given back at this moment".to_owned()))?;
-            if row.text(0)? != print {
+            let row = rows.first().ok_or_else(|| SqlError::Unavailable("the key was released concurrently".to_owned()))?;
+            if row.text(0)? != fingerprint {
                 return Ok(Claim::Reused);
             }
             if let Some(answer) = row.maybe_text(2)? {
@@ -53,7 +54,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    pub(crate) async fn remember(
+    pub(crate) async fn store_answer(
         &self,
         name: &str,
         order: &Id,
@@ -63,8 +64,8 @@ impl<D: Database> Store<D> {
         self.run(sql, params![name, order, answer]).await.map(drop)
     }
 
-    /// Lets the next request with this key go on at once; forgets the key if it has no order.
-    pub(crate) async fn give_back(&self, name: &str, order: &Id) -> Result<(), SqlError> {
+    /// Releases the lease of a key, so that the next request can continue at once; deletes the key if it has no order.
+    pub(crate) async fn release_key(&self, name: &str, order: &Id) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
             let sql = "UPDATE checkout_keys SET lease_until = 0 WHERE name = CAST($1 AS TEXT) AND answer IS NULL";
             connection.execute(sql, params![name]).await?;
@@ -75,7 +76,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    pub(crate) async fn forget_keys(&self, now: Timestamp) -> Result<(), SqlError> {
+    pub(crate) async fn forget_expired_keys(&self, now: Timestamp) -> Result<(), SqlError> {
         let sql = "DELETE FROM checkout_keys WHERE expires_at <= CAST($1 AS BIGINT)";
         self.run(sql, params![now]).await.map(drop)
     }

@@ -1,4 +1,4 @@
-//! Lists of orders: one statement, by key, so that page 1000 costs what page 1 costs.
+//! Lists of orders. A page continues after a key instead of an offset, so that page 1000 costs as much as page 1.
 
 use super::{Store, complete, rows};
 use crate::domain::Order;
@@ -6,16 +6,16 @@ use crate::domain::status::Status;
 use localmart_guest::kernel::{Cursor, Limit};
 use localmart_guest::sql::{Connection as _, Database, SqlError, Value};
 
-/// Whose orders a list shows, and which.
+/// The filter of a list of orders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scope {
-    /// One user's; otherwise all.
+    /// Only the orders of this user; `None` for all orders.
     pub(crate) customer_id: Option<String>,
     pub(crate) status: Option<Status>,
 }
 
 impl<D: Database> Store<D> {
-    /// A page of orders, newest first, and one more to see whether there is a next page.
+    /// A page of orders, newest first, and one more order if there is a next page.
     pub(crate) async fn list(
         &self,
         scope: &Scope,
@@ -29,7 +29,7 @@ impl<D: Database> Store<D> {
     }
 }
 
-/// The statement of a page.
+/// The query of a page.
 pub(crate) fn list_statement(
     scope: &Scope,
     limit: Limit,

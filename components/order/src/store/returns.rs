@@ -1,9 +1,9 @@
-//! Returns: each step is one transaction with the order's own status, so that both always tell the same story.
+//! Returns. Each step changes the return and the status of the order in one transaction, so that both always agree.
 
-use super::turns::Turn;
+use super::status_changes::StatusChange;
 use super::{Store, rows};
 use crate::domain::Order;
-use crate::domain::needs::Refund;
+use crate::domain::links::Refund;
 use crate::domain::returns::{Return, ReturnStatus};
 use crate::domain::status::Status;
 use localmart_guest::audit;
@@ -13,8 +13,8 @@ use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transacti
 use localmart_guest::wit::Context;
 
 impl<D: Database> Store<D> {
-    /// Writes a return that is asked for; `false` if the order is not one that can be returned.
-    pub(crate) async fn ask_return(
+    /// Writes a requested return; `false` if the status of the order does not allow a return.
+    pub(crate) async fn request_return(
         &self,
         context: &Context,
         order: &Id,
@@ -38,14 +38,14 @@ impl<D: Database> Store<D> {
                 let params = params![&returned.id, position, &piece.product_id, piece.quantity];
                 connection.execute(sql, params).await?;
             }
-            let turn = Turn { to: Status::ReturnRequested, reason: Some(&returned.reason), event: None };
-            self.turned(connection, context, order, &turn, now).await?;
+            let change = StatusChange { to: Status::ReturnRequested, reason: Some(&returned.reason), event: None };
+            self.record_status_change(connection, context, order, &change, now).await?;
             Ok(true)
         })
         .await
     }
 
-    /// Staff said yes; `false` if somebody decided before.
+    /// Marks a return as approved by staff; `false` if it was decided before.
     pub(crate) async fn approving(
         &self,
         context: &Context,
@@ -58,10 +58,11 @@ impl<D: Database> Store<D> {
             if !decide(connection, returned, from, to, now).await? {
                 return Ok(false);
             }
-            let (deed, subject, detail) = (self.ports.new_id(), order.as_str(), returned.as_str());
+            let (entry_id, subject, detail) =
+                (self.ports.new_id(), order.as_str(), returned.as_str());
             audit::record(
                 connection,
-                &deed,
+                &entry_id,
                 context,
                 subject,
                 "order.return_approved",
@@ -74,7 +75,7 @@ impl<D: Database> Store<D> {
         .await
     }
 
-    /// Staff said no, and the order is delivered as before; `false` if somebody decided before.
+    /// Marks a return as rejected and the order as delivered; `false` if it was decided before.
     pub(crate) async fn rejected(
         &self,
         context: &Context,
@@ -96,18 +97,19 @@ impl<D: Database> Store<D> {
                 now,
             )
             .await?;
-            let turn = Turn {
+            let change = StatusChange {
                 to: Status::Delivered,
                 reason,
                 event: None,
             };
-            self.turned(connection, context, order, &turn, now).await?;
+            self.record_status_change(connection, context, order, &change, now)
+                .await?;
             Ok(true)
         })
         .await
     }
 
-    /// Money and goods are back; `false` if that was written before.
+    /// Completes a return after refund and restocking; `false` if it was completed before.
     pub(crate) async fn approved(
         &self,
         context: &Context,
@@ -135,15 +137,15 @@ impl<D: Database> Store<D> {
                 let params = params![order, refund.payment.status, refund.payment.version];
                 connection.execute(sql, params).await?;
             }
-            let turn = Turn { to, reason: None, event: Some(("order.returned", Some(&done))) };
-            self.turned(connection, context, order, &turn, now).await?;
+            let change = StatusChange { to, reason: None, event: Some(("order.returned", Some(&done))) };
+            self.record_status_change(connection, context, order, &change, now).await?;
             Ok(true)
         })
         .await
     }
 }
 
-/// Gives orders their returns; most have none, and their history says so.
+/// Adds returns to orders. Reads them only for orders whose history contains a return.
 pub(super) async fn complete(
     connection: &impl Connection,
     orders: &mut [Order],

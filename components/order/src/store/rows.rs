@@ -1,4 +1,4 @@
-//! Orders as columns, and back.
+//! Converts orders to columns and back.
 
 use crate::domain::pricing::Flag;
 use crate::domain::returns::{Pieces, Return, ReturnStatus};
@@ -111,21 +111,21 @@ fn failure(code: &str, detail: String) -> Option<Failure> {
     }
 }
 
-/// `items` and `history` have the order's id in front.
+/// Builds an order from its row. Rows of `items` and `history` begin with the id of the order.
 pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, SqlError> {
-    let currency = Currency::parse(&row.text(6)?).map_err(|_| broken("currency"))?;
+    let currency = Currency::parse(&row.text(6)?).map_err(|_| invalid("currency"))?;
     let money =
-        |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| broken("amount"));
+        |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| invalid("amount"));
     let payment = match (row.maybe_text(14)?, row.maybe_text(15)?) {
         (Some(id), Some(status)) => {
-            Some((Id::parse(&id).ok_or_else(|| broken("payment"))?, status))
+            Some((Id::parse(&id).ok_or_else(|| invalid("payment"))?, status))
         }
         _ => None,
     };
     let failure = match row.maybe_text(17)? {
         Some(code) => Some(
             failure(&code, row.maybe_text(18)?.unwrap_or_default())
-                .ok_or_else(|| broken("failure"))?,
+                .ok_or_else(|| invalid("failure"))?,
         ),
         None => None,
     };
@@ -137,7 +137,7 @@ pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, 
         cart_version: row.unsigned(3)?,
         status: status(&row.text(4)?)?,
         email: row.text(5)?,
-        items: of(items, &id)
+        items: rows_of(items, &id)
             .map(|row| item(row, currency))
             .collect::<Result<_, _>>()?,
         totals: Totals {
@@ -155,7 +155,7 @@ pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, 
         cancelling: row.boolean(19)?,
         cancel_reason: row.maybe_text(20)?,
         reserve_until: row.time(21)?,
-        history: of(history, &id).map(step).collect::<Result<_, _>>()?,
+        history: rows_of(history, &id).map(step).collect::<Result<_, _>>()?,
         returns: Vec::new(),
         version: row.unsigned(22)?,
         created_at: row.time(23)?,
@@ -164,49 +164,49 @@ pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, 
         flags: row
             .text(26)?
             .split_whitespace()
-            .map(|name| Flag::parse(name).ok_or_else(|| broken("flag")))
+            .map(|name| Flag::parse(name).ok_or_else(|| invalid("flag")))
             .collect::<Result<_, _>>()?,
     })
 }
 
-/// `pieces` have the return's id in front.
+/// Builds a return from its row. Rows of `pieces` begin with the id of the return.
 pub(super) fn returned(row: &Row, pieces: &[Row], currency: Currency) -> Result<Return, SqlError> {
     let id = row.id(1)?;
     let piece = |row: &Row| {
         Ok(Pieces {
             product_id: row.id(1)?,
-            quantity: u32::try_from(row.unsigned(2)?).map_err(|_| broken("quantity"))?,
+            quantity: u32::try_from(row.unsigned(2)?).map_err(|_| invalid("quantity"))?,
         })
     };
-    let status = ReturnStatus::parse(&row.text(3)?).ok_or_else(|| broken("return"))?;
+    let status = ReturnStatus::parse(&row.text(3)?).ok_or_else(|| invalid("return"))?;
     Ok(Return {
         name: row.text(2)?,
         status,
-        items: of(pieces, &id)
+        items: rows_of(pieces, &id)
             .map(piece)
             .collect::<Result<_, SqlError>>()?,
         reason: row.text(4)?,
-        refund: Money::new(row.unsigned(5)?, currency).map_err(|_| broken("refund"))?,
+        refund: Money::new(row.unsigned(5)?, currency).map_err(|_| invalid("refund"))?,
         created_at: row.time(6)?,
         updated_at: row.time(7)?,
         id,
     })
 }
 
-fn of<'a>(rows: &'a [Row], order: &Id) -> impl Iterator<Item = &'a Row> {
+fn rows_of<'a>(rows: &'a [Row], order: &Id) -> impl Iterator<Item = &'a Row> {
     rows.iter()
         .filter(move |row| row.text(0).is_ok_and(|id| id == order.as_str()))
 }
 
 fn item(row: &Row, currency: Currency) -> Result<Item, SqlError> {
     let money =
-        |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| broken("amount"));
+        |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| invalid("amount"));
     Ok(Item {
         product_id: row.id(1)?,
         sku: row.text(2)?,
         name: row.text(3)?,
         unit_price: money(4)?,
-        quantity: u32::try_from(row.unsigned(5)?).map_err(|_| broken("quantity"))?,
+        quantity: u32::try_from(row.unsigned(5)?).map_err(|_| invalid("quantity"))?,
         line_total: money(6)?,
         discount: money(7)?,
         tax: money(8)?,
@@ -222,14 +222,14 @@ fn step(row: &Row) -> Result<Step, SqlError> {
 }
 
 fn status(text: &str) -> Result<Status, SqlError> {
-    Status::parse(text).ok_or_else(|| broken("status"))
+    Status::parse(text).ok_or_else(|| invalid("status"))
 }
 
-fn broken(what: &str) -> SqlError {
+fn invalid(what: &str) -> SqlError {
     SqlError::Failed(format!("an order's {what} is not valid"))
 }
 
-/// What the events of an order say; `docs/events/` has the schemas. No e-mail, no address, no token.
+/// The data of order events; `docs/events/` has the schemas. Contains no e-mail address, no postal address and no token.
 pub(super) fn event_data(order: &Order, returned: Option<&Return>) -> serde_json::Value {
     let item = |item: &Item| {
         json!({
@@ -250,8 +250,8 @@ pub(super) fn event_data(order: &Order, returned: Option<&Return>) -> serde_json
     let piece = |piece: &Pieces| json!({ "product_id": piece.product_id.as_str(), "quantity": piece.quantity });
     if let (Some(returned), Some(object)) = (returned, data.as_object_mut()) {
         let items: Vec<_> = returned.items.iter().map(piece).collect();
-        let told = json!({ "id": returned.id.as_str(), "refund": returned.refund.amount(), "items": items });
-        object.insert("return".into(), told);
+        let summary = json!({ "id": returned.id.as_str(), "refund": returned.refund.amount(), "items": items });
+        object.insert("return".into(), summary);
     }
     data
 }
@@ -266,6 +266,6 @@ fn address_text(address: &Address) -> String {
 }
 
 fn address(text: &str) -> Result<Address, SqlError> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|_| broken("address"))?;
-    Address::from_json(&value).ok_or_else(|| broken("address"))
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|_| invalid("address"))?;
+    Address::from_json(&value).ok_or_else(|| invalid("address"))
 }

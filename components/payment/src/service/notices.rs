@@ -1,46 +1,48 @@
-//! What the provider tells by itself. It comes again, late and in any order, so what it does depends on how the payment stands.
+//! Notices from the provider. A notice may arrive repeatedly, late and in any order, so its effect depends on the status of
+//! the payment.
 
 use super::{ATTEMPTS, PaymentError, Payments, Result};
 use crate::domain::{Payment, Status};
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::sql::Database;
 
-/// What the provider tells by itself.
+/// A notice from the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// It has this money for us.
+    /// The provider holds this amount for the shop.
     Succeeded(Money),
-    /// It has nothing, and never will.
+    /// The payment failed for good.
     Failed,
-    /// It gave back so much in all.
+    /// The total of all refunds.
     Refunded(Money),
 }
 
 impl<D: Database> Payments<D> {
-    /// Applies what the provider tells, known under this name. What comes too late, again or in another order has no effect.
+    /// Applies a notice with this name. A notice that is repeated or outdated has no effect.
     pub(crate) async fn notice(&self, id: &Id, name: &str, notice: Notice) -> Result<Payment> {
         for _ in 0..ATTEMPTS {
             let payment = self.get(id).await?;
-            let under_way = matches!(payment.status, Status::Pending | Status::Authorized);
+            let is_open = matches!(payment.status, Status::Pending | Status::Authorized);
             let done = match notice {
                 Notice::Succeeded(amount) if amount != payment.amount => {
                     return Err(PaymentError::Exceeds(payment.amount));
                 }
-                Notice::Succeeded(_) if under_way => Some(self.succeeded(payment).await?),
-                Notice::Failed if under_way => self.gave_up(payment).await?,
+                Notice::Succeeded(_) if is_open => Some(self.succeeded(payment).await?),
+                Notice::Failed if is_open => self.provider_failed(payment).await?,
                 Notice::Refunded(total) if total.currency() != payment.amount.currency() => {
                     return Err(PaymentError::CurrencyMismatch);
                 }
                 Notice::Refunded(total) if total.amount() > payment.amount.amount() => {
                     return Err(PaymentError::Exceeds(payment.amount));
                 }
-                // Who gives money back has taken it.
-                Notice::Refunded(_) if under_way => {
+                // A refund implies that the amount was captured.
+                Notice::Refunded(_) if is_open => {
                     self.succeeded(payment).await?;
                     None
                 }
-                Notice::Refunded(total) if payment.status.holds_money() => {
-                    self.refunded_in_all(payment, name, total.amount()).await?
+                Notice::Refunded(total) if payment.status.is_refundable() => {
+                    self.provider_refunded(payment, name, total.amount())
+                        .await?
                 }
                 _ => Some(payment),
             };
@@ -59,14 +61,14 @@ impl<D: Database> Payments<D> {
         Ok(settled)
     }
 
-    /// The provider says that it took nothing and never will; `None` if somebody was faster.
-    async fn gave_up(&self, payment: Payment) -> Result<Option<Payment>> {
+    /// Marks the payment as failed; `None` if it was changed concurrently.
+    async fn provider_failed(&self, payment: Payment) -> Result<Option<Payment>> {
         self.provider
             .void(&payment.id, payment.amount.amount())
             .await?;
         let charge = self.provider.charge(&payment.id).await?;
         if charge.is_some_and(|charge| charge.captured > 0) {
-            // It was captured at this very moment, and whoever does that writes it down.
+            // A concurrent call captured the charge and will store that.
             return Ok(Some(payment));
         }
         let fail = |payment: &mut Payment| {
@@ -76,8 +78,8 @@ impl<D: Database> Payments<D> {
         self.write(payment, None, fail).await
     }
 
-    /// So much was given back in all: what we know of already is not counted again. `None` if somebody was faster.
-    async fn refunded_in_all(
+    /// Adds the part of the total that is not recorded yet; `None` if the payment was changed concurrently.
+    async fn provider_refunded(
         &self,
         payment: Payment,
         name: &str,
@@ -89,10 +91,10 @@ impl<D: Database> Payments<D> {
         if known || more == 0 {
             return Ok(Some(payment));
         }
-        let give = |payment: &mut Payment| payment.give_back(more);
+        let give = |payment: &mut Payment| payment.add_refund(more);
         let written = self.write(payment, Some((name.as_str(), more)), give);
         match written.await? {
-            Some(payment) => Ok(Some(self.tell(payment).await?)),
+            Some(payment) => Ok(Some(self.send_refunds(payment).await?)),
             None => Ok(None),
         }
     }

@@ -1,5 +1,5 @@
-//! The bus: channels of events, groups that read them, what was acknowledged and what was given up. One trait, two
-//! backends: [`SqlBus`] in a database of its own, [`RedisBus`] on Redis Streams.
+//! The bus: channels of events, consumer groups, acknowledgements and dead letters. One trait with two backends:
+//! [`SqlBus`] in a database of its own, [`RedisBus`] on Redis Streams.
 
 mod bus_redis;
 mod bus_sql;
@@ -12,10 +12,10 @@ use crate::short_lived::StoreError;
 use crate::sql::SqlError;
 use localmart_kernel::Timestamp;
 
-/// How long an event that every group has read is kept, in milliseconds, for replays and late groups.
+/// How long an event that every group has read is kept for replays and new groups, in milliseconds.
 pub const RETENTION_MS: i64 = 7 * 86_400_000;
 
-/// The bus cannot answer. Retryable; what was published twice has its effect once.
+/// The bus is not available. Retryable: an event that is published twice takes effect once.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the bus is not available: {0}")]
 pub struct BusError(pub String);
@@ -39,7 +39,7 @@ pub struct Outgoing {
     pub channel: String,
     /// The ordering key.
     pub subject: String,
-    /// Unique.
+    /// The unique id of the event.
     pub id: String,
     /// CloudEvents JSON.
     pub body: String,
@@ -48,19 +48,19 @@ pub struct Outgoing {
 /// An event that a group has read and not acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// How the bus finds it again.
+    /// Identifies the delivery on the bus.
     pub token: String,
     /// `<noun>.events`.
     pub channel: String,
     /// The ordering key.
     pub subject: String,
-    /// Unique.
+    /// The unique id of the event.
     pub id: String,
     /// CloudEvents JSON.
     pub body: String,
-    /// How often it failed.
+    /// How often handling it failed.
     pub attempts: u32,
-    /// Not to be tried before.
+    /// The earliest time of the next attempt.
     pub next_try_at: Timestamp,
 }
 
@@ -69,43 +69,44 @@ pub struct Delivery {
 pub struct DeadLetter {
     /// The group.
     pub group: String,
-    /// The event's id.
+    /// The id of the event.
     pub id: String,
     /// `<noun>.events`.
     pub channel: String,
     /// The ordering key.
     pub subject: String,
-    /// CloudEvents JSON, or whatever it was.
+    /// CloudEvents JSON, or the text that could not be decoded.
     pub body: String,
-    /// How often it failed.
+    /// How often handling it failed.
     pub attempts: u32,
-    /// Why, the last time.
+    /// The reason of the last failure.
     pub reason: String,
-    /// When it was given up.
+    /// When the group gave it up.
     pub died_at: Timestamp,
 }
 
-/// How far a group is behind in a channel.
+/// How far a group is behind on a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lag {
     /// The group.
     pub group: String,
     /// `<noun>.events`.
     pub channel: String,
-    /// Events that it has not read.
+    /// Events that the group has not read.
     pub unread: u64,
-    /// Events that it has read and not acknowledged.
+    /// Events that the group has read and not acknowledged.
     pub pending: u64,
-    /// Events that it has given up.
+    /// Events that the group has given up.
     pub dead: u64,
 }
 
-/// The verbs of a bus. A group has one consumer at work at a time, which [`Bus::lock`] sees to.
+/// The operations of a bus. [`Bus::lock`] ensures that a group has one active consumer at a time.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub trait Bus {
     /// Appends events, in this order.
     async fn publish(&self, events: &[Outgoing], now: Timestamp) -> Result<(), BusError>;
-    /// Makes `owner` the group's consumer until then; `false` if another is. Repeating it renews it.
+    /// Gives `owner` the lock of the group until `until`; `false` if another owner holds it. Repeating the call renews the
+    /// lock.
     async fn lock(
         &self,
         group: &str,
@@ -113,38 +114,42 @@ pub trait Bus {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<bool, BusError>;
-    /// Lets another consumer begin.
+    /// Releases the lock of the group.
     async fn unlock(&self, group: &str, owner: &str) -> Result<(), BusError>;
-    /// What the group has read and not acknowledged, then what it has not read, in order, at most `max`.
+    /// At most `max` events in order: first those that the group has read and not acknowledged, then unread ones.
     async fn claim(
         &self,
         group: &str,
         channels: &[&str],
         max: u32,
     ) -> Result<Vec<Delivery>, BusError>;
-    /// The group is done with it.
+    /// Marks a delivery as handled.
     async fn acknowledge(&self, group: &str, delivery: &Delivery) -> Result<(), BusError>;
-    /// The group will try it again; `delivery` says how often it failed and when.
-    async fn put_off(&self, group: &str, delivery: &Delivery, reason: &str)
-    -> Result<(), BusError>;
-    /// The group gives it up: it is among the dead letters from now on.
-    async fn bury(
+    /// Schedules another attempt. `delivery` holds the number of failures and the time of the next attempt.
+    async fn postpone(
+        &self,
+        group: &str,
+        delivery: &Delivery,
+        reason: &str,
+    ) -> Result<(), BusError>;
+    /// Turns a delivery into a dead letter.
+    async fn give_up(
         &self,
         group: &str,
         delivery: &Delivery,
         reason: &str,
         now: Timestamp,
     ) -> Result<(), BusError>;
-    /// Dead letters, oldest first.
+    /// The dead letters, oldest first.
     async fn dead(&self) -> Result<Vec<DeadLetter>, BusError>;
-    /// Hands a dead letter to its group once more; `false` if there is no such letter.
+    /// Delivers a dead letter to its group again; `false` if there is no such dead letter.
     async fn replay(&self, letter: &DeadLetter, now: Timestamp) -> Result<bool, BusError>;
-    /// How far every group is behind.
+    /// How far every group is behind on every channel.
     async fn lag(&self) -> Result<Vec<Lag>, BusError>;
-    /// The last `max` events of a channel, oldest first: their place, and their body.
+    /// The last `max` events of a channel, oldest first: position and body.
     async fn history(&self, channel: &str, max: u32) -> Result<Vec<(String, String)>, BusError>;
-    /// The channels that there are.
+    /// The channels that have events.
     async fn channels(&self) -> Result<Vec<String>, BusError>;
-    /// Forgets events of a channel that are older than this and that no group still needs.
+    /// Deletes the events of a channel that are older than `older_than` and that no group still needs.
     async fn trim(&self, channel: &str, older_than: Timestamp) -> Result<u64, BusError>;
 }

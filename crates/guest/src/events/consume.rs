@@ -1,5 +1,6 @@
-//! The loop of a consumer: claim, handle, acknowledge; back off from what fails, give up what keeps failing. While an event
-//! of a subject waits, the later ones of that subject wait too; all others go on.
+//! The loop of a consumer: claim events, handle them, acknowledge them. An event that fails is retried with increasing
+//! pauses and becomes a dead letter in the end. While an event waits for its retry, later events of the same subject wait
+//! too; other subjects continue.
 
 use super::Event;
 use super::bus::{Bus, BusError, Delivery, RETENTION_MS};
@@ -9,54 +10,54 @@ use crate::span::Span;
 use localmart_kernel::Timestamp;
 use std::time::Duration;
 
-/// How many events are claimed at once.
+/// How many events one claim returns at most.
 const BATCH: u32 = 200;
-/// How long a consumer may be silent before another may begin, in milliseconds.
+/// How long a consumer holds the lock of its group without renewing it, in milliseconds.
 const LOCK_MS: i64 = 5_000;
-/// How long one run goes on before it makes room for other calls, in milliseconds.
+/// How long one run lasts at most before it makes room for other calls, in milliseconds.
 const RUN_MS: i64 = 10_000;
-/// How often an event may fail before it is given up.
+/// How often an event may fail before it becomes a dead letter.
 pub const ATTEMPTS: u32 = 8;
-/// The pause after the first failure; it doubles, and varies by half.
+/// The pause after the first failure, in milliseconds. It doubles with every failure and varies by ± 50 %.
 const BACKOFF_MS: i64 = 200;
-/// The longest pause.
-const SLOWEST_MS: i64 = 60_000;
-/// How often the bus is trimmed.
+/// The longest pause before jitter, in milliseconds.
+const MAX_BACKOFF_MS: i64 = 60_000;
+/// How often an instance trims the bus.
 const TRIM_EVERY: Duration = Duration::from_secs(60);
 
-/// Why an event had no effect.
+/// Why an event could not be handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It will never have one: it is not what its schema says. It is given up at once.
-    Never(String),
-    /// Not now.
-    NotNow(String),
+    /// The event can never be handled, for example because it does not match its schema. It becomes a dead letter at once.
+    Permanent(String),
+    /// The event cannot be handled now. It is retried.
+    Retryable(String),
 }
 
-/// What reads events.
+/// A component that reads events.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub trait Consumer {
-    /// The group: the noun of the service.
+    /// The consumer group: the noun of the service.
     const GROUP: &'static str;
-    /// The channels that it reads.
+    /// The channels that the component reads.
     const CHANNELS: &'static [&'static str];
 
-    /// Lets an event have its effect, once, however often it comes and in whatever order.
+    /// Handles an event. The same event may arrive several times; it must take effect once.
     async fn handle(&self, event: &Event) -> Result<(), Refusal>;
 }
 
-/// What one run did.
+/// The result of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Events that had their effect.
+    /// Events that were handled.
     pub handled: u64,
-    /// Events that will be tried again.
-    pub put_off: u64,
-    /// Events that were given up.
-    pub buried: u64,
+    /// Events that will be retried.
+    pub postponed: u64,
+    /// Events that became dead letters.
+    pub given_up: u64,
 }
 
-/// Reads what there is, if nobody else of the group does.
+/// Handles all available events, unless another consumer of the group is active.
 pub async fn consume<B: Bus, C: Consumer>(
     bus: &B,
     consumer: &C,
@@ -80,7 +81,7 @@ pub async fn consume<B: Bus, C: Consumer>(
             renewed_at: now,
         };
         let result = handle_all(bus, consumer, ports, deliveries, lock, &mut report).await;
-        let moved = report.handled + report.buried > before.handled + before.buried;
+        let moved = report.handled + report.given_up > before.handled + before.given_up;
         let late = ports.now() > begin.plus_ms(RUN_MS);
         if result.is_err() || !moved || late {
             bus.unlock(C::GROUP, owner.as_str()).await?;
@@ -90,7 +91,7 @@ pub async fn consume<B: Bus, C: Consumer>(
     }
 }
 
-/// The consumer's place in its group.
+/// The lock that this consumer holds for its group.
 struct Lock<'a> {
     owner: &'a str,
     renewed_at: Timestamp,
@@ -110,7 +111,7 @@ async fn handle_all<B: Bus, C: Consumer>(
         if now > lock.renewed_at.plus_ms(LOCK_MS / 3) {
             let until = now.plus_ms(LOCK_MS);
             if !bus.lock(C::GROUP, lock.owner, now, until).await? {
-                // It was silent for too long; another goes on where it stopped.
+                // The lock expired and another consumer continues from here.
                 return Ok(());
             }
             lock.renewed_at = now;
@@ -128,7 +129,7 @@ async fn handle_all<B: Bus, C: Consumer>(
                 let _span = Span::begin(&event.trace_parent, &name, "consumer");
                 consumer.handle(&event).await
             }
-            Err(reason) => Err(Refusal::Never(reason)),
+            Err(reason) => Err(Refusal::Permanent(reason)),
         };
         let (reason, given_up) = match outcome {
             Ok(()) => {
@@ -137,8 +138,8 @@ async fn handle_all<B: Bus, C: Consumer>(
                 report.handled += 1;
                 continue;
             }
-            Err(Refusal::Never(reason)) => (reason, true),
-            Err(Refusal::NotNow(reason)) => (reason, delivery.attempts + 1 >= ATTEMPTS),
+            Err(Refusal::Permanent(reason)) => (reason, true),
+            Err(Refusal::Retryable(reason)) => (reason, delivery.attempts + 1 >= ATTEMPTS),
         };
         delivery.attempts += 1;
         let fields = [
@@ -148,28 +149,33 @@ async fn handle_all<B: Bus, C: Consumer>(
         ];
         if given_up {
             log::write(Level::Error, "", "an event was given up", &fields);
-            bus.bury(C::GROUP, &delivery, &reason, now).await?;
-            report.buried += 1;
+            bus.give_up(C::GROUP, &delivery, &reason, now).await?;
+            report.given_up += 1;
         } else {
-            log::write(Level::Warn, "", "an event had no effect yet", &fields);
+            log::write(
+                Level::Warn,
+                "",
+                "an event failed and will be retried",
+                &fields,
+            );
             delivery.next_try_at = now.plus_ms(pause_ms(delivery.attempts, ports));
-            bus.put_off(C::GROUP, &delivery, &reason).await?;
-            report.put_off += 1;
+            bus.postpone(C::GROUP, &delivery, &reason).await?;
+            report.postponed += 1;
             waiting.push(delivery.subject);
         }
     }
     Ok(())
 }
 
-/// Exponential, with jitter: between half of it and one and a half.
+/// The pause before the next attempt: exponential, with jitter of ± 50 %.
 fn pause_ms(attempts: u32, ports: &Ports) -> i64 {
     let doubled = BACKOFF_MS.saturating_mul(1 << attempts.saturating_sub(1).min(20));
-    let pause = doubled.min(SLOWEST_MS);
-    pause / 2 + i64::from(ports.die()) * pause / 256
+    let pause = doubled.min(MAX_BACKOFF_MS);
+    pause / 2 + i64::from(ports.random_byte()) * pause / 256
 }
 
-/// Whether this instance has not forgotten anything for a while; asking begins the next while.
-pub fn is_time_to_trim(ports: &Ports) -> bool {
+/// Whether [`TRIM_EVERY`] has passed since this function last returned `true` in this instance.
+pub fn trim_is_due(ports: &Ports) -> bool {
     use std::cell::Cell;
     thread_local! {
         static LAST_MS: Cell<i64> = const { Cell::new(0) };
@@ -183,7 +189,7 @@ pub fn is_time_to_trim(ports: &Ports) -> bool {
     due
 }
 
-/// Forgets events of the consumer's channels that are old and read.
+/// Deletes old events that every group has read from the channels of the consumer.
 pub async fn trim<B: Bus, C: Consumer>(bus: &B, ports: &Ports) -> Result<(), BusError> {
     for channel in C::CHANNELS {
         bus.trim(channel, ports.now().plus_ms(-RETENTION_MS))

@@ -1,4 +1,4 @@
-//! An event as it travels: CloudEvents 1.0 in JSON, with the W3C trace it belongs to.
+//! An event in its wire format: CloudEvents 1.0 in JSON, with a W3C `traceparent`.
 
 use localmart_kernel::{Id, Timestamp};
 use serde_json::{Value, json};
@@ -6,26 +6,26 @@ use serde_json::{Value, json};
 /// Something that happened to a subject.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// Unique.
+    /// The unique id of the event.
     pub id: String,
-    /// `<noun>.<verb>`, as `order.paid`.
+    /// `<noun>.<verb>`, for example `order.paid`.
     pub kind: String,
-    /// The component that says so, as `/order`.
+    /// The component that published the event, for example `/order`.
     pub source: String,
-    /// The id of what it happened to: the ordering key.
+    /// The id of the thing that changed: the ordering key.
     pub subject: String,
-    /// The version of the subject that it made: with the subject the key of the outbox.
+    /// The version of the subject after the change. Subject and version are the key of the outbox.
     pub version: u64,
-    /// When, RFC 3339.
+    /// When the change happened (RFC 3339).
     pub time: String,
-    /// W3C `traceparent` of whoever caused it, or empty.
+    /// The W3C `traceparent` of the request that caused the event, or empty.
     pub trace_parent: String,
-    /// What the schema of its kind says, `docs/events/<kind>.json`.
+    /// The details. The schema of each kind is `docs/events/<kind>.json`.
     pub data: Value,
 }
 
 impl Event {
-    /// An event of now.
+    /// An event that happens now, without details.
     pub fn new(
         id: &Id,
         kind: &str,
@@ -46,14 +46,14 @@ impl Event {
         }
     }
 
-    /// What happened, in detail.
+    /// Sets the details.
     #[must_use]
     pub fn with(mut self, data: Value) -> Self {
         self.data = data;
         self
     }
 
-    /// Whose trace it belongs to.
+    /// Sets the trace.
     #[must_use]
     pub fn in_trace(mut self, trace_parent: &str) -> Self {
         trace_parent.clone_into(&mut self.trace_parent);
@@ -66,7 +66,7 @@ impl Event {
         format!("{noun}.events")
     }
 
-    /// CloudEvents JSON.
+    /// Encodes the event as CloudEvents JSON.
     pub fn encode(&self) -> String {
         let mut body = json!({
             "specversion": "1.0",
@@ -88,8 +88,8 @@ impl Event {
         body.to_string()
     }
 
-    /// Reads CloudEvents JSON; members that it does not know are left alone, so that a later version can be read. The
-    /// error says what is missing.
+    /// Decodes CloudEvents JSON. Unknown members are ignored, so that events of later versions can be read. The error
+    /// names the member that is missing.
     pub fn decode(text: &str) -> Result<Self, String> {
         let value: Value =
             serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_survives_the_way_and_says_what_it_lacks() {
+    fn an_event_round_trips_and_a_missing_member_is_an_error() {
         let id = Id::from_parts(1, &[1; 10]);
         let event = Event::new(&id, "order.paid", "order", "o-1", 3, Timestamp::from_ms(0))
             .with(json!({ "a": 1 }))

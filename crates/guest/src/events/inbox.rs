@@ -1,13 +1,13 @@
-//! The inbox: which events have had their effect here. It is written in the transaction of the effect.
+//! The inbox: the events that this service has already handled. An entry is written in the transaction of the effect.
 
 use crate::params;
 use crate::sql::{Connection, Database, SqlError};
 use localmart_kernel::Timestamp;
 
-/// How long an event is remembered, in milliseconds: longer than the bus keeps it.
-pub const REMEMBERED_MS: i64 = 30 * 86_400_000;
+/// How long an entry is kept, in milliseconds: longer than the bus keeps the event.
+pub const RETENTION_MS: i64 = 30 * 86_400_000;
 
-/// Whether this event is new here; from now on it is not.
+/// Records that an event is handled; `false` if the inbox contains it already.
 pub async fn first_time(
     connection: &impl Connection,
     id: &str,
@@ -17,11 +17,11 @@ pub async fn first_time(
     Ok(connection.execute(sql, params![id, now]).await? == 1)
 }
 
-/// Forgets events that cannot come again.
+/// Deletes the entries of events that cannot be delivered again.
 pub async fn forget(database: &impl Database, now: Timestamp) -> Result<u64, SqlError> {
     let sql = "DELETE FROM inbox WHERE seen_at < CAST($1 AS BIGINT)";
     let connection = database.open().await?;
     connection
-        .execute(sql, params![now.plus_ms(-REMEMBERED_MS)])
+        .execute(sql, params![now.plus_ms(-RETENTION_MS)])
         .await
 }

@@ -1,22 +1,23 @@
-//! The outbox: an event is written in the transaction of its change, and carried to the bus after the commit, by whoever
-//! committed, or by the next sweep if that one died.
+//! The outbox: an event is written in the transaction of its change and published to the bus after the commit, by the
+//! instance that committed, or by the next sweep if that instance died.
 
 use super::Event;
 use super::bus::{Bus, BusError, Outgoing};
 use crate::params;
 use crate::ports::Ports;
 use crate::span::Span;
-use crate::sql::{Connection, Database, Row, SqlError, Value, few_sizes, transaction};
+use crate::sql::{Connection, Database, Row, SqlError, Value, power_of_two_chunks, transaction};
 use localmart_kernel::Timestamp;
 
-/// How many events one step of a relay carries.
+/// How many events one step of a relay publishes.
 const BATCH: u32 = 100;
-/// How long a relay may be silent before another may begin, in milliseconds.
+/// How long a relay holds its lock, in milliseconds. After that another relay may begin.
 const LOCK_MS: i64 = 5_000;
-/// How many steps one relay takes; the rest is for the next.
+/// How many steps one call of [`relay`] takes at most.
 const STEPS: u32 = 100;
 
-/// Writes an event together with its change. Nothing happens if this version of the subject has one already.
+/// Writes an event in the transaction of its change. Does nothing if the outbox has an event for this version of the
+/// subject already.
 pub async fn record(
     connection: &impl Connection,
     event: &Event,
@@ -33,15 +34,15 @@ pub async fn record(
         body,
         now
     ];
-    connection.later(sql, params).await?;
+    connection.queue(sql, params).await?;
     #[cfg(target_arch = "wasm32")]
-    super::wasi::written();
+    super::wasi::mark_event_written();
     Ok(())
 }
 
-/// Carries what is in the outbox of a service to the bus, if nobody does; returns the channels that got something. When the one who
-/// does it is done, nothing is left of what was committed before anybody found it busy.
-pub async fn relay_alone<D: Database, B: Bus>(
+/// Publishes the outbox of a service unless another relay holds the lock; returns the channels that got events. When the
+/// holder of the lock returns, it has published everything that was committed before another relay found the lock taken.
+pub async fn relay_under_lock<D: Database, B: Bus>(
     noun: &str,
     database: &D,
     bus: &B,
@@ -58,7 +59,7 @@ pub async fn relay_alone<D: Database, B: Bus>(
         let relayed = relay(database, bus, now).await;
         bus.unlock(&group, owner.as_str()).await?;
         channels.extend(relayed?);
-        // Whoever committed in between and found this one busy counts on it.
+        // An instance that committed meanwhile and found the lock taken relies on this check.
         let sql = "SELECT version FROM outbox LIMIT 1";
         let left = database.open().await?.query(sql, params![]).await?;
         if left.is_empty() {
@@ -67,9 +68,9 @@ pub async fn relay_alone<D: Database, B: Bus>(
     }
 }
 
-async fn forget<D: Database>(database: &D, rows: &[Row]) -> Result<(), SqlError> {
+async fn delete<D: Database>(database: &D, rows: &[Row]) -> Result<(), SqlError> {
     transaction(database, async |connection| {
-        for rows in few_sizes(rows) {
+        for rows in power_of_two_chunks(rows) {
             let one = |place: usize| {
                 let (subject, version) = (2 * place + 1, 2 * place + 2);
                 format!(
@@ -90,8 +91,8 @@ async fn forget<D: Database>(database: &D, rows: &[Row]) -> Result<(), SqlError>
     .await
 }
 
-/// Carries what is in the outbox to the bus; returns the channels that got something. Safe to run twice at once: an event
-/// may then be carried twice, and has its effect once.
+/// Publishes the outbox; returns the channels that got events. Two relays may run at the same time: an event may then be
+/// published twice, and takes effect once.
 pub async fn relay<D: Database, B: Bus>(
     database: &D,
     bus: &B,
@@ -102,7 +103,7 @@ pub async fn relay<D: Database, B: Bus>(
         let connection = database.open().await?;
         let sql = "SELECT subject, version, channel, id, body FROM outbox ORDER BY created_at, subject, version LIMIT CAST($1 AS BIGINT)";
         let rows = connection.query(sql, params![BATCH]).await?;
-        // Given back while the bus works.
+        // The connection returns to its pool before the slow call to the bus.
         drop(connection);
         let mut events = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -125,7 +126,7 @@ pub async fn relay<D: Database, B: Bus>(
         bus.publish(&events, now).await?;
         drop(spans);
         crate::point("outbox.published").await;
-        forget(database, &rows).await?;
+        delete(database, &rows).await?;
         for event in events {
             if !channels.contains(&event.channel) {
                 channels.push(event.channel);

@@ -1,14 +1,20 @@
-//! Telemetry that may be lost: counted in memory, published in batches after the answer.
+//! Views: telemetry that may be lost. Views are counted in memory and published in batches after the answer.
 
 #[cfg(target_arch = "wasm32")]
-pub use gathering::seen;
+pub use pending::record_view;
 
-/// Natively nobody listens.
+/// Does nothing: native builds have no bus.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn seen(_kind: &'static str, _source: &'static str, _subject: &str, _viewer: Option<&str>) {}
+pub fn record_view(
+    _kind: &'static str,
+    _source: &'static str,
+    _subject: &str,
+    _viewer: Option<&str>,
+) {
+}
 
 #[cfg(target_arch = "wasm32")]
-mod gathering {
+mod pending {
     use crate::events::Event;
     use crate::events::bus::Outgoing;
     use crate::events::wasi::publish;
@@ -19,23 +25,28 @@ mod gathering {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    /// How long views are gathered.
-    const GATHER: Duration = Duration::from_millis(500);
-    /// How many different views are gathered; what comes beyond is lost.
-    const MOST: usize = 1_000;
+    /// How long views are collected before they are published.
+    const FLUSH_AFTER: Duration = Duration::from_millis(500);
+    /// How many different views are collected. Further views are dropped.
+    const MAX_PENDING: usize = 1_000;
 
     thread_local! {
-        /// How often each subject was seen, by whom.
-        static SEEN: RefCell<BTreeMap<(String, Option<String>), u64>> = const { RefCell::new(BTreeMap::new()) };
+        /// How often each viewer has seen each subject.
+        static VIEWS: RefCell<BTreeMap<(String, Option<String>), u64>> = const { RefCell::new(BTreeMap::new()) };
         static FLUSHING: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Somebody saw a subject: an event of this kind, as `product.viewed`, will say so.
-    pub fn seen(kind: &'static str, source: &'static str, subject: &str, viewer: Option<&str>) {
-        SEEN.with_borrow_mut(|seen| {
-            let place = (subject.to_owned(), viewer.map(str::to_owned));
-            if seen.len() < MOST || seen.contains_key(&place) {
-                *seen.entry(place).or_default() += 1;
+    /// Counts a view of a subject. An event of this kind, for example `product.viewed`, will report it.
+    pub fn record_view(
+        kind: &'static str,
+        source: &'static str,
+        subject: &str,
+        viewer: Option<&str>,
+    ) {
+        VIEWS.with_borrow_mut(|views| {
+            let key = (subject.to_owned(), viewer.map(str::to_owned));
+            if views.len() < MAX_PENDING || views.contains_key(&key) {
+                *views.entry(key).or_default() += 1;
             }
         });
         if FLUSHING.replace(true) {
@@ -43,10 +54,10 @@ mod gathering {
         }
         crate::wasip3::spawn(async move {
             let ports = Ports::real();
-            ports.sleep(GATHER).await;
+            ports.sleep(FLUSH_AFTER).await;
             FLUSHING.set(false);
-            let seen = SEEN.take();
-            let events: Vec<Outgoing> = seen
+            let views = VIEWS.take();
+            let events: Vec<Outgoing> = views
                 .into_iter()
                 .map(|((subject, viewer), views)| {
                     let data =

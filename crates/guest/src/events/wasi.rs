@@ -1,10 +1,11 @@
-//! Events in a component: which bus there is, who relays and when, how a wake-up becomes a run of the consumer.
+//! Events in a component: selects the bus, relays the outbox after commits and in sweeps, and runs the consumer when a
+//! message wakes the component.
 
 use super::bus::{Bus as _, BusError, Outgoing, RedisBus, SqlBus};
 use super::consume::{self, Consumer, Report};
 use super::{inbox, outbox};
 use crate::config::EMBEDDED;
-use crate::door::Service;
+use crate::http::Service;
 use crate::log::{self, Level};
 use crate::ports::Ports;
 use crate::redis::Server;
@@ -13,36 +14,36 @@ use crate::sql::ServiceDatabase;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// How long a relay waits for more after a commit, so that a burst travels together.
+/// How long a relay waits after a commit for further commits, so that a burst is published together.
 const GATHER: Duration = Duration::from_millis(5);
 
 thread_local! {
-    /// Whether the transaction under way wrote an event.
-    static WRITTEN: Cell<bool> = const { Cell::new(false) };
-    /// The noun whose outbox is being relayed.
+    /// Whether an event was written since the last commit.
+    static EVENT_WRITTEN: Cell<bool> = const { Cell::new(false) };
+    /// Whether this instance is relaying its outbox.
     static RELAYING: Cell<bool> = const { Cell::new(false) };
-    /// Whether something was committed since the relay looked.
-    static AGAIN: Cell<bool> = const { Cell::new(false) };
+    /// Whether an event was committed since the relay last read the outbox.
+    static COMMITTED_SINCE: Cell<bool> = const { Cell::new(false) };
 }
 
-pub(super) fn written() {
-    WRITTEN.set(true);
+pub(super) fn mark_event_written() {
+    EVENT_WRITTEN.set(true);
 }
 
-/// A transaction of this database was committed: what it wrote goes to the bus soon.
+/// Called after a commit: starts a relay if the transaction wrote an event.
 pub(crate) fn committed(noun: &'static str) {
-    if !WRITTEN.replace(false) {
+    if !EVENT_WRITTEN.replace(false) {
         return;
     }
-    AGAIN.set(true);
+    COMMITTED_SINCE.set(true);
     if RELAYING.replace(true) {
         return;
     }
     crate::wasip3::spawn(async move {
         let ports = Ports::real();
-        while AGAIN.get() {
+        while COMMITTED_SINCE.get() {
             ports.sleep(GATHER).await;
-            AGAIN.set(false);
+            COMMITTED_SINCE.set(false);
             if let Err(error) = relay(noun, &ports).await {
                 // The next sweep tries again.
                 let fields = [("service", noun), ("reason", &error.0)];
@@ -53,15 +54,15 @@ pub(crate) fn committed(noun: &'static str) {
     });
 }
 
-/// Carries a service's outbox to the bus and wakes whoever reads it.
+/// Publishes the outbox of a service and wakes the consumers.
 pub async fn relay(noun: &'static str, ports: &Ports) -> Result<(), BusError> {
     let database = ServiceDatabase::new(noun);
     let channels = match server().await? {
         Some(server) => {
             let bus = RedisBus(server);
-            outbox::relay_alone(noun, &database, &bus, ports).await?
+            outbox::relay_under_lock(noun, &database, &bus, ports).await?
         }
-        None => outbox::relay_alone(noun, &database, &sql_bus(), ports).await?,
+        None => outbox::relay_under_lock(noun, &database, &sql_bus(), ports).await?,
     };
     for channel in channels {
         wake(&channel).await;
@@ -85,28 +86,28 @@ fn sql_bus() -> SqlBus<ServiceDatabase> {
     SqlBus(ServiceDatabase::new("bus"))
 }
 
-/// Rings the bell of a channel. If nobody hears it, the next sweep looks by itself.
+/// Wakes the consumers of a channel. If the message is lost, the next sweep reads the channel.
 async fn wake(channel: &str) {
-    let bell = async {
-        let bell = server().await?.unwrap_or_else(|| Server::new(EMBEDDED));
-        bell.publish(channel, "wake").await
+    let message = async {
+        let message = server().await?.unwrap_or_else(|| Server::new(EMBEDDED));
+        message.publish(channel, "wake").await
     };
-    let rung: Result<(), StoreError> = bell.await;
-    if let Err(error) = rung {
+    let sent: Result<(), StoreError> = message.await;
+    if let Err(error) = sent {
         let fields = [("channel", channel), ("reason", &error.0)];
         log::write(Level::Warn, "", "a wake-up was lost", &fields);
     }
 }
 
-/// What a service does in its sweep about events: relays its own.
+/// The part of a sweep that concerns published events: relays the outbox.
 pub async fn sweep_events<S: Service>(ports: &Ports) -> Result<(), BusError> {
     relay(S::NOUN, ports).await
 }
 
-/// What a consumer does in its sweep about events: reads, and forgets what is old.
+/// The part of a sweep that concerns consumed events: handles new ones and deletes old ones.
 pub async fn sweep_consumer<C: Consumer>(consumer: &C, ports: &Ports) -> Result<Report, BusError> {
     let report = run(consumer, ports).await?;
-    if consume::is_time_to_trim(ports) {
+    if consume::trim_is_due(ports) {
         match server().await? {
             Some(server) => consume::trim::<_, C>(&RedisBus(server), ports).await?,
             None => consume::trim::<_, C>(&sql_bus(), ports).await?,
@@ -123,8 +124,8 @@ async fn run<C: Consumer>(consumer: &C, ports: &Ports) -> Result<Report, BusErro
     }
 }
 
-/// A message came: there may be something to read.
-pub async fn woken<S: Service + Consumer>() {
+/// Handles a wake-up message: reads the channels of the consumer.
+pub async fn on_wake_up<S: Service + Consumer>() {
     let ports = Ports::real();
     let result = match S::start(ports.clone()).await {
         Ok(service) => run(&service, &ports).await.map_err(|error| error.0),
@@ -132,6 +133,11 @@ pub async fn woken<S: Service + Consumer>() {
     };
     if let Err(reason) = result {
         let fields = [("service", S::NOUN), ("reason", &reason)];
-        log::write(Level::Warn, "", "events wait for their consumer", &fields);
+        log::write(
+            Level::Warn,
+            "",
+            "cannot consume events; the next sweep tries again",
+            &fields,
+        );
     }
 }

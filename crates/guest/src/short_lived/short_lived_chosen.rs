@@ -1,4 +1,4 @@
-//! The short-lived store that the configuration names: `redis_url` is `embedded` (key-value) or a server's address.
+//! The short-lived store that the variable `redis_url` selects: `embedded` (key-value store) or the address of a server.
 
 use super::short_lived_redis::RedisStore;
 use super::{KeyValueStore, ShortLived, StoreError};
@@ -6,11 +6,11 @@ use crate::config::{self, EMBEDDED};
 use crate::redis::Server;
 use localmart_kernel::Timestamp;
 
-/// The store, wherever it is.
+/// The configured store.
 #[derive(Clone, Copy, Default)]
 pub struct ServiceStore;
 
-/// The server, if there is one.
+/// The configured Redis server; `None` if the store is embedded.
 pub async fn server() -> Result<Option<Server>, StoreError> {
     let url = config::once("redis_url").await;
     let url = url.map_err(|error| StoreError(error.to_string()))?;

@@ -1,6 +1,6 @@
 //! The short-lived store on `wasi:keyvalue`: the embedded default.
 
-use super::{ShortLived, StoreError, seal, turn_of, unseal};
+use super::{ShortLived, StoreError, keys_to_sweep, seal, unseal};
 use crate::wit::keyvalue::{atomics, store};
 use localmart_kernel::Timestamp;
 
@@ -57,7 +57,7 @@ impl ShortLived for KeyValueStore {
             }
         }
         let mut removed = 0;
-        for key in turn_of(&keys, now) {
+        for key in keys_to_sweep(&keys, now) {
             let sealed = bucket.get(key).map_err(failed)?;
             if sealed.is_some_and(|sealed| unseal(&sealed, now).is_none()) {
                 bucket.delete(key).map_err(failed)?;

@@ -1,20 +1,21 @@
-//! The short-lived store on Redis: values end by the server's clock at the latest, swaps are one script.
+//! The short-lived store on Redis. The server deletes a value when it expires; a swap is one Lua script.
 
 use super::{ShortLived, StoreError, seal, unseal};
 use crate::redis::{Argument, Redis, Reply};
 use localmart_kernel::Timestamp;
 
-/// How the keys of this store begin.
+/// The prefix of all keys of this store.
 const PREFIX: &str = "localmart:kv:";
 
-/// `KEYS[1]` becomes `ARGV[3]` until `ARGV[4]`, if it is `ARGV[2]` now, or nothing where `ARGV[1]` is 0.
+/// Sets `KEYS[1]` to `ARGV[3]`, which expires at `ARGV[4]`, if its value is `ARGV[2]`, or if it has none and `ARGV[1]` is
+/// 0.
 const SWAP: &str = "local found = redis.call('GET', KEYS[1])
 if ARGV[1] == '0' then if found then return 0 end
 elseif found ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[1], ARGV[3], 'PXAT', ARGV[4])
 return 1";
 
-/// The store on a server.
+/// The store on a Redis server.
 #[derive(Clone)]
 pub struct RedisStore<R>(pub R);
 
@@ -63,7 +64,7 @@ impl<R: Redis> ShortLived for RedisStore<R> {
         self.0.send("DEL", vec![named(key)]).await.map(drop)
     }
 
-    /// The server removes what has expired by itself.
+    /// Does nothing: the server deletes expired values itself.
     async fn sweep(&self, _prefix: &str, _now: Timestamp) -> Result<u64, StoreError> {
         Ok(0)
     }

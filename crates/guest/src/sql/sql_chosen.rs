@@ -1,11 +1,11 @@
-//! The database that the configuration names: `database_url` is `embedded` (SQLite) or the address of a Postgres server.
+//! The database that the variable `database_url` selects: `embedded` (SQLite) or the address of a Postgres server.
 
 use super::sql_postgres::{PostgresConnection, PostgresDatabase};
 use super::sql_sqlite::{SqliteConnection, SqliteDatabase};
 use super::{Connection, Database, Row, SqlError, Value};
 use crate::config::{self, EMBEDDED};
 
-/// A service's own database, wherever it is.
+/// The database of a service.
 #[derive(Clone)]
 pub struct ServiceDatabase {
     noun: &'static str,
@@ -24,11 +24,11 @@ impl From<&'static str> for ServiceDatabase {
     }
 }
 
-/// A connection to it.
+/// A connection to the database of a service.
 pub enum ServiceConnection {
-    /// Embedded.
+    /// The embedded database.
     Sqlite(SqliteConnection),
-    /// On a server.
+    /// A Postgres server.
     Postgres(PostgresConnection),
 }
 
@@ -66,17 +66,17 @@ impl Connection for ServiceConnection {
         }
     }
 
-    async fn later(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+    async fn queue(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
         match self {
-            Self::Sqlite(connection) => connection.later(sql, params).await,
-            Self::Postgres(connection) => connection.later(sql, params).await,
+            Self::Sqlite(connection) => connection.queue(sql, params).await,
+            Self::Postgres(connection) => connection.queue(sql, params).await,
         }
     }
 
-    async fn query_all(&self, asked: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
+    async fn query_all(&self, queries: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
         match self {
-            Self::Sqlite(connection) => connection.query_all(asked).await,
-            Self::Postgres(connection) => connection.query_all(asked).await,
+            Self::Sqlite(connection) => connection.query_all(queries).await,
+            Self::Postgres(connection) => connection.query_all(queries).await,
         }
     }
 

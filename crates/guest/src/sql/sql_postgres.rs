@@ -1,11 +1,11 @@
-//! The SQL trait on `spin:postgres`: every service has a schema named after it in one database.
+//! The SQL trait on `spin:postgres`. All services share one database; each has a schema with its name.
 
-use super::{Connection, Database, Row, SqlError, Value, one_by_one};
+use super::{Connection, Database, Row, SqlError, Value, query_sequentially};
 use crate::wit::postgres as wit;
 use futures::future::{join, join_all};
 use std::cell::RefCell;
 
-/// A service's schema on a server.
+/// The schema of a service on a server.
 #[derive(Clone)]
 pub struct PostgresDatabase {
     address: String,
@@ -14,22 +14,22 @@ pub struct PostgresDatabase {
 impl PostgresDatabase {
     /// The schema of a noun at `postgres://user:password@host:port/database`.
     pub fn new(url: &str, noun: &str) -> Self {
-        let joint = if url.contains('?') { '&' } else { '?' };
+        let separator = if url.contains('?') { '&' } else { '?' };
         Self {
-            address: format!("{url}{joint}options=-c%20search_path%3D{noun}"),
+            address: format!("{url}{separator}options=-c%20search_path%3D{noun}"),
         }
     }
 }
 
-/// An open connection; the host rolls back what it leaves open when it is dropped.
+/// An open connection. If it is dropped during a transaction, the host rolls back.
 pub struct PostgresConnection {
     server: wit::Connection,
-    /// What travels with the next statement.
-    later: RefCell<Vec<Waiting>>,
+    /// Statements to send together with the next one.
+    queue: RefCell<Vec<QueuedStatement>>,
 }
 
-/// A statement that waits for the next.
-type Waiting = (String, Vec<wit::ParameterValue>);
+/// A statement to send together with the next one, with its parameters.
+type QueuedStatement = (String, Vec<wit::ParameterValue>);
 
 impl Database for PostgresDatabase {
     type Connection = PostgresConnection;
@@ -39,23 +39,23 @@ impl Database for PostgresDatabase {
         let server = opening.await.map_err(failed)?;
         Ok(PostgresConnection {
             server,
-            later: RefCell::default(),
+            queue: RefCell::default(),
         })
     }
 }
 
 impl PostgresConnection {
-    /// Sends what waits, and at once `last`: the server answers in the order of asking. Where the host does not promise that
-    /// order, each waits for the one before it.
-    async fn after_the_others<T>(
+    /// Sends the queued statements and `last` without waiting in between. On a host that does not guarantee the order, each
+    /// statement waits for the one before it.
+    async fn after_queued<T>(
         &self,
         last: impl Future<Output = Result<T, SqlError>>,
     ) -> Result<T, SqlError> {
-        let waiting = self.later.take();
-        if waiting.is_empty() {
+        let queued = self.queue.take();
+        if queued.is_empty() {
             return last.await;
         }
-        let before = waiting.into_iter().map(|(sql, params)| async {
+        let before = queued.into_iter().map(|(sql, params)| async {
             let changed = self.server.execute_async(sql, params).await;
             changed.map(drop).map_err(failed)
         });
@@ -66,22 +66,22 @@ impl PostgresConnection {
             return last.await;
         }
         let (before, last) = join(join_all(before), last).await;
-        // The first failure is the cause of those behind it.
+        // The first failure causes the later ones.
         before.into_iter().collect::<Result<(), _>>()?;
         last
     }
 
     async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
-        let params = params.iter().map(lower).collect();
+        let params = params.iter().map(to_wit).collect();
         let running = self.server.query_async(sql.to_owned(), params);
         let (_, stream, end) = running.await.map_err(failed)?;
         let rows = stream.collect().await;
         end.await.map_err(failed)?;
-        rows.into_iter().map(lift).collect()
+        rows.into_iter().map(from_wit).collect()
     }
 
     async fn write(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
-        let params = params.iter().map(lower).collect();
+        let params = params.iter().map(to_wit).collect();
         let running = self.server.execute_async(sql.to_owned(), params);
         running.await.map_err(failed)
     }
@@ -89,30 +89,30 @@ impl PostgresConnection {
 
 impl Connection for PostgresConnection {
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
-        self.after_the_others(self.read(sql, params)).await
+        self.after_queued(self.read(sql, params)).await
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
-        self.after_the_others(self.write(sql, params)).await
+        self.after_queued(self.write(sql, params)).await
     }
 
-    async fn later(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
-        let params = params.iter().map(lower).collect();
-        self.later.borrow_mut().push((sql.to_owned(), params));
+    async fn queue(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+        let params = params.iter().map(to_wit).collect();
+        self.queue.borrow_mut().push((sql.to_owned(), params));
         Ok(())
     }
 
-    async fn query_all(&self, asked: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
+    async fn query_all(&self, queries: &[(&str, &[Value])]) -> Result<Vec<Vec<Row>>, SqlError> {
         if !pipelines() {
-            return one_by_one(self, asked).await;
+            return query_sequentially(self, queries).await;
         }
-        let all = join_all(asked.iter().map(|(sql, params)| self.read(sql, params)));
-        let answers = self.after_the_others(async { Ok(all.await) }).await?;
+        let all = join_all(queries.iter().map(|(sql, params)| self.read(sql, params)));
+        let answers = self.after_queued(async { Ok(all.await) }).await?;
         answers.into_iter().collect()
     }
 
     async fn begin(&self) -> Result<(), SqlError> {
-        self.later("BEGIN", &[]).await
+        self.queue("BEGIN", &[]).await
     }
 
     async fn commit(&self) -> Result<(), SqlError> {
@@ -120,20 +120,20 @@ impl Connection for PostgresConnection {
     }
 
     async fn rollback(&self) -> Result<(), SqlError> {
-        self.later.take();
+        self.queue.take();
         self.write("ROLLBACK", &[]).await.map(drop)
     }
 }
 
-/// Whether the host sends what is asked of one connection at once in the order of asking.
+/// Whether the host sends concurrent statements of one connection in the order in which they were started.
 fn pipelines() -> bool {
     thread_local! {
-        static PROMISED: bool = std::env::var("LOCALMART_PIPELINES").is_ok();
+        static SUPPORTED: bool = std::env::var("LOCALMART_PIPELINES").is_ok();
     }
-    PROMISED.with(|promised| *promised)
+    SUPPORTED.with(|supported| *supported)
 }
 
-fn lower(value: &Value) -> wit::ParameterValue {
+fn to_wit(value: &Value) -> wit::ParameterValue {
     match value {
         Value::Null => wit::ParameterValue::DbNull,
         Value::Integer(number) => wit::ParameterValue::Int64(*number),
@@ -141,7 +141,7 @@ fn lower(value: &Value) -> wit::ParameterValue {
     }
 }
 
-fn lift(row: wit::Row) -> Result<Row, SqlError> {
+fn from_wit(row: wit::Row) -> Result<Row, SqlError> {
     let column = |value| match value {
         wit::DbValue::DbNull => Ok(Value::Null),
         wit::DbValue::Int64(number) => Ok(Value::Integer(number)),
@@ -157,9 +157,9 @@ fn lift(row: wit::Row) -> Result<Row, SqlError> {
         .map(Row)
 }
 
-/// Errors after which the same statement may succeed: the server is gone or going (08, 57P), full (53), or had to choose
-/// between two transactions (40), or the statement was given up (55P03, 57014), or somebody wrote the same unique value at
-/// the same moment (23505).
+/// Classes of errors after which the same statement may succeed: the connection was lost (08), the server has no resources
+/// left (53), a serialization failure or deadlock (40), a shutdown or a cancelled statement (57), a lock timeout (55P03),
+/// or a concurrent insert of the same unique value (23505).
 fn failed(error: wit::Error) -> SqlError {
     match error {
         wit::Error::ConnectionFailed(reason) => SqlError::Unavailable(reason),

@@ -4,14 +4,14 @@ use super::{Connection, Database, Row, SqlError, Value, numbered_for_sqlite};
 use spin_sdk::sqlite::wit::sqlite as wit;
 use std::cell::Cell;
 
-/// The database with a label of the manifest.
+/// A database, named by its label in the manifest.
 #[derive(Clone)]
 pub struct SqliteDatabase {
     label: &'static str,
 }
 
 impl SqliteDatabase {
-    /// The database labelled with a service's noun.
+    /// The database with this label: the noun of the service.
     pub const fn new(label: &'static str) -> Self {
         Self { label }
     }
@@ -23,7 +23,7 @@ impl From<&'static str> for SqliteDatabase {
     }
 }
 
-/// An open connection; the host rolls back and keeps it when it is dropped.
+/// An open connection. If it is dropped during a transaction, the host rolls back and returns it to the pool.
 pub struct SqliteConnection {
     connection: wit::Connection,
     in_transaction: Cell<bool>,
@@ -46,22 +46,23 @@ impl Database for SqliteDatabase {
 }
 
 impl SqliteConnection {
-    /// The synchronous call: it costs no stream, and what reads, or already has its turn to write, waits for nothing.
+    /// The synchronous call: cheaper, because it needs no stream. Used for statements that never wait: reads, and writes in a
+    /// transaction, which already holds the write lock.
     fn run(&self, sql: &str, params: &[Value]) -> Result<wit::QueryResult, SqlError> {
-        let params: Vec<wit::Value> = params.iter().map(lower).collect();
+        let params: Vec<wit::Value> = params.iter().map(to_wit).collect();
         self.connection
             .execute(&numbered_for_sqlite(sql), &params)
             .map_err(failed)
     }
 
-    /// The asynchronous call, for what may have to wait for its turn to write: a synchronous one would hold up every
-    /// other call in this instance, among them perhaps the one that has the turn.
-    async fn run_in_turn(
+    /// The asynchronous call, for statements that may wait for the write lock. A synchronous call would block every other
+    /// call in this instance, possibly including the one that holds the lock.
+    async fn run_async(
         &self,
         sql: &str,
         params: &[Value],
     ) -> Result<Vec<wit::RowResult>, SqlError> {
-        let params: Vec<wit::Value> = params.iter().map(lower).collect();
+        let params: Vec<wit::Value> = params.iter().map(to_wit).collect();
         let running = self
             .connection
             .execute_async(numbered_for_sqlite(sql), params);
@@ -74,26 +75,26 @@ impl SqliteConnection {
 
 impl Connection for SqliteConnection {
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
-        // Only what reads is sure not to wait.
+        // Outside a transaction only a read is certain not to wait.
         let rows = if self.in_transaction.get() || sql.starts_with("SELECT") {
             self.run(sql, params)?.rows
         } else {
-            self.run_in_turn(sql, params).await?
+            self.run_async(sql, params).await?
         };
-        rows.into_iter().map(lift).collect()
+        rows.into_iter().map(from_wit).collect()
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
         if self.in_transaction.get() {
             self.run(sql, params)?;
         } else {
-            self.run_in_turn(sql, params).await?;
+            self.run_async(sql, params).await?;
         }
         Ok(self.connection.changes())
     }
 
     async fn begin(&self) -> Result<(), SqlError> {
-        self.run_in_turn("BEGIN IMMEDIATE", &[]).await?;
+        self.run_async("BEGIN IMMEDIATE", &[]).await?;
         self.in_transaction.set(true);
         Ok(())
     }
@@ -110,7 +111,7 @@ impl Connection for SqliteConnection {
     }
 }
 
-fn lower(value: &Value) -> wit::Value {
+fn to_wit(value: &Value) -> wit::Value {
     match value {
         Value::Null => wit::Value::Null,
         Value::Integer(number) => wit::Value::Integer(*number),
@@ -118,7 +119,7 @@ fn lower(value: &Value) -> wit::Value {
     }
 }
 
-fn lift(row: wit::RowResult) -> Result<Row, SqlError> {
+fn from_wit(row: wit::RowResult) -> Result<Row, SqlError> {
     let column = |value| match value {
         wit::Value::Null => Ok(Value::Null),
         wit::Value::Integer(number) => Ok(Value::Integer(number)),

@@ -1,24 +1,24 @@
-//! Parts of amounts: percentages, taxes, amounts divided among lines. Integers throughout; what is rounded is rounded once,
-//! and parts always come to exactly the whole.
+//! Parts of amounts: percentages, taxes, amounts divided among lines. All arithmetic is on integers, every result is rounded
+//! once, and parts always add up to the whole.
 
 use super::{Currency, MAX_AMOUNT, Money, MoneyError};
 
-/// 100 % in basis points, the unit of rates: 1900 is 19 %.
+/// 100 % in basis points, the unit of rates. 1900 basis points are 19 %.
 pub const WHOLE_RATE: u32 = 10_000;
 
-/// What happens to less than a minor unit.
+/// How a fraction of a minor unit is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounding {
-    /// It is dropped.
+    /// Rounds down.
     Down,
-    /// Half a unit and more become one, as on receipts.
+    /// Rounds half a unit up, as on receipts.
     HalfUp,
-    /// Half a unit goes to the even neighbour (IEEE 754, roundTiesToEven), so that many roundings do not drift.
+    /// Rounds half a unit to the even neighbour (IEEE 754, roundTiesToEven), so that many roundings do not drift.
     HalfEven,
 }
 
 impl Money {
-    /// `numerator / denominator` of this; the denominator must not be 0.
+    /// This amount times `numerator / denominator`. A denominator of 0 is an error.
     pub fn fraction(
         self,
         numerator: u64,
@@ -46,12 +46,12 @@ impl Money {
         Self::new(part, self.currency)
     }
 
-    /// A share of this at a rate in basis points.
+    /// This amount times a rate in basis points.
     pub fn at_rate(self, rate: u32, rounding: Rounding) -> Result<Self, MoneyError> {
         self.fraction(u64::from(rate), u64::from(WHOLE_RATE), rounding)
     }
 
-    /// What this holds of a tax that it includes, at a rate in basis points: net and tax, which together are this.
+    /// Splits a gross amount into net amount and included tax, at a rate in basis points. Both add up to the gross amount.
     pub fn without_tax(self, rate: u32) -> Result<(Self, Self), MoneyError> {
         let (whole, gross) = (
             u64::from(WHOLE_RATE),
@@ -61,8 +61,8 @@ impl Money {
         Ok((net, self.minus(net)?))
     }
 
-    /// Divides this in proportion to weights, by the largest remainder; of equal remainders the first comes first. The parts
-    /// come to exactly this. Without any weight there is nobody to give to, which only nothing can be divided among.
+    /// Divides the amount in proportion to weights, by the largest-remainder method; among equal remainders the first weight
+    /// wins. The parts add up to the amount. If all weights are 0, only an amount of 0 can be divided.
     pub fn divide(self, weights: &[u64]) -> Result<Vec<Self>, MoneyError> {
         let sum: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
         if sum == 0 {
@@ -83,7 +83,7 @@ impl Money {
             parts.push(part);
             remainders.push((std::cmp::Reverse(product % sum), place));
         }
-        // Stable: places break ties.
+        // A stable sort, so that the order of the weights breaks ties.
         remainders.sort_unstable();
         for (_, place) in remainders {
             if left == 0 {
@@ -100,8 +100,7 @@ impl Money {
             .collect()
     }
 
-    /// Reads an amount as people write it, `19.99`, with at most the currency's digits behind the point; more digits are
-    /// allowed only where they are zeros.
+    /// Parses an amount as people write it, for example `19.99`. Decimal digits beyond those of the currency must be zeros.
     pub fn parse(text: &str, currency: Currency) -> Result<Self, MoneyError> {
         let (whole, part) = text.split_once('.').unwrap_or((text, ""));
         let digits = usize::from(currency.digits());
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_included_tax_and_the_net_are_the_gross() {
+    fn included_tax_and_net_add_up_to_the_gross() {
         for (gross, rate, net, tax) in [
             (1999, 1900, 1680, 319),
             (3, 2000, 3, 0),
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_rounded_as_said() {
+    fn rates_are_rounded_by_the_given_mode() {
         for (amount, rate, down, half_up, half_even) in [
             (1, 2000, 0, 0, 0),
             (25, 1000, 2, 3, 2),
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_read_in_their_currencys_digits() {
+    fn amounts_are_parsed_with_the_digits_of_their_currency() {
         for (text, code, amount) in [
             ("2.55", "GBP", 255),
             ("2.5", "GBP", 250),
@@ -243,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_come_to_the_whole(
+        fn parts_add_up_to_the_whole(
             amount in 0..=MAX_AMOUNT,
             currency in currencies(),
             weights in prop::collection::vec(0..=MAX_AMOUNT, 1..40),
@@ -255,7 +254,7 @@ mod tests {
             let total: u128 = weights.iter().map(|weight| u128::from(*weight)).sum();
             for (part, weight) in parts.iter().zip(&weights) {
                 sum = sum.plus(*part).unwrap();
-                // Nobody gets a unit more or less than his share rounded up or down.
+                // Every part is the exact share, rounded up or down.
                 let share = u128::from(amount) * u128::from(*weight) / total;
                 prop_assert!((share..=share + 1).contains(&u128::from(part.amount())));
             }
@@ -263,11 +262,11 @@ mod tests {
         }
 
         #[test]
-        fn net_and_tax_come_to_the_gross(amount in 0..=MAX_AMOUNT, currency in currencies(), rate in 0..=WHOLE_RATE * 2) {
+        fn net_and_tax_add_up_to_the_gross(amount in 0..=MAX_AMOUNT, currency in currencies(), rate in 0..=WHOLE_RATE * 2) {
             let gross = Money::new(amount, currency).unwrap();
             let (net, tax) = gross.without_tax(rate).unwrap();
             prop_assert_eq!(net.plus(tax).unwrap(), gross);
-            // The tax on that net is the tax, but for what one unit of the net rounds to.
+            // Computing the tax from the net gives the same tax, up to the rounding of one unit.
             let again = net.at_rate(rate, Rounding::HalfUp);
             if let Ok(again) = again {
                 let unit = u64::from(rate / WHOLE_RATE) + 1;
@@ -288,7 +287,7 @@ mod tests {
         }
 
         #[test]
-        fn sums_are_exact_or_refused(a in 0..=MAX_AMOUNT, b in 0..=MAX_AMOUNT, times in any::<u32>(), currency in currencies()) {
+        fn sums_are_exact_or_an_error(a in 0..=MAX_AMOUNT, b in 0..=MAX_AMOUNT, times in any::<u32>(), currency in currencies()) {
             let (x, y) = (Money::new(a, currency).unwrap(), Money::new(b, currency).unwrap());
             prop_assert_eq!(x.plus(y).ok().map(|sum| sum.amount()), a.checked_add(b).filter(|sum| *sum <= MAX_AMOUNT));
             prop_assert_eq!(x.minus(y).ok().map(|rest| rest.amount()), a.checked_sub(b));
@@ -297,7 +296,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_shown_is_read_again(amount in 0..=MAX_AMOUNT, currency in currencies()) {
+        fn a_formatted_amount_can_be_parsed(amount in 0..=MAX_AMOUNT, currency in currencies()) {
             let money = Money::new(amount, currency).unwrap();
             let shown = money.to_string();
             let number = shown.split(' ').next().unwrap();

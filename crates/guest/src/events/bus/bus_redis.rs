@@ -1,5 +1,5 @@
-//! The bus on Redis Streams: a stream per channel, a consumer group per group. What failed is remembered in a hash beside
-//! the group's pending entries; every step that must be whole is one script of `scripts.rs`.
+//! The bus on Redis Streams: one stream per channel, one Redis consumer group per group. A hash beside the pending entries
+//! of a group counts failures. Every step that must be atomic is one script in `scripts.rs`.
 
 use super::scripts::{ACKNOWLEDGE, CLAIM, DEAD, HISTORY, LAG, LOCK, PUBLISH, REPLAY, TRIM, UNLOCK};
 use super::{Bus, BusError, DeadLetter, Delivery, Lag, Outgoing};
@@ -8,15 +8,15 @@ use localmart_kernel::Timestamp;
 use serde_json::{Value, json};
 
 const PREFIX: &str = "localmart:bus:";
-/// Entries of a stream that one script reads.
+/// How many entries of a stream one script reads.
 const HISTORY_PAGE: u32 = 500;
-/// The one consumer that every group has: who works for it is settled by its lock.
+/// The name of the only Redis consumer in every group; the lock of the group decides which instance acts as it.
 const CONSUMER: &str = "worker";
 
-/// How long an event that was appended is known as such, in milliseconds: longer than any relay takes.
-const LATELY_MS: i64 = 3_600_000;
+/// How long the id of a published event is kept to detect duplicates, in milliseconds: longer than a relay can take.
+const DEDUPLICATION_MS: i64 = 3_600_000;
 
-/// The bus on this server.
+/// The bus on a Redis server.
 #[derive(Clone)]
 pub struct RedisBus<R>(pub R);
 
@@ -37,7 +37,7 @@ impl<R: Redis> RedisBus<R> {
         Ok(self.0.send("EVAL", all).await?)
     }
 
-    async fn done(
+    async fn finish(
         &self,
         group: &str,
         delivery: &Delivery,
@@ -58,7 +58,8 @@ impl<R: Redis> RedisBus<R> {
 
 impl<R: Redis> Bus for RedisBus<R> {
     async fn publish(&self, events: &[Outgoing], now: Timestamp) -> Result<(), BusError> {
-        let mut arguments: Vec<Argument> = vec![PREFIX.into(), now.ms().into(), LATELY_MS.into()];
+        let mut arguments: Vec<Argument> =
+            vec![PREFIX.into(), now.ms().into(), DEDUPLICATION_MS.into()];
         for event in events {
             let parts = [&event.channel, &event.subject, &event.id, &event.body];
             arguments.extend(parts.map(|part| Argument::from(part.as_str())));
@@ -106,26 +107,26 @@ impl<R: Redis> Bus for RedisBus<R> {
     }
 
     async fn acknowledge(&self, group: &str, delivery: &Delivery) -> Result<(), BusError> {
-        self.done(group, delivery, None).await
+        self.finish(group, delivery, None).await
     }
 
-    async fn put_off(
+    async fn postpone(
         &self,
         group: &str,
         delivery: &Delivery,
         reason: &str,
     ) -> Result<(), BusError> {
-        let memory = json!([delivery.attempts, delivery.next_try_at.ms(), reason]);
+        let failures = json!([delivery.attempts, delivery.next_try_at.ms(), reason]);
         let arguments = vec![
             format!("{PREFIX}retry:{group}").into(),
             format!("{}|{}", delivery.channel, delivery.token).into(),
-            memory.to_string().into(),
+            failures.to_string().into(),
         ];
         self.0.send("HSET", arguments).await?;
         Ok(())
     }
 
-    async fn bury(
+    async fn give_up(
         &self,
         group: &str,
         delivery: &Delivery,
@@ -140,7 +141,7 @@ impl<R: Redis> Bus for RedisBus<R> {
             "reason": reason,
             "died_at": now.ms(),
         });
-        self.done(group, delivery, Some(letter.to_string())).await
+        self.finish(group, delivery, Some(letter.to_string())).await
     }
 
     async fn dead(&self) -> Result<Vec<DeadLetter>, BusError> {
@@ -185,11 +186,12 @@ impl<R: Redis> Bus for RedisBus<R> {
 
     async fn history(&self, channel: &str, max: u32) -> Result<Vec<(String, String)>, BusError> {
         let key = format!("stream:{channel}");
-        let event =
-            |[place, body]: &[Reply; 2]| Some((place.text()?.to_owned(), body.text()?.to_owned()));
+        let event = |[position, body]: &[Reply; 2]| {
+            Some((position.text()?.to_owned(), body.text()?.to_owned()))
+        };
         let mut history: Vec<(String, String)> = Vec::new();
         let mut before = "+".to_owned();
-        // Page by page: a script has the server for itself while it runs.
+        // Read in pages, because a script blocks the server while it runs.
         loop {
             let read = u32::try_from(history.len()).unwrap_or(u32::MAX);
             let page = HISTORY_PAGE.min(max.saturating_sub(read));
@@ -201,7 +203,7 @@ impl<R: Redis> Bus for RedisBus<R> {
             let (entries, _) = answer.as_chunks::<2>();
             history.extend(entries.iter().filter_map(event));
             match history.last() {
-                Some((place, _)) if !entries.is_empty() => before = format!("({place}"),
+                Some((position, _)) if !entries.is_empty() => before = format!("({position}"),
                 _ => break,
             }
         }
@@ -233,12 +235,13 @@ impl<R: Redis> Bus for RedisBus<R> {
     }
 }
 
-fn delivery([channel, token, subject, id, body, memory]: &[Reply; 6]) -> Delivery {
+fn delivery([channel, token, subject, id, body, failures]: &[Reply; 6]) -> Delivery {
     let text = |reply: &Reply| reply.text().unwrap_or_default().to_owned();
-    let memory: Value = serde_json::from_str(memory.text().unwrap_or_default()).unwrap_or_default();
-    let number = |place: usize| {
-        memory
-            .get(place)
+    let failures: Value =
+        serde_json::from_str(failures.text().unwrap_or_default()).unwrap_or_default();
+    let number = |index: usize| {
+        failures
+            .get(index)
             .and_then(Value::as_i64)
             .unwrap_or_default()
     };

@@ -1,16 +1,18 @@
-//! The bus in a SQL database. A counter that is locked until the commit numbers events, so that nobody ever reads past one
-//! that is still being written.
+//! The bus in a SQL database. A counter numbers the events and is locked until the commit, so that no reader can pass an
+//! event that is still uncommitted.
 
 use super::{Bus, BusError, DeadLetter, Delivery, Lag, Outgoing};
 use crate::params;
-use crate::sql::{Connection, Database, Row, SqlError, Value, few_sizes, rows_of, transaction};
+use crate::sql::{
+    Connection, Database, Row, SqlError, Value, power_of_two_chunks, row_placeholders, transaction,
+};
 use localmart_kernel::Timestamp;
 
-/// The bus in this database.
+/// The bus in a database.
 #[derive(Clone)]
 pub struct SqlBus<D>(pub D);
 
-const PLACE: &str = "consumers = CAST($1 AS TEXT) AND seq = CAST($2 AS BIGINT)";
+const DELIVERY: &str = "consumers = CAST($1 AS TEXT) AND seq = CAST($2 AS BIGINT)";
 
 impl<D: Database> Bus for SqlBus<D> {
     async fn publish(&self, events: &[Outgoing], now: Timestamp) -> Result<(), BusError> {
@@ -32,7 +34,7 @@ impl<D: Database> Bus for SqlBus<D> {
                    ON CONFLICT (consumers) DO UPDATE SET owner = excluded.owner, until = excluded.until \
                    WHERE leases.owner = excluded.owner OR leases.until <= CAST($4 AS BIGINT)";
         let connection = self.0.open().await?;
-        // A look first: who finds it taken need not write.
+        // Reads first: a lock that is held needs no write.
         let taken = "SELECT CAST(1 AS BIGINT) FROM leases WHERE consumers = CAST($1 AS TEXT) AND owner <> CAST($2 AS TEXT) \
                      AND until > CAST($3 AS BIGINT)";
         let taken = connection.query(taken, params![group, owner, now]).await?;
@@ -60,7 +62,7 @@ impl<D: Database> Bus for SqlBus<D> {
         channels: &[&str],
         max: u32,
     ) -> Result<Vec<Delivery>, BusError> {
-        // A look first: most wake-ups find nothing, and a look takes nobody's turn to write.
+        // Reads first: most wake-ups find no new events, and reading takes no write lock.
         let connection = self.0.open().await?;
         let mut fresh = false;
         for channel in channels {
@@ -75,7 +77,7 @@ impl<D: Database> Bus for SqlBus<D> {
         if fresh {
             let read: Result<(), SqlError> = transaction(&self.0, async |connection| {
                 for channel in channels {
-                    read_on(connection, group, channel, max).await?;
+                    advance(connection, group, channel, max).await?;
                 }
                 Ok(())
             })
@@ -89,26 +91,26 @@ impl<D: Database> Bus for SqlBus<D> {
     }
 
     async fn acknowledge(&self, group: &str, delivery: &Delivery) -> Result<(), BusError> {
-        let sql = format!("DELETE FROM deliveries WHERE {PLACE}");
+        let sql = format!("DELETE FROM deliveries WHERE {DELIVERY}");
         let connection = self.0.open().await?;
         connection
-            .execute(&sql, params![group, place(delivery)])
+            .execute(&sql, params![group, sequence(delivery)])
             .await?;
         Ok(())
     }
 
-    async fn put_off(
+    async fn postpone(
         &self,
         group: &str,
         delivery: &Delivery,
         reason: &str,
     ) -> Result<(), BusError> {
         let sql = format!(
-            "UPDATE deliveries SET attempts = CAST($3 AS BIGINT), next_try_at = CAST($4 AS BIGINT), reason = CAST($5 AS TEXT) WHERE {PLACE}"
+            "UPDATE deliveries SET attempts = CAST($3 AS BIGINT), next_try_at = CAST($4 AS BIGINT), reason = CAST($5 AS TEXT) WHERE {DELIVERY}"
         );
         let params = params![
             group,
-            place(delivery),
+            sequence(delivery),
             delivery.attempts,
             delivery.next_try_at,
             reason
@@ -117,14 +119,14 @@ impl<D: Database> Bus for SqlBus<D> {
         Ok(())
     }
 
-    async fn bury(
+    async fn give_up(
         &self,
         group: &str,
         delivery: &Delivery,
         reason: &str,
         now: Timestamp,
     ) -> Result<(), BusError> {
-        let buried: Result<(), SqlError> = transaction(&self.0, async |connection| {
+        let given_up: Result<(), SqlError> = transaction(&self.0, async |connection| {
             let sql = "INSERT INTO dead (consumers, id, channel, subject, body, attempts, reason, died_at) VALUES (CAST($1 AS TEXT), \
                        CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT), CAST($7 AS TEXT), \
                        CAST($8 AS BIGINT)) ON CONFLICT (consumers, id) DO UPDATE SET attempts = excluded.attempts, \
@@ -140,12 +142,12 @@ impl<D: Database> Bus for SqlBus<D> {
                 now
             ];
             connection.execute(sql, params).await?;
-            let sql = format!("DELETE FROM deliveries WHERE {PLACE}");
-            connection.execute(&sql, params![group, place(delivery)]).await?;
+            let sql = format!("DELETE FROM deliveries WHERE {DELIVERY}");
+            connection.execute(&sql, params![group, sequence(delivery)]).await?;
             Ok(())
         })
         .await;
-        Ok(buried?)
+        Ok(given_up?)
     }
 
     async fn dead(&self) -> Result<Vec<DeadLetter>, BusError> {
@@ -173,7 +175,7 @@ impl<D: Database> Bus for SqlBus<D> {
             if connection.execute(sql, params).await? == 0 {
                 return Ok(false);
             }
-            // The event itself may have been trimmed by now; then it comes back at the end.
+            // The event may have been trimmed by now; then it is appended again.
             let event = Outgoing {
                 channel: letter.channel.clone(),
                 subject: letter.subject.clone(),
@@ -249,7 +251,7 @@ impl<D: Database> Bus for SqlBus<D> {
     }
 }
 
-/// Appends those events that are not there yet, in this order.
+/// Appends the events that are not on the bus yet, in this order.
 async fn append(
     connection: &impl Connection,
     events: &[Outgoing],
@@ -260,11 +262,11 @@ async fn append(
     let rows = connection.query(sql, params![count]).await?;
     let missing = || SqlError::Failed("the bus has no counter".to_owned());
     let mut seq = rows.first().ok_or_else(missing)?.integer(0)? - count;
-    for events in few_sizes(events) {
+    for events in power_of_two_chunks(events) {
         let casts = ["BIGINT", "TEXT", "TEXT", "TEXT", "TEXT", "BIGINT"];
         let sql = format!(
             "INSERT INTO events (seq, id, channel, subject, body, published_at) VALUES {} ON CONFLICT DO NOTHING",
-            rows_of(events.len(), &casts)
+            row_placeholders(events.len(), &casts)
         );
         let mut values = Vec::with_capacity(events.len() * casts.len());
         for event in events {
@@ -279,8 +281,8 @@ async fn append(
     Ok(())
 }
 
-/// Moves a group on in a channel: what it passes becomes its deliveries.
-async fn read_on(
+/// Moves the position of a group forward in a channel; the events passed become deliveries of the group.
+async fn advance(
     connection: &impl Connection,
     group: &str,
     channel: &str,
@@ -310,7 +312,7 @@ async fn find(connection: &impl Connection, id: &str) -> Result<Option<i64>, Sql
     rows.first().map(|row| row.integer(0)).transpose()
 }
 
-fn place(delivery: &Delivery) -> i64 {
+fn sequence(delivery: &Delivery) -> i64 {
     delivery.token.parse().unwrap_or(-1)
 }
 

@@ -1,4 +1,5 @@
-//! The Lua scripts of the bus on Redis. Their first argument is the prefix of all keys; their answers are flat lists.
+//! The Lua scripts of the bus on Redis. The first argument is the prefix of all keys, except where a script uses `KEYS`;
+//! answers are flat lists.
 
 /// Appends what was not appended lately: now, how long that is, then channel, subject, id, body for each event. Relays that
 /// run at once carry the same events. An entry is as old as the callers' clock says, by which streams are trimmed, unless the stream
@@ -17,19 +18,20 @@ for i = 4, #ARGV, 4 do
 end
 return 1";
 
-/// Takes or renews the lock `KEYS[1]` for owner, now, until: by the callers' clock, which a test may move.
+/// Takes or renews the lock `KEYS[1]`. Arguments: owner, now, until. Times are of the caller's clock, which a test may
+/// move.
 pub(super) const LOCK: &str = "local owner = redis.call('HGET', KEYS[1], 'owner')
 if owner and owner ~= ARGV[1] and tonumber(redis.call('HGET', KEYS[1], 'until')) > tonumber(ARGV[2]) then return 0 end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'until', ARGV[3])
 return 1";
 
-/// Gives the lock `KEYS[1]` of an owner back.
+/// Releases the lock `KEYS[1]` if this owner holds it.
 pub(super) const UNLOCK: &str =
     "if redis.call('HGET', KEYS[1], 'owner') == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1";
 
-/// Pending entries first, then new ones: group, consumer, how many, then the channels. The answer has channel, entry,
-/// subject, id, body and the memory of failures, six for each.
+/// Reads pending entries first, then new ones. Arguments: group, consumer, count, then the channels. The answer has six
+/// items per entry: channel, entry id, subject, id, body and the record of failures.
 pub(super) const CLAIM: &str = "local out, left = {}, tonumber(ARGV[4])
 local retry = ARGV[1]..'retry:'..ARGV[2]
 redis.call('SADD', ARGV[1]..'groups', ARGV[2])
@@ -61,19 +63,21 @@ for i = 5, #ARGV do take(ARGV[i], '0') end
 for i = 5, #ARGV do take(ARGV[i], '>') end
 return out";
 
-/// Done with: group, channel, entry; with an id and a letter it becomes a dead letter first.
+/// Acknowledges an entry. Arguments: group, channel, entry id. With two more, event id and dead letter, the dead letter is
+/// stored first.
 pub(super) const ACKNOWLEDGE: &str =
     "if ARGV[5] then redis.call('HSET', ARGV[1]..'dead:'..ARGV[2], ARGV[5], ARGV[6]) end
 redis.call('XACK', ARGV[1]..'stream:'..ARGV[3], ARGV[2], ARGV[4])
 redis.call('HDEL', ARGV[1]..'retry:'..ARGV[2], ARGV[3]..'|'..ARGV[4])
 return 1";
 
-/// A dead letter comes again as a new entry: group, channel, subject, id, body. Other groups know its id from before.
+/// Appends a dead letter as a new entry. Arguments: group, channel, subject, id, body. The inboxes of other groups already
+/// contain the id.
 pub(super) const REPLAY: &str = "if redis.call('HDEL', ARGV[1]..'dead:'..ARGV[2], ARGV[5]) == 0 then return 0 end
 redis.call('XADD', ARGV[1]..'stream:'..ARGV[3], '*', 'subject', ARGV[4], 'id', ARGV[5], 'body', ARGV[6])
 return 1";
 
-/// Group, channel, unread, pending, dead: five for each.
+/// The answer has five items per group and channel: group, channel, unread, pending, dead.
 pub(super) const LAG: &str = "local out = {}
 for _, channel in ipairs(redis.call('SMEMBERS', ARGV[1]..'channels')) do
   local groups = redis.pcall('XINFO', 'GROUPS', ARGV[1]..'stream:'..channel)
@@ -93,7 +97,7 @@ for _, channel in ipairs(redis.call('SMEMBERS', ARGV[1]..'channels')) do
 end
 return out";
 
-/// Group, id, letter: three for each.
+/// The answer has three items per dead letter: group, id, dead letter.
 pub(super) const DEAD: &str = "local out = {}
 for _, group in ipairs(redis.call('SMEMBERS', ARGV[1]..'groups')) do
   local letters = redis.call('HGETALL', ARGV[1]..'dead:'..group)
@@ -103,7 +107,8 @@ for _, group in ipairs(redis.call('SMEMBERS', ARGV[1]..'groups')) do
 end
 return out";
 
-/// So many entries of the stream `KEYS[1]`, newest first, from before `ARGV[2]`: entry, body.
+/// At most `ARGV[1]` entries of the stream `KEYS[1]`, newest first, beginning at `ARGV[2]`. The answer has two items per
+/// entry: entry id, body.
 pub(super) const HISTORY: &str = "local out = {}
 for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], ARGV[2], '-', 'COUNT', ARGV[1])) do
   for i = 1, #entry[2], 2 do
@@ -115,7 +120,8 @@ for _, entry in ipairs(redis.call('XREVRANGE', KEYS[1], ARGV[2], '-', 'COUNT', A
 end
 return out";
 
-/// Trims a stream up to what no group needs: channel, milliseconds.
+/// Deletes the entries of a channel that are older than a time and that no group needs. Arguments: channel, Unix
+/// milliseconds.
 pub(super) const TRIM: &str = "local stream = ARGV[1]..'stream:'..ARGV[2]
 local function before(a, b)
   local am, as = string.match(a, '(%d+)-(%d+)')

@@ -1,7 +1,8 @@
-//! `Idempotency-Key` on POST (IETF draft): the same key with the same body has one effect and one answer.
+//! `Idempotency-Key` on POST (IETF draft): repeating a request with the same key and body has one effect and gives the
+//! same answer.
 //!
-//! Keys are remembered in the short-lived store, by caller and path. A route whose effect must be written together
-//! with its key (checkout) keeps its own.
+//! Keys are kept in the short-lived store, per caller and path. A route that must write its key in the same transaction
+//! as its effect (checkout) manages its own keys.
 
 use super::message::Incoming;
 use super::{Answer, Problem, Request, Response};
@@ -15,42 +16,42 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-/// How long a run may hold its key before another request may take over, in milliseconds.
+/// How long a request may hold its key without renewing it, in milliseconds. After that another request may take over.
 pub const LEASE_MS: i64 = 5_000;
-/// How often a run renews its lease.
+/// How often a running request renews its lease.
 const RENEW_EVERY: Duration = Duration::from_millis(1_500);
-/// How the names of remembered keys begin in the short-lived store.
+/// The prefix of idempotency keys in the short-lived store.
 pub const PREFIX: &str = "key/";
-/// Longest key.
+/// The longest key, in bytes.
 const MAX_KEY_BYTES: usize = 255;
-/// How often a key is looked at again when somebody else changes it at the same moment.
+/// How often claiming a key is tried when other requests change it at the same time.
 const ATTEMPTS: u32 = 3;
 
-/// What a route does with keys.
+/// How a route treats idempotency keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// The header means nothing here.
-    Unknown,
-    /// Used if it is sent.
-    Welcome,
-    /// Nothing happens without one.
+    /// The header is ignored.
+    Ignored,
+    /// A key is honoured if the request has one.
+    Optional,
+    /// A request without a key is refused.
     Required,
-    /// The route sees to it.
-    Own,
+    /// The route manages its keys itself.
+    Managed,
 }
 
 impl Keys {
-    /// The key that the door must honour.
+    /// The key that this layer must honour, if any.
     pub(super) fn of(self, incoming: &Incoming) -> Result<Option<String>, Problem> {
         match self {
-            Self::Unknown | Self::Own => Ok(None),
-            Self::Welcome => key_of(incoming),
+            Self::Ignored | Self::Managed => Ok(None),
+            Self::Optional => key_of(incoming),
             Self::Required => required_key_of(incoming).map(Some),
         }
     }
 }
 
-/// The key of a request, if it sent one; `400 idempotency_key_invalid` if it is not 1 to 255 visible ASCII characters.
+/// The key of a request, if it has one; `400 idempotency_key_invalid` if it is not 1 to 255 visible ASCII characters.
 pub fn key_of(incoming: &Incoming) -> Result<Option<String>, Problem> {
     let Some(key) = incoming.header("idempotency-key") else {
         return Ok(None);
@@ -71,22 +72,22 @@ pub fn required_key_of(incoming: &Incoming) -> Result<String, Problem> {
     key_of(incoming)?.ok_or_else(missing)
 }
 
-/// Who sends a request: a user, or the guest who opens an order. A guest's cart is in the path.
+/// Identifies the caller: the user id, or the order token of a guest. A guest with a cart is identified by the path.
 fn caller(request: &Request) -> &str {
     let guest = request.header("x-order-token").unwrap_or_default();
     let claims = request.claims.as_ref();
     claims.map_or(guest, |claims| claims.subject.as_str())
 }
 
-/// What a verb calls the effect of a request with a key, in its own rows: written together with the effect, it makes a
-/// repetition the same effect although the process died before the key was remembered. `None` without a key.
+/// A name for the effect of a request with a key. The operation stores the name in the transaction of the effect, so that
+/// a repeated request finds the effect even if the process died before the key was stored. `None` without a key.
 pub fn effect_name(request: &Request, effect: &str) -> Result<Option<String>, Problem> {
     let caller = caller(request);
     let key = key_of(&request.incoming)?;
     Ok(key.map(|key| capability(effect, &format!("{caller}\n{key}"))))
 }
 
-/// The same for a verb that does nothing without a key.
+/// Like [`effect_name`], for a route that requires a key.
 pub fn required_effect_name(request: &Request, effect: &str) -> Result<String, Problem> {
     let name = effect_name(request, effect)?;
     name.ok_or_else(missing)
@@ -100,7 +101,7 @@ fn missing() -> Problem {
     )
 }
 
-/// What makes two bodies the same: the hash of their canonical JSON (sorted members, no white space).
+/// A hash of the canonical JSON of a body (sorted members, no white space). Two bodies with one fingerprint are the same.
 pub fn fingerprint(body: &[u8]) -> String {
     let canonical = serde_json::from_slice::<Value>(body).map(|value| value.to_string());
     match canonical {
@@ -128,13 +129,13 @@ pub fn in_flight() -> Problem {
     .with_header("retry-after", "1".to_owned())
 }
 
-/// The response of a replay.
+/// Marks a response as replayed from a stored one.
 pub fn replayed(response: Response) -> Response {
     response.with_header("idempotent-replayed", "true")
 }
 
-/// Runs a verb once per key.
-pub(super) async fn once<K: ShortLived>(
+/// Runs a handler once per key.
+pub(super) async fn run_once<K: ShortLived>(
     store: &K,
     noun: &str,
     key: &str,
@@ -147,30 +148,30 @@ pub(super) async fn once<K: ShortLived>(
     let path = request.incoming.path();
     let name = capability("key", &format!("{noun}\n{caller}\n{path}\n{key}"));
     let name = format!("{PREFIX}{name}");
-    let print = fingerprint(&request.body);
+    let fingerprint = fingerprint(&request.body);
     let trace_parent = request.trace_parent().to_owned();
     let expires_at = ports.now().plus_ms(ttl_ms);
-    let mut running = match begin(store, &name, &print, expires_at, ports).await? {
-        Begun::Run(record) => record,
-        Begun::Replay(response) => return Ok(response),
+    let mut running = match claim_key(store, &name, &fingerprint, expires_at, ports).await? {
+        KeyState::Run(record) => record,
+        KeyState::Replay(response) => return Ok(response),
     };
     let renew = async || {
         let now = ports.now();
-        let longer = claim(&print, now, ports);
-        // If somebody took over, they go on; what this run does has guards of its own.
+        let longer = lease_record(&fingerprint, now, ports);
+        // If another request took over, it continues. The operation itself is safe to run twice.
         let swapped = store.swap(&name, Some(&running), &longer, expires_at, now);
         if swapped.await.is_ok_and(|swapped| swapped) {
             running = longer;
         }
     };
-    let response = match renewing(run(request), ports, renew).await {
+    let response = match run_renewing(run(request), ports, renew).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(&trace_parent),
     };
     let now = ports.now();
-    if response.remembered {
-        let done = record_of(&print, &response);
-        // If the lease was lost the verb's own guards have spoken already; the answer stays true.
+    if response.stored_with_key {
+        let done = record_of(&fingerprint, &response);
+        // If the lease was lost, the operation has already prevented a second effect, and the answer is still correct.
         let _ = store
             .swap(&name, Some(&running), &done, expires_at, now)
             .await;
@@ -180,55 +181,55 @@ pub(super) async fn once<K: ShortLived>(
     Ok(response)
 }
 
-enum Begun {
+enum KeyState {
     Run(Vec<u8>),
     Replay(Response),
 }
 
-async fn begin<K: ShortLived>(
+async fn claim_key<K: ShortLived>(
     store: &K,
     name: &str,
-    print: &str,
+    fingerprint: &str,
     expires_at: Timestamp,
     ports: &Ports,
-) -> Result<Begun, Problem> {
+) -> Result<KeyState, Problem> {
     for _ in 0..ATTEMPTS {
         let now = ports.now();
         let known = store.get(name, now).await?;
         if let Some(record) = &known
-            && let Some(verdict) = judge(record, print, now)
+            && let Some(decision) = decide(record, fingerprint, now)
         {
-            return verdict;
+            return decision;
         }
-        let mine = claim(print, now, ports);
+        let lease = lease_record(fingerprint, now, ports);
         let swapped = store
-            .swap(name, known.as_deref(), &mine, expires_at, now)
+            .swap(name, known.as_deref(), &lease, expires_at, now)
             .await;
         if swapped? {
-            return Ok(Begun::Run(mine));
+            return Ok(KeyState::Run(lease));
         }
     }
     Err(in_flight())
 }
 
-/// The record of a key whose run goes on.
-fn claim(print: &str, now: Timestamp, ports: &Ports) -> Vec<u8> {
+/// The record of a key whose request is still running.
+fn lease_record(fingerprint: &str, now: Timestamp, ports: &Ports) -> Vec<u8> {
     let lease = now.plus_ms(LEASE_MS).ms();
-    let record = json!({ "print": print, "lease": lease, "run": ports.new_id().as_str() });
+    let record = json!({ "print": fingerprint, "lease": lease, "run": ports.new_id().as_str() });
     record.to_string().into_bytes()
 }
 
-/// Waits for a run and renews its lease from time to time.
-async fn renewing<T>(
+/// Waits for a request to finish and renews its lease meanwhile.
+async fn run_renewing<T>(
     mut run: LocalFuture<'static, T>,
     ports: &Ports,
     mut renew: impl AsyncFnMut(),
 ) -> T {
     loop {
-        let mut rest = pin!(ports.sleep(RENEW_EVERY));
+        let mut pause = pin!(ports.sleep(RENEW_EVERY));
         let done = poll_fn(|context| match run.as_mut().poll(context) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
-            Poll::Pending => rest.as_mut().poll(context).map(|()| None),
+            Poll::Pending => pause.as_mut().poll(context).map(|()| None),
         });
         match done.await {
             Some(value) => return value,
@@ -237,14 +238,14 @@ async fn renewing<T>(
     }
 }
 
-/// What a remembered key says to a new request; `None` if its run died and may be taken over.
-fn judge(record: &[u8], print: &str, now: Timestamp) -> Option<Result<Begun, Problem>> {
+/// What the record of a key means for a new request; `None` if its lease has expired and the new request may take over.
+fn decide(record: &[u8], fingerprint: &str, now: Timestamp) -> Option<Result<KeyState, Problem>> {
     let record: Value = serde_json::from_slice(record).ok()?;
-    if record.get("print").and_then(Value::as_str) != Some(print) {
+    if record.get("print").and_then(Value::as_str) != Some(fingerprint) {
         return Some(Err(reused()));
     }
     if let Some(response) = response_of(&record) {
-        return Some(Ok(Begun::Replay(replayed(response))));
+        return Some(Ok(KeyState::Replay(replayed(response))));
     }
     let lease = record
         .get("lease")
@@ -253,19 +254,19 @@ fn judge(record: &[u8], print: &str, now: Timestamp) -> Option<Result<Begun, Pro
     (lease > now.ms()).then(|| Err(in_flight()))
 }
 
-/// An answer as text, for a route that keeps its own keys.
-pub fn remember(response: &Response) -> String {
+/// A response as text, for a route that manages its own keys.
+pub fn response_to_text(response: &Response) -> String {
     String::from_utf8_lossy(&record_of("", response)).into_owned()
 }
 
-/// The answer that [`remember`] wrote.
-pub fn recall(text: &str) -> Option<Response> {
+/// The inverse of [`response_to_text`].
+pub fn response_from_text(text: &str) -> Option<Response> {
     response_of(&serde_json::from_str(text).ok()?)
 }
 
-fn record_of(print: &str, response: &Response) -> Vec<u8> {
+fn record_of(fingerprint: &str, response: &Response) -> Vec<u8> {
     let record = json!({
-        "print": print,
+        "print": fingerprint,
         "status": response.status,
         "headers": response.headers,
         "body": String::from_utf8_lossy(&response.body),
@@ -278,6 +279,6 @@ fn response_of(record: &Value) -> Option<Response> {
         status: u16::try_from(record.get("status")?.as_u64()?).ok()?,
         headers: serde_json::from_value(record.get("headers")?.clone()).ok()?,
         body: record.get("body")?.as_str()?.as_bytes().to_vec(),
-        remembered: true,
+        stored_with_key: true,
     })
 }

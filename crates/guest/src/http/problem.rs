@@ -1,4 +1,4 @@
-//! Errors as clients see them: `application/problem+json` (RFC 9457) with a stable code.
+//! Error answers: `application/problem+json` (RFC 9457) with a stable code.
 
 use super::Response;
 use crate::events::bus::BusError;
@@ -14,31 +14,31 @@ pub struct FieldProblem {
     pub field: String,
     /// A stable code in lower snake case.
     pub code: String,
-    /// Words for people.
+    /// An explanation for people.
     pub detail: String,
 }
 
-/// An error answer. What it says is for the client; what is for the log goes to the log.
+/// An error answer. Everything in it is shown to the client; internal reasons go to the log instead.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
     /// A stable code in lower snake case; `type` is `urn:localmart:problem:<code>`.
     pub code: &'static str,
-    /// Words for people.
+    /// An explanation for people.
     pub detail: String,
-    /// One entry per bad field or line.
+    /// One entry per invalid field or line.
     pub errors: Vec<FieldProblem>,
-    /// Further members, as the `order_id` of a completed cart.
+    /// Additional members, for example the `order_id` of a completed cart.
     pub extra: Vec<(&'static str, Value)>,
-    /// Further headers, as `Allow`.
+    /// Additional headers, for example `Allow`.
     pub headers: Vec<(&'static str, String)>,
-    /// Whether it is the verb's own answer, which an idempotency key remembers.
+    /// Whether the problem is a result of the operation. Such an answer is stored under the idempotency key.
     pub business: bool,
 }
 
 impl Problem {
-    /// A problem of the request or of the shop's machinery, not remembered by idempotency keys.
+    /// A problem of the request or of the infrastructure. It is not stored under an idempotency key.
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -51,7 +51,7 @@ impl Problem {
         }
     }
 
-    /// A verb's own refusal (402, 404, 409, 422 with a business code), which an idempotency key remembers.
+    /// A refusal by the operation (402, 404, 409, 422 with a business code). It is stored under an idempotency key.
     pub fn business(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
             business: true,
@@ -59,21 +59,22 @@ impl Problem {
         }
     }
 
-    /// 404: no such thing, or not the caller's.
+    /// 404: it does not exist, or the caller may not see it.
     pub fn not_found(what: &str) -> Self {
         Self::business(404, "not_found", format!("There is no such {what}."))
     }
 
-    /// `412 version_conflict`: the `If-Match` is of another version. No key remembers it; the same request may be right later.
+    /// `412 version_conflict`: `If-Match` names another version. Not stored under an idempotency key, because the same
+    /// request may succeed later.
     pub fn version_conflict() -> Self {
         Self::new(
             412,
             "version_conflict",
-            "It was changed in the meantime; read it again.",
+            "The version is not current: another request changed it in the meantime. Read it again.",
         )
     }
 
-    /// 422 with one entry per bad field.
+    /// 422 with one entry per invalid field.
     pub fn invalid(errors: Vec<FieldProblem>) -> Self {
         Self {
             errors,
@@ -91,7 +92,7 @@ impl Problem {
         problem.with_header("retry-after", "1".to_owned())
     }
 
-    /// 500: our fault.
+    /// 500: a fault of the shop.
     pub fn internal() -> Self {
         Self::new(500, "internal", "Something went wrong on our side.")
     }
@@ -117,7 +118,7 @@ impl Problem {
         self
     }
 
-    /// The response; `trace_parent` gives the `trace_id` by which people find it in the logs.
+    /// Converts to a response. Its `trace_id` comes from `trace_parent` and is also in the log lines of the request.
     pub fn into_response(self, trace_parent: &str) -> Response {
         let mut body = Map::new();
         body.insert(
@@ -150,13 +151,13 @@ impl Problem {
         for (name, value) in self.headers {
             response = response.with_header(name, value);
         }
-        response.remembered = self.business;
+        response.stored_with_key = self.business;
         response
     }
 }
 
 impl From<SqlError> for Problem {
-    /// The reason goes to the log, the client learns only whether to try again.
+    /// Logs the reason. The client learns only whether to try again.
     fn from(error: SqlError) -> Self {
         log::write(Level::Error, "", &error.to_string(), &[]);
         match error {

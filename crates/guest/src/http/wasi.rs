@@ -1,7 +1,7 @@
-//! The door on `wasi:http` 0.3: takes a WASI request apart, puts a WASI response together.
+//! The adapter to `wasi:http` 0.3: converts a WASI request to [`Incoming`] and a [`Response`] to a WASI response.
 
 use super::message::Incoming;
-use super::routes::{BodyError, Door, Settings};
+use super::routes::{BodyError, HttpServer, Settings};
 use super::{Problem, Response, Service, answer};
 use crate::config::{self, ConfigError};
 use crate::log::{self, Level};
@@ -14,22 +14,22 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// How many bytes of a body are read at once.
+/// How many bytes of a body one read asks for.
 const READ_BYTES: usize = 64 * 1024;
 
 thread_local! {
-    /// The opened door of this instance. A component has one service, so one slot is enough.
-    static OPENED: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
+    /// The server of this instance. A component has one service, so one slot is enough.
+    static SERVER: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
 }
 
-type Opened<S> = Door<S, ServiceStore>;
+type InstanceServer<S> = HttpServer<S, ServiceStore>;
 
 /// Serves one request.
 pub async fn handle<S: Service>(request: Request) -> Result<WasiResponse, ErrorCode> {
     let incoming = incoming(&request);
-    let response = match opened::<S>().await {
-        Ok(door) => {
-            answer(&door, incoming, async move |limit| {
+    let response = match server::<S>().await {
+        Ok(server) => {
+            answer(&server, incoming, async move |limit| {
                 read(request, limit).await
             })
             .await
@@ -43,10 +43,10 @@ pub async fn handle<S: Service>(request: Request) -> Result<WasiResponse, ErrorC
     outgoing(response)
 }
 
-async fn opened<S: Service>() -> Result<Rc<Opened<S>>, ConfigError> {
-    let known = OPENED.with_borrow(|slot| slot.clone());
-    if let Some(door) = known.and_then(|door| door.downcast::<Opened<S>>().ok()) {
-        return Ok(door);
+async fn server<S: Service>() -> Result<Rc<InstanceServer<S>>, ConfigError> {
+    let known = SERVER.with_borrow(|slot| slot.clone());
+    if let Some(server) = known.and_then(|server| server.downcast::<InstanceServer<S>>().ok()) {
+        return Ok(server);
     }
     let ports = Ports::real();
     let token_key = TokenKey::parse(&config::text("jwt_public_key").await?);
@@ -60,9 +60,9 @@ async fn opened<S: Service>() -> Result<Rc<Opened<S>>, ConfigError> {
         idempotency_ttl_ms: i64::try_from(ttl).unwrap_or(i64::MAX),
     };
     let service = S::start(ports.clone()).await?;
-    let door = Rc::new(Door::new(service, settings, ports, ServiceStore));
-    OPENED.with_borrow_mut(|slot| *slot = Some(door.clone()));
-    Ok(door)
+    let server = Rc::new(HttpServer::new(service, settings, ports, ServiceStore));
+    SERVER.with_borrow_mut(|slot| *slot = Some(server.clone()));
+    Ok(server)
 }
 
 fn incoming(request: &Request) -> Incoming {
@@ -135,7 +135,7 @@ fn outgoing(response: Response) -> Result<WasiResponse, ErrorCode> {
         let (mut writer, reader) = wit_stream::new();
         let bytes = response.body;
         spin_sdk::wasip3::spawn(async move {
-            // A client that went away needs no body.
+            // The write fails if the client has disconnected; nobody needs the rest of the body then.
             let _ = writer.write_all(bytes).await;
         });
         Some(reader)

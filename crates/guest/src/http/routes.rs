@@ -1,5 +1,5 @@
 //! The route table of a component, and the order in which a request is checked:
-//! 404 → 405 → 401 → 403 → 413, 415, 400 → the verb with its 422, 404, 409, 412.
+//! 404 → 405 → 401 → 403 → 413, 415, 400 → the operation with its 422, 404, 409, 412.
 
 use super::idempotency::{self, Keys};
 use super::message::{Incoming, percent_decode};
@@ -7,24 +7,24 @@ use super::{Answer, MAX_BODY_BYTES, Problem, Request, Response, Service};
 use crate::log::{self, Level, trace_id};
 use crate::ports::{LocalFuture, Ports};
 use crate::short_lived::ShortLived;
-use crate::token::{Claims, Role, TokenKey, revocation_key, same_secret};
+use crate::token::{Claims, Role, TokenKey, revocation_key, secrets_match};
 use localmart_kernel::Timestamp;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// How long an instance believes a verified token without looking again, in milliseconds.
-const TOKEN_MEMORY_MS: i64 = 5_000;
-/// How many tokens an instance remembers.
-const TOKEN_MEMORY: usize = 64;
+/// How long an instance caches a verified token, in milliseconds.
+const TOKEN_CACHE_MS: i64 = 5_000;
+/// How many verified tokens an instance caches.
+const TOKEN_CACHE_SIZE: usize = 64;
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody; a token is checked if one is sent.
+    /// Everybody; a token is verified if the request has one.
     All,
     /// Users with this role or a higher one.
     Only(Role),
-    /// The shop's own timers, which know the sweep token. To everybody else the route does not exist.
+    /// Only the shop's timers, which know the sweep token. For everybody else the route does not exist (404).
     Sweep,
 }
 
@@ -37,7 +37,7 @@ struct Route<S> {
     handler: Handler<S>,
 }
 
-/// The routes of a component, in the order they are written.
+/// The routes of a component.
 pub struct Routes<S> {
     paths: Vec<(&'static str, Vec<Route<S>>)>,
 }
@@ -71,9 +71,9 @@ impl<S: Service> Routes<S> {
             method,
             access,
             keys: if method == "POST" {
-                Keys::Welcome
+                Keys::Optional
             } else {
-                Keys::Unknown
+                Keys::Ignored
             },
             handler: Box::new(move |service, request| Box::pin(handler(service, request))),
         };
@@ -84,16 +84,16 @@ impl<S: Service> Routes<S> {
         self
     }
 
-    /// The route added last does nothing without an idempotency key.
+    /// The route added last refuses requests without an idempotency key.
     #[must_use]
-    pub fn needs_a_key(self) -> Self {
+    pub fn requires_key(self) -> Self {
         self.with_keys(Keys::Required)
     }
 
-    /// The route added last keeps idempotency keys itself, because they must be written with what it changes.
+    /// The route added last manages idempotency keys itself, because they are written in the transaction of its effect.
     #[must_use]
-    pub fn keeps_its_own_keys(self) -> Self {
-        self.with_keys(Keys::Own)
+    pub fn manages_keys(self) -> Self {
+        self.with_keys(Keys::Managed)
     }
 
     fn with_keys(mut self, keys: Keys) -> Self {
@@ -109,22 +109,22 @@ impl<S: Service> Routes<S> {
     }
 }
 
-/// A service behind its door: what an instance keeps.
-pub struct Door<S, K> {
+/// A service with its router and its configuration. One per instance.
+pub struct HttpServer<S, K> {
     service: Rc<S>,
     router: matchit::Router<Vec<Route<S>>>,
-    /// The configuration that every door has.
+    /// The configuration that every service has.
     pub settings: Settings,
     ports: Ports,
     keys: K,
     tokens: RefCell<Vec<(String, Claims, Timestamp)>>,
 }
 
-/// The configuration that every door has.
+/// The configuration that every service has.
 pub struct Settings {
-    /// Verifies tokens.
+    /// Verifies access tokens.
     pub token_key: TokenKey,
-    /// Opens the sweep routes.
+    /// The secret of the sweep routes.
     pub sweep_token: String,
     /// How long an idempotency key is kept, in milliseconds.
     pub idempotency_ttl_ms: i64,
@@ -133,23 +133,23 @@ pub struct Settings {
 /// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// More than the limit.
+    /// The body is longer than the limit.
     TooLarge,
     /// The connection ended before the body did.
     Broken,
 }
 
-impl<S: Service, K: ShortLived> Door<S, K> {
-    /// Puts a service behind its door. A clash in the table shows in every test that opens the door.
+impl<S: Service, K: ShortLived> HttpServer<S, K> {
+    /// Builds the router of a service. A conflict in the route table is logged, and the route is left out.
     pub fn new(service: S, settings: Settings, ports: Ports, keys: K) -> Self {
         let mut router = matchit::Router::new();
         for (path, routes) in S::routes().paths {
-            if let Err(clash) = router.insert(path, routes) {
+            if let Err(conflict) = router.insert(path, routes) {
                 log::write(
                     Level::Error,
                     "",
-                    "a route is never reached",
-                    &[("path", path), ("reason", &clash.to_string())],
+                    "a route conflicts with another and is left out",
+                    &[("path", path), ("reason", &conflict.to_string())],
                 );
             }
         }
@@ -163,18 +163,23 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         }
     }
 
-    /// Who asks. A session that was ended is refused at once, however short ago its token was verified. When the store that
-    /// knows of ended sessions is away, tokens hold until they expire.
+    /// The claims of the caller. Whether the session was ended is checked on every request, even if the token is cached.
+    /// While the store of ended sessions is unavailable, tokens stay valid until they expire.
     async fn claims(&self, incoming: &Incoming, now: Timestamp) -> Result<Option<Claims>, Problem> {
         let claims = self.verified(incoming, now)?;
         if let Some(session) = claims.as_ref().and_then(|claims| claims.session.as_ref()) {
             match self.keys.get(&revocation_key(session), now).await {
                 Ok(None) => {}
-                Ok(Some(_)) => return Err(refused()),
+                Ok(Some(_)) => return Err(invalid_token()),
                 Err(error) => {
                     let trace = incoming.header("traceparent").unwrap_or_default();
                     let fields = [("component", S::NOUN), ("reason", &error.0)];
-                    log::write(Level::Warn, trace, "ended sessions are not known", &fields);
+                    log::write(
+                        Level::Warn,
+                        trace,
+                        "cannot check whether the session was ended",
+                        &fields,
+                    );
                 }
             }
         }
@@ -185,7 +190,10 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         let Some(header) = incoming.header("authorization") else {
             return Ok(None);
         };
-        let token = header.strip_prefix("Bearer ").ok_or_else(refused)?.trim();
+        let token = header
+            .strip_prefix("Bearer ")
+            .ok_or_else(invalid_token)?
+            .trim();
         let mut tokens = self.tokens.borrow_mut();
         tokens.retain(|(_, _, until)| *until > now);
         if let Some((_, claims, _)) = tokens.iter().find(|(known, _, _)| known == token) {
@@ -195,18 +203,18 @@ impl<S: Service, K: ShortLived> Door<S, K> {
             .settings
             .token_key
             .verify(token, now)
-            .ok_or_else(refused)?;
-        if tokens.len() < TOKEN_MEMORY {
+            .ok_or_else(invalid_token)?;
+        if tokens.len() < TOKEN_CACHE_SIZE {
             tokens.push((
                 token.to_owned(),
                 claims.clone(),
-                now.plus_ms(TOKEN_MEMORY_MS),
+                now.plus_ms(TOKEN_CACHE_MS),
             ));
         }
         Ok(Some(claims))
     }
 
-    async fn admit(
+    async fn authorize(
         &self,
         route: &Route<S>,
         incoming: &Incoming,
@@ -215,7 +223,7 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         match route.access {
             Access::Sweep => {
                 let sent = incoming.header("x-sweep-token").unwrap_or_default();
-                if same_secret(sent, &self.settings.sweep_token) {
+                if secrets_match(sent, &self.settings.sweep_token) {
                     Ok(None)
                 } else {
                     Err(no_route())
@@ -243,7 +251,7 @@ impl<S: Service, K: ShortLived> Door<S, K> {
         let now = self.ports.now();
         let matched = self.router.at(incoming.path()).map_err(|_| no_route())?;
         let route = find_method(matched.value, &incoming.method)?;
-        let claims = self.admit(route, &incoming, now).await?;
+        let claims = self.authorize(route, &incoming, now).await?;
         let decoded = |value: &str| percent_decode(value, false).unwrap_or_default();
         let params = matched
             .params
@@ -267,16 +275,17 @@ impl<S: Service, K: ShortLived> Door<S, K> {
             Some(key) => {
                 let ttl = self.settings.idempotency_ttl_ms;
                 let run = |request| (route.handler)(self.service.clone(), request);
-                idempotency::once(&self.keys, S::NOUN, &key, ttl, &self.ports, request, run).await
+                idempotency::run_once(&self.keys, S::NOUN, &key, ttl, &self.ports, request, run)
+                    .await
             }
             None => (route.handler)(self.service.clone(), request).await,
         }
     }
 }
 
-/// Answers a request; never fails. Adds `x-request-id` and turns problems into their bodies.
+/// Answers a request; never fails. Adds `x-request-id` and converts problems to responses.
 pub async fn answer<S: Service, K: ShortLived>(
-    door: &Door<S, K>,
+    server: &HttpServer<S, K>,
     incoming: Incoming,
     read_body: impl AsyncFnOnce(usize) -> Result<Vec<u8>, BodyError>,
 ) -> Response {
@@ -284,8 +293,8 @@ pub async fn answer<S: Service, K: ShortLived>(
         .header("traceparent")
         .unwrap_or_default()
         .to_owned();
-    let request_id = request_id(&incoming, &trace_parent, &door.ports);
-    let response = match door.handle(incoming, read_body).await {
+    let request_id = request_id(&incoming, &trace_parent, &server.ports);
+    let response = match server.handle(incoming, read_body).await {
         Ok(response) => response,
         Err(problem) => {
             if problem.status >= 500 {
@@ -303,7 +312,7 @@ pub async fn answer<S: Service, K: ShortLived>(
     response.with_header("x-request-id", request_id)
 }
 
-fn refused() -> Problem {
+fn invalid_token() -> Problem {
     Problem::new(
         401,
         "unauthenticated",
@@ -357,9 +366,11 @@ async fn accepted_body(
         .await
         .map_err(|error| match error {
             BodyError::TooLarge => too_large(),
-            BodyError::Broken => {
-                Problem::new(400, "malformed_json", "The body ended before it was whole.")
-            }
+            BodyError::Broken => Problem::new(
+                400,
+                "malformed_json",
+                "The connection ended before the body was complete.",
+            ),
         })?;
     let content_type = incoming.header("content-type").unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -373,7 +384,7 @@ async fn accepted_body(
     Ok(body)
 }
 
-/// The client's own id if it is 1 to 128 visible ASCII characters, else the trace's, else a new one.
+/// The id that the client sent if it is 1 to 128 visible ASCII characters, else the trace id, else a new id.
 fn request_id(incoming: &Incoming, trace_parent: &str, ports: &Ports) -> String {
     let usable =
         |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());

@@ -1,4 +1,4 @@
-//! Requests and responses, free of any transport.
+//! Requests and responses, independent of the transport.
 
 use super::{FieldProblem, Problem};
 use crate::token::{Claims, Role};
@@ -6,7 +6,7 @@ use crate::wit::{Actor, Context};
 use localmart_kernel::Timestamp;
 use serde_json::Value;
 
-/// A request as it came in, before any check.
+/// A request as it arrived, before any check.
 #[derive(Clone, Debug, Default)]
 pub struct Incoming {
     /// The method in upper case.
@@ -32,18 +32,18 @@ impl Incoming {
     }
 }
 
-/// A request that passed the door: routed, authorised, its body read.
+/// A request that passed all checks: routed, authorised, its body read.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// As it came in.
+    /// The request as it arrived.
     pub incoming: Incoming,
     /// The values of the route's `{names}`, percent-decoded.
     pub params: Vec<(String, String)>,
     /// The bytes of the body.
     pub body: Vec<u8>,
-    /// The verified token, if one was sent.
+    /// The claims of the verified token, if the request has a token.
     pub claims: Option<Claims>,
-    /// When the request came in.
+    /// When the request arrived.
     pub at: Timestamp,
 }
 
@@ -59,12 +59,12 @@ impl Request {
         self.incoming.header(name)
     }
 
-    /// The W3C trace that the request belongs to.
+    /// The W3C `traceparent` of the request; empty if it has none.
     pub fn trace_parent(&self) -> &str {
         self.header("traceparent").unwrap_or_default()
     }
 
-    /// What calls to other services carry.
+    /// The context that calls to other services carry.
     pub fn context(&self) -> Context {
         let actor = match &self.claims {
             None => Actor::Anonymous,
@@ -88,14 +88,14 @@ impl Request {
             .is_some_and(|claims| claims.role >= role)
     }
 
-    /// The version in `If-Match`; a value that is no version matches nothing.
+    /// The version in `If-Match`; `*` counts as no header, and a value that is not a version matches no version.
     pub fn if_match(&self) -> Option<u64> {
         let value = self.header("if-match")?;
         let version = value.trim().trim_start_matches('"').trim_end_matches('"');
         (value.trim() != "*").then(|| version.parse().unwrap_or(u64::MAX))
     }
 
-    /// The query's parameters, decoded. An unknown or repeated one is 422, as an unknown field of a body is.
+    /// The decoded query parameters. An unknown or repeated parameter is 422, like an unknown field of a body.
     pub fn query(&self, known: &[&str]) -> Result<Query, Problem> {
         let text = self
             .incoming
@@ -135,14 +135,14 @@ impl Request {
     }
 }
 
-/// The decoded query of a list.
+/// The decoded query parameters of a request.
 pub struct Query {
     values: Vec<(String, String)>,
     errors: Vec<FieldProblem>,
 }
 
 impl Query {
-    /// Reads one parameter; what `parse` refuses becomes an entry of the 422.
+    /// Reads one parameter; a value that `parse` refuses becomes an entry of the 422.
     pub fn get<T>(
         &mut self,
         name: &str,
@@ -157,7 +157,7 @@ impl Query {
         parsed
     }
 
-    /// 422 with every bad parameter, if there is one.
+    /// 422 with every invalid parameter, if there is one.
     pub fn finish(self) -> Result<(), Problem> {
         if self.errors.is_empty() {
             Ok(())
@@ -175,7 +175,7 @@ fn query_problem(field: &str, code: &str, detail: &str) -> FieldProblem {
     }
 }
 
-/// Undoes percent-encoding (RFC 3986); `+` is a space in a query. `None` if it is not UTF-8 or not well formed.
+/// Decodes percent-encoding (RFC 3986); `+` is a space in a query. `None` if the text is not well formed or not UTF-8.
 pub fn percent_decode(text: &str, plus_is_space: bool) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -196,7 +196,7 @@ pub fn percent_decode(text: &str, plus_is_space: bool) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// A whole answer.
+/// A response with its whole body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The HTTP status.
@@ -205,22 +205,22 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// The bytes of the body.
     pub body: Vec<u8>,
-    /// Whether an idempotency key remembers it.
-    pub remembered: bool,
+    /// Whether the response is stored under the idempotency key of its request.
+    pub stored_with_key: bool,
 }
 
 impl Response {
-    /// A body of any type.
+    /// A response with a body of any type.
     pub fn bytes(status: u16, content_type: &str, body: Vec<u8>) -> Self {
         Self {
             status,
             headers: vec![("content-type".to_owned(), content_type.to_owned())],
             body,
-            remembered: status < 300,
+            stored_with_key: status < 300,
         }
     }
 
-    /// A JSON body.
+    /// A response with a JSON body.
     pub fn json(status: u16, body: &Value) -> Self {
         Self::bytes(status, "application/json", body.to_string().into_bytes())
     }
@@ -233,17 +233,17 @@ impl Response {
         )
     }
 
-    /// 204.
+    /// 204 without a body.
     pub fn no_content() -> Self {
         Self {
             status: 204,
             headers: Vec::new(),
             body: Vec::new(),
-            remembered: true,
+            stored_with_key: true,
         }
     }
 
-    /// Adds a header (lower case).
+    /// Adds a header (name in lower case).
     #[must_use]
     pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));

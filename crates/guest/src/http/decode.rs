@@ -1,20 +1,21 @@
-//! Strict bodies: every field is asked for by name, every bad one is named, nothing unknown is swallowed.
+//! Strict decoding of JSON bodies: a handler asks for every field by name, the answer names every invalid field, and an
+//! unknown field is an error.
 
 use super::{FieldProblem, Problem, unique_json};
 use localmart_kernel::{Address, Currency, Id, Money, MoneyError};
 use serde_json::{Map, Value};
 
-/// Why one value was refused: a stable code and words.
+/// Why one value was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
     /// A stable code in lower snake case.
     pub code: &'static str,
-    /// Words for people.
+    /// An explanation for people.
     pub detail: String,
 }
 
 impl Invalid {
-    /// The plain case.
+    /// The general case, with the code `invalid`.
     pub fn new(detail: impl Into<String>) -> Self {
         Self {
             code: "invalid",
@@ -23,7 +24,7 @@ impl Invalid {
     }
 }
 
-/// An object of a body while it is taken apart.
+/// A JSON object while it is decoded: the fields not yet read, and the problems found so far.
 pub struct Fields {
     object: Map<String, Value>,
     path: String,
@@ -53,7 +54,7 @@ impl Fields {
         }
     }
 
-    /// A field that must be there and not null.
+    /// A field that must be present and not null.
     pub fn required<T>(
         &mut self,
         name: &str,
@@ -92,7 +93,7 @@ impl Fields {
         }
     }
 
-    /// A nested object, taken apart by `read`; its problems are reported under its path.
+    /// A nested object, decoded by `read`. Problems inside it are reported under its path.
     pub fn object<T>(
         &mut self,
         name: &str,
@@ -124,7 +125,7 @@ impl Fields {
         }
     }
 
-    /// A list of objects, not empty; problems inside it have paths like `items[0].quantity`.
+    /// A list of 1 to `most` objects. Problems inside it have paths like `items[0].quantity`.
     pub fn list<T>(
         &mut self,
         name: &str,
@@ -152,7 +153,7 @@ impl Fields {
         read_all.into_iter().collect()
     }
 
-    /// Reports a problem that no single parser sees.
+    /// Reports a problem that concerns several fields.
     pub fn report(&mut self, name: &str, code: &str, detail: String) {
         self.errors.push(FieldProblem {
             field: format!("{}{name}", self.path),
@@ -161,7 +162,7 @@ impl Fields {
         });
     }
 
-    /// The value that was read, or 422 with every bad field.
+    /// The decoded value, or 422 with every invalid field.
     pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Problem> {
         self.refuse_unknown();
         match value {
@@ -195,7 +196,7 @@ impl Fields {
     }
 }
 
-/// Text of `min` to `max` characters, without control characters but line breaks and tabs.
+/// Text of `min` to `max` characters. Line breaks and tabs are the only control characters allowed.
 pub fn text(min: usize, max: usize) -> impl Fn(&Value) -> Result<String, Invalid> {
     move |value| {
         let text = value
@@ -223,7 +224,7 @@ pub fn boolean(value: &Value) -> Result<bool, Invalid> {
         .ok_or_else(|| Invalid::new("must be true or false"))
 }
 
-/// A whole number between two bounds, written as one: `1`, not `1.0`, `1e0` or `"1"`.
+/// An integer between two bounds, written as an integer: `1`, not `1.0`, `1e0` or `"1"`.
 pub fn integer(min: i64, max: i64) -> impl Fn(&Value) -> Result<i64, Invalid> {
     move |value| {
         let number = value.as_i64().filter(|number| (min..=max).contains(number));
@@ -231,7 +232,7 @@ pub fn integer(min: i64, max: i64) -> impl Fn(&Value) -> Result<i64, Invalid> {
     }
 }
 
-/// The id of something.
+/// An id: a UUID in lower case.
 pub fn id(value: &Value) -> Result<Id, Invalid> {
     let id = value.as_str().and_then(Id::parse);
     id.ok_or_else(|| Invalid::new("must be an id (UUID, lower case)"))
@@ -274,7 +275,8 @@ fn country(value: &Value) -> Result<String, Invalid> {
         .ok_or_else(|| Invalid::new("must be an ISO 3166-1 code like US"))
 }
 
-/// One `@`, something around it, no white space, at most 254 characters: the rest only a mail can tell.
+/// An e-mail address: one `@`, text on both sides, a dot in the domain, no white space, at most 254 characters. Only
+/// sending mail can verify more than this.
 pub fn email(value: &Value) -> Result<String, Invalid> {
     let shape = |text: &&str| {
         let parts: Vec<&str> = text.split('@').collect();
@@ -288,7 +290,7 @@ pub fn email(value: &Value) -> Result<String, Invalid> {
         .ok_or_else(|| Invalid::new("must be an e-mail address"))
 }
 
-/// `{ "amount": 1999, "currency": "USD" }` and nothing more.
+/// Exactly the two members of `{ "amount": 1999, "currency": "USD" }`.
 pub fn money(value: &Value) -> Result<Money, Invalid> {
     let shape = "must be {\"amount\": whole minor units, \"currency\": ISO 4217 code}";
     let object = value.as_object().filter(|object| object.len() == 2);
@@ -315,7 +317,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn quantities_are_whole_numbers_or_nothing() {
+    fn a_quantity_must_be_an_integer_in_range() {
         let quantity = integer(1, 99);
         assert_eq!(quantity(&json!(99)), Ok(99));
         for bad in [
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn money_is_integers_and_known_currencies() {
+    fn money_is_an_integer_and_a_known_currency() {
         assert_eq!(
             money(&json!({"amount": 5, "currency": "JPY"}))
                 .unwrap()
@@ -362,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_field_is_named_once() {
+    fn every_invalid_field_is_reported_once() {
         let mut fields = Fields::of_body(br#"{"a":1,"b":{"c":2,"z":0},"q":null}"#).unwrap();
         let a = fields.required("a", text(1, 5));
         let b = fields.object("b", true, |inner| inner.required("d", boolean));
@@ -386,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_malformed() {
+    fn a_body_that_is_not_json_is_malformed() {
         for bad in [
             "",
             "{",

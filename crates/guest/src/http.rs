@@ -1,8 +1,9 @@
-//! The HTTP door of a component, as `API.md` wants it: decode, one verb, encode; everything else happens here.
+//! The HTTP layer of a component. A handler decodes the request, calls one operation and encodes the result; everything
+//! else happens here.
 //!
-//! In reading order: [`problem`] (problem+json), [`decode`] (strict bodies and queries), [`message`] (requests and
-//! responses), [`routes`] (the table and the order of checks), [`idempotency`] (keys on POST). `wasi` adapts it to
-//! `wasi:http` 0.3. A component implements [`Service`] and calls [`crate::door!`].
+//! In reading order: [`problem`] (problem+json), [`decode`] (strict bodies), [`message`] (requests, queries and
+//! responses), [`routes`] (the route table and the order of checks), [`idempotency`] (keys on POST). `wasi` adapts the
+//! layer to `wasi:http` 0.3. A component implements [`Service`] and calls [`crate::export_http!`].
 
 pub mod decode;
 pub mod idempotency;
@@ -25,39 +26,39 @@ use crate::ports::Ports;
 /// Longest request body in bytes.
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// What a handler returns.
+/// The result of a handler.
 pub type Answer = Result<Response, Problem>;
 
-/// A component as the door sees it.
+/// A component with an HTTP API.
 #[allow(async_fn_in_trait, reason = "components have one thread")]
 pub trait Service: Sized + 'static {
-    /// The noun: the name of the folder, of the component, of its metrics.
+    /// The noun: the name of the component, its folder, its database and its metrics.
     const NOUN: &'static str;
 
-    /// Reads the configuration and wires the service; once per instance.
+    /// Reads the configuration and builds the service. Called once per instance, before the first request.
     async fn start(ports: Ports) -> Result<Self, ConfigError>;
 
-    /// The routes; once per instance.
+    /// The route table. Called once per instance.
     fn routes() -> Routes<Self>;
 }
 
 /// Exports a [`Service`] as `wasi:http/handler@0.3.0`.
 #[macro_export]
-macro_rules! door {
+macro_rules! export_http {
     ($service:ty) => {
         #[cfg(target_arch = "wasm32")]
-        mod door_export {
+        mod http_export {
             use super::*;
-            struct Door;
-            $crate::wasip3::http::service::export!(Door with_types_in $crate::wasip3);
-            impl $crate::wasip3::exports::http::handler::Guest for Door {
+            struct Component;
+            $crate::wasip3::http::service::export!(Component with_types_in $crate::wasip3);
+            impl $crate::wasip3::exports::http::handler::Guest for Component {
                 async fn handle(
                     request: $crate::wasip3::http::types::Request,
                 ) -> Result<
                     $crate::wasip3::http::types::Response,
                     $crate::wasip3::http::types::ErrorCode,
                 > {
-                    $crate::door::wasi::handle::<$service>(request).await
+                    $crate::http::wasi::handle::<$service>(request).await
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Changes of status: each with its line in the history, in the audit, and its event, in one transaction.
+//! Changes of status. Each is written in one transaction with its entries in history and audit log and with its event.
 
 use super::{Store, must_read, rows};
 use crate::domain::Order;
@@ -11,17 +11,17 @@ use localmart_guest::params;
 use localmart_guest::sql::{Connection, Database, SqlError, Value, transaction};
 use localmart_guest::wit::Context;
 
-/// A change of status, and what is told of it.
-pub(super) struct Turn<'a> {
+/// A change of status and the event that reports it.
+pub(super) struct StatusChange<'a> {
     pub(super) to: Status,
     pub(super) reason: Option<&'a str>,
-    /// The event's type, and the return it is about.
+    /// The type of the event, and the return that it concerns.
     pub(super) event: Option<(&'static str, Option<&'a Return>)>,
 }
 
 impl<D: Database> Store<D> {
-    /// A conditional change of status together with its line in the history, in the audit, and its event. The order as it is then;
-    /// `None` if the condition does not hold.
+    /// A conditional change of status with history, audit log and event; returns the changed order, or `None` if the condition
+    /// does not hold.
     #[expect(clippy::too_many_arguments, reason = "the parts of one statement")]
     pub(super) async fn change(
         &self,
@@ -46,37 +46,44 @@ impl<D: Database> Store<D> {
                     None
                 }
             };
-            let turn = Turn { to, reason, event };
-            let order = self.turned(connection, context, id, &turn, now).await?;
+            let change = StatusChange { to, reason, event };
+            let order = self
+                .record_status_change(connection, context, id, &change, now)
+                .await?;
             Ok(Some(order))
         })
         .await
     }
 
-    /// What goes with a change of status that was just written: history, audit, event. The order as it is now.
-    pub(super) async fn turned(
+    /// Writes history, audit log and event after a change of status; returns the order as it is now.
+    pub(super) async fn record_status_change(
         &self,
         connection: &impl Connection,
         context: &Context,
         id: &Id,
-        turn: &Turn<'_>,
+        change: &StatusChange<'_>,
         now: Timestamp,
     ) -> Result<Order, SqlError> {
-        step(connection, id, turn.to, now, turn.reason).await?;
+        step(connection, id, change.to, now, change.reason).await?;
         let order = must_read(connection, id).await?;
-        self.announce(connection, context, &order, now).await?;
-        let action = format!("order.{}", turn.to.name());
-        let (deed, detail) = (self.ports.new_id(), turn.reason.unwrap_or_default());
+        self.record_created(connection, context, &order, now)
+            .await?;
+        let action = format!("order.{}", change.to.name());
+        let (entry_id, detail) = (self.ports.new_id(), change.reason.unwrap_or_default());
         let subject = id.as_str();
-        audit::record(connection, &deed, context, subject, &action, detail, now).await?;
-        if let Some(event) = turn.event {
-            self.tell(connection, context, &order, event, now).await?;
+        audit::record(
+            connection, &entry_id, context, subject, &action, detail, now,
+        )
+        .await?;
+        if let Some(event) = change.event {
+            self.record_event(connection, context, &order, event, now)
+                .await?;
         }
         Ok(order)
     }
 
-    /// Tells once that there is an order, when its cart is surely its own.
-    pub(super) async fn announce(
+    /// Writes `order.created`, once, after the order has completed its cart.
+    pub(super) async fn record_created(
         &self,
         connection: &impl Connection,
         context: &Context,
@@ -94,11 +101,12 @@ impl<D: Database> Store<D> {
             ..order.clone()
         };
         let event = ("order.created", None);
-        self.tell(connection, context, &made, event, now).await
+        self.record_event(connection, context, &made, event, now)
+            .await
     }
 
-    /// Writes the event of an order as it stands.
-    async fn tell(
+    /// Writes an event with the current state of an order.
+    async fn record_event(
         &self,
         connection: &impl Connection,
         context: &Context,
@@ -126,5 +134,5 @@ pub(super) async fn step(
                CAST(COUNT(*) AS BIGINT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT) \
                FROM order_history WHERE order_id = CAST($1 AS TEXT)";
     let params = params![id, status.name(), at, reason];
-    connection.later(sql, params).await
+    connection.queue(sql, params).await
 }

@@ -1,10 +1,11 @@
-//! JSON in which no member is given twice (I-JSON, RFC 7493): which of the two would count is nobody's guess.
+//! JSON without duplicate members (I-JSON, RFC 7493). Parsers disagree about which duplicate counts, so a body with one is
+//! refused.
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
-/// Reads one JSON value; a member given twice is an error like any other that makes it no JSON.
+/// Reads one JSON value. A duplicate member is a syntax error.
 pub(super) fn read(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice::<Unique>(bytes).map(|unique| unique.0)
 }
@@ -62,7 +63,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         let mut object = Map::new();
         while let Some((name, Unique(value))) = members.next_entry::<String, Unique>()? {
             if object.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member is given twice"));
+                return Err(A::Error::custom("duplicate member"));
             }
         }
         Ok(Value::Object(object))
