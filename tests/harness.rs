@@ -22,6 +22,7 @@ pub use clock::{LEASES_LAPSE, TEST_CLOCK};
 pub use terminal::Terminal;
 pub use user::{User, checkout};
 
+use localmart_guest::token::{NewToken, TokenSigner};
 use localmart_testkit::servers;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
@@ -29,10 +30,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a shop may take until it serves; compiling the components comes first.
 const START: Duration = Duration::from_secs(180);
+
+/// How long a token of a test is valid, in seconds.
+const TOKEN_SECONDS: i64 = 900;
 
 /// How long a test waits for what events bring about.
 const EVENTUALLY: Duration = Duration::from_secs(20);
@@ -425,21 +429,21 @@ impl Shop {
         self.json(method, path, &[("authorization", &bearer)], body)
     }
 
-    /// A token as `localmart token` makes it.
+    /// A token as `localmart token` makes it, without a process of its own.
     pub fn token(&self, role: &str) -> String {
-        let manifest = root().join("spin.toml");
-        let output = localmart()
-            .arg("token")
-            .args(["--role", role])
-            .arg("-f")
-            .arg(manifest)
-            .arg("--state-dir")
-            .arg(&self.state)
-            .output();
-        String::from_utf8(output.unwrap().stdout)
-            .unwrap()
-            .trim()
-            .to_owned()
+        let secrets = std::fs::read_to_string(self.state.join("secrets.toml")).unwrap();
+        let secrets: toml::Table = secrets.parse().unwrap();
+        let key = secrets["jwt_private_key"].as_str().unwrap();
+        let now = SystemTime::now() + localmart_host::clock::ahead_of(&self.state).unwrap();
+        let now = now.duration_since(UNIX_EPOCH).unwrap().as_secs();
+        TokenSigner::parse(key).unwrap().sign(NewToken {
+            subject: &format!("cli-{role}"),
+            roles: &[role],
+            session: None,
+            id: &fresh_key(),
+            issued_s: i64::try_from(now).unwrap(),
+            seconds: TOKEN_SECONDS,
+        })
     }
 
     /// A published product with stock; returns its id.

@@ -1,6 +1,6 @@
-//! The shop from outside: journeys, wrong inputs, races and crashes, through HTTP against the real binary, on the embedded
-//! stores, with isolated links. `shop_on_servers.rs` runs the same bodies on Postgres and Redis, `shop_fused.rs` and
-//! `shop_fused_on_servers.rs` with fused links.
+//! The shop from outside: journeys, invalid input, races and crashes, through HTTP against the real binary, on the embedded
+//! stores, with isolated links. All groups of tests run here; the other binaries run the groups that depend on their stores
+//! or on their binding.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,11 +12,17 @@
 
 mod harness;
 
-/// Where the shops of this binary keep what they know.
+/// The stores of the shops in this binary.
 const STORES: harness::Stores = harness::Stores::EMBEDDED;
 
-/// How their links are bound.
+/// The binding of their links.
 const BINDING: &str = "isolated";
 
-#[path = "shop/all.rs"]
-mod all;
+#[path = "shop/common.rs"]
+mod common;
+#[path = "shop/journeys.rs"]
+mod journeys;
+#[path = "shop/on_stores.rs"]
+mod on_stores;
+#[path = "shop/once.rs"]
+mod once;

@@ -1,4 +1,4 @@
-//! The shop from outside with its links fused, on Postgres and Redis: the bodies of `shop.rs`.
+//! The journeys with fused links, on Postgres and Redis.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,11 +10,13 @@
 
 mod harness;
 
-/// Where the shops of this binary keep what they know.
+/// The stores of the shops in this binary.
 const STORES: harness::Stores = harness::Stores::SERVERS;
 
-/// How their links are bound.
+/// The binding of their links.
 const BINDING: &str = "fused";
 
-#[path = "shop/all.rs"]
-mod all;
+#[path = "shop/common.rs"]
+mod common;
+#[path = "shop/journeys.rs"]
+mod journeys;

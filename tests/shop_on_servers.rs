@@ -1,4 +1,4 @@
-//! The shop from outside, on Postgres and Redis: the bodies of `shop.rs`.
+//! The shop from outside, on Postgres and Redis, with isolated links.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,11 +10,15 @@
 
 mod harness;
 
-/// Where the shops of this binary keep what they know.
+/// The stores of the shops in this binary.
 const STORES: harness::Stores = harness::Stores::SERVERS;
 
-/// How their links are bound.
+/// The binding of their links.
 const BINDING: &str = "isolated";
 
-#[path = "shop/all.rs"]
-mod all;
+#[path = "shop/common.rs"]
+mod common;
+#[path = "shop/journeys.rs"]
+mod journeys;
+#[path = "shop/on_stores.rs"]
+mod on_stores;

@@ -86,10 +86,17 @@ impl Test {
     /// Tests the components of the application, all in one shop.
     fn all(&self) -> anyhow::Result<()> {
         let app = self.app.app(Vec::new(), Vec::new())?;
-        let suites = || SUITES.iter().filter(|(name, _)| app.components.contains_key(*name));
+        let suites = || {
+            SUITES
+                .iter()
+                .filter(|(name, _)| app.components.contains_key(*name))
+        };
         let components: Vec<_> = suites().map(|(name, _)| (*name, None)).collect();
         if components.is_empty() {
-            bail!("no component of {} has a contract suite", app.source.path.display());
+            bail!(
+                "no component of {} has a contract suite",
+                app.source.path.display()
+            );
         }
         let mut subject = Subject::start(&self.app, &components)?;
         let (mut failed, mut cases) = (0, 0);
@@ -98,7 +105,10 @@ impl Test {
             cases += suite.1.len();
         }
         outcome(failed, cases)?;
-        println!("{} components keep their contracts ({cases} cases)", components.len());
+        println!(
+            "{} components keep their contracts ({cases} cases)",
+            components.len()
+        );
         Ok(())
     }
 }

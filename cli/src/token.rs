@@ -1,15 +1,14 @@
 //! `localmart token`: a signed token for scripts and first steps. People log in; the user service gives them theirs.
 
 use crate::clock;
-use crate::secrets::{PRIVATE_KEY, Values, check};
+use crate::secrets::{PRIVATE_KEY, Values};
 use crate::shop::ShopOptions;
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::{Args, ValueEnum};
-use ed25519_dalek::Signer as _;
 use localmart_guest::kernel::Timestamp;
-use serde_json::json;
+use localmart_guest::token::{NewToken, TokenSigner};
 
 /// What the bearer of a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,9 +53,8 @@ pub(crate) fn make(
 ) -> anyhow::Result<String> {
     let key = secrets.get(PRIVATE_KEY);
     let key = key.context("the shop has no jwt_private_key, so that no token can be signed")?;
-    let key = check::private_key(key)
+    let signer = TokenSigner::parse(key)
         .context("jwt_private_key is not an Ed25519 private key in base64url")?;
-    let now = now.unsigned_ms() / 1000;
     let role = role
         .to_possible_value()
         .context("a role without a name")?
@@ -65,19 +63,12 @@ pub(crate) fn make(
     let mut id = [0; 16];
     getrandom::fill(&mut id)
         .map_err(|error| anyhow::anyhow!("the system gives no random numbers: {error}"))?;
-    let claims = json!({
-        "iss": "localmart", "aud": "localmart", "sub": format!("cli-{role}"), "roles": [role],
-        "jti": URL_SAFE_NO_PAD.encode(id), "iat": now, "exp": now + seconds,
-    });
-    let header = json!({ "alg": "EdDSA", "typ": "JWT" });
-    let signed = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(header.to_string()),
-        URL_SAFE_NO_PAD.encode(claims.to_string())
-    );
-    let signature = key.sign(signed.as_bytes());
-    Ok(format!(
-        "{signed}.{}",
-        URL_SAFE_NO_PAD.encode(signature.to_bytes())
-    ))
+    Ok(signer.sign(NewToken {
+        subject: &format!("cli-{role}"),
+        roles: &[&role],
+        session: None,
+        id: &URL_SAFE_NO_PAD.encode(id),
+        issued_s: now.ms().div_euclid(1_000),
+        seconds: i64::try_from(seconds)?,
+    }))
 }

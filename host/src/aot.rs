@@ -89,7 +89,9 @@ fn name(engine: &Engine, key: &str) -> String {
 }
 
 fn store(component: &Component, entry: &Path) -> anyhow::Result<()> {
-    let folder = entry.parent().context("the cache path has no parent folder")?;
+    let folder = entry
+        .parent()
+        .context("the cache path has no parent folder")?;
     std::fs::create_dir_all(folder)?;
     #[cfg(unix)]
     {

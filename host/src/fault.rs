@@ -331,10 +331,7 @@ mod tests {
         assert!((800..1_200).contains(&hits), "{hits}");
         faults.clear(None);
         faults.add(on(Capability::Http, None, FaultEffect::Trap, FULL_SHARE));
-        assert!(
-            mine.inject(Capability::Http).await.is_err()
-                && mine.termination.is_requested()
-        );
+        assert!(mine.inject(Capability::Http).await.is_err() && mine.termination.is_requested());
     }
 
     #[test]

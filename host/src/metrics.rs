@@ -139,7 +139,10 @@ impl Metrics {
             &["binding", "callee", "caller", "generation"],
         )?;
         let memory = IntGaugeVec::new(
-            Opts::new("localmart_memory_bytes", "Bytes of linear memory of live instances."),
+            Opts::new(
+                "localmart_memory_bytes",
+                "Bytes of linear memory of live instances.",
+            ),
             &["component", "generation"],
         )?;
         registry.register(Box::new(memory.clone()))?;

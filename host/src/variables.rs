@@ -9,7 +9,9 @@ pub enum TemplateError {
     #[error("a `{{{{` is never closed by `}}}}`")]
     Unclosed,
     /// The text between the braces is not a variable name.
-    #[error("`{0}` is not a variable name: use lower-case letters, digits and `_`, beginning with a letter")]
+    #[error(
+        "`{0}` is not a variable name: use lower-case letters, digits and `_`, beginning with a letter"
+    )]
     BadName(String),
     /// There is no such application variable.
     #[error("there is no application variable `{0}`")]

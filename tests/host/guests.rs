@@ -194,10 +194,7 @@ fn a_guest_that_misbehaves_is_stopped_and_the_others_go_on() {
     ] {
         assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
     }
-    assert!(
-        shop.log()
-            .contains("a guest exceeded its memory limit")
-    );
+    assert!(shop.log().contains("a guest exceeded its memory limit"));
 }
 
 #[test]
@@ -394,7 +391,9 @@ fn one_that_opens_connections_for_ever_leaves_some_to_the_others() {
                 return vec![shop.get("/pg-hoard").status];
             }
             // The other guest holds its whole share of connections by now.
-            shop.eventually("the guest asks for more than its share", || limited("probe") == round);
+            shop.eventually("the guest asks for more than its share", || {
+                limited("probe") == round
+            });
             let ask = || shop.get("/neighbour/pg?SELECT+1").status;
             (0..10).map(|_| ask()).collect()
         });

@@ -212,7 +212,10 @@ fn links_form_no_cycle_and_name_components() {
     let lost = format!("{HEAD}{}{}", http("\"/a\"", "a"), linked("a", "nobody"));
     check(
         &lost,
-        &["`a` links `nobody`, which is not a component", "spin.toml:10"],
+        &[
+            "`a` links `nobody`, which is not a component",
+            "spin.toml:10",
+        ],
     );
 }
 

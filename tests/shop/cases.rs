@@ -66,7 +66,7 @@ fn at(shop: &Shop, product: &str, status: &str) -> Value {
 }
 
 fn events_of(shop: &Shop, order: &Value) -> usize {
-    let events = super::events::history(shop, "order.events");
+    let events = crate::common::history(shop, "order.events");
     let mine = events
         .iter()
         .filter(|event| event["subject"] == order["id"]);
@@ -103,7 +103,7 @@ fn every_step_that_is_not_in_the_graph_is_refused_and_told_to_nobody() {
         let settled = |shop: &Shop| {
             // What happened until now is on the bus.
             shop.eventually("all events are carried", || {
-                !super::stores::verify(shop, crate::STORES)
+                !crate::common::verify(shop, crate::STORES)
                     .1
                     .contains("wait for the bus")
             });
@@ -120,7 +120,7 @@ fn every_step_that_is_not_in_the_graph_is_refused_and_told_to_nobody() {
             (Some(status), before)
         );
     }
-    let (content, said) = super::stores::verify(&shop, crate::STORES);
+    let (content, said) = crate::common::verify(&shop, crate::STORES);
     assert!(content, "{said}");
 }
 
@@ -290,7 +290,7 @@ fn a_reservation_that_lapsed_is_free_for_others_and_made_anew_if_it_can_be() {
             }
         }
         let shop = Shop::start_in(&state, &[TEST_CLOCK]);
-        let answer = super::outages::until_up("checkout", || shop.order(&key, &body));
+        let answer = crate::common::until_up("checkout", || shop.order(&key, &body));
         if another_was_faster {
             answer.expect_code(409, "insufficient_stock");
             assert_eq!(shop.stock(&product), (1, 0));
@@ -307,7 +307,7 @@ fn a_reservation_that_lapsed_is_free_for_others_and_made_anew_if_it_can_be() {
             assert_eq!(answer.expect(201).json()["status"], "paid");
         }
         assert_eq!(shop.stock(&product), (0, 0));
-        let (content, said) = super::stores::verify(&shop, crate::STORES);
+        let (content, said) = crate::common::verify(&shop, crate::STORES);
         assert!(content, "{said}");
     }
 }

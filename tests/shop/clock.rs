@@ -134,7 +134,7 @@ fn events_that_were_read_are_forgotten_after_a_week() {
         order["id"].clone()
     };
     let told = || {
-        let events = super::events::history(&shop, "order.events");
+        let events = crate::common::history(&shop, "order.events");
         let subjects = events.iter().map(|event| event["subject"].clone());
         subjects.collect::<Vec<_>>()
     };

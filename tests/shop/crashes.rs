@@ -120,14 +120,14 @@ fn dies(want: Want, point: &str) {
         "{want:?} {point}"
     );
     settled(&shop);
-    let (content, said) = super::stores::verify(&shop, crate::STORES);
+    let (content, said) = crate::common::verify(&shop, crate::STORES);
     assert!(content, "{want:?} {point}: {said}");
 }
 
 /// Waits until no event waits for the bus.
 fn settled(shop: &Shop) {
     shop.eventually("all events are carried", || {
-        !super::stores::verify(shop, crate::STORES)
+        !crate::common::verify(shop, crate::STORES)
             .1
             .contains("wait for the bus")
     });
@@ -274,7 +274,7 @@ fn a_checkout_that_stood_still_and_was_called_off_meanwhile_takes_nothing() {
             // The one that stands still holds its order no longer.
             shop.advance_quietly(LEASES_LAPSE);
             let cancelled =
-                super::outages::until_up("cancel", || shop.staff("POST", &cancel, &json!({})));
+                crate::common::until_up("cancel", || shop.staff("POST", &cancel, &json!({})));
             assert_eq!(
                 cancelled.expect(200).json()["status"],
                 "cancelled",
@@ -313,7 +313,7 @@ fn stands(shop: &Shop, product: &str, stock: (u64, u64), taken: (u64, u64), poin
         let amount = |name: &str| payment[name]["amount"].as_u64().unwrap();
         assert_eq!((amount("captured"), amount("refunded")), taken, "{point}");
     }
-    let (content, said) = super::stores::verify(shop, crate::STORES);
+    let (content, said) = crate::common::verify(shop, crate::STORES);
     assert!(content, "{point}: {said}");
 }
 

@@ -1,6 +1,7 @@
 //! Events: they come although the shop dies, have their effect once, and what is poisoned is set aside. Recommendation is
 //! their reader; `localmart events` looks into the bus.
 
+use crate::common::{events, history};
 use crate::harness::{
     LEASES_LAPSE, Shop, TEST_CLOCK, User, built_with_points, checkout, fresh_key, localmart,
     printed, root, scratch,
@@ -23,24 +24,6 @@ fn recommended(shop: &Shop, query: &str) -> Vec<String> {
         .json();
     let id = |item: &Value| item["product"]["id"].as_str().unwrap().to_owned();
     found["items"].as_array().unwrap().iter().map(id).collect()
-}
-
-/// What `localmart events …` prints about this shop.
-fn events(shop: &Shop, arguments: &[&str]) -> String {
-    let mut command = localmart();
-    command
-        .arg("events")
-        .args(arguments)
-        .arg("-f")
-        .arg(root().join("spin.toml"))
-        .arg("--state-dir")
-        .arg(&shop.state);
-    let output = command
-        .args(crate::STORES.flags(&shop.state))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", printed(&output));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
@@ -79,15 +62,6 @@ fn tail_shows_what_comes_after_it_began() {
     tail.kill().unwrap();
     tail.wait().unwrap();
     assert!(orders.contains(&seen["subject"]), "{seen}");
-}
-
-/// The events of a channel as they were published.
-pub(crate) fn history(shop: &Shop, channel: &str) -> Vec<Value> {
-    let lines = events(shop, &["list", channel, "--limit", "1000", "--json"]);
-    lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 fn kinds(shop: &Shop, subject: &Value) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! What is down: the shop does without it where it can, says so where it cannot, and comes back by itself. The table is in
 //! `docs/operations/degradation.md`; here it is shown line by line.
 
+use crate::common::{RECOVERY, until_up};
 use crate::harness::{
     Reply, Shop, Stores, User, built, checkout, fresh_key, localmart, root, scratch,
 };
@@ -11,9 +12,6 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-/// How long anything may take to come back once its server is there again.
-const RECOVERY: Duration = Duration::from_secs(30);
 
 /// A shop on servers of its own, which a test may kill. `None` in the binary of the embedded stores, and where they are
 /// not installed.
@@ -76,19 +74,6 @@ impl Own {
             assert!(waiting && Instant::now() < give_up, "{said}");
             std::thread::sleep(Duration::from_millis(200));
         }
-    }
-}
-
-/// Asks until the answer is not that something is down.
-pub(crate) fn until_up(what: &str, ask: impl Fn() -> Reply) -> Reply {
-    let give_up = Instant::now() + RECOVERY;
-    loop {
-        let reply = ask();
-        if reply.status < 500 && reply.code() != "idempotency_key_in_flight" {
-            return reply;
-        }
-        assert!(Instant::now() < give_up, "{what} stays down: {reply:?}");
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -488,6 +473,6 @@ fn a_bus_that_cannot_be_written_delays_what_is_told_and_nothing_else() {
     assert!(!seen(), "nobody can have heard of it");
     drop(locked);
     shop.eventually("recommendation hears of the order", seen);
-    let (content, said) = super::stores::verify(&shop, crate::STORES);
+    let (content, said) = crate::common::verify(&shop, crate::STORES);
     assert!(content, "{said}");
 }

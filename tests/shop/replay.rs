@@ -76,7 +76,7 @@ fn invoices_become_orders_and_cancellations_undo_them() {
         .collect();
     statuses.sort_unstable();
     assert_eq!(statuses, ["cancelled", "cancelled", "delivered", "paid"]);
-    let (content, said) = super::stores::verify(&shop, crate::STORES);
+    let (content, said) = crate::common::verify(&shop, crate::STORES);
     assert!(content, "{said}");
 }
 
@@ -145,6 +145,6 @@ fn real_invoices_are_played_to_the_penny() {
     let shop = Shop::start();
     let (exact, said) = replay(&shop, &file, &["--limit", "40"]);
     assert!(exact, "{said}");
-    let (content, said) = super::stores::verify(&shop, crate::STORES);
+    let (content, said) = crate::common::verify(&shop, crate::STORES);
     assert!(content, "{said}");
 }

@@ -295,7 +295,7 @@ fn a_return_that_died_anywhere_is_carried_out_once() {
             ((9, 0), (3998, 1999)),
             "{point}"
         );
-        let (content, said) = super::stores::verify(&shop, crate::STORES);
+        let (content, said) = crate::common::verify(&shop, crate::STORES);
         assert!(content, "{point}: {said}");
     }
 }

@@ -102,7 +102,7 @@ fn a_silent_payment_that_succeeded_after_all_is_an_order_at_once() {
     let failed = notice("evt_2", "payment.failed", &order["payment"]["id"], 3998);
     tell(&shop, &failed).expect(200);
     assert_eq!(payment(&shop, &order), ("captured".to_owned(), 3998, 0));
-    let (content, said) = super::stores::verify(&shop, crate::STORES);
+    let (content, said) = crate::common::verify(&shop, crate::STORES);
     assert!(content, "{said}");
 }
 
@@ -163,7 +163,7 @@ fn a_notice_during_the_checkout_is_one_payment_and_one_order() {
         assert_eq!(payment(&shop, &order).1, 3998, "{token}");
     }
     assert_eq!(shop.stock(&product), (46, 0));
-    let (content, said) = super::stores::verify(&shop, crate::STORES);
+    let (content, said) = crate::common::verify(&shop, crate::STORES);
     assert!(content, "{said}");
 }
 

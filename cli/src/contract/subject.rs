@@ -2,9 +2,9 @@
 
 use crate::app::{AppOptions, Stores};
 use crate::client::Client;
+use crate::clock;
 use crate::migrate;
 use crate::token::{self, Role};
-use crate::clock;
 use anyhow::{Context as _, bail};
 use localmart_host::capability::sqlite::Synchronous;
 use localmart_host::clock::Clock;

@@ -1,7 +1,7 @@
 //! The HTTP API of users: registration, login, profile, user management.
 
 use crate::domain::{MAX_ADDRESSES, MAX_PREFERENCES, ProfilePatch, User};
-use crate::login::{ACCESS_S, TokenPair, Tokens};
+use crate::login::{ACCESS_S, TokenPair};
 use crate::service::{LIST_ORDER, UserError, Users};
 use localmart_guest::config::{self, ConfigError};
 use localmart_guest::events::sweep_events;
@@ -13,7 +13,7 @@ use localmart_guest::kernel::{Address, Cursor, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::short_lived::ShortLived;
 use localmart_guest::sql::Database;
-use localmart_guest::token::Role;
+use localmart_guest::token::{Role, TokenSigner};
 use localmart_guest::wit::Context;
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
@@ -32,7 +32,7 @@ where
     const NOUN: &'static str = "user";
 
     async fn start(ports: Ports) -> Result<Self, ConfigError> {
-        let tokens = Tokens::parse(&config::text("jwt_private_key").await?);
+        let tokens = TokenSigner::parse(&config::text("jwt_private_key").await?);
         let tokens = tokens.ok_or(ConfigError::Invalid(
             "jwt_private_key",
             "an Ed25519 key in base64url",

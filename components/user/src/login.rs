@@ -5,12 +5,11 @@ use crate::service::{Result, UserError, Users};
 use crate::store::{RefreshOutcome, Store};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::{Signer as _, SigningKey};
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::ports::Ports;
 use localmart_guest::short_lived::{ShortLived, StoreError};
 use localmart_guest::sql::Database;
-use localmart_guest::token::{AUDIENCE, Role, capability, revocation_key};
+use localmart_guest::token::{NewToken, TokenSigner, capability, revocation_key};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -38,38 +37,6 @@ pub(crate) struct TokenPair {
     pub(crate) refresh: String,
 }
 
-/// Signs access tokens.
-pub(crate) struct Tokens(SigningKey);
-
-impl Tokens {
-    /// Parses the variable `jwt_private_key`: 32 bytes in base64url without padding.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim()).ok()?;
-        let bytes = <[u8; 32]>::try_from(bytes).ok()?;
-        Some(Self(SigningKey::from_bytes(&bytes)))
-    }
-
-    /// An EdDSA JWT (RFC 8037) of a session.
-    fn access(&self, user: &Id, role: Role, session: &Id, id: &Id, now: Timestamp) -> String {
-        let seconds = now.ms().div_euclid(1_000);
-        let claims = json!({
-            "iss": AUDIENCE,
-            "aud": AUDIENCE,
-            "sub": user.as_str(),
-            "roles": role.names(),
-            "jti": id.as_str(),
-            "sid": session.as_str(),
-            "iat": seconds,
-            "exp": seconds + ACCESS_S,
-        });
-        let header = json!({ "alg": "EdDSA", "typ": "JWT" });
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&header), part(&claims));
-        let signature = self.0.sign(signed.as_bytes()).to_bytes();
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-}
-
 /// The stored form of a refresh token.
 fn token_hash(refresh: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(refresh.as_bytes()))
@@ -79,12 +46,12 @@ fn token_hash(refresh: &str) -> String {
 pub(crate) struct Sessions<D, K> {
     store: Store<D>,
     values: K,
-    tokens: Tokens,
+    tokens: TokenSigner,
     ports: Ports,
 }
 
 impl<D: Database, K: ShortLived> Sessions<D, K> {
-    pub(crate) fn new(store: Store<D>, values: K, tokens: Tokens, ports: Ports) -> Self {
+    pub(crate) fn new(store: Store<D>, values: K, tokens: TokenSigner, ports: Ports) -> Self {
         Self {
             store,
             values,
@@ -182,7 +149,14 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
     fn pair(&self, user: &User, session: &Id, refresh: String) -> TokenPair {
         let (id, now) = (self.ports.new_id(), self.ports.now());
         TokenPair {
-            access: self.tokens.access(&user.id, user.role, session, &id, now),
+            access: self.tokens.sign(NewToken {
+                subject: user.id.as_str(),
+                roles: &user.role.names(),
+                session: Some(session.as_str()),
+                id: id.as_str(),
+                issued_s: now.ms().div_euclid(1_000),
+                seconds: ACCESS_S,
+            }),
             refresh,
         }
     }

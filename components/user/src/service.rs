@@ -1,7 +1,7 @@
 //! The operations on users: registration, profile, roles, erasure. Login is in [`crate::login`].
 
 use crate::domain::{ADMIN_EMAIL, Profile, ProfilePatch, User, email_key, hash};
-use crate::login::{Failures, Sessions, Tokens};
+use crate::login::{Failures, Sessions};
 use crate::store::Store;
 use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit};
@@ -9,6 +9,7 @@ use localmart_guest::ports::Ports;
 use localmart_guest::short_lived::{ShortLived, StoreError};
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::token::Role;
+use localmart_guest::token::TokenSigner;
 use localmart_guest::wit::Context;
 
 /// The name of the sort order in cursors.
@@ -52,7 +53,7 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
     pub(crate) fn new(
         database: D,
         values: K,
-        tokens: Tokens,
+        tokens: TokenSigner,
         ports: Ports,
         admin_password: String,
     ) -> Self {

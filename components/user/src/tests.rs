@@ -1,7 +1,7 @@
 //! The rules and SQL statements of user: login, sessions, tokens, roles, erasure.
 
 use crate::domain::{ProfilePatch, User, hash, is_password};
-use crate::login::{TokenPair, Tokens};
+use crate::login::TokenPair;
 use crate::service::{UserError, Users};
 use crate::store::list_statement;
 use base64::Engine as _;
@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use localmart_guest::kernel::{Cursor, Limit};
 use localmart_guest::short_lived::ShortLived as _;
 use localmart_guest::sql::Connection as _;
+use localmart_guest::token::TokenSigner;
 use localmart_guest::token::{Role, TokenKey, revocation_key};
 use localmart_guest::wit::Context;
 use localmart_testkit::{MemoryStore, TestDatabase, TestEnvironment, now};
@@ -23,7 +24,7 @@ struct Fixture {
 fn fixture() -> Fixture {
     let (environment, values) = (TestEnvironment::new(), MemoryStore::default());
     let database = TestDatabase::new(&[include_str!("../migrations/0001_users.sql")]);
-    let tokens = Tokens::parse(&URL_SAFE_NO_PAD.encode([3; 32])).unwrap();
+    let tokens = TokenSigner::parse(&URL_SAFE_NO_PAD.encode([3; 32])).unwrap();
     let users = Users::new(
         database.clone(),
         values.clone(),

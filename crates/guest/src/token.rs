@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use localmart_kernel::Timestamp;
 use serde_json::Value;
@@ -116,6 +116,57 @@ impl TokenKey {
     }
 }
 
+/// The private half of the key that signs tokens.
+#[derive(Clone)]
+pub struct TokenSigner(SigningKey);
+
+/// The content of a new token.
+#[derive(Clone, Copy, Debug)]
+pub struct NewToken<'a> {
+    /// The user id.
+    pub subject: &'a str,
+    /// The names of the roles.
+    pub roles: &'a [&'a str],
+    /// The session of the token, if it belongs to one.
+    pub session: Option<&'a str>,
+    /// The unique id of the token.
+    pub id: &'a str,
+    /// The time of issue, in Unix seconds.
+    pub issued_s: i64,
+    /// How long the token is valid, in seconds.
+    pub seconds: i64,
+}
+
+impl TokenSigner {
+    /// Parses the variable `jwt_private_key`: 32 bytes in base64url without padding.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim()).ok()?;
+        let bytes = <[u8; 32]>::try_from(bytes).ok()?;
+        Some(Self(SigningKey::from_bytes(&bytes)))
+    }
+
+    /// Signs a token: an EdDSA JWT (RFC 8037).
+    pub fn sign(&self, token: NewToken<'_>) -> String {
+        let mut claims = serde_json::json!({
+            "iss": AUDIENCE,
+            "aud": AUDIENCE,
+            "sub": token.subject,
+            "roles": token.roles,
+            "jti": token.id,
+            "iat": token.issued_s,
+            "exp": token.issued_s.saturating_add(token.seconds),
+        });
+        if let (Some(session), Some(claims)) = (token.session, claims.as_object_mut()) {
+            claims.insert("sid".to_owned(), session.into());
+        }
+        let header = serde_json::json!({ "alg": "EdDSA", "typ": "JWT" });
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&header), part(&claims));
+        let signature = self.0.sign(signed.as_bytes()).to_bytes();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
 fn json(part: &str) -> Option<Value> {
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }
@@ -157,7 +208,6 @@ fn mac(key: &str, text: &str) -> Hmac<Sha256> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ed25519_dalek::{Signer as _, SigningKey};
 
     fn signed(header: &str, claims: &str) -> (TokenKey, String) {
         let key = SigningKey::from_bytes(&[3; 32]);

@@ -371,9 +371,17 @@ fn the_age_of_events_is_measured_by_the_callers_clock(bus: &impl Bus) {
     let kept = || now(bus.history("order.events", 10)).unwrap().len();
     // Reading may have trimmed the channel already.
     now(bus.trim("order.events", environment.now().plus_ms(-RETENTION_MS))).unwrap();
-    assert_eq!(kept(), 1, "the first event is older than the retention time");
+    assert_eq!(
+        kept(),
+        1,
+        "the first event is older than the retention time"
+    );
     now(bus.trim("order.events", environment.now())).unwrap();
-    assert_eq!(kept(), 1, "the second event is not older than the current time");
+    assert_eq!(
+        kept(),
+        1,
+        "the second event is not older than the current time"
+    );
     // A publisher whose clock is behind can still publish.
     environment.advance_ms(-86_400_000);
     publish(bus, &environment, "a", 3);

@@ -137,8 +137,9 @@ impl Resolver<'_> {
                 ));
             }
         };
-        let inherits = inherited(said.inherit_configuration.as_ref())
-            .map_err(|reason| wrong(reason, "list keys of the component, or write true or false"))?;
+        let inherits = inherited(said.inherit_configuration.as_ref()).map_err(|reason| {
+            wrong(reason, "list keys of the component, or write true or false")
+        })?;
         Ok(Plug {
             name: name.to_owned(),
             wasm: self.source.folder().join(wasm),
@@ -153,7 +154,9 @@ impl Resolver<'_> {
     fn source_of(&self, id: &str, manifest: &Manifest) -> Result<String, String> {
         let Some(component) = manifest.component.get(id) else {
             let known = super::check::joined(manifest.component.keys());
-            return Err(format!("there is no component `{id}`; known components: {known}"));
+            return Err(format!(
+                "there is no component `{id}`; known components: {known}"
+            ));
         };
         let component = component.get_ref();
         let own = [

@@ -282,7 +282,8 @@ impl HostState {
                     return Ok(Err(wit::Error::Other(refused)));
                 }
                 _ => {
-                    let refused = "only TCP connections without TLS to Redis are supported".to_owned();
+                    let refused =
+                        "only TCP connections without TLS to Redis are supported".to_owned();
                     return Ok(Err(wit::Error::Other(refused)));
                 }
             }

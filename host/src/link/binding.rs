@@ -45,9 +45,7 @@ impl FromStr for Binding {
         match text {
             "fused" => Ok(Self::Fused),
             "isolated" => Ok(Self::Isolated),
-            other => Err(format!(
-                "`{other}` is not a binding; use fused or isolated"
-            )),
+            other => Err(format!("`{other}` is not a binding; use fused or isolated")),
         }
     }
 }

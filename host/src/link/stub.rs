@@ -101,7 +101,8 @@ pub fn define(
                 ));
             }
             instance.func_new(&name, move |_, _, params, results| {
-                let core = core::current().ok_or_else(|| Error::msg("the host is shutting down"))?;
+                let core =
+                    core::current().ok_or_else(|| Error::msg("the host is shutting down"))?;
                 function.write_results(core.decide(&function, params), results)
             })
         } else if ty.async_() {

@@ -84,7 +84,10 @@ async fn carry_out(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> An
     let refused = |status: StatusCode, reason: &str| Err((status, reason.to_owned()));
     let body = Limited::new(body, limits::REMOTE_BYTES).collect().await;
     let Ok(body) = body else {
-        return refused(StatusCode::PAYLOAD_TOO_LARGE, "the call is larger than the limit for links");
+        return refused(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the call is larger than the limit for links",
+        );
     };
     let (path, body) = (parts.uri.path(), body.to_bytes());
     let header = |name: &str| {
@@ -101,7 +104,10 @@ async fn carry_out(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> An
         );
     }
     let Some(rest) = path.strip_prefix("/links/") else {
-        return refused(StatusCode::NOT_FOUND, "unknown path; there is /links/<component>");
+        return refused(
+            StatusCode::NOT_FOUND,
+            "unknown path; there is /links/<component>",
+        );
     };
     let (component, function) = rest.split_once('/').unwrap_or((rest, ""));
     let Some(known) = functions(loaded, component) else {

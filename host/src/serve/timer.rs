@@ -89,10 +89,14 @@ async fn fire(core: &Core, component: &str, timer: &TimerSpec) -> Result<(), Str
 
 /// Fires every timer now, all at the same time, and reports the outcomes.
 pub(super) async fn fire_all(core: Rc<Core>, done: oneshot::Sender<Vec<Fired>>) {
-    let timers = core.loaded.deployments.iter().filter_map(|(id, deployment)| {
-        let timer = deployment.stable().component.spec.timer.clone();
-        Some((id.clone(), timer?))
-    });
+    let timers = core
+        .loaded
+        .deployments
+        .iter()
+        .filter_map(|(id, deployment)| {
+            let timer = deployment.stable().component.spec.timer.clone();
+            Some((id.clone(), timer?))
+        });
     let fired = timers.map(async |(component, timer)| {
         let failed = fire(&core, &component, &timer).await.err();
         Fired {
@@ -127,8 +131,8 @@ impl Loaded {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
-        let fired =
-            runtime.block_on(async { tokio::time::timeout(limits::CLOCK_MOVE_TIMEOUT, fired).await });
+        let fired = runtime
+            .block_on(async { tokio::time::timeout(limits::CLOCK_MOVE_TIMEOUT, fired).await });
         fired
             .context("the clock was moved, but the timers' requests have not ended in time")?
             .context("the clock was moved, but the host is shutting down")
