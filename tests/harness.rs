@@ -589,13 +589,13 @@ pub fn at_once<T: Send>(count: usize, act: impl Fn(usize) -> T + Sync) -> Vec<T>
     })
 }
 
-/// Everything a command printed, for commands that end.
 /// An error without the frame that it is drawn in, which may break lines anywhere.
 pub fn unframed(said: &str) -> String {
     let flat = said.replace(['│', '╰', '╭', '─', '·', '▶', '\n'], " ");
     flat.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Everything a command printed, for commands that end.
 pub fn printed(output: &Output) -> String {
     format!(
         "{}{}",

@@ -98,7 +98,7 @@ impl Events {
         match self.verb {
             Verb::List(list) => list.run(),
             Verb::Tail(tail) => tail.run(),
-            Verb::Dead(dead) => show_dead(&open(&dead.shop)?.dead()?),
+            Verb::Dead(dead) => show_dead(&open(&dead.shop)?.0.dead()?),
             Verb::Replay(replay) => replay.run(),
             Verb::Lag(lag) => show_lag(&open(&lag.shop)?.0),
             Verb::Publish(publish) => publish.run(),
@@ -126,11 +126,6 @@ fn open(options: &ShopOptions) -> anyhow::Result<(OpenBus, Timestamp)> {
     Ok((bus, clock::now(&shop.state_dir)?))
 }
 
-/// The time of the shop whose bus this is.
-fn now(options: &AppOptions) -> anyhow::Result<Timestamp> {
-    clock::now(&options.state_dir(&options.source()?))
-}
-
 fn channels(bus: &OpenBus, wanted: Option<&String>) -> anyhow::Result<Vec<String>> {
     match wanted {
         Some(channel) => Ok(vec![channel.clone()]),
@@ -151,7 +146,7 @@ fn show(channel: &str, body: &str, json: bool) {
 
 impl List {
     fn run(self) -> anyhow::Result<()> {
-        let bus = open(&self.shop)?;
+        let (bus, _) = open(&self.shop)?;
         for channel in channels(&bus, self.channel.as_ref())? {
             for (_, body) in bus.history(&channel, self.limit)? {
                 show(&channel, &body, self.json);
@@ -163,7 +158,7 @@ impl List {
 
 impl Tail {
     fn run(self) -> anyhow::Result<()> {
-        let bus = open(&self.shop)?;
+        let (bus, _) = open(&self.shop)?;
         let mut last: std::collections::BTreeMap<String, String> =
             std::collections::BTreeMap::new();
         for channel in channels(&bus, self.channel.as_ref())? {

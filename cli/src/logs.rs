@@ -94,7 +94,10 @@ impl Logs {
         for line in &shown {
             self.print(&Entry::parse(line))?;
         }
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             std::io::stdout().flush()?;
             std::thread::sleep(FOLLOW_INTERVAL);
             while let Some(line) = reader.next_line()? {
@@ -105,13 +108,12 @@ impl Logs {
                 }
             }
         }
-        Ok(())
     }
 
     /// The state folder, and the components of the manifest if there is one.
     fn shop(&self) -> anyhow::Result<(PathBuf, BTreeSet<String>)> {
         let options = AppOptions {
-            from: self.from.clone(),
+            from: Some(self.from.clone()),
             state_dir: self.state_dir.clone(),
             runtime_config_file: self.runtime_config_file.clone(),
             profile: None,

@@ -11,9 +11,9 @@ mod tests;
 mod text;
 
 use crate::client::Client;
+use crate::clock;
 use crate::shop::ShopOptions;
 use crate::token::{self, Role};
-use crate::{clock, secrets};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_guest::kernel::{Currency, Money};

@@ -7,11 +7,11 @@ mod goods;
 mod variants;
 
 use crate::client::Client;
+use crate::clock;
 use crate::databases::{self, Depth};
 use crate::progress::Progress;
 use crate::shop::ShopOptions;
 use crate::token::{self, Role};
-use crate::{clock, secrets};
 use clap::{Args, ValueEnum};
 use goods::{CATEGORIES, Category, Goods};
 use serde_json::json;

@@ -4,7 +4,7 @@
 use super::contracts::test;
 use super::swaps::{swap, told};
 use crate::harness::{Shop, built, checkout, fresh_key, root, scratch};
-use localmart_testkit::servers::without;
+use localmart_testkit::servers::skip_without;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use std::process::Command;
 /// Whether a program is installed and supports the arguments. Otherwise the test prints that it is skipped.
 fn is_there(name: &str, program: &str, asked: &[&str]) -> bool {
     let there = Command::new(program).args(asked).output();
-    there.is_ok_and(|output| output.status.success()) || without::<()>(name).is_some()
+    there.is_ok_and(|output| output.status.success()) || skip_without::<()>(name).is_some()
 }
 
 fn run(folder: &Path, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) {

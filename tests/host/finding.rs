@@ -188,7 +188,7 @@ fn where_several_run_a_verb_asks_which() {
     assert!(one.get("/api/products").expect(200).json()["items"][0].is_null());
     let said = machine.refuses(&["token", "-f", manifest.to_str().unwrap()]);
     assert!(said.contains("several shops are running"), "{said}");
-    let nobody = format!("127.0.0.1:{}", servers::nobody());
+    let nobody = format!("127.0.0.1:{}", servers::closed_port());
     for words in VERBS {
         let said = machine.refuses(&[words, &["--shop", &nobody][..]].concat());
         assert!(said.contains(&nobody) && said.contains(&one.base), "{said}");

@@ -169,7 +169,7 @@ fn components_keep_the_addresses_that_are_theirs() {
 }
 
 /// The commands that `up` suggests.
-fn suggestions(manifest: &Path) -> (Vec<String>, impl Drop) {
+fn suggestions(manifest: &Path) -> (Vec<String>, impl Drop + use<>) {
     struct Stopped(std::process::Child);
     impl Drop for Stopped {
         fn drop(&mut self) {

@@ -100,7 +100,7 @@ fn a_password_is_shown_on_a_terminal_only() {
                 "--no-seed",
                 "-f",
                 manifest.to_str().unwrap(),
-            ],
+            ][..],
             &["--state-dir", state.to_str().unwrap()],
             &["--cache-dir", cache.to_str().unwrap()],
             &["--listen", "127.0.0.1:0", "--observe-listen", "127.0.0.1:0"],

@@ -7,10 +7,10 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// How long a service may take to answer again once its server is back.
-pub const RECOVERY: Duration = Duration::from_secs(30);
+pub(crate) const RECOVERY: Duration = Duration::from_secs(30);
 
 /// What `localmart verify` says, and whether it is content.
-pub fn verify(shop: &Shop, stores: Stores) -> (bool, String) {
+pub(crate) fn verify(shop: &Shop, stores: Stores) -> (bool, String) {
     let mut command = localmart();
     command
         .arg("verify")
@@ -23,7 +23,7 @@ pub fn verify(shop: &Shop, stores: Stores) -> (bool, String) {
 }
 
 /// What `localmart events …` prints about this shop.
-pub fn events(shop: &Shop, arguments: &[&str]) -> String {
+pub(crate) fn events(shop: &Shop, arguments: &[&str]) -> String {
     let mut command = localmart();
     command
         .arg("events")
@@ -41,7 +41,7 @@ pub fn events(shop: &Shop, arguments: &[&str]) -> String {
 }
 
 /// The events of a channel as they were published.
-pub fn history(shop: &Shop, channel: &str) -> Vec<Value> {
+pub(crate) fn history(shop: &Shop, channel: &str) -> Vec<Value> {
     let lines = events(shop, &["list", channel, "--limit", "1000", "--json"]);
     lines
         .lines()
@@ -50,7 +50,7 @@ pub fn history(shop: &Shop, channel: &str) -> Vec<Value> {
 }
 
 /// Asks until the answer is not that something is down.
-pub fn until_up(what: &str, ask: impl Fn() -> Reply) -> Reply {
+pub(crate) fn until_up(what: &str, ask: impl Fn() -> Reply) -> Reply {
     let give_up = Instant::now() + RECOVERY;
     loop {
         let reply = ask();

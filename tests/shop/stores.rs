@@ -2,10 +2,10 @@
 
 use crate::common::verify;
 use crate::harness::{
-    Shop, Stores, User, at_once, built, checkout, fresh_key, localmart, printed, root, scratch,
+    Shop, at_once, built, checkout, fresh_key, localmart, printed, root, scratch,
 };
 use localmart_testkit::servers;
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[test]
 fn a_busy_shop_verifies_clean() {

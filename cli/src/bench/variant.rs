@@ -4,7 +4,6 @@ use super::Run;
 use super::requests::base;
 use crate::client::Client;
 use crate::progress::Progress;
-use crate::seed;
 use crate::token::{self, Role};
 use crate::{clock, seed};
 use anyhow::Context as _;
