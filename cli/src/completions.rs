@@ -4,13 +4,8 @@ use clap::Args;
 use clap_complete::{Shell, generate};
 use std::io::Write as _;
 
-/// Prints a script that completes commands and options in a shell.
-///
-/// For bash: localmart completions bash > ~/.local/share/bash-completion/completions/localmart
-/// For zsh: localmart completions zsh > a file _localmart in a folder of $fpath
-/// For fish: localmart completions fish > ~/.config/fish/completions/localmart.fish
+/// Prints a completion script for a shell.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Completions {
     /// The shell.
     shell: Shell,

@@ -54,7 +54,7 @@ fn give_memory_back() {
 
 /// A real shop made of WebAssembly components, and the host that runs it.
 #[derive(Parser)]
-#[command(name = "localmart", version = version::VERSION.as_str(), about)]
+#[command(name = "localmart", version = version::VERSION.as_str())]
 struct Command {
     #[command(subcommand)]
     verb: Verb,
@@ -99,6 +99,9 @@ enum Verb {
     /// Measure cold starts, calls and requests; compare files, bindings, servers.
     Bench(Box<bench::Bench>),
     /// Watch the running shop in the terminal.
+    ///
+    /// Shows generations, links, rates, latencies and memory. q or Esc quits; the arrow keys, Page Up, Page Down, Home and End
+    /// scroll. In a pipe, one report follows the other.
     Top(top::Top),
     /// Show the components of the running shop, their generations and links.
     Status(status::Status),
@@ -113,6 +116,12 @@ enum Verb {
     /// Make a token for staff, as for scripts and first steps.
     Token(token::Token),
     /// Print a completion script for a shell.
+    ///
+    /// bash: localmart completions bash > ~/.local/share/bash-completion/completions/localmart
+    ///
+    /// fish: localmart completions fish > ~/.config/fish/completions/localmart.fish
+    ///
+    /// zsh: localmart completions zsh > _localmart, in a folder of $fpath
     Completions(completions::Completions),
 }
 

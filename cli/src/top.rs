@@ -15,10 +15,7 @@ use screen::{Event, Screen};
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-/// Shows components, links, rates, latencies and memory of the running shop.
-///
-/// In a terminal, q or Esc quits, and the arrow keys, Page Up, Page Down, Home and End scroll. In a pipe, one report follows the
-/// other.
+/// Watches the running shop in the terminal.
 #[derive(Args)]
 pub(crate) struct Top {
     /// The time between two reports, for example 1s.
