@@ -1,4 +1,4 @@
-//! `localmart`: one file per verb. This file only chooses the verb and shows errors.
+//! `localmart`: one file per command. This file only chooses the command and shows errors.
 
 mod app;
 mod bench;
@@ -42,13 +42,13 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use localmart_host::manifest::ManifestError;
 use std::process::ExitCode;
 
-/// A request makes and drops many small things; this gives them back faster than the system's own.
+/// Requests allocate and free many small objects, which this allocator does faster than the system's.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Gives memory that nobody uses any more back to the system, as after compiling.
+/// Returns unused memory to the system, for example after compiling.
 fn give_memory_back() {
-    // SAFETY: it may be called at any time; it only looks for what is free.
+    // SAFETY: it may be called at any time; it only frees unused memory.
     unsafe { libmimalloc_sys::mi_collect(true) };
 }
 
@@ -62,7 +62,7 @@ struct Command {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Build what is stale, migrate, seed an empty store, and serve.
+    /// Build what is out of date, apply migrations, fill an empty store, and serve.
     Up(up::Up),
     /// Build components, and fuse linked components.
     Build(build::Build),
@@ -70,33 +70,33 @@ enum Verb {
     Migrate(migrate::Migrate),
     /// Fill a running shop with products, categories and stock.
     Seed(seed::Seed),
-    /// Play the invoices of a CSV file as orders, and compare the sums.
+    /// Place the invoices of a CSV file as orders, and compare the sums.
     Replay(replay::Replay),
-    /// Show which component answers where.
+    /// List the routes and the component behind each.
     Routes(routes::Routes),
-    /// Check the manifest, the components and this machine.
+    /// Check the manifest, the components and this machine, and say how to fix each problem.
     Doctor(doctor::Doctor),
-    /// Draw the application: who links whom, and how.
+    /// Draw the components and their links.
     Graph(graph::Graph),
-    /// Say who answers each import of a component, and who nearly did.
+    /// Say which component satisfies each import, and why other candidates do not.
     Explain(explain::Explain),
-    /// Check whether a file can take a component's place.
+    /// Check whether a file can replace a component.
     Check(check::Check),
-    /// Put another file in a component's place while requests come in.
+    /// Replace a component of the running shop.
     Swap(swap::Swap),
-    /// Give what is on trial all calls.
+    /// Give a canary all calls.
     Promote(promote::Promote),
     /// Go back to the generation before the last swap.
     Rollback(rollback::Rollback),
-    /// Run the contract suite of a component's interface against a file.
+    /// Run the contract tests of a component's interface against a file.
     Test(contract::Test),
-    /// Put errors, delays and traps on links and capabilities of the running shop.
+    /// Inject errors, delays and traps into links and stores of the running shop.
     Fault(fault::FaultVerb),
     /// Show the time of the running shop, and move its test clock.
     Clock(clock::ClockVerb),
     /// Record the calls of a link into a file, and replay them against a component.
     Traffic(traffic::Traffic),
-    /// Measure cold starts, calls and requests; compare files, bindings, servers.
+    /// Measure cold starts, calls and requests; compare files, bindings and servers.
     Bench(Box<bench::Bench>),
     /// Watch the running shop in the terminal.
     ///
@@ -107,13 +107,13 @@ enum Verb {
     Status(status::Status),
     /// Print the log of the shop.
     Logs(logs::Logs),
-    /// Show the secrets of this shop, making them if there are none.
+    /// Print the secrets of the shop; generate them if there are none.
     Secrets(secrets::Secrets),
-    /// Look into the bus: what happened, who is behind, what was given up.
+    /// Read the event bus: events, lagging consumers, and events that consumers gave up.
     Events(events::Events),
-    /// Check the invariants I1 to I7 over the stores.
+    /// Check that money, stock, orders and events add up over all stores.
     Verify(verify::Verify),
-    /// Make a token for staff, as for scripts and first steps.
+    /// Print an access token for staff.
     Token(token::Token),
     /// Print a completion script for a shell.
     ///
@@ -125,11 +125,11 @@ enum Verb {
     Completions(completions::Completions),
 }
 
-/// The exit code of a program that SIGPIPE ended, as shells report it.
-const NOBODY_READS: i32 = 128 + 13;
+/// The exit code of a program that SIGPIPE terminated, as shells report it.
+const BROKEN_PIPE: i32 = 128 + 13;
 
-/// Ends quietly when whoever read the output has gone, as in `localmart events list | head`.
-fn end_when_nobody_reads() {
+/// Ends quietly when the reader of the output has closed the pipe, as in `localmart events list | head`.
+fn end_with_closed_pipe() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let text = panic.payload().downcast_ref::<String>();
@@ -137,14 +137,14 @@ fn end_when_nobody_reads() {
             text.starts_with("failed printing to stdout") && text.contains("Broken pipe")
         };
         if text.is_some_and(gone) {
-            std::process::exit(NOBODY_READS);
+            std::process::exit(BROKEN_PIPE);
         }
         usual(panic);
     }));
 }
 
 fn main() -> ExitCode {
-    end_when_nobody_reads();
+    end_with_closed_pipe();
     let result = match Command::parse().verb {
         Verb::Up(verb) => verb.run(),
         Verb::Build(verb) => verb.run(),
@@ -182,7 +182,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// One readable error: with its place in the manifest if it has one.
+/// Prints an error, with its place in the manifest if it has one.
 fn show(error: anyhow::Error) {
     match error.downcast::<ManifestError>() {
         Ok(problem) => eprintln!("{:?}", miette::Report::new(problem)),
