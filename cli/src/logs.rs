@@ -150,7 +150,7 @@ impl Logs {
         };
         match writeln!(out, "{text}") {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-                std::process::exit(crate::NOBODY_READS)
+                std::process::exit(crate::BROKEN_PIPE)
             }
             written => written.context("writing to the standard output"),
         }
