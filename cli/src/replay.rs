@@ -1,6 +1,6 @@
 //! `localmart replay`: plays the invoices of a CSV file as orders through the shop's REST API, and compares the totals.
 //!
-//! In reading order: [`text`] (line breaks and the end of the file), [`table`] (rows and why one is refused), [`plan`] (invoices
+//! In reading order: [`text`] (line breaks and open quotes), [`table`] (rows and why one is refused), [`plan`] (invoices
 //! as orders, cancellations as returns), [`play`] (requests).
 
 mod plan;

@@ -1,6 +1,6 @@
 //! The rows of an invoice file, each with the line on which it begins, and the reasons why a row is refused.
 
-use super::text::{Text, end_mark};
+use super::text::Text;
 use anyhow::{Context as _, bail};
 use localmart_guest::kernel::{Currency, Money, MoneyError};
 use std::collections::BTreeMap;
@@ -99,7 +99,6 @@ pub(super) enum Refusal {
 pub(super) struct Table {
     path: PathBuf,
     reader: csv::Reader<Text>,
-    end_mark: Vec<u8>,
     /// The column of each field.
     places: [usize; 6],
     currency: Currency,
@@ -130,7 +129,6 @@ impl Table {
         let mut table = Self {
             path: path.to_owned(),
             reader,
-            end_mark: end_mark(delimiter),
             places: [0; 6],
             currency,
             cancels: cancels.to_owned(),
@@ -156,7 +154,7 @@ impl Table {
     /// A name for what the file contains, whatever the file is called. Reads the rest of it.
     pub(super) fn fingerprint(mut self) -> anyhow::Result<String> {
         let fingerprint = self.reader.get_mut().fingerprint();
-        fingerprint.with_context(|| format!("reading {}", self.path.display()))
+        self.checked(fingerprint)
     }
 
     /// The next row with its line, or the reason for refusing it; `None` at the end.
@@ -171,35 +169,29 @@ impl Table {
         if !self.read(&mut record)? {
             return Ok(None);
         }
-        // The parser stands on the line after the record, or, if a quote is still open, at the end of the file.
+        // The parser stands on the line after the record.
         let next_line = self.reader.position().line();
-        let last = record.iter().next_back().unwrap_or_default();
-        if let Some(open) = last.strip_suffix(b"\n")
-            && open.ends_with(&self.end_mark)
-        {
-            bail!(
-                "{}:{}: the quote that opens on this line is never closed; close it, or write a quote inside of quotes as \"\"",
-                self.path.display(),
-                next_line.saturating_sub(line_breaks(std::iter::once(last)))
-            );
-        }
-        if record.len() == 1 && last == self.end_mark {
-            if self.read(&mut record)? {
-                bail!(
-                    "{}:{}: this line is not text",
-                    self.path.display(),
-                    next_line.saturating_sub(1)
-                );
-            }
-            return Ok(None);
-        }
         let length = 1 + line_breaks(record.iter());
         Ok(Some((next_line.saturating_sub(length), record)))
     }
 
     fn read(&mut self, record: &mut csv::ByteRecord) -> anyhow::Result<bool> {
         let read = self.reader.read_byte_record(record);
-        read.with_context(|| format!("reading {}", self.path.display()))
+        self.checked(read)
+    }
+
+    /// A result of reading, whose error names the file and the line of an open quote.
+    fn checked<T, E>(&self, read: Result<T, E>) -> anyhow::Result<T>
+    where
+        Result<T, E>: anyhow::Context<T, E>,
+    {
+        let path = self.path.display();
+        match self.reader.get_ref().open_quote() {
+            Some(line) => bail!(
+                "{path}:{line}: the quote that opens on this line is never closed; close it, or write a quote inside quotes as \"\""
+            ),
+            None => read.with_context(|| format!("reading {path}")),
+        }
     }
 
     fn row(&self, line: u64, record: &csv::ByteRecord) -> Result<Row, Refusal> {

@@ -1,21 +1,14 @@
-//! The bytes of an invoice file on their way to the CSV parser: every line break becomes `\n`, a mark follows the last byte, and
-//! the bytes are hashed. It does not know what a field or a quote is.
+//! The bytes of an invoice file on their way to the CSV parser: every line break becomes `\n`, the bytes are hashed, and a quote
+//! that is never closed is found.
 //!
-//! The parser counts `\n` only, so with one kind of line break its line numbers are right. It also accepts a quote that is never
-//! closed; such a quote swallows the mark, which is how [`super::table`] finds out.
+//! The parser counts `\n` only, so with one kind of line break its line numbers are right. It also accepts quotes that are never
+//! closed, and would take the rows that follow for a name.
 
 use sha2::{Digest as _, Sha256};
 use std::io::{ErrorKind, Read};
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Bytes of the end mark. They are not valid UTF-8, so no text has them.
-const MARK_BYTES: usize = 24;
-
-/// What follows the last byte of a file, as a row of its own: a byte, repeated, that does not separate columns.
-pub(super) fn end_mark(delimiter: u8) -> Vec<u8> {
-    vec![if delimiter == 0xff { 0xfe } else { 0xff }; MARK_BYTES]
-}
 
 /// A file as the parser reads it.
 pub(super) struct Text {
@@ -25,9 +18,9 @@ pub(super) struct Text {
     ready: Vec<u8>,
     given: usize,
     last: u8,
-    end_mark: Vec<u8>,
     ended: bool,
     hash: Sha256,
+    quotes: Quotes,
 }
 
 impl Text {
@@ -38,9 +31,9 @@ impl Text {
             ready: Vec::new(),
             given: 0,
             last: b'\n',
-            end_mark: end_mark(delimiter),
             ended: false,
             hash: Sha256::new(),
+            quotes: Quotes::new(delimiter),
         }
     }
 
@@ -51,6 +44,11 @@ impl Text {
         }
         let hash = self.hash.clone().finalize();
         Ok(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The line of a quote that is never closed, among the bytes that were read so far.
+    pub(super) fn open_quote(&self) -> Option<u64> {
+        self.quotes.open
     }
 
     fn fill(&mut self) -> std::io::Result<()> {
@@ -78,10 +76,67 @@ impl Text {
             if !matches!(self.last, b'\n' | b'\r') {
                 self.ready.push(b'\n');
             }
-            self.ready.extend(&self.end_mark);
-            self.ready.push(b'\n');
+        }
+        self.quotes.follow(&self.ready, self.ended);
+        if self.quotes.open.is_some() {
+            return Err(std::io::Error::other("a quote is never closed"));
         }
         Ok(())
+    }
+}
+
+/// Where the parser is, as far as quotes go.
+struct Quotes {
+    delimiter: u8,
+    place: Place,
+    line: u64,
+    /// The line of a quote that is never closed.
+    open: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    FieldStart,
+    Unquoted,
+    /// Inside a quote that opened on this line.
+    Quoted(u64),
+    /// After a quote inside quotes: the end of the field, or the first of two quotes that stand for one.
+    AfterQuote(u64),
+}
+
+impl Quotes {
+    fn new(delimiter: u8) -> Self {
+        Self {
+            delimiter,
+            place: Place::FieldStart,
+            line: 1,
+            open: None,
+        }
+    }
+
+    fn follow(&mut self, bytes: &[u8], ended: bool) {
+        for byte in bytes {
+            self.place = match (self.place, *byte) {
+                (Place::FieldStart, b'"') => Place::Quoted(self.line),
+                (Place::Quoted(line), b'"') => Place::AfterQuote(line),
+                (Place::AfterQuote(line), b'"') => Place::Quoted(line),
+                (Place::Quoted(line), _) => Place::Quoted(line),
+                (_, b'\n') => Place::FieldStart,
+                (_, byte) if byte == self.delimiter => Place::FieldStart,
+                (Place::AfterQuote(line), _) if line < self.line => {
+                    // This quote opens a field on another line, so the one before was not closed.
+                    self.open = self.open.or(Some(line));
+                    Place::Unquoted
+                }
+                _ => Place::Unquoted,
+            };
+            if *byte == b'\n' {
+                self.line += 1;
+            }
+        }
+        if let (Place::Quoted(line), true) = (self.place, ended) {
+            self.open = self.open.or(Some(line));
+        }
     }
 }
 
@@ -114,19 +169,41 @@ mod tests {
     }
 
     #[test]
-    fn every_line_break_is_the_same_and_a_mark_follows() {
+    fn every_line_break_is_the_same_and_the_last_line_has_one() {
         for (bytes, expected) in [
             (&b"a\r\nb\rc\nd"[..], &b"a\nb\nc\nd\n"[..]),
             (b"a\r\n\r\nb\r", b"a\n\nb\n"),
             (b"a\n\rb", b"a\n\nb\n"),
             (b"", b""),
         ] {
-            let expected = [expected, &end_mark(b','), b"\n"].concat();
             let inputs: [Box<dyn Read>; 2] = [Box::new(bytes), Box::new(Dripping(bytes))];
             for input in inputs {
                 let mut read = Vec::new();
                 Text::new(input, b',').read_to_end(&mut read).unwrap();
                 assert_eq!(read, expected, "{bytes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_is_found_where_it_opens() {
+        for (text, expected) in [
+            (&b"a,\"b\nc\",d\n"[..], None),
+            (b"a,\"b\"\"\nc\"\n", None),
+            (b"a,b\"c\n\"d\"\n", None),
+            // Sloppy, but within its line.
+            (b"a,\"12\" wide\",b\n", None),
+            (b"a\nb,\"c\nd\n", Some(2)),
+            (b"a\nb,\"c\"\"", Some(2)),
+            (b"a\r\nb,\"c\r\nd,\"e\"\r\n", Some(2)),
+            (b"a\n\"b\nc,\"d\"\ne,\"f\ng", Some(2)),
+        ] {
+            let inputs: [Box<dyn Read>; 2] = [Box::new(text), Box::new(Dripping(text))];
+            for input in inputs {
+                let mut read = Text::new(input, b',');
+                let ended = std::io::copy(&mut read, &mut std::io::sink());
+                assert_eq!(read.open_quote(), expected, "{text:?}");
+                assert_eq!(ended.is_err(), expected.is_some());
             }
         }
     }

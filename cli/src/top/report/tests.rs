@@ -28,7 +28,8 @@ fn shop(components: usize, calls: u64) -> Status {
         })
     };
     let components: Vec<Value> = (0..components).map(component).collect();
-    let status = json!({ "application": "shop", "process": 4711, "memory": 1_u64 << 30, "components": components });
+    let clock = json!({ "now_ms": 0, "ahead_ms": null });
+    let status = json!({ "application": "shop", "process": 4711, "memory": 1_u64 << 30, "clock": clock, "components": components });
     serde_json::from_value(status).unwrap()
 }
 
