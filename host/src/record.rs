@@ -57,7 +57,12 @@ impl Recorder {
                 known.link
             );
         }
-        let file = create_private(path).with_context(|| format!("making {}", path.display()))?;
+        let file = create_private(path).with_context(|| {
+            format!(
+                "{} cannot be created; its folder must exist, and the file must not",
+                path.display()
+            )
+        })?;
         *recording = Some(Recording {
             link,
             file: BufWriter::new(file),
