@@ -184,7 +184,7 @@ fn returned_pieces_are_refunded_piece_by_piece() {
     assert_eq!(
         fixture.request_return(&order, 3),
         Err(OrderError::Return(ReturnError::TooMany {
-            place: 0,
+            index: 0,
             left: 2
         }))
     );

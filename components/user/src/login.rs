@@ -5,7 +5,7 @@ use crate::service::{Result, UserError, Users};
 use crate::store::{RefreshOutcome, Store};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use localmart_guest::kernel::{Id, Timestamp};
+use localmart_guest::kernel::Id;
 use localmart_guest::ports::Ports;
 use localmart_guest::short_lived::{ShortLived, StoreError};
 use localmart_guest::sql::Database;
