@@ -1,4 +1,4 @@
-//! A harness that speaks like a user: it starts the real binary on a state folder of its own and talks HTTP to it.
+//! The harness of the black-box tests: starts the real binary on a state folder of its own and sends HTTP requests to it.
 
 #![allow(
     dead_code,
@@ -18,7 +18,7 @@ mod terminal;
 #[path = "harness/user.rs"]
 mod user;
 
-pub use clock::{LEASES_LAPSE, TEST_CLOCK};
+pub use clock::{LEASES_EXPIRE, TEST_CLOCK};
 pub use terminal::Terminal;
 pub use user::{User, checkout};
 
@@ -32,16 +32,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How long a shop may take until it serves; compiling the components comes first.
+/// How long a shop may take to start, including the compilation of its components.
 const START: Duration = Duration::from_secs(180);
 
 /// How long a token of a test is valid, in seconds.
 const TOKEN_SECONDS: i64 = 900;
 
-/// How long a test waits for what events bring about.
+/// How long a test waits for the effect of an event.
 const EVENTUALLY: Duration = Duration::from_secs(20);
 
-/// The repository.
+/// The root folder of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -59,7 +59,7 @@ pub fn built() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         build(&[]);
-        compiled(&[]);
+        fill_compile_cache(&[]);
     });
 }
 
@@ -69,15 +69,15 @@ pub fn built_with_points() {
     BUILT.get_or_init(|| {
         built();
         build(&["--points"]);
-        compiled(&["--point", "nowhere=kill"]);
+        fill_compile_cache(&["--point", "nowhere=kill"]);
     });
 }
 
-/// Lets one shop compile what all the others then find compiled: many at once would all do it.
-fn compiled(flags: &[&str]) {
+/// Starts one shop, so that the others find the components compiled. Otherwise many shops would compile them at once.
+fn fill_compile_cache(flags: &[&str]) {
     drop(Shop::start_on(
         Stores::EMBEDDED,
-        &scratch("compiled"),
+        &scratch("compile-cache"),
         flags,
     ));
 }
@@ -90,44 +90,44 @@ fn build(flags: &[&str]) {
         .arg(manifest)
         .args(flags)
         .status();
-    assert!(status.unwrap().success(), "the components do not build");
+    assert!(status.unwrap().success(), "building the components failed");
 }
 
-/// A folder that is this test's alone.
+/// A new folder for one test.
 pub fn scratch(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("{name}-{}-{number}", std::process::id()));
-    // Left from an earlier process with the same id, if it exists at all.
+    // An earlier process with the same process id may have left the folder behind.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
 
-/// Where a shop keeps what it knows.
+/// The stores of a shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stores {
-    /// A Postgres server instead of SQLite files.
+    /// Postgres instead of SQLite files.
     pub postgres: bool,
-    /// A Redis server instead of the key-value file.
+    /// Redis instead of the key-value file and the SQL bus.
     pub redis: bool,
 }
 
 impl Stores {
-    /// SQLite, key-value, SQL bus.
+    /// SQLite, key-value file, SQL bus.
     pub const EMBEDDED: Self = Self {
         postgres: false,
         redis: false,
     };
-    /// Postgres, Redis, Streams.
+    /// Postgres, Redis, Redis Streams.
     pub const SERVERS: Self = Self {
         postgres: true,
         redis: true,
     };
 
-    /// The flags of a shop on these stores; the same state folder always gets the same databases. A server that is not
-    /// installed is replaced by the embedded store, which `servers` says aloud.
+    /// The flags of a shop on these stores. The same state folder always gets the same databases. If a server is not
+    /// installed, the embedded store is used and `servers` prints a message.
     pub fn flags(self, state: &Path) -> Vec<String> {
         static KNOWN: Mutex<Vec<(PathBuf, Vec<String>)>> = Mutex::new(Vec::new());
         let mut known = KNOWN.lock().unwrap();
@@ -154,22 +154,22 @@ impl Stores {
 /// A running shop.
 pub struct Shop {
     child: Child,
-    /// Ends the shop when this process ends, however it does: a shared shop is never dropped.
+    /// Kills the shop when this process ends in any way. Necessary because the shared shop is never dropped.
     watchdog: Child,
-    /// `http://127.0.0.1:PORT`.
+    /// The address of the shop: `http://127.0.0.1:PORT`.
     pub base: String,
-    /// `http://127.0.0.1:PORT` of the observe address.
+    /// The observe address: `http://127.0.0.1:PORT`.
     pub observe: String,
-    /// Its state folder.
+    /// The state folder.
     pub state: PathBuf,
-    /// What it printed on stderr so far.
+    /// The standard error of the shop so far.
     log: Arc<Mutex<String>>,
-    /// What it printed on stdout so far.
+    /// The standard output of the shop so far.
     out: Arc<Mutex<String>>,
     agent: ureq::Agent,
 }
 
-/// What came back.
+/// An HTTP response.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: u16,
@@ -193,7 +193,7 @@ impl Reply {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// The `field:code` pairs of a 422.
+    /// The errors of a 422 as `field:code`.
     pub fn fields(&self) -> Vec<String> {
         let body = self.json();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -223,18 +223,18 @@ impl Reply {
 }
 
 impl Shop {
-    /// A shop with an empty store.
+    /// Starts a shop on empty stores.
     pub fn start() -> Self {
         built();
         Self::start_in(&scratch("state"), &[])
     }
 
-    /// A shop on a state folder, with more flags. Named points need `built_with_points`.
+    /// Starts a shop on a state folder, with more flags. Named points need `built_with_points`.
     pub fn start_in(state: &Path, flags: &[&str]) -> Self {
         Self::start_on(crate::STORES, state, flags)
     }
 
-    /// A shop on other stores than this binary's.
+    /// Starts a shop on other stores than the default of this test binary.
     pub fn start_on(stores: Stores, state: &Path, flags: &[&str]) -> Self {
         let stores = stores.flags(state);
         let stores = stores.iter().map(String::as_str);
@@ -243,7 +243,7 @@ impl Shop {
         Self::start_app(&root().join("spin.toml"), state, &flags)
     }
 
-    /// A shop with variables in its environment.
+    /// Starts a shop with environment variables.
     pub fn start_observed(stores: Stores, state: &Path, environment: &[(&str, &str)]) -> Self {
         built();
         let stores = stores.flags(state);
@@ -252,7 +252,7 @@ impl Shop {
         Self::start_with(&root().join("spin.toml"), state, &flags, environment)
     }
 
-    /// Any application.
+    /// Starts any application.
     pub fn start_app(manifest: &Path, state: &Path, flags: &[&str]) -> Self {
         Self::start_with(manifest, state, flags, &[])
     }
@@ -267,7 +267,7 @@ impl Shop {
         Self::spawn(manifest, state, &flags, environment)
     }
 
-    /// A shop that fills its empty store, as shops do.
+    /// Starts a shop that seeds its empty stores, which is the default of `localmart up`.
     pub fn start_seeded(state: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         built();
         Self::spawn(&root().join("spin.toml"), state, flags, environment)
@@ -314,7 +314,7 @@ impl Shop {
                 copy.lock().unwrap().push_str(&(line + "\n"));
             }
         });
-        let (lines, heard) = std::sync::mpsc::channel();
+        let (lines, received) = std::sync::mpsc::channel();
         let out = Arc::new(Mutex::new(String::new()));
         let (copy, stdout) = (out.clone(), child.stdout.take().unwrap());
         std::thread::spawn(move || {
@@ -326,9 +326,10 @@ impl Shop {
         let (mut base, mut observe) = (None, None);
         let give_up = Instant::now() + START;
         while base.is_none() || observe.is_none() {
-            let line = heard.recv_timeout(give_up.saturating_duration_since(Instant::now()));
-            let line =
-                line.unwrap_or_else(|_| panic!("it does not serve: {}", log.lock().unwrap()));
+            let line = received.recv_timeout(give_up.saturating_duration_since(Instant::now()));
+            let line = line.unwrap_or_else(|_| {
+                panic!("the application did not start: {}", log.lock().unwrap())
+            });
             base = base.or_else(|| line.strip_prefix("Serving ").map(str::to_owned));
             observe = observe.or_else(|| {
                 Some(
@@ -356,7 +357,7 @@ impl Shop {
         }
     }
 
-    /// The shop that tests share when they bring their own products.
+    /// The shop that tests share if they create their own products.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Shop> = OnceLock::new();
         SHARED.get_or_init(Self::start)
@@ -372,7 +373,7 @@ impl Shop {
             .unwrap_or_else(|error| panic!("{method} {url}: {error}"))
     }
 
-    /// Like `send`, for a shop that may die meanwhile.
+    /// Like `send`, for a shop that may die during the request.
     pub fn try_send(
         &self,
         method: &str,
@@ -408,7 +409,7 @@ impl Shop {
         self.send("GET", path, &[], &[])
     }
 
-    /// Its numbers, in the Prometheus text format.
+    /// The metrics, in the Prometheus text format.
     pub fn metrics(&self) -> String {
         let path = format!("{}/metrics", self.observe);
         self.send("GET", &path, &[], &[]).expect(200).text
@@ -423,13 +424,13 @@ impl Shop {
         self.json("POST", path, &[], body)
     }
 
-    /// As staff.
+    /// Sends JSON with a staff token.
     pub fn staff(&self, method: &str, path: &str, body: &Value) -> Reply {
         let bearer = format!("Bearer {}", self.token("staff"));
         self.json(method, path, &[("authorization", &bearer)], body)
     }
 
-    /// A token as `localmart token` makes it, without a process of its own.
+    /// A token like the one from `localmart token`, signed in this process.
     pub fn token(&self, role: &str) -> String {
         let secrets = std::fs::read_to_string(self.state.join("secrets.toml")).unwrap();
         let secrets: toml::Table = secrets.parse().unwrap();
@@ -446,7 +447,7 @@ impl Shop {
         })
     }
 
-    /// A published product with stock; returns its id.
+    /// Creates a published product with stock; returns its id.
     pub fn product(&self, price: u64, stock: i64) -> String {
         self.product_in("USD", price, stock)
     }
@@ -456,7 +457,7 @@ impl Shop {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let bearer = format!("Bearer {}", self.token("staff"));
         let auth = [("authorization", bearer.as_str())];
-        // Whoever is first makes the category.
+        // The first caller creates the category.
         self.json(
             "POST",
             "/api/categories",
@@ -484,7 +485,7 @@ impl Shop {
         id
     }
 
-    /// A cart with so many of a product; returns its id.
+    /// Creates a cart with a product; returns its id.
     pub fn cart_with(&self, product: &str, quantity: u32) -> String {
         let cart = self.send("POST", "/api/carts", &[], &[]).expect(201).json()["id"]
             .as_str()
@@ -498,12 +499,12 @@ impl Shop {
         cart
     }
 
-    /// Checks out; the body can be changed first.
+    /// Places an order.
     pub fn order(&self, key: &str, body: &Value) -> Reply {
         self.json("POST", "/api/orders", &[("idempotency-key", key)], body)
     }
 
-    /// On hand, reserved.
+    /// The numbers of pieces on hand and reserved.
     pub fn stock(&self, product: &str) -> (u64, u64) {
         let level = self
             .get(&format!("/api/inventory/{product}"))
@@ -515,22 +516,26 @@ impl Shop {
         )
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition holds.
     #[track_caller]
-    pub fn eventually(&self, what: &str, is_so: impl Fn() -> bool) {
+    pub fn eventually(&self, what: &str, condition: impl Fn() -> bool) {
         let give_up = Instant::now() + EVENTUALLY;
-        while !is_so() {
-            assert!(Instant::now() < give_up, "never: {what}\n{}", self.log());
+        while !condition() {
+            assert!(
+                Instant::now() < give_up,
+                "timed out waiting for: {what}\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(30));
         }
     }
 
-    /// What it printed on stderr so far.
+    /// The standard error of the shop so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    /// What it printed on stdout so far.
+    /// The standard output of the shop so far.
     pub fn out(&self) -> String {
         self.out.lock().unwrap().clone()
     }
@@ -540,7 +545,7 @@ impl Shop {
         self.child.wait().unwrap();
     }
 
-    /// Waits until it ends by itself; the code it ends with.
+    /// Waits until the process exits by itself; returns the exit code.
     pub fn wait(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
@@ -552,16 +557,16 @@ impl Shop {
 
 impl Drop for Shop {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Its number may soon be somebody else's.
+        // The watchdog must not kill an unrelated process that reuses the process id.
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
     }
 }
 
-/// A key that nobody used.
+/// A new idempotency key.
 pub fn fresh_key() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!(
@@ -571,7 +576,7 @@ pub fn fresh_key() -> String {
     )
 }
 
-/// Runs many at once; their results in the order of the numbers.
+/// Runs many calls concurrently; returns their results in the order of their numbers.
 pub fn at_once<T: Send>(count: usize, act: impl Fn(usize) -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..count)
@@ -589,13 +594,13 @@ pub fn at_once<T: Send>(count: usize, act: impl Fn(usize) -> T + Sync) -> Vec<T>
     })
 }
 
-/// An error without the frame that it is drawn in, which may break lines anywhere.
-pub fn unframed(said: &str) -> String {
-    let flat = said.replace(['│', '╰', '╭', '─', '·', '▶', '\n'], " ");
+/// An error message without the frame around it, on a single line, because the frame may break lines anywhere.
+pub fn unframed(output: &str) -> String {
+    let flat = output.replace(['│', '╰', '╭', '─', '·', '▶', '\n'], " ");
     flat.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Everything a command printed, for commands that end.
+/// The standard output and standard error of a finished command.
 pub fn printed(output: &Output) -> String {
     format!(
         "{}{}",
@@ -604,14 +609,14 @@ pub fn printed(output: &Output) -> String {
     )
 }
 
-/// Sends bytes as they are and reads the answer until the connection ends.
+/// Sends raw bytes and reads the answer until the connection closes.
 pub fn raw(base: &str, bytes: &[u8]) -> String {
     use std::io::Write as _;
     let mut stream = std::net::TcpStream::connect(base.trim_start_matches("http://")).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
-    // The other side may answer and close before everything was sent.
+    // The server may answer and close before everything was sent.
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);

@@ -1,4 +1,5 @@
-//! The repository about itself: documents name what exists, files have heads, rooms keep their walls, WIT is locked.
+//! Checks of the repository itself: paths in documents exist, source files begin with a description, dependencies follow the
+//! architecture, vendored WIT is locked.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +19,7 @@ fn root() -> PathBuf {
         .to_owned()
 }
 
-/// All files below a folder, without what is built.
+/// All files below a folder, except build output.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -44,7 +45,7 @@ fn relative(path: &Path) -> String {
 
 #[test]
 fn documents_name_only_paths_that_exist() {
-    let rooms = [
+    let folders = [
         "wit/",
         "crates/",
         "components/",
@@ -66,7 +67,7 @@ fn documents_name_only_paths_that_exist() {
         for quoted in text.split('`').skip(1).step_by(2) {
             let path = quoted.split(['#', ' ']).next().unwrap_or_default();
             let pattern = path.contains(['<', '*', '{', 'N']);
-            if rooms.iter().any(|room| path.starts_with(room))
+            if folders.iter().any(|folder| path.starts_with(folder))
                 && !pattern
                 && !root().join(path).exists()
             {
@@ -78,7 +79,7 @@ fn documents_name_only_paths_that_exist() {
 }
 
 #[test]
-fn every_source_file_says_what_it_is() {
+fn every_source_file_begins_with_a_description() {
     let sources = files(&root())
         .into_iter()
         .filter(|path| path.extension().is_some_and(|e| e == "rs"));
@@ -93,24 +94,26 @@ fn every_source_file_says_what_it_is() {
 }
 
 #[test]
-fn rooms_keep_their_walls() {
+fn dependencies_follow_the_architecture() {
     let mut wrong = Vec::new();
     for path in files(&root())
         .into_iter()
         .filter(|path| path.ends_with("Cargo.toml"))
     {
         let text = std::fs::read_to_string(&path).unwrap();
-        let room = relative(&path);
+        let folder = relative(&path);
         let allowed = ["host/", "Cargo.toml"]
             .iter()
-            .any(|allowed| room.starts_with(allowed))
-            || room.starts_with("benches/");
+            .any(|allowed| folder.starts_with(allowed))
+            || folder.starts_with("benches/");
         if text.lines().any(|line| line.starts_with("wasmtime")) && !allowed {
-            wrong.push(format!("{room} names wasmtime; only the host may"));
-        }
-        if room.starts_with("components/") && text.contains("path = \"../") {
             wrong.push(format!(
-                "{room} depends on another component; that is what links are for"
+                "{folder} depends on wasmtime; only host/ and benches/ may"
+            ));
+        }
+        if folder.starts_with("components/") && text.contains("path = \"../") {
+            wrong.push(format!(
+                "{folder} depends on another component; use a link instead"
             ));
         }
     }
@@ -126,7 +129,7 @@ fn rooms_keep_their_walls() {
         ] {
             if text.contains(noun) {
                 wrong.push(format!(
-                    "{} knows of `{noun}`; the host knows no shop",
+                    "{} contains `{noun}`; the host must not contain nouns of the shop",
                     relative(&path)
                 ));
             }
@@ -135,7 +138,7 @@ fn rooms_keep_their_walls() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// `wit/deps.lock` has a SHA-256 per vendored file. `BLESS=1` writes it anew.
+/// `wit/deps.lock` has a SHA-256 per vendored file. `BLESS=1` updates it.
 #[test]
 fn vendored_wit_is_locked() {
     let mut lock = String::new();
@@ -155,18 +158,18 @@ fn vendored_wit_is_locked() {
     assert_eq!(
         std::fs::read_to_string(locked).unwrap(),
         lock,
-        "vendored WIT was changed"
+        "vendored WIT differs from wit/deps.lock"
     );
 }
 
 #[test]
-fn every_component_has_its_anatomy() {
+fn every_component_has_its_files() {
     for entry in std::fs::read_dir(root().join("components"))
         .unwrap()
         .map(Result::unwrap)
     {
         let noun = entry.file_name().to_string_lossy().into_owned();
-        // What merchants write in other languages has their anatomy.
+        // The examples are in other languages and have other files.
         if noun == "examples" {
             continue;
         }

@@ -1,6 +1,6 @@
-//! The shop from outside: journeys, invalid input, races and crashes, through HTTP against the real binary, on the embedded
-//! stores, with isolated links. All groups of tests run here; the other binaries run the groups that depend on their stores
-//! or on their binding.
+//! Black-box tests of the shop: journeys, invalid input, races and crashes, through HTTP against the real binary, on embedded
+//! stores with isolated links. All groups of tests run here; the other binaries run the groups that depend on the stores or
+//! on the binding of links.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ mod harness;
 /// The stores of the shops in this binary.
 const STORES: harness::Stores = harness::Stores::EMBEDDED;
 
-/// The binding of their links.
+/// The binding of the links.
 const BINDING: &str = "isolated";
 
 #[path = "shop/common.rs"]

@@ -1,4 +1,4 @@
-//! The journeys with fused links, on the embedded stores.
+//! The journeys with fused links, on embedded stores.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@ mod harness;
 /// The stores of the shops in this binary.
 const STORES: harness::Stores = harness::Stores::EMBEDDED;
 
-/// The binding of their links.
+/// The binding of the links.
 const BINDING: &str = "fused";
 
 #[path = "shop/common.rs"]

@@ -13,7 +13,7 @@ mod harness;
 /// The stores of the shops in this binary.
 const STORES: harness::Stores = harness::Stores::SERVERS;
 
-/// The binding of their links.
+/// The binding of the links.
 const BINDING: &str = "fused";
 
 #[path = "shop/common.rs"]

@@ -1,4 +1,4 @@
-//! The shop from outside, on Postgres and Redis, with isolated links.
+//! The tests that depend on the stores, on Postgres and Redis with isolated links.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@ mod harness;
 /// The stores of the shops in this binary.
 const STORES: harness::Stores = harness::Stores::SERVERS;
 
-/// The binding of their links.
+/// The binding of the links.
 const BINDING: &str = "isolated";
 
 #[path = "shop/common.rs"]

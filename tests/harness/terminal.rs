@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How long a command may take until it says what a test waits for.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A verb that runs on a terminal.
+/// A command that runs on a terminal.
 pub struct Terminal {
     child: Child,
     shown: Arc<Mutex<String>>,

@@ -15,25 +15,25 @@ pub struct User {
 }
 
 impl User {
-    /// An address that nobody has.
+    /// An e-mail address without an account.
     pub fn fresh_email() -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         format!("user{number}-{}@example.com", std::process::id())
     }
 
-    /// A new customer.
+    /// Registers a customer.
     pub fn register(shop: &Shop) -> Self {
         Self::register_as(shop, &Self::fresh_email())
     }
 
-    /// A new customer with this address.
+    /// Registers a customer with this address.
     pub fn register_as(shop: &Shop, email: &str) -> Self {
         let body = json!({ "email": email, "password": "correct horse" });
         Self::of(&shop.post("/api/auth/register", &body).expect(201).json())
     }
 
-    /// Who looks after the users from the start.
+    /// The first administrator, who exists from the start.
     pub fn admin(shop: &Shop) -> Self {
         let secrets = std::fs::read_to_string(shop.state.join("secrets.toml")).unwrap();
         let password = secrets
@@ -57,7 +57,7 @@ impl User {
         }
     }
 
-    /// Asks with the user's token.
+    /// Sends a request with the user's token.
     pub fn send(&self, shop: &Shop, method: &str, path: &str, body: &Value) -> Reply {
         let bearer = format!("Bearer {}", self.token);
         if body.is_null() {
@@ -66,7 +66,7 @@ impl User {
         shop.json(method, path, &[("authorization", &bearer)], body)
     }
 
-    /// Checks out.
+    /// Places an order as this user.
     pub fn buy(&self, shop: &Shop, cart: &str, key: &str, token: &str) -> Reply {
         let bearer = format!("Bearer {}", self.token);
         let mut body = checkout(cart, token);

@@ -1,12 +1,12 @@
-//! Guest carts.
+//! Carts of guests.
 
 use crate::harness::{Shop, TEST_CLOCK, at_once, checkout, fresh_key};
 use serde_json::{Value, json};
 
-const NOBODY: &str = "00000000-0000-7000-8000-000000000000";
+const UNKNOWN_ID: &str = "00000000-0000-7000-8000-000000000000";
 
 #[test]
-fn a_cart_shows_current_prices_and_sums() {
+fn a_cart_shows_current_prices_and_totals() {
     let shop = Shop::shared();
     let (a, b) = (shop.product(1999, 10), shop.product(333, 0));
     let cart = shop.cart_with(&a, 2);
@@ -65,7 +65,7 @@ fn a_cart_shows_current_prices_and_sums() {
 }
 
 #[test]
-fn quantities_that_are_none_change_nothing() {
+fn invalid_quantities_change_nothing() {
     let shop = Shop::shared();
     let product = shop.product(5, 10);
     let cart = shop.cart_with(&product, 1);
@@ -88,7 +88,7 @@ fn quantities_that_are_none_change_nothing() {
         "{}",
     ] {
         let quantity: Value = serde_json::from_str(bad).unwrap();
-        // serde_json would tidy up 1e3 and 1.0, so the body is written by hand.
+        // serde_json would normalise 1e3 and 1.0, so the test writes the body as text.
         let body = format!("{{\"product_id\":\"{product}\",\"quantity\":{bad}}}");
         let reply = shop.send(
             "POST",
@@ -119,7 +119,7 @@ fn quantities_that_are_none_change_nothing() {
 }
 
 #[test]
-fn limits_hold() {
+fn limits_of_a_cart_are_enforced() {
     let shop = Shop::shared();
     let product = shop.product(5, 10);
     let cart = shop.cart_with(&product, 60);
@@ -141,14 +141,14 @@ fn limits_hold() {
 }
 
 #[test]
-fn what_is_not_sold_here_is_refused() {
+fn a_product_that_is_not_for_sale_here_is_refused() {
     let shop = Shop::shared();
     let (usd, jpy) = (shop.product(5, 1), shop.product_in("JPY", 2235, 1));
     let cart = shop.cart_with(&usd, 1);
     let add = format!("/api/carts/{cart}/items");
     shop.post(&add, &json!({ "product_id": jpy, "quantity": 1 }))
         .expect_code(422, "currency_mismatch");
-    shop.post(&add, &json!({ "product_id": NOBODY, "quantity": 1 }))
+    shop.post(&add, &json!({ "product_id": UNKNOWN_ID, "quantity": 1 }))
         .expect_code(404, "product_not_found");
     let yen = shop
         .post("/api/carts", &json!({ "currency": "JPY" }))
@@ -176,14 +176,14 @@ fn what_is_not_sold_here_is_refused() {
         .fields();
     fields.sort();
     assert_eq!(fields, ["price:unknown_field", "user_id:unknown_field"]);
-    for nobody in [NOBODY, "x", "..%2f"] {
+    for nobody in [UNKNOWN_ID, "x", "..%2f"] {
         shop.get(&format!("/api/carts/{nobody}"))
             .expect_code(404, "not_found");
     }
 }
 
 #[test]
-fn no_tab_overwrites_another() {
+fn concurrent_changes_do_not_overwrite_each_other() {
     let shop = Shop::shared();
     let products: Vec<String> = (0..10).map(|_| shop.product(5, 1)).collect();
     let cart = shop.cart_with(&products[0], 1);
@@ -230,7 +230,7 @@ fn a_stale_version_is_refused_and_a_key_adds_once() {
 }
 
 #[test]
-fn an_ordered_cart_is_closed() {
+fn an_ordered_cart_cannot_be_changed() {
     let shop = Shop::shared();
     let product = shop.product(5, 3);
     let cart = shop.cart_with(&product, 1);
@@ -256,7 +256,7 @@ fn an_ordered_cart_is_closed() {
 }
 
 #[test]
-fn what_has_expired_is_swept() {
+fn the_sweep_deletes_expired_values() {
     crate::harness::built();
     let shop = Shop::start_in(&crate::harness::scratch("expiry"), &[TEST_CLOCK]);
     let key = fresh_key();

@@ -1,5 +1,5 @@
-//! Adversarial cases that cross services: illegal steps, races for stock, currencies, keys after a refusal, reservations that
-//! lapse.
+//! Adversarial cases across services: forbidden transitions, races for stock, currencies, keys after a refusal, expired
+//! reservations.
 
 use crate::harness::{
     Reply, Shop, TEST_CLOCK, at_once, built, built_with_points, checkout, fresh_key, scratch,
@@ -21,7 +21,7 @@ fn buy(shop: &Shop, product: &str, token: &str) -> Value {
     order.expect(201).json()
 }
 
-/// Everything that can be done to an order; a return is approved as far as it can be.
+/// Tries an action on an order. An approval needs a return, so a return is requested first.
 fn act(shop: &Shop, order: &Value, verb: &str) -> Reply {
     let path = format!("/api/orders/{}", order["id"].as_str().unwrap());
     if verb != "returns" {
@@ -38,7 +38,7 @@ fn act(shop: &Shop, order: &Value, verb: &str) -> Reply {
     shop.json("POST", &format!("{path}/returns"), &headers, &body)
 }
 
-/// An order brought to a status.
+/// Creates an order with a status.
 fn at(shop: &Shop, product: &str, status: &str) -> Value {
     let order = match status {
         "pending" => return buy(shop, product, "tok_timeout"),
@@ -74,7 +74,7 @@ fn events_of(shop: &Shop, order: &Value) -> usize {
 }
 
 #[test]
-fn every_step_that_is_not_in_the_graph_is_refused_and_told_to_nobody() {
+fn every_transition_outside_the_graph_is_refused_without_an_event() {
     built();
     let shop = Shop::start_in(
         &scratch("graph"),
@@ -101,8 +101,8 @@ fn every_step_that_is_not_in_the_graph_is_refused_and_told_to_nobody() {
         let order = at(&shop, &product, status);
         assert_eq!(read(&shop, &order)["status"], status);
         let settled = |shop: &Shop| {
-            // What happened until now is on the bus.
-            shop.eventually("all events are carried", || {
+            // All earlier events are published.
+            shop.eventually("all events are published", || {
                 !crate::common::verify(shop, crate::STORES)
                     .1
                     .contains("wait for the bus")
@@ -125,7 +125,7 @@ fn every_step_that_is_not_in_the_graph_is_refused_and_told_to_nobody() {
 }
 
 #[test]
-fn two_requests_for_more_than_there_is_are_checked_together() {
+fn concurrent_requests_cannot_exceed_the_stock_together() {
     let shop = Shop::shared();
     let product = shop.product(500, 10);
     let cart = shop.send("POST", "/api/carts", &[], &[]).expect(201).json();
@@ -155,7 +155,7 @@ fn two_requests_for_more_than_there_is_are_checked_together() {
 }
 
 #[test]
-fn every_currency_is_charged_in_its_own_digits() {
+fn every_currency_is_charged_with_its_own_digits() {
     let shop = Shop::shared();
     for (currency, price) in [
         ("JPY", 2235),
@@ -188,7 +188,7 @@ fn every_currency_is_charged_in_its_own_digits() {
 }
 
 #[test]
-fn a_refusal_is_remembered_and_another_key_tries_anew() {
+fn a_refusal_is_replayed_and_another_key_tries_again() {
     let shop = Shop::shared();
     let product = shop.product(500, 1);
     let cart = shop.cart_with(&product, 2);
@@ -214,7 +214,7 @@ fn a_refusal_is_remembered_and_another_key_tries_anew() {
 }
 
 #[test]
-fn what_is_wrong_with_a_request_is_not_remembered_with_its_key() {
+fn an_invalid_request_is_not_stored_under_its_key() {
     let shop = Shop::shared();
     let product = shop.product(500, 9);
     let cart = shop.cart_with(&product, 1);
@@ -224,7 +224,7 @@ fn what_is_wrong_with_a_request_is_not_remembered_with_its_key() {
     shop.order(&key, &bad).expect_code(422, "invalid");
     let order = shop.order(&key, &good).expect(201);
     assert_eq!(order.header("idempotent-replayed"), None);
-    // A stale version likewise: the same request may be right when it comes again.
+    // The same holds for a stale version, because the same request may succeed later.
     let id = order.json()["id"].as_str().unwrap().to_owned();
     let bearer = format!("Bearer {}", shop.token("staff"));
     let key = fresh_key();
@@ -251,10 +251,10 @@ fn what_is_wrong_with_a_request_is_not_remembered_with_its_key() {
 }
 
 #[test]
-fn a_reservation_that_lapsed_is_free_for_others_and_made_anew_if_it_can_be() {
+fn the_stock_of_an_expired_reservation_is_free_and_can_be_reserved_again() {
     built_with_points();
     for another_was_faster in [false, true] {
-        let state = scratch("lapsed");
+        let state = scratch("expired");
         let (product, cart) = {
             let shop = Shop::start_in(&state, &[]);
             let product = shop.product(500, 2);
@@ -276,13 +276,13 @@ fn a_reservation_that_lapsed_is_free_for_others_and_made_anew_if_it_can_be() {
             shop.wait();
         }
         {
-            // Only inventory runs: nobody can finish the order, and its stock is kept until its time is over.
+            // Only inventory runs: no service can finish the order, and its stock stays reserved until the reservation expires.
             let alone = ["--component-id", "inventory", "--component-id", "catalog"];
             let shop = Shop::start_in(&state, &[&alone[..], &[TEST_CLOCK]].concat());
             shop.advance("14m");
             assert_eq!(shop.stock(&product), (2, 2));
             shop.advance("2m");
-            assert_eq!(shop.stock(&product), (2, 0), "the reservation has lapsed");
+            assert_eq!(shop.stock(&product), (2, 0), "the reservation has expired");
             if another_was_faster {
                 let path = format!("/api/inventory/{product}/adjustments");
                 shop.staff("POST", &path, &json!({ "delta": -1, "reason": "broken" }))

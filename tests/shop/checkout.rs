@@ -1,4 +1,4 @@
-//! Checkout, its refusals, its races, and calling an order off.
+//! Checkout, its refusals, its races, and the cancellation of orders.
 
 use crate::harness::{Shop, TEST_CLOCK, at_once, checkout, fresh_key};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ fn get_order(shop: &Shop, order: &Value) -> crate::harness::Reply {
 }
 
 #[test]
-fn a_guest_buys_something() {
+fn a_guest_places_an_order() {
     let shop = Shop::shared();
     let product = shop.product(1999, 5);
     let cart = shop.cart_with(&product, 2);
@@ -61,7 +61,7 @@ fn a_guest_buys_something() {
 }
 
 #[test]
-fn an_order_is_shown_to_its_guest_and_to_staff_only() {
+fn only_the_guest_and_staff_see_an_order() {
     let shop = Shop::shared();
     let product = shop.product(5, 5);
     let mine = shop
@@ -101,7 +101,7 @@ fn an_order_is_shown_to_its_guest_and_to_staff_only() {
 }
 
 #[test]
-fn a_refused_card_takes_nothing_and_can_be_replaced() {
+fn a_refused_card_is_not_charged_and_another_can_be_used() {
     let shop = Shop::shared();
     let product = shop.product(1999, 5);
     let cart = shop.cart_with(&product, 2);
@@ -135,7 +135,7 @@ fn a_refused_card_takes_nothing_and_can_be_replaced() {
 }
 
 #[test]
-fn too_little_stock_names_the_lines_and_charges_nothing() {
+fn insufficient_stock_names_the_lines_and_charges_nothing() {
     let shop = Shop::shared();
     let (scarce, plenty) = (shop.product(5, 1), shop.product(7, 50));
     let cart = shop.cart_with(&scarce, 2);
@@ -158,7 +158,7 @@ fn too_little_stock_names_the_lines_and_charges_nothing() {
 }
 
 #[test]
-fn keys_must_be_sent_and_mean_one_body() {
+fn a_key_is_required_and_belongs_to_one_body() {
     let shop = Shop::shared();
     let product = shop.product(5, 9);
     let cart = shop.cart_with(&product, 1);
@@ -206,7 +206,7 @@ fn keys_must_be_sent_and_mean_one_body() {
 }
 
 #[test]
-fn what_is_missing_or_made_up_is_named() {
+fn missing_and_unknown_fields_are_named() {
     let shop = Shop::shared();
     let empty = shop.send("POST", "/api/carts", &[], &[]).expect(201).json()["id"]
         .as_str()
@@ -263,7 +263,7 @@ fn what_is_missing_or_made_up_is_named() {
 }
 
 #[test]
-fn prices_are_the_catalogs_and_a_surprise_is_told() {
+fn prices_come_from_the_catalog_and_a_changed_total_is_an_error() {
     let shop = Shop::shared();
     let product = shop.product(1999, 5);
     let cart = shop.cart_with(&product, 1);
@@ -308,7 +308,7 @@ fn prices_are_the_catalogs_and_a_surprise_is_told() {
 }
 
 #[test]
-fn many_want_the_last_piece_and_one_gets_it() {
+fn of_many_concurrent_orders_one_gets_the_last_piece() {
     let shop = Shop::shared();
     let product = shop.product(5, 1);
     let carts: Vec<String> = (0..200).map(|_| shop.cart_with(&product, 1)).collect();
@@ -327,7 +327,7 @@ fn many_want_the_last_piece_and_one_gets_it() {
 }
 
 #[test]
-fn one_key_at_once_is_one_order() {
+fn concurrent_requests_with_one_key_make_one_order() {
     let shop = Shop::shared();
     let product = shop.product(5, 9);
     let cart = shop.cart_with(&product, 1);
@@ -354,7 +354,7 @@ fn one_key_at_once_is_one_order() {
 }
 
 #[test]
-fn different_keys_at_once_are_one_order() {
+fn concurrent_requests_with_different_keys_for_one_cart_make_one_order() {
     let shop = Shop::shared();
     let product = shop.product(5, 9);
     let cart = shop.cart_with(&product, 1);
@@ -369,7 +369,7 @@ fn different_keys_at_once_are_one_order() {
 }
 
 #[test]
-fn calling_off_gives_money_and_stock_back_once() {
+fn cancelling_returns_money_and_stock_once() {
     let shop = Shop::shared();
     let product = shop.product(1999, 5);
     let order = shop
@@ -424,7 +424,7 @@ fn calling_off_gives_money_and_stock_back_once() {
 }
 
 #[test]
-fn staff_refund_at_most_what_was_taken() {
+fn staff_refund_at_most_the_captured_amount() {
     let shop = Shop::shared();
     let product = shop.product(1000, 5);
     let order = shop
@@ -467,7 +467,7 @@ fn staff_refund_at_most_what_was_taken() {
 }
 
 #[test]
-fn a_silent_provider_is_settled_later() {
+fn a_payment_without_an_answer_is_settled_later() {
     crate::harness::built();
     let shop = Shop::start_in(&crate::harness::scratch("silent"), &[TEST_CLOCK]);
     let product = shop.product(1999, 5);

@@ -1,18 +1,18 @@
-//! What ends when its time is over: keys, carts, tokens, sessions, locks and signatures. The test clock lets the time pass, on servers
-//! too: they keep the machine's time, and the shop goes by its own.
+//! Expiry of keys, carts, tokens, sessions, lockouts and signatures, with the test clock. It also works with Postgres and
+//! Redis, which keep the time of the machine, because the shop uses only its own clock.
 
 use super::webhooks::{notice, secret, send, signature};
 use crate::harness::{Shop, TEST_CLOCK, User, built, checkout, fresh_key, scratch};
 use serde_json::{Value, json};
 
-/// A shop whose clock may be moved.
+/// A shop with a test clock.
 fn shop(name: &str) -> Shop {
     built();
     Shop::start_in(&scratch(name), &[TEST_CLOCK])
 }
 
 #[test]
-fn keys_are_forgotten_after_a_day_and_carts_after_a_month() {
+fn keys_expire_after_a_day_and_carts_after_a_month() {
     let shop = shop("expiry");
     let (product, user) = (shop.product(500, 10), User::register(&shop));
     let mine = || {
@@ -42,9 +42,9 @@ fn keys_are_forgotten_after_a_day_and_carts_after_a_month() {
     );
     shop.advance("1h");
     let later = make();
-    assert_ne!(later, guests, "the key is new again");
+    assert_ne!(later, guests, "the key can be used again");
     shop.order(&key, &body).expect_code(409, "cart_completed");
-    // A cart lives for 30 days after its last change.
+    // A cart expires 30 days after its last change.
     let read = |id: &str| shop.get(&format!("/api/carts/{id}"));
     shop.advance("28d");
     read(&guests).expect(200);
@@ -58,7 +58,7 @@ fn keys_are_forgotten_after_a_day_and_carts_after_a_month() {
 }
 
 #[test]
-fn an_access_token_holds_a_quarter_of_an_hour_and_a_session_a_month() {
+fn an_access_token_expires_after_fifteen_minutes_and_a_session_after_a_month() {
     let shop = shop("sessions");
     let user = User::register(&shop);
     let me = |user: &User| user.send(&shop, "GET", "/api/users/me", &Value::Null);
@@ -70,14 +70,14 @@ fn an_access_token_holds_a_quarter_of_an_hour_and_a_session_a_month() {
     shop.advance("14m");
     me(&user).expect(200);
     shop.advance("2m");
-    // Every service looks at the time itself.
+    // Every service checks the expiry itself.
     for path in ["/api/users/me", "/api/carts/mine", "/api/orders"] {
         let refused = user.send(&shop, "GET", path, &Value::Null);
         refused.expect_code(401, "unauthenticated");
     }
     let user = User::of(&refresh(&user).expect(200).json());
     me(&user).expect(200);
-    // Each refresh begins another month.
+    // Each refresh extends the session by a month.
     shop.advance("29d");
     let user = User::of(&refresh(&user).expect(200).json());
     shop.advance("29d");
@@ -90,7 +90,7 @@ fn an_access_token_holds_a_quarter_of_an_hour_and_a_session_a_month() {
 }
 
 #[test]
-fn an_address_that_was_locked_is_opened_again() {
+fn a_locked_address_is_unlocked_again() {
     let shop = shop("locked");
     let user = User::register(&shop);
     let log_in = |password: &str| {
@@ -111,7 +111,7 @@ fn an_address_that_was_locked_is_opened_again() {
 }
 
 #[test]
-fn what_the_card_provider_signs_holds_for_five_minutes() {
+fn a_signature_of_the_card_provider_is_valid_for_five_minutes() {
     let shop = shop("signed");
     let product = shop.product(1999, 50);
     let body = checkout(&shop.cart_with(&product, 2), "tok_visa");
@@ -125,7 +125,7 @@ fn what_the_card_provider_signs_holds_for_five_minutes() {
 }
 
 #[test]
-fn events_that_were_read_are_forgotten_after_a_week() {
+fn events_that_were_read_are_trimmed_after_a_week() {
     let shop = shop("retention");
     let product = shop.product(500, 50);
     let buy = || {
@@ -139,14 +139,16 @@ fn events_that_were_read_are_forgotten_after_a_week() {
         subjects.collect::<Vec<_>>()
     };
     let first = buy();
-    shop.eventually("the first is told", || told().contains(&first));
+    shop.eventually("the first event is on the bus", || told().contains(&first));
     shop.advance("6d");
     assert!(told().contains(&first));
     let second = buy();
-    shop.eventually("the second is told", || told().contains(&second));
-    // The bus is tidied by whoever reads it, now and then.
+    shop.eventually("the second event is on the bus", || {
+        told().contains(&second)
+    });
+    // Consumers trim the bus from time to time.
     shop.advance("1d");
-    shop.eventually("the first is forgotten, and the second is not", || {
+    shop.eventually("the first event is trimmed, the second is not", || {
         shop.advance("1h");
         let told = told();
         assert!(told.contains(&second));

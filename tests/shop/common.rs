@@ -1,4 +1,4 @@
-//! What several groups of tests ask of a shop.
+//! Helpers that several groups of tests use.
 
 #![allow(dead_code, reason = "not every test binary runs every group")]
 
@@ -6,10 +6,10 @@ use crate::harness::{Reply, Shop, Stores, localmart, printed, root};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// How long a service may take to answer again once its server is back.
+/// How long recovery may take after a server is back.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(30);
 
-/// What `localmart verify` says, and whether it is content.
+/// Whether `localmart verify` found no violation, and its output.
 pub(crate) fn verify(shop: &Shop, stores: Stores) -> (bool, String) {
     let mut command = localmart();
     command
@@ -22,7 +22,7 @@ pub(crate) fn verify(shop: &Shop, stores: Stores) -> (bool, String) {
     (output.status.success(), printed(&output))
 }
 
-/// What `localmart events …` prints about this shop.
+/// The output of `localmart events` for this shop.
 pub(crate) fn events(shop: &Shop, arguments: &[&str]) -> String {
     let mut command = localmart();
     command
@@ -40,7 +40,7 @@ pub(crate) fn events(shop: &Shop, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The events of a channel as they were published.
+/// The events of a channel, as they were published.
 pub(crate) fn history(shop: &Shop, channel: &str) -> Vec<Value> {
     let lines = events(shop, &["list", channel, "--limit", "1000", "--json"]);
     lines
@@ -49,7 +49,7 @@ pub(crate) fn history(shop: &Shop, channel: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Asks until the answer is not that something is down.
+/// Repeats a request until it is not answered with 503 and its key is not in flight.
 pub(crate) fn until_up(what: &str, ask: impl Fn() -> Reply) -> Reply {
     let give_up = Instant::now() + RECOVERY;
     loop {
@@ -57,7 +57,10 @@ pub(crate) fn until_up(what: &str, ask: impl Fn() -> Reply) -> Reply {
         if reply.status < 500 && reply.code() != "idempotency_key_in_flight" {
             return reply;
         }
-        assert!(Instant::now() < give_up, "{what} stays down: {reply:?}");
+        assert!(
+            Instant::now() < give_up,
+            "{what} did not recover: {reply:?}"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -1,68 +1,68 @@
-//! Races and crashes, forced at named points: the host dies there as by kill -9, or one client is held while a rival runs.
+//! Races and crashes, forced at named points: the host is killed there, or one request is held while a competing one runs.
 
 use crate::harness::{
-    LEASES_LAPSE, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key, scratch,
+    LEASES_EXPIRE, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key, scratch,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What somebody wants when the host dies.
+/// What a test does when the host dies.
 #[derive(Clone, Copy, Debug)]
-enum Want {
-    /// To buy, with a good card.
-    Buy,
-    /// To buy, with a card that is refused.
-    BuyInVain,
-    /// To call an order off.
-    CallOff,
+enum Operation {
+    /// A checkout with a valid card.
+    Checkout,
+    /// A checkout with a card that is refused.
+    RefusedCheckout,
+    /// A cancellation.
+    Cancel,
 }
 
-/// Every named point on the way of a checkout, of its failing, of its being called off, and of the events that it makes. Those
-/// of returns are in `returns.rs`.
-const SCHEDULE: [(Want, &str); 16] = [
-    (Want::Buy, "order.created"),
-    (Want::Buy, "order.completed"),
-    (Want::Buy, "order.reserved"),
-    (Want::Buy, "order.authorized"),
-    (Want::Buy, "payment.captured"),
-    (Want::Buy, "order.captured"),
-    (Want::Buy, "order.confirmed"),
-    (Want::Buy, "order.paid"),
-    (Want::Buy, "outbox.published"),
-    (Want::Buy, "event.handled"),
-    (Want::BuyInVain, "order.reserved"),
-    (Want::BuyInVain, "order.released"),
-    (Want::CallOff, "order.cancelling"),
-    (Want::CallOff, "order.reversed"),
-    (Want::CallOff, "outbox.published"),
-    (Want::CallOff, "event.handled"),
+/// Every named point of a checkout, of a failing checkout, of a cancellation, and of the publication of events. The named
+/// points of returns are in `returns.rs`.
+const SCHEDULE: [(Operation, &str); 16] = [
+    (Operation::Checkout, "order.created"),
+    (Operation::Checkout, "order.completed"),
+    (Operation::Checkout, "order.reserved"),
+    (Operation::Checkout, "order.authorized"),
+    (Operation::Checkout, "payment.captured"),
+    (Operation::Checkout, "order.captured"),
+    (Operation::Checkout, "order.confirmed"),
+    (Operation::Checkout, "order.paid"),
+    (Operation::Checkout, "outbox.published"),
+    (Operation::Checkout, "event.handled"),
+    (Operation::RefusedCheckout, "order.reserved"),
+    (Operation::RefusedCheckout, "order.released"),
+    (Operation::Cancel, "order.cancelling"),
+    (Operation::Cancel, "order.reversed"),
+    (Operation::Cancel, "outbox.published"),
+    (Operation::Cancel, "event.handled"),
 ];
 
 #[test]
-fn whoever_dies_anywhere_has_done_it_once_or_not_at_all() {
+fn an_operation_that_dies_at_any_point_takes_effect_once_or_not_at_all() {
     built_with_points();
-    // A few at a time: each starts three shops.
+    // Only a few run concurrently, because each starts three shops.
     for some in SCHEDULE.chunks(6) {
         at_once(some.len(), |number| dies(some[number].0, some[number].1));
     }
 }
 
-fn dies(want: Want, point: &str) {
+fn dies(operation: Operation, point: &str) {
     let state = scratch("crash");
-    let (key, token) = match want {
-        Want::BuyInVain => (fresh_key(), "tok_declined"),
+    let (key, token) = match operation {
+        Operation::RefusedCheckout => (fresh_key(), "tok_declined"),
         _ => (fresh_key(), "tok_visa"),
     };
     let (product, cart, bought) = {
         let shop = Shop::start_in(&state, &[]);
         let product = shop.product(1999, 5);
         let cart = shop.cart_with(&product, 2);
-        let bought = matches!(want, Want::CallOff).then(|| {
+        let bought = matches!(operation, Operation::Cancel).then(|| {
             let order = shop.order(&key, &checkout(&cart, token)).expect(201);
             order.json()["id"].as_str().unwrap().to_owned()
         });
-        // What was done before is told before.
+        // Earlier events must be published first.
         settled(&shop);
         (product, cart, bought)
     };
@@ -71,7 +71,7 @@ fn dies(want: Want, point: &str) {
         let mut shop = Shop::start_in(&state, &["--point", &format!("{point}=kill")]);
         let bearer = format!("Bearer {}", shop.token("staff"));
         let url = |path: &str| format!("{}{path}", shop.base);
-        // It dies before it answers, or soon after.
+        // The shop dies before it answers or shortly after.
         let _ = match &bought {
             None => {
                 let headers = [
@@ -87,27 +87,25 @@ fn dies(want: Want, point: &str) {
                 shop.try_send("POST", &cancel, &headers, b"")
             }
         };
-        assert_ne!(shop.wait(), Some(0), "{want:?} {point}");
+        assert_ne!(shop.wait(), Some(0), "{operation:?} {point}");
     }
     let shop = Shop::start_in(&state, &[TEST_CLOCK]);
-    let (stock, status, taken) = match want {
-        Want::Buy => ((3, 0), "paid", (3998, 0)),
-        Want::BuyInVain => ((5, 0), "failed", (0, 0)),
-        Want::CallOff => ((5, 0), "cancelled", (3998, 3998)),
+    let (stock, status, taken) = match operation {
+        Operation::Checkout => ((3, 0), "paid", (3998, 0)),
+        Operation::RefusedCheckout => ((5, 0), "failed", (0, 0)),
+        Operation::Cancel => ((5, 0), "cancelled", (3998, 3998)),
     };
-    let order = bought.unwrap_or_else(|| again(&shop, &key, &body, want, point));
-    // What the dead one was at is anybody's now.
-    shop.advance(LEASES_LAPSE);
+    let order = bought.unwrap_or_else(|| retry(&shop, &key, &body, operation, point));
+    // The leases of the dead shop have expired.
+    shop.advance(LEASES_EXPIRE);
     let read = || {
         let path = format!("/api/orders/{order}");
         shop.staff("GET", &path, &Value::Null).expect(200).json()
     };
-    shop.eventually("the order stands where it should", || {
+    shop.eventually("the order has the expected status", || {
         read()["status"] == status
     });
-    shop.eventually("the stock is what it should be", || {
-        shop.stock(&product) == stock
-    });
+    shop.eventually("the stock is as expected", || shop.stock(&product) == stock);
     let payment = format!(
         "/api/payments/{}",
         read()["payment"]["id"].as_str().unwrap()
@@ -117,29 +115,29 @@ fn dies(want: Want, point: &str) {
     assert_eq!(
         (amount("captured"), amount("refunded")),
         taken,
-        "{want:?} {point}"
+        "{operation:?} {point}"
     );
     settled(&shop);
     let (content, said) = crate::common::verify(&shop, crate::STORES);
-    assert!(content, "{want:?} {point}: {said}");
+    assert!(content, "{operation:?} {point}: {said}");
 }
 
-/// Waits until no event waits for the bus.
+/// Waits until all events are published.
 fn settled(shop: &Shop) {
-    shop.eventually("all events are carried", || {
+    shop.eventually("all events are published", || {
         !crate::common::verify(shop, crate::STORES)
             .1
             .contains("wait for the bus")
     });
 }
 
-/// Asks with the same key until it is answered for good; the order.
-fn again(shop: &Shop, key: &str, body: &Value, want: Want, point: &str) -> String {
-    // Until the dead one's lease has lapsed the key is in flight; then it is this request's, unless a sweep is due at this moment.
+/// Repeats a request with the same key until it gets a final answer; returns the order.
+fn retry(shop: &Shop, key: &str, body: &Value, operation: Operation, point: &str) -> String {
+    // The key is in flight until the lease of the dead request expires; then this request or a concurrent sweep takes over.
     let give_up = Instant::now() + Duration::from_secs(30);
     let first = shop.order(key, body);
     if first.code() == "idempotency_key_in_flight" {
-        shop.advance_quietly(LEASES_LAPSE);
+        shop.advance_quietly(LEASES_EXPIRE);
     }
     let reply = loop {
         let reply = shop.order(key, body);
@@ -147,11 +145,11 @@ fn again(shop: &Shop, key: &str, body: &Value, want: Want, point: &str) -> Strin
         if !waiting.contains(&reply.code().as_str()) {
             break reply;
         }
-        assert!(Instant::now() < give_up, "{want:?} {point}: {reply:?}");
+        assert!(Instant::now() < give_up, "{operation:?} {point}: {reply:?}");
         std::thread::sleep(Duration::from_millis(200));
     };
-    match want {
-        Want::BuyInVain => {
+    match operation {
+        Operation::RefusedCheckout => {
             reply.expect_code(402, "payment_declined");
             let all = shop.staff("GET", "/api/orders?all=true", &Value::Null);
             let all = all.expect(200).json();
@@ -168,7 +166,7 @@ fn again(shop: &Shop, key: &str, body: &Value, want: Want, point: &str) -> Strin
     }
 }
 
-/// Where the first to come to a point is held until it may go on.
+/// Holds the first request that reaches a named point until the test lets it continue.
 struct Hold(PathBuf);
 
 impl Hold {
@@ -180,23 +178,26 @@ impl Hold {
         format!("{point}=hold-first:{}", self.0.display())
     }
 
-    /// Waits until somebody is held.
+    /// Waits until a request is held.
     fn reached(&self) {
         let give_up = Instant::now() + Duration::from_secs(30);
         while !self.0.with_extension("reached").exists() {
-            assert!(Instant::now() < give_up, "nobody comes to the point");
+            assert!(
+                Instant::now() < give_up,
+                "no request reached the named point"
+            );
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Lets it go on.
+    /// Lets the request continue.
     fn go(&self) {
         std::fs::write(self.0.with_extension("go"), "").unwrap();
     }
 }
 
 #[test]
-fn two_race_for_the_last_piece_with_one_held_before_it_reserves() {
+fn a_request_held_before_its_reservation_loses_the_last_piece() {
     built_with_points();
     let state = scratch("race");
     let hold = Hold::new(&state);
@@ -214,8 +215,8 @@ fn two_race_for_the_last_piece_with_one_held_before_it_reserves() {
     assert_eq!(shop.stock(&product), (0, 0));
 }
 
-/// The points at which a checkout may stand still so long that somebody else takes it for dead.
-const STANDSTILLS: [&str; 7] = [
+/// The named points at which a checkout is held until its lease expires and another run takes over.
+const STALL_POINTS: [&str; 7] = [
     "order.created",
     "order.completed",
     "order.reserved",
@@ -226,10 +227,10 @@ const STANDSTILLS: [&str; 7] = [
 ];
 
 #[test]
-fn a_checkout_that_stood_still_and_goes_on_after_another_finished_it_changes_nothing() {
+fn a_stalled_checkout_that_continues_after_another_finished_it_changes_nothing() {
     built_with_points();
-    at_once(STANDSTILLS.len(), |number| {
-        let (point, state) = (STANDSTILLS[number], scratch("still"));
+    at_once(STALL_POINTS.len(), |number| {
+        let (point, state) = (STALL_POINTS[number], scratch("still"));
         let hold = Hold::new(&state);
         let shop = Shop::start_in(&state, &["--point", &hold.flag(point), TEST_CLOCK]);
         let product = shop.product(1999, 5);
@@ -238,7 +239,7 @@ fn a_checkout_that_stood_still_and_goes_on_after_another_finished_it_changes_not
         std::thread::scope(|scope| {
             let first = scope.spawn(|| shop.order(&key, &body));
             hold.reached();
-            let other = again(&shop, &key, &body, Want::Buy, point);
+            let other = retry(&shop, &key, &body, Operation::Checkout, point);
             hold.go();
             let first = first.join().unwrap().expect(201).json();
             assert_eq!(
@@ -252,11 +253,11 @@ fn a_checkout_that_stood_still_and_goes_on_after_another_finished_it_changes_not
 }
 
 #[test]
-fn a_checkout_that_stood_still_and_was_called_off_meanwhile_takes_nothing() {
+fn a_stalled_checkout_that_was_cancelled_meanwhile_charges_nothing() {
     built_with_points();
-    // Before it is created there is nothing to call off; there is at the point itself.
-    at_once(STANDSTILLS.len(), |number| {
-        let (point, state) = (STANDSTILLS[number], scratch("off"));
+    // An order can be cancelled only after it was created, which is the case at this point.
+    at_once(STALL_POINTS.len(), |number| {
+        let (point, state) = (STALL_POINTS[number], scratch("off"));
         let hold = Hold::new(&state);
         let shop = Shop::start_in(&state, &["--point", &hold.flag(point), TEST_CLOCK]);
         let product = shop.product(1999, 5);
@@ -271,8 +272,8 @@ fn a_checkout_that_stood_still_and_was_called_off_meanwhile_takes_nothing() {
                 "/api/orders/{}/cancel",
                 all["items"][0]["id"].as_str().unwrap()
             );
-            // The one that stands still holds its order no longer.
-            shop.advance_quietly(LEASES_LAPSE);
+            // The lease of the stalled checkout has expired.
+            shop.advance_quietly(LEASES_EXPIRE);
             let cancelled =
                 crate::common::until_up("cancel", || shop.staff("POST", &cancel, &json!({})));
             assert_eq!(
@@ -302,7 +303,7 @@ fn only_order(shop: &Shop) -> Value {
     all.expect(200).json()["items"][0].clone()
 }
 
-/// The one order's stock, and what was captured and refunded; and the shop verifies clean.
+/// Checks the stock, the captured and refunded amounts, and that `localmart verify` finds no violation.
 fn stands(shop: &Shop, product: &str, stock: (u64, u64), taken: (u64, u64), point: &str) {
     settled(shop);
     assert_eq!(shop.stock(product), stock, "{point}");
@@ -318,7 +319,7 @@ fn stands(shop: &Shop, product: &str, stock: (u64, u64), taken: (u64, u64), poin
 }
 
 #[test]
-fn a_killed_host_keeps_what_it_answered() {
+fn everything_that_a_killed_host_answered_is_kept() {
     let state = scratch("kill");
     crate::harness::built();
     let mut shop = Shop::start_in(&state, &[]);

@@ -1,9 +1,9 @@
-//! Events: they come although the shop dies, have their effect once, and what is poisoned is set aside. Recommendation is
-//! their reader; `localmart events` looks into the bus.
+//! Events: they arrive even if the shop dies, take effect once, and become dead letters if they are invalid. The consumer in
+//! these tests is recommendation; `localmart events` reads the bus.
 
 use crate::common::{events, history};
 use crate::harness::{
-    LEASES_LAPSE, Shop, TEST_CLOCK, User, built_with_points, checkout, fresh_key, localmart, root,
+    LEASES_EXPIRE, Shop, TEST_CLOCK, User, built_with_points, checkout, fresh_key, localmart, root,
     scratch,
 };
 use serde_json::{Value, json};
@@ -27,12 +27,12 @@ fn recommended(shop: &Shop, query: &str) -> Vec<String> {
 }
 
 #[test]
-fn tail_shows_what_comes_after_it_began() {
+fn tail_shows_events_published_after_its_start() {
     use std::io::BufRead as _;
     let shop = Shop::start();
     let product = shop.product(500, 20);
     bought(&shop, &product);
-    shop.eventually("there is a past", || {
+    shop.eventually("an earlier event is on the bus", || {
         !history(&shop, "order.events").is_empty()
     });
     let mut command = localmart();
@@ -51,10 +51,10 @@ fn tail_shows_what_comes_after_it_began() {
         }
     });
     let mut orders = Vec::new();
-    // It may take a moment to begin; what is sold from then on is shown.
+    // `tail` may need a moment to start; every later order is shown.
     let seen = loop {
         orders.push(bought(&shop, &product)["id"].clone());
-        assert!(orders.len() < 60, "tail shows nothing");
+        assert!(orders.len() < 60, "tail printed nothing");
         if let Ok(line) = lines.recv_timeout(std::time::Duration::from_secs(1)) {
             break serde_json::from_str::<Value>(&line).unwrap();
         }
@@ -73,7 +73,7 @@ fn kinds(shop: &Shop, subject: &Value) -> Vec<String> {
 }
 
 #[test]
-fn a_product_just_ordered_rises() {
+fn an_ordered_product_becomes_more_popular() {
     let shop = Shop::start();
     let (first, second) = (shop.product(500, 50), shop.product(700, 50));
     bought(&shop, &first);
@@ -83,7 +83,7 @@ fn a_product_just_ordered_rises() {
     for _ in 0..2 {
         bought(&shop, &second);
     }
-    shop.eventually("the second has passed it", || {
+    shop.eventually("the second is ahead of the first", || {
         recommended(&shop, "") == [second.clone(), first.clone()]
     });
     let cart = shop.cart_with(&first, 1);
@@ -94,7 +94,7 @@ fn a_product_just_ordered_rises() {
     .expect(200);
     shop.order(&fresh_key(), &checkout(&cart, "tok_visa"))
         .expect(201);
-    shop.eventually("the two go together", || {
+    shop.eventually("the two are bought together", || {
         let reply = shop
             .get(&format!("/api/recommendations?product_id={first}"))
             .expect(200)
@@ -107,7 +107,7 @@ fn a_product_just_ordered_rises() {
     assert_eq!(
         recommended(&shop, ""),
         std::slice::from_ref(&first),
-        "what is unpublished is not shown"
+        "an unpublished product is not recommended"
     );
     let (on_hand, _) = shop.stock(&first);
     shop.staff(
@@ -118,7 +118,7 @@ fn a_product_just_ordered_rises() {
     .expect(200);
     assert!(
         recommended(&shop, "").is_empty(),
-        "what is sold out is not shown"
+        "a sold-out product is not recommended"
     );
     for bad in ["?limit=0", "?limit=101", "?product_id=x", "?x=1"] {
         shop.get(&format!("/api/recommendations{bad}"))
@@ -127,7 +127,7 @@ fn a_product_just_ordered_rises() {
 }
 
 #[test]
-fn looking_at_a_product_counts() {
+fn a_view_of_a_product_counts() {
     let shop = Shop::start();
     let product = shop.product(500, 50);
     shop.get(&format!("/api/products/{product}")).expect(200);
@@ -143,7 +143,7 @@ fn looking_at_a_product_counts() {
     )
     .expect(200);
     let path = format!("/api/recommendations?customer_id={}", user.id);
-    shop.eventually("the viewer sees it again", || {
+    shop.eventually("the product is recommended to its viewer", || {
         user.send(&shop, "GET", &path, &Value::Null)
             .expect(200)
             .json()["strategy"]
@@ -152,7 +152,7 @@ fn looking_at_a_product_counts() {
     assert_eq!(
         shop.get(&path).expect(200).json()["strategy"],
         "popular",
-        "a taste is its owner's"
+        "personal recommendations are only for the customer"
     );
 }
 
@@ -217,17 +217,17 @@ fn every_change_has_its_events_in_order_and_in_its_trace() {
 }
 
 #[test]
-fn an_event_whose_shop_died_before_it_was_carried_comes_after_the_restart() {
+fn an_event_that_was_not_published_before_a_crash_is_published_after_the_restart() {
     built_with_points();
     let state = scratch("outbox");
     let shop = Shop::start_in(&state, &[]);
     let product = shop.product(500, 10);
     let cart = shop.cart_with(&product, 1);
-    shop.eventually("what came before is carried", || {
+    shop.eventually("earlier events are published", || {
         events(&shop, &["lag"]).contains("catalog") || !history(&shop, "product.events").is_empty()
     });
     drop(shop);
-    // It dies when the order is paid and committed, before anything is told.
+    // The shop dies after the order is paid and committed, before its events are published.
     let mut shop = Shop::start_in(&state, &["--point", "order.paid=kill"]);
     let key = fresh_key();
     let body = checkout(&cart, "tok_visa").to_string();
@@ -242,20 +242,22 @@ fn an_event_whose_shop_died_before_it_was_carried_comes_after_the_restart() {
     );
     shop.wait();
     let shop = Shop::start_in(&state, &[TEST_CLOCK]);
-    shop.advance(LEASES_LAPSE);
+    shop.advance(LEASES_EXPIRE);
     let again = || shop.order(&key, &checkout(&cart, "tok_visa"));
-    shop.eventually("the checkout of the dead goes on", || again().status == 201);
+    shop.eventually("the interrupted checkout continues", || {
+        again().status == 201
+    });
     let order = again().expect(201).json();
-    shop.eventually("its events come", || {
+    shop.eventually("the events are published", || {
         kinds(&shop, &order["id"]) == ["order.created", "order.paid"]
     });
-    shop.eventually("they have their effect", || {
+    shop.eventually("the events take effect", || {
         recommended(&shop, "") == [product.clone()]
     });
 }
 
 #[test]
-fn an_event_that_was_carried_or_handled_twice_counts_once() {
+fn an_event_that_was_published_or_handled_twice_counts_once() {
     built_with_points();
     for point in ["outbox.published", "event.handled"] {
         let state = scratch("twice");
@@ -270,14 +272,18 @@ fn an_event_that_was_carried_or_handled_twice_counts_once() {
             ("content-type", "application/json"),
             ("idempotency-key", key.as_str()),
         ];
-        // The answer may come before the end.
+        // The answer may arrive before the shop dies.
         let _ = shop.try_send("POST", &url, &headers, body.as_bytes());
         shop.wait();
         let shop = Shop::start_in(&state, &[TEST_CLOCK]);
-        shop.advance(LEASES_LAPSE);
+        shop.advance(LEASES_EXPIRE);
         let again = || shop.order(&key, &checkout(&cart, "tok_visa"));
-        shop.eventually("the checkout of the dead goes on", || again().status == 201);
-        shop.eventually("it counts", || recommended(&shop, "") == [product.clone()]);
+        shop.eventually("the interrupted checkout continues", || {
+            again().status == 201
+        });
+        shop.eventually("the order counts", || {
+            recommended(&shop, "") == [product.clone()]
+        });
         shop.eventually("nothing is pending", || {
             !events(&shop, &["lag"])
                 .lines()
@@ -291,7 +297,7 @@ fn an_event_that_was_carried_or_handled_twice_counts_once() {
 }
 
 #[test]
-fn a_poisoned_event_is_set_aside_with_its_reason_and_can_be_replayed() {
+fn an_invalid_event_becomes_a_dead_letter_and_can_be_replayed() {
     let shop = Shop::start();
     let product = shop.product(500, 50);
     events(
@@ -303,10 +309,10 @@ fn a_poisoned_event_is_set_aside_with_its_reason_and_can_be_replayed() {
         ],
     );
     bought(&shop, &product);
-    shop.eventually("the good one is read", || {
+    shop.eventually("the valid event is handled", || {
         recommended(&shop, "") == [product.clone()]
     });
-    shop.eventually("the poisoned one is set aside", || {
+    shop.eventually("the invalid event is a dead letter", || {
         events(&shop, &["dead"]).contains("`type` is missing")
     });
     let metrics = shop
@@ -314,7 +320,7 @@ fn a_poisoned_event_is_set_aside_with_its_reason_and_can_be_replayed() {
         .text;
     assert!(metrics.contains("localmart_bus_dead_letters"), "{metrics}");
     assert!(events(&shop, &["replay", "--all"]).contains("1 replayed"));
-    shop.eventually("it is as poisoned as before", || {
+    shop.eventually("the invalid event is a dead letter again", || {
         events(&shop, &["dead"]).contains("`type` is missing")
     });
     let lag = events(&shop, &["lag"]);
@@ -325,7 +331,7 @@ fn a_poisoned_event_is_set_aside_with_its_reason_and_can_be_replayed() {
 }
 
 #[test]
-fn every_event_is_as_its_schema_says() {
+fn every_event_matches_its_schema() {
     let shop = Shop::start();
     let (product, user) = (shop.product(500, 20), User::register(&shop));
     user.send(&shop, "PATCH", "/api/users/me", &json!({ "name": "Ada" }))
@@ -400,7 +406,7 @@ fn every_event_is_as_its_schema_says() {
             .map(|event| event["type"].as_str().unwrap().to_owned());
         kinds.collect::<std::collections::BTreeSet<_>>()
     };
-    shop.eventually("one of each is on the bus", || {
+    shop.eventually("one event of each kind is on the bus", || {
         kinds(&all()).iter().eq(expected.iter())
     });
     for event in all() {
@@ -430,5 +436,7 @@ fn a_consumer_reads_events_of_a_later_version() {
         },
     });
     events(&shop, &["publish", "order.events", &later.to_string()]);
-    shop.eventually("it counts", || recommended(&shop, "") == [product.clone()]);
+    shop.eventually("the order counts", || {
+        recommended(&shop, "") == [product.clone()]
+    });
 }

@@ -1,10 +1,10 @@
-//! What holds at every door: the order of checks, request ids, traces, sizes, methods, and what the host answers itself.
+//! Behaviour that all services share: the order of checks, request ids, traces, sizes, methods, and answers of the host itself.
 
 use crate::harness::{Shop, raw};
 use serde_json::json;
 
 #[test]
-fn checks_come_in_their_order() {
+fn requests_are_checked_in_the_documented_order() {
     let shop = Shop::shared();
     let (json_type, text_type) = (
         [("content-type", "application/json")],
@@ -90,7 +90,7 @@ fn bodies_over_a_mebibyte_are_refused_and_the_client_sees_it() {
 }
 
 #[test]
-fn every_answer_has_a_request_id_and_takes_part_in_the_trace() {
+fn every_answer_has_a_request_id_and_belongs_to_the_trace() {
     let shop = Shop::shared();
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let parent = format!("00-{trace}-b7ad6b7169203331-01");
@@ -139,7 +139,7 @@ fn head_is_get_without_a_body() {
 }
 
 #[test]
-fn errors_tell_clients_nothing_of_the_inside() {
+fn errors_reveal_no_internals() {
     let shop = Shop::shared();
     let inside = [
         "SELECT", "sqlite", "panicked", "src/", "catalog", "wasm", "Error(",
@@ -169,7 +169,7 @@ fn errors_tell_clients_nothing_of_the_inside() {
 }
 
 #[test]
-fn sweeps_answer_only_to_their_token() {
+fn sweeps_require_their_token() {
     let shop = Shop::shared();
     for token in ["", "x"] {
         shop.json(

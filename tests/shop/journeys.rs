@@ -4,7 +4,7 @@
 mod checkout;
 #[path = "events.rs"]
 mod events;
-#[path = "mine.rs"]
-mod mine;
+#[path = "ownership.rs"]
+mod ownership;
 #[path = "returns.rs"]
 mod returns;

@@ -37,7 +37,7 @@ fn journey(shop: &Shop) {
         &checkout(&shop.cart_with(&product, 1), "tok_declined"),
     )
     .expect(402);
-    shop.eventually("recommendation has heard of it", || {
+    shop.eventually("recommendation has handled the order", || {
         let found = shop.get("/api/recommendations").expect(200).json();
         found["items"][0]["score"]
             .as_u64()
@@ -56,7 +56,7 @@ fn journey(shop: &Shop) {
 }
 
 #[test]
-fn the_two_mixed_sets_of_stores_work_too() {
+fn both_mixed_sets_of_stores_work() {
     built();
     for stores in [
         Stores {

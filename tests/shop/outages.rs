@@ -1,5 +1,5 @@
-//! What is down: the shop does without it where it can, says so where it cannot, and comes back by itself. The table is in
-//! `docs/operations/degradation.md`; here it is shown line by line.
+//! Outages: the shop works without a component or server where it can, answers 503 where it cannot, and recovers by itself.
+//! These tests check the table in `docs/operations/degradation.md`.
 
 use crate::common::{RECOVERY, until_up};
 use crate::harness::{
@@ -13,8 +13,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// A shop on servers of its own, which a test may kill. `None` in the binary of the embedded stores, and where they are
-/// not installed.
+/// Servers of one test, which the test may kill. `None` in test binaries with embedded stores and if the servers are not
+/// installed.
 struct Own {
     postgres: Server,
     redis: Server,
@@ -52,7 +52,7 @@ impl Own {
         Shop::start_on(Stores::EMBEDDED, &self.state, &flags)
     }
 
-    /// Verified clean, as soon as all events are carried.
+    /// Waits until all events are published, then checks that `localmart verify` finds no violation.
     fn verify(&self) {
         let mut command = localmart();
         command
@@ -77,7 +77,7 @@ impl Own {
     }
 }
 
-/// Lets the clients of a test end, also if it fails.
+/// Stops the clients of a test when it is dropped, even if the test fails.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -128,11 +128,14 @@ fn servers_that_are_killed_and_come_back_under_load_lose_nothing() {
                     let (key, body) = (fresh_key(), checkout(&cart, "tok_visa"));
                     let order = until_up("checkout", || counted(shop.order(&key, &body)));
                     let order = order.expect(201).json()["id"].to_string();
-                    assert!(orders.lock().unwrap().insert(order), "an order came twice");
+                    assert!(
+                        orders.lock().unwrap().insert(order),
+                        "two requests got the same order"
+                    );
                 }
             });
         }
-        // Every outage is noticed, and after each the shop sells as before.
+        // Every outage causes refusals, and after each outage the shop takes orders again.
         let _ends = Ends(&stop);
         let sold = || orders.lock().unwrap().len();
         let refused = || {
@@ -142,12 +145,14 @@ fn servers_that_are_killed_and_come_back_under_load_lose_nothing() {
         };
         let sells = || {
             let before = sold();
-            shop.eventually("orders are made", || sold() >= before + 6);
+            shop.eventually("orders succeed", || sold() >= before + 6);
         };
         let falls = |server: &mut Server| {
             let before = refused();
             server.kill();
-            shop.eventually("the outage is noticed", || refused() >= before + 6);
+            shop.eventually("requests are refused during the outage", || {
+                refused() >= before + 6
+            });
             server.start();
             sells();
         };
@@ -169,13 +174,13 @@ fn servers_that_are_killed_and_come_back_under_load_lose_nothing() {
     }
     assert!(
         answers.keys().any(|(status, _)| *status == 503),
-        "nobody noticed: {answers:?}"
+        "no request was refused: {answers:?}"
     );
     own.verify();
 }
 
 #[test]
-fn without_redis_users_browse_and_buy_and_guests_are_told() {
+fn without_redis_users_can_buy_and_guest_carts_are_unavailable() {
     let Some(mut own) = Own::servers() else {
         return;
     };
@@ -201,12 +206,12 @@ fn without_redis_users_browse_and_buy_and_guests_are_told() {
     is_down(shop.get(&format!("/api/carts/{guest}")));
     is_down(shop.send("POST", "/api/carts", &[], &[]));
     own.redis.start();
-    // What the guest had is there again, and what happened meanwhile is told.
+    // The guest's cart is available again, and events from the outage are published.
     let cart = until_up("a guest's cart", || {
         shop.get(&format!("/api/carts/{guest}"))
     });
     assert_eq!(cart.expect(200).json()["item_count"], 1);
-    shop.eventually("recommendation hears of the order", || {
+    shop.eventually("recommendation has handled the order", || {
         let found = shop.get("/api/recommendations").expect(200).json();
         found["items"][0]["product"]["id"] == product.as_str()
     });
@@ -214,7 +219,7 @@ fn without_redis_users_browse_and_buy_and_guests_are_told() {
 }
 
 #[test]
-fn without_postgres_everything_says_so_and_comes_back() {
+fn without_postgres_every_request_is_answered_503_until_it_recovers() {
     let Some(mut own) = Own::servers() else {
         return;
     };
@@ -230,7 +235,7 @@ fn without_postgres_everything_says_so_and_comes_back() {
     is_down(shop.post("/api/auth/login", &login));
     is_down(shop.get("/api/recommendations"));
     let ready = shop.send("GET", &format!("{}/healthz", shop.observe), &[], &[]);
-    assert_eq!(ready.status, 200, "the host itself lives");
+    assert_eq!(ready.status, 200, "the host itself is ready");
     own.postgres.start();
     let order = until_up("checkout", || shop.order(&key, &body)).expect(201);
     assert_eq!(order.json()["status"], "paid");
@@ -241,7 +246,7 @@ fn without_postgres_everything_says_so_and_comes_back() {
 }
 
 #[test]
-fn more_checkouts_than_connections_wait_for_each_other_and_none_is_lost() {
+fn more_checkouts_than_connections_all_succeed() {
     let Some(own) = Own::servers() else {
         return;
     };
@@ -266,9 +271,9 @@ fn more_checkouts_than_connections_wait_for_each_other_and_none_is_lost() {
     own.verify();
 }
 
-/// On servers a locked table keeps even readers out; a file of SQLite does not.
+/// On Postgres a locked table also blocks readers; a locked SQLite file does not.
 #[test]
-fn a_service_whose_data_are_away_takes_with_it_only_who_needs_it() {
+fn a_service_without_its_database_affects_only_its_dependants() {
     if !crate::STORES.postgres {
         return;
     }
@@ -344,10 +349,13 @@ fn a_service_whose_data_are_away_takes_with_it_only_who_needs_it() {
         let locked = lock(&shop, noun, tables);
         for (place, ask) in works.iter().enumerate() {
             let reply = ask();
-            assert_eq!(reply.status, 200, "{noun} is away, and {place}: {reply:?}");
+            assert_eq!(
+                reply.status, 200,
+                "the database of {noun} is locked, and {place}: {reply:?}"
+            );
         }
         if ["recommendation", "user"].contains(&noun) {
-            assert_eq!(buy().status, 201, "{noun} is away");
+            assert_eq!(buy().status, 201, "the database of {noun} is locked");
         }
         for reply in crate::harness::at_once(down.len(), |place| down[place]()) {
             is_down(reply);
@@ -360,7 +368,7 @@ fn a_service_whose_data_are_away_takes_with_it_only_who_needs_it() {
 }
 
 #[test]
-fn browsing_and_checkout_never_need_recommendation() {
+fn browsing_and_checkout_work_without_recommendation() {
     built();
     let state = scratch("alone");
     let mut flags = Vec::new();
@@ -378,7 +386,7 @@ fn browsing_and_checkout_never_need_recommendation() {
     shop.get("/api/recommendations")
         .expect_code(404, "not_found");
     drop(shop);
-    // What it missed it hears when it is there again.
+    // Recommendation handles missed events after its recovery.
     let shop = Shop::start_in(&state, &[]);
     shop.eventually("recommendation has caught up", || {
         let found = shop.get("/api/recommendations").expect(200).json();
@@ -386,7 +394,7 @@ fn browsing_and_checkout_never_need_recommendation() {
     });
 }
 
-/// Nobody can write to a store of the shop until this is dropped. Reading may wait too.
+/// A lock on a store that blocks all writes until it is dropped. It may also block reads.
 enum Locked {
     File(rusqlite::Connection),
     Table(localmart_stores::Postgres),
@@ -423,7 +431,7 @@ impl Drop for Locked {
 }
 
 #[test]
-fn a_payment_service_that_cannot_write_stops_checkouts_alone_and_they_go_on_later() {
+fn a_payment_service_that_cannot_write_delays_only_checkouts() {
     let shop = Shop::start();
     let product = shop.product(1999, 50);
     let cart = shop.cart_with(&product, 2);
@@ -431,16 +439,14 @@ fn a_payment_service_that_cannot_write_stops_checkouts_alone_and_they_go_on_late
     let locked = lock(&shop, "payment", "payments");
     std::thread::scope(|scope| {
         let refused = scope.spawn(|| shop.order(&key, &body));
-        // It has come as far as it can; meanwhile the others go on.
-        shop.eventually("the stock is kept for it", || {
-            shop.stock(&product) == (50, 2)
-        });
+        // The checkout is blocked at the payment; other operations continue.
+        shop.eventually("the stock is reserved", || shop.stock(&product) == (50, 2));
         shop.get(&format!("/api/products/{product}")).expect(200);
         shop.get("/api/products").expect(200);
         shop.cart_with(&product, 1);
         is_down(refused.join().unwrap());
     });
-    assert_eq!(shop.stock(&product), (50, 2), "the stock is kept for it");
+    assert_eq!(shop.stock(&product), (50, 2), "the stock is reserved");
     drop(locked);
     let order = until_up("checkout", || shop.order(&key, &body))
         .expect(201)
@@ -452,9 +458,9 @@ fn a_payment_service_that_cannot_write_stops_checkouts_alone_and_they_go_on_late
 }
 
 #[test]
-fn a_bus_that_cannot_be_written_delays_what_is_told_and_nothing_else() {
+fn a_bus_that_cannot_be_written_delays_only_events() {
     if crate::STORES.redis {
-        // There the bus is Redis; `without_redis_users_browse_and_buy_and_guests_are_told` is this test.
+        // There the bus is Redis; `without_redis_users_can_buy_and_guest_carts_are_unavailable` is this test.
         return;
     }
     let shop = Shop::start();
@@ -470,9 +476,9 @@ fn a_bus_that_cannot_be_written_delays_what_is_told_and_nothing_else() {
         let found = shop.get("/api/recommendations").expect(200).json();
         found["items"][0]["score"].as_u64().unwrap_or_default() > 0
     };
-    assert!(!seen(), "nobody can have heard of it");
+    assert!(!seen(), "recommendation cannot know the order yet");
     drop(locked);
-    shop.eventually("recommendation hears of the order", seen);
+    shop.eventually("recommendation has handled the order", seen);
     let (content, said) = crate::common::verify(&shop, crate::STORES);
     assert!(content, "{said}");
 }

@@ -75,7 +75,7 @@ fn a_seeded_shop_can_be_browsed() {
     assert!(level["available"].as_u64().unwrap() > 0);
     assert!(
         seed.status().unwrap().success(),
-        "seeding twice does no harm"
+        "seeding twice changes nothing"
     );
     assert_eq!(
         shop.get("/api/products?limit=100").expect(200).json()["items"]
@@ -87,7 +87,7 @@ fn a_seeded_shop_can_be_browsed() {
 }
 
 #[test]
-fn staff_make_change_and_withdraw_a_product() {
+fn staff_create_change_and_unpublish_a_product() {
     let shop = Shop::shared();
     shop.product(1, 0);
     let made = shop
@@ -191,7 +191,7 @@ fn only_staff_write() {
 }
 
 #[test]
-fn every_bad_field_is_named() {
+fn every_invalid_field_is_named() {
     let shop = Shop::shared();
     shop.product(1, 0);
     let reply = shop.staff("POST", "/api/products", &json!({
@@ -232,7 +232,7 @@ fn every_bad_field_is_named() {
 }
 
 #[test]
-fn a_sku_is_given_once() {
+fn a_sku_is_unique() {
     let shop = Shop::shared();
     shop.product(1, 0);
     shop.staff("POST", "/api/products", &draft("P-4"))
@@ -242,7 +242,7 @@ fn a_sku_is_given_once() {
 }
 
 #[test]
-fn a_post_with_a_key_is_done_once() {
+fn a_post_with_a_key_takes_effect_once() {
     let shop = Shop::shared();
     shop.product(1, 0);
     let (bearer, key) = (format!("Bearer {}", shop.token("staff")), fresh_key());
@@ -266,7 +266,7 @@ fn a_post_with_a_key_is_done_once() {
 }
 
 #[test]
-fn lists_refuse_what_they_do_not_know() {
+fn lists_refuse_invalid_parameters() {
     let shop = Shop::shared();
     shop.product(1, 0);
     for (query, field) in [
@@ -303,7 +303,7 @@ fn lists_refuse_what_they_do_not_know() {
 }
 
 #[test]
-fn categories_are_kept_in_order() {
+fn categories_form_a_tree_and_only_unused_ones_are_deleted() {
     let shop = Shop::shared();
     shop.product(1, 0);
     shop.staff(
@@ -345,7 +345,7 @@ fn categories_are_kept_in_order() {
 }
 
 #[test]
-fn stock_is_known_at_once_and_never_below_zero() {
+fn stock_changes_are_visible_at_once_and_never_negative() {
     let shop = Shop::shared();
     let product = shop.product(1, 0);
     assert_eq!(shop.stock(&product), (0, 0));
@@ -376,7 +376,7 @@ fn stock_is_known_at_once_and_never_below_zero() {
 }
 
 #[test]
-fn many_write_at_once_and_nobody_waits_for_ever() {
+fn many_concurrent_writes_all_finish() {
     let shop = Shop::shared();
     let product = shop.product(1, 1);
     let bearer = format!("Bearer {}", shop.token("staff"));

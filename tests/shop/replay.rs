@@ -1,4 +1,4 @@
-//! `localmart replay`: a file of invoices becomes orders, and the sums are the file's.
+//! `localmart replay`: a file of invoices becomes orders with the same totals.
 
 use crate::harness::{Shop, localmart, printed, root, scratch};
 use serde_json::Value;

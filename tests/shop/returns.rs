@@ -1,11 +1,12 @@
-//! Giving goods back: asked for by whoever bought them, decided by staff, paid and restocked once, whatever dies meanwhile.
+//! Returns: customers request them, staff decide, and refund and restocking happen once despite crashes.
 
 use crate::harness::{
-    LEASES_LAPSE, Reply, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key, scratch,
+    LEASES_EXPIRE, Reply, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key,
+    scratch,
 };
 use serde_json::{Value, json};
 
-/// A guest's delivered order of so many pieces of each product.
+/// A delivered order of a guest with a quantity of each product.
 fn delivered(shop: &Shop, lines: &[(&str, u32)]) -> Value {
     let cart = shop.cart_with(lines[0].0, lines[0].1);
     for (product, quantity) in &lines[1..] {
@@ -50,7 +51,7 @@ fn read(shop: &Shop, order: &Value) -> Value {
         .json()
 }
 
-/// Captured and refunded.
+/// The captured and refunded amounts.
 fn money(shop: &Shop, order: &Value) -> (u64, u64) {
     let payment = format!("/api/payments/{}", order["payment"]["id"].as_str().unwrap());
     let payment = shop.staff("GET", &payment, &Value::Null).expect(200).json();
@@ -59,7 +60,7 @@ fn money(shop: &Shop, order: &Value) -> (u64, u64) {
 }
 
 #[test]
-fn a_part_goes_back_and_then_the_rest() {
+fn part_of_an_order_is_returned_and_then_the_rest() {
     let shop = Shop::shared();
     let (mug, lamp) = (shop.product(1999, 10), shop.product(333, 10));
     let order = delivered(shop, &[(&mug, 2), (&lamp, 3)]);
@@ -94,7 +95,7 @@ fn a_part_goes_back_and_then_the_rest() {
             seen["total"]["amount"].as_u64()
         ),
         (Some("partially_refunded"), Some(4997)),
-        "what is left of the order is as it was"
+        "the remaining items are unchanged"
     );
     let rest = wanted(&[(&mug, 1), (&lamp, 1)]);
     let rest = ask(shop, &order, &fresh_key(), &rest).expect(201).json();
@@ -146,7 +147,7 @@ fn a_rejected_return_changes_nothing() {
 }
 
 #[test]
-fn what_cannot_be_given_back_is_named() {
+fn an_impossible_return_names_the_line() {
     let shop = Shop::shared();
     let (mug, other) = (shop.product(1999, 10), shop.product(5, 10));
     let paid = shop.order(
@@ -201,7 +202,7 @@ fn what_cannot_be_given_back_is_named() {
 }
 
 #[test]
-fn many_decide_at_once_and_one_decision_stands() {
+fn of_many_concurrent_decisions_one_wins() {
     let shop = Shop::shared();
     let mug = shop.product(1999, 10);
     let order = delivered(shop, &[(&mug, 2)]);
@@ -227,7 +228,7 @@ fn many_decide_at_once_and_one_decision_stands() {
 }
 
 #[test]
-fn staff_who_refunded_before_do_not_pay_twice() {
+fn a_return_does_not_refund_an_amount_that_staff_refunded_before() {
     let shop = Shop::shared();
     let mug = shop.product(1000, 10);
     let order = delivered(shop, &[(&mug, 1)]);
@@ -257,7 +258,7 @@ fn staff_who_refunded_before_do_not_pay_twice() {
 }
 
 #[test]
-fn a_return_that_died_anywhere_is_carried_out_once() {
+fn a_return_that_dies_at_any_point_is_carried_out_once() {
     built_with_points();
     for point in [
         "return.approving",
@@ -286,8 +287,8 @@ fn a_return_that_died_anywhere_is_carried_out_once() {
         assert!(died.is_err(), "{point}: {died:?}");
         assert_ne!(shop.wait(), Some(0));
         let shop = Shop::start_in(&state, &[TEST_CLOCK]);
-        shop.advance(LEASES_LAPSE);
-        shop.eventually("the sweep finishes it", || {
+        shop.advance(LEASES_EXPIRE);
+        shop.eventually("the sweep finishes the return", || {
             read(&shop, &order)["status"] == "delivered"
         });
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The stores themselves: servers that are away, and what `localmart verify` says of a shop.
+//! The stores: servers that are down, and `localmart verify`.
 
 use crate::common::verify;
 use crate::harness::{
@@ -29,11 +29,12 @@ fn a_busy_shop_verifies_clean() {
     assert!(content && said.contains("clean"), "{said}");
 }
 
-/// Relays hold turns to write too, and a checkout that waited for one without letting its instance go on waited for itself.
+/// A relay also holds the write lock. A checkout that waits for the lock must not block its instance, because the holder may
+/// be another call in the same instance.
 #[test]
-fn nobody_waits_for_a_turn_that_never_comes() {
+fn waiting_for_the_write_lock_does_not_deadlock() {
     built();
-    let shop = Shop::start_in(&scratch("turns"), &["--threads", "1"]);
+    let shop = Shop::start_in(&scratch("write-lock"), &["--threads", "1"]);
     let product = shop.product(500, 1_000);
     at_once(16, |_| {
         for _ in 0..6 {
@@ -46,9 +47,9 @@ fn nobody_waits_for_a_turn_that_never_comes() {
 }
 
 #[test]
-fn verify_names_what_does_not_hold() {
+fn verify_names_every_violation() {
     if crate::STORES.postgres {
-        // What it looks for is the same on every store; breaking a shop by hand is easier in files.
+        // The checks are the same on every store, and embedded stores are easier to damage.
         return;
     }
     let shop = Shop::start();
@@ -60,7 +61,9 @@ fn verify_names_what_does_not_hold() {
         )
         .expect(201)
         .json();
-    shop.eventually("it is clean at first", || verify(&shop, crate::STORES).0);
+    shop.eventually("the shop verifies clean at first", || {
+        verify(&shop, crate::STORES).0
+    });
     let id = order["id"].as_str().unwrap();
     let run = |noun: &str, sql: &str| {
         let database = rusqlite::Connection::open(shop.state.join(format!("{noun}.db"))).unwrap();
@@ -95,7 +98,7 @@ fn verify_names_what_does_not_hold() {
 }
 
 #[test]
-fn servers_that_are_away_give_one_clear_error() {
+fn a_server_that_is_down_gives_one_clear_error() {
     built();
     let started = |name: &str, url: &str| {
         let mut command = localmart();

@@ -1,4 +1,4 @@
-//! Traces: a collector hears of every request, of the links inside it, and of the events that come of it, in one trace.
+//! Traces: the collector receives spans of every request, of its links, and of its events, in one trace.
 
 use crate::harness::{Shop, Stores, built, checkout, fresh_key, scratch};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -7,10 +7,10 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
-/// A span that a collector got: its name, its trace, itself, its parent.
+/// A span that the collector received: name, trace id, span id, parent id.
 type Seen = (String, String, String, String);
 
-/// A collector that writes down what it gets; its address.
+/// Starts a collector that records spans; returns its address.
 fn collector() -> (String, Arc<Mutex<Vec<Seen>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -64,7 +64,7 @@ fn collector() -> (String, Arc<Mutex<Vec<Seen>>>) {
 }
 
 #[test]
-fn a_checkout_is_one_trace_from_the_door_to_the_consumer() {
+fn a_checkout_is_one_trace_from_the_request_to_the_consumer() {
     built();
     let (address, seen) = collector();
     let shop = Shop::start_observed(
@@ -104,7 +104,7 @@ fn a_checkout_is_one_trace_from_the_door_to_the_consumer() {
         "publish order.paid",
         "process order.paid",
     ];
-    shop.eventually("all spans are there", || {
+    shop.eventually("all spans have arrived", || {
         let mine = mine();
         expected
             .iter()
@@ -115,16 +115,16 @@ fn a_checkout_is_one_trace_from_the_door_to_the_consumer() {
     let request = find("POST /api/orders/...");
     assert_eq!(request.3, caller);
     assert_eq!(find("link inventory.reserve").3, request.2, "{mine:?}");
-    let told: String = mine.iter().map(|span| span.0.clone()).collect();
+    let names: String = mine.iter().map(|span| span.0.clone()).collect();
     assert!(
-        !told.contains("tok_visa") && !told.contains("ada@"),
-        "{told}"
+        !names.contains("tok_visa") && !names.contains("ada@"),
+        "{names}"
     );
     assert!(!shop.log().contains("\"span\""), "spans are not logged");
 }
 
 #[test]
-fn without_a_collector_no_span_is_made_and_one_that_is_away_harms_nobody() {
+fn a_shop_works_without_a_collector_and_with_one_that_is_down() {
     let shop = Shop::start_observed(
         Stores::EMBEDDED,
         &scratch("away"),

@@ -1,4 +1,4 @@
-//! Users: registration, login and its lockout, tokens and their end, profile, roles, export, erasure.
+//! Users: registration, login and lockout, tokens and their expiry, profile, roles, export, erasure.
 
 use crate::harness::{Reply, Shop, User, at_once};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn registering_gives_tokens_and_a_profile() {
 }
 
 #[test]
-fn what_is_no_registration_is_refused_field_by_field() {
+fn an_invalid_registration_is_refused_field_by_field() {
     let shop = Shop::shared();
     for (body, fields) in [
         (json!({}), vec!["email:required", "password:required"]),
@@ -75,7 +75,7 @@ fn what_is_no_registration_is_refused_field_by_field() {
 }
 
 #[test]
-fn one_address_is_one_user_whoever_is_faster() {
+fn concurrent_registrations_of_one_address_make_one_user() {
     let shop = Shop::shared();
     let body = json!({ "email": User::fresh_email(), "password": "correct horse" });
     let replies = at_once(8, |_| shop.post("/api/auth/register", &body).status);
@@ -98,7 +98,7 @@ fn log_in(shop: &Shop, email: &str, password: &str) -> Reply {
 }
 
 #[test]
-fn wrong_passwords_are_refused_alike_and_then_not_even_tried() {
+fn wrong_passwords_are_refused_alike_and_then_locked_out() {
     let shop = Shop::shared();
     let user = User::register(shop);
     for email in [user.email.clone(), User::fresh_email()] {
@@ -117,7 +117,7 @@ fn wrong_passwords_are_refused_alike_and_then_not_even_tried() {
 }
 
 #[test]
-fn guesses_at_once_are_counted_one_by_one() {
+fn concurrent_guesses_are_all_counted() {
     let shop = Shop::shared();
     let user = User::register(shop);
     let replies = at_once(12, |_| log_in(shop, &user.email, "wrong password").status);
@@ -129,7 +129,7 @@ fn guesses_at_once_are_counted_one_by_one() {
 }
 
 #[test]
-fn a_login_is_refreshed_until_a_spent_token_comes_back() {
+fn a_session_is_refreshed_until_a_used_token_is_presented_again() {
     let shop = Shop::shared();
     let user = User::register(shop);
     let first = log_in(shop, &user.email, &user.password).expect(200).json();
@@ -151,13 +151,13 @@ fn a_login_is_refreshed_until_a_spent_token_comes_back() {
         user.send(shop, "GET", "/api/users/me", &Value::Null)
             .expect_code(401, "unauthenticated");
     }
-    // The registration was another session.
+    // The registration began another session, which is not affected.
     user.send(shop, "GET", "/api/users/me", &Value::Null)
         .expect(200);
 }
 
 #[test]
-fn one_refresh_token_at_once_gives_one_pair_at_most() {
+fn concurrent_refreshes_with_one_token_give_at_most_one_pair() {
     let shop = Shop::shared();
     let user = User::register(shop);
     let body = json!({ "refresh_token": user.refresh });
@@ -169,7 +169,7 @@ fn one_refresh_token_at_once_gives_one_pair_at_most() {
 }
 
 #[test]
-fn after_logout_the_token_is_refused_at_every_door() {
+fn after_logout_every_service_refuses_the_token() {
     let shop = Shop::shared();
     let (user, other) = (User::register(shop), User::register(shop));
     user.send(shop, "GET", "/api/carts/mine", &Value::Null)
@@ -229,7 +229,7 @@ fn forged_and_foreign_tokens_are_refused() {
 }
 
 #[test]
-fn a_profile_is_changed_piece_by_piece() {
+fn a_profile_is_changed_field_by_field() {
     let shop = Shop::shared();
     let user = User::register(shop);
     let address = json!({ "name": "Ada", "line1": "1 Way", "city": "London", "postal_code": "N1", "country": "GB" });
@@ -279,7 +279,7 @@ fn a_profile_is_changed_piece_by_piece() {
 }
 
 #[test]
-fn roles_are_an_administrators_business() {
+fn only_administrators_change_roles() {
     let shop = Shop::shared();
     let (user, admin) = (User::register(shop), User::admin(shop));
     let path = format!("/api/users/{}", user.id);
@@ -302,7 +302,7 @@ fn roles_are_an_administrators_business() {
     }
     let changed = admin.send(shop, "PATCH", &path, &staff).expect(200).json();
     assert_eq!(changed["roles"], json!(["customer", "staff"]));
-    // What the old token says is no longer so.
+    // The old token contains the old role.
     user.send(shop, "GET", "/api/users/me", &Value::Null)
         .expect_code(401, "unauthenticated");
     let again = User::of(&log_in(shop, &user.email, &user.password).expect(200).json());
@@ -333,7 +333,7 @@ fn roles_are_an_administrators_business() {
 }
 
 #[test]
-fn a_user_can_take_everything_along_and_be_forgotten() {
+fn a_user_can_export_and_erase_all_data() {
     let shop = Shop::shared();
     let user = User::register(shop);
     let export = user

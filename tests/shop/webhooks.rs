@@ -1,4 +1,4 @@
-//! What the card provider tells by itself: signed, repeated, late, out of order.
+//! Notices from the card provider: signed, repeated, late, out of order.
 
 use crate::harness::{Reply, Shop, at_once, built, checkout, fresh_key, scratch};
 use base64::Engine as _;
@@ -20,7 +20,7 @@ fn seconds() -> i64 {
     i64::try_from(now.as_secs()).unwrap()
 }
 
-/// `t=…,v1=…` of a body at a time.
+/// The signature `t=…,v1=…` of a body at a time.
 pub(crate) fn signature(secret: &str, time: i64, body: &str) -> String {
     let mac = localmart_guest::token::capability(secret, &format!("{time}.{body}"));
     let hex: String = URL_SAFE_NO_PAD
@@ -50,7 +50,7 @@ fn tell(shop: &Shop, body: &str) -> Reply {
 
 fn silent_shop() -> Shop {
     built();
-    // Reconciliation by itself would take longer than any of these tests.
+    // Reconciliation must not settle the payment during the test.
     Shop::start_in(
         &scratch("webhooks"),
         &["--variable", "payment_reconcile_after=1h"],
@@ -81,7 +81,7 @@ fn payment(shop: &Shop, order: &Value) -> (String, u64, u64) {
 }
 
 #[test]
-fn a_silent_payment_that_succeeded_after_all_is_an_order_at_once() {
+fn a_notice_of_success_completes_a_pending_order_at_once() {
     let shop = silent_shop();
     let product = shop.product(1999, 5);
     let order = order(&shop, &product, "tok_timeout");
@@ -98,7 +98,7 @@ fn a_silent_payment_that_succeeded_after_all_is_an_order_at_once() {
     });
     assert_eq!(shop.stock(&product), (3, 0));
     assert_eq!(payment(&shop, &order), ("captured".to_owned(), 3998, 0));
-    // What comes too late changes nothing.
+    // A late notice changes nothing.
     let failed = notice("evt_2", "payment.failed", &order["payment"]["id"], 3998);
     tell(&shop, &failed).expect(200);
     assert_eq!(payment(&shop, &order), ("captured".to_owned(), 3998, 0));
@@ -107,7 +107,7 @@ fn a_silent_payment_that_succeeded_after_all_is_an_order_at_once() {
 }
 
 #[test]
-fn a_silent_payment_that_failed_gives_the_cart_and_the_stock_back() {
+fn a_notice_of_failure_releases_cart_and_stock() {
     let shop = silent_shop();
     let product = shop.product(1999, 2);
     let cart = shop.cart_with(&product, 2);
@@ -123,14 +123,14 @@ fn a_silent_payment_that_failed_gives_the_cart_and_the_stock_back() {
     let succeeded = notice("evt_0", "payment.succeeded", &order["payment"]["id"], 3998);
     tell(&shop, &succeeded).expect(200);
     assert_eq!(payment(&shop, &order), ("failed".to_owned(), 0, 0));
-    // The shopper is not blocked by what he tried before.
+    // The failed attempt does not block a new one.
     shop.order(&fresh_key(), &checkout(&cart, "tok_visa"))
         .expect(201);
     assert_eq!(shop.stock(&product), (0, 0));
 }
 
 #[test]
-fn a_notice_during_the_checkout_is_one_payment_and_one_order() {
+fn a_notice_during_the_checkout_makes_one_payment_and_one_order() {
     let shop = silent_shop();
     let product = shop.product(1999, 50);
     for token in ["tok_visa", "tok_timeout"] {
@@ -142,7 +142,7 @@ fn a_notice_during_the_checkout_is_one_payment_and_one_order() {
             if number == 0 {
                 return shop.order(&key, &body);
             }
-            // As soon as there is a payment the provider tells of it.
+            // Send the notice as soon as the payment exists.
             let mut told = None;
             for _ in 0..2_000 {
                 let order = order_of();
@@ -167,7 +167,7 @@ fn a_notice_during_the_checkout_is_one_payment_and_one_order() {
     assert!(content, "{said}");
 }
 
-/// The payment of an order, as its events or the order tell.
+/// The payment of an order, from the events or from the order.
 fn payment_of(shop: &Shop, order: &str) -> Option<String> {
     let order = shop.staff("GET", &format!("/api/orders/{order}"), &Value::Null);
     let order = order.json();
@@ -194,13 +194,13 @@ fn a_refund_by_the_provider_is_counted_once() {
         reply.expect_code(422, "invalid").fields(),
         ["amount:amount_mismatch"]
     );
-    shop.eventually("the order says so", || {
+    shop.eventually("the order shows the refund", || {
         read(shop, &order)["payment"]["status"] == "partially_refunded"
     });
 }
 
 #[test]
-fn what_is_not_signed_has_no_effect() {
+fn a_notice_without_a_valid_signature_has_no_effect() {
     let shop = Shop::shared();
     let product = shop.product(1999, 50);
     let order = order(shop, &product, "tok_visa");

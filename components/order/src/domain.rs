@@ -138,13 +138,13 @@ pub(crate) fn itemise(
         return Err(PricingError::Empty);
     }
     let (mut items, mut categories) = (Vec::new(), Vec::new());
-    for (place, line) in cart.lines.iter().enumerate() {
+    for (index, line) in cart.lines.iter().enumerate() {
         let product = products
             .iter()
             .find(|product| product.id == line.product_id && product.published);
-        let product = product.ok_or(PricingError::NotSold(place))?;
+        let product = product.ok_or(PricingError::NotSold(index))?;
         if product.price.currency() != cart.currency {
-            return Err(PricingError::OtherCurrency(place));
+            return Err(PricingError::OtherCurrency(index));
         }
         categories.push(product.category.clone());
         items.push(Item {

@@ -255,9 +255,9 @@ fn respond(order: &Order) -> Response {
 
 impl From<OrderError> for Problem {
     fn from(error: OrderError) -> Self {
-        let cart_line = |place: usize, code: &str, detail: &str| {
+        let cart_line = |index: usize, code: &str, detail: &str| {
             vec![FieldProblem {
-                field: format!("cart.items[{place}]"),
+                field: format!("cart.items[{index}]"),
                 code: code.into(),
                 detail: detail.into(),
             }]
@@ -281,13 +281,13 @@ impl From<OrderError> for Problem {
                 code: "empty_cart".into(),
                 detail: "the cart is empty".into(),
             }]),
-            OrderError::Pricing(PricingError::NotSold(place)) => Self::invalid(cart_line(
-                place,
+            OrderError::Pricing(PricingError::NotSold(index)) => Self::invalid(cart_line(
+                index,
                 "not_sold",
                 "this product is no longer sold",
             )),
-            OrderError::Pricing(PricingError::OtherCurrency(place)) => Self::invalid(cart_line(
-                place,
+            OrderError::Pricing(PricingError::OtherCurrency(index)) => Self::invalid(cart_line(
+                index,
                 "currency_mismatch",
                 "this product is now sold in another currency",
             )),

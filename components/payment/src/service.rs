@@ -265,8 +265,11 @@ impl<D: Database> Payments<D> {
                 return Ok(Refund { amount, payment });
             }
             // Written before it is sent, over the version that was read, so that concurrent refunds cannot both succeed.
-            let give = |payment: &mut Payment| payment.add_refund(amount);
-            if let Some(payment) = self.write(payment, Some((name, amount)), give).await? {
+            let refund_more = |payment: &mut Payment| payment.add_refund(amount);
+            if let Some(payment) = self
+                .write(payment, Some((name, amount)), refund_more)
+                .await?
+            {
                 point("payment.refunded").await;
                 let payment = self.send_refunds(payment).await?;
                 return Ok(Refund { amount, payment });

@@ -113,7 +113,7 @@ impl Consumer for Reader {
     async fn handle(&self, event: &Event) -> Result<(), Refusal> {
         self.calls.set(self.calls.get() + 1);
         if self.refuses.borrow().contains(&event.subject) {
-            return Err(Refusal::Retryable("told to".into()));
+            return Err(Refusal::Retryable("refused by the test".into()));
         }
         self.seen
             .borrow_mut()
@@ -269,7 +269,7 @@ fn an_event_that_keeps_failing_becomes_a_dead_letter(bus: &impl Bus) {
     let dead = now(bus.dead()).unwrap();
     assert_eq!(
         (dead.len(), dead[0].attempts, dead[0].reason.as_str()),
-        (1, ATTEMPTS, "told to")
+        (1, ATTEMPTS, "refused by the test")
     );
     reader.refuses.borrow_mut().clear();
     read(bus, &reader, &environment);

@@ -91,8 +91,8 @@ impl<D: Database> Payments<D> {
         if known || more == 0 {
             return Ok(Some(payment));
         }
-        let give = |payment: &mut Payment| payment.add_refund(more);
-        let written = self.write(payment, Some((name.as_str(), more)), give);
+        let refund_more = |payment: &mut Payment| payment.add_refund(more);
+        let written = self.write(payment, Some((name.as_str(), more)), refund_more);
         match written.await? {
             Some(payment) => Ok(Some(self.send_refunds(payment).await?)),
             None => Ok(None),

@@ -1,9 +1,10 @@
 //! The Lua scripts of the bus on Redis. The first argument is the prefix of all keys, except where a script uses `KEYS`;
 //! answers are flat lists.
 
-/// Appends what was not appended lately: now, how long that is, then channel, subject, id, body for each event. Relays that
-/// run at once carry the same events. An entry is as old as the callers' clock says, by which streams are trimmed, unless the stream
-/// has a younger one already (or the server is older than Redis 7); then the server chooses.
+/// Appends events that were not published recently, because concurrent relays publish the same events. Arguments: now, how
+/// long ids are kept, then channel, subject, id and body of each event. The id of an entry has the time of the caller's
+/// clock, by which streams are trimmed. If the stream already has a later entry, or if the server is older than Redis 7, the
+/// server chooses the id.
 pub(super) const PUBLISH: &str = "local ids = ARGV[1]..'ids'
 local function add(stream, ...)
   local added = redis.pcall('XADD', stream, ARGV[2]..'-*', ...)

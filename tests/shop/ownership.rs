@@ -1,9 +1,9 @@
-//! What belongs to whom: users' carts and orders, and that nobody sees another's.
+//! Ownership: carts and orders of users, which nobody else can see.
 
 use crate::harness::{Shop, User, at_once, checkout, fresh_key};
 use serde_json::{Value, json};
 
-/// The id of a user's own cart.
+/// The id of a user's current cart.
 fn mine(shop: &Shop, user: &User) -> String {
     let cart = user
         .send(shop, "GET", "/api/carts/mine", &Value::Null)
@@ -27,7 +27,7 @@ fn quantities(cart: &Value) -> Vec<u64> {
 }
 
 #[test]
-fn a_users_cart_is_invisible_to_all_others() {
+fn nobody_else_sees_the_cart_of_a_user() {
     let shop = Shop::shared();
     let (ada, bob, product) = (
         User::register(shop),
@@ -65,7 +65,7 @@ fn a_users_cart_is_invisible_to_all_others() {
 }
 
 #[test]
-fn a_guests_cart_goes_into_the_users_once() {
+fn a_guests_cart_is_merged_into_the_users_cart_once() {
     let shop = Shop::shared();
     let (ada, a, b) = (
         User::register(shop),
@@ -118,7 +118,7 @@ fn a_guests_cart_goes_into_the_users_once() {
 }
 
 #[test]
-fn two_tabs_of_a_user_lose_nothing() {
+fn concurrent_changes_to_a_users_cart_are_all_kept() {
     let shop = Shop::shared();
     let ada = User::register(shop);
     let products: Vec<String> = (0..20).map(|_| shop.product(1, 5)).collect();
@@ -132,7 +132,7 @@ fn two_tabs_of_a_user_lose_nothing() {
 }
 
 #[test]
-fn a_new_cart_takes_the_place_of_an_empty_one() {
+fn a_new_cart_replaces_an_empty_one() {
     let shop = Shop::shared();
     let (ada, product) = (User::register(shop), shop.product(500, 10));
     let empty = mine(shop, &ada);
@@ -153,7 +153,7 @@ fn a_new_cart_takes_the_place_of_an_empty_one() {
 }
 
 #[test]
-fn an_order_of_a_user_is_listed_for_that_user_and_for_staff() {
+fn only_the_user_and_staff_can_list_an_order() {
     let shop = Shop::shared();
     let (ada, bob, product) = (
         User::register(shop),
@@ -228,7 +228,7 @@ fn an_order_of_a_user_is_listed_for_that_user_and_for_staff() {
 }
 
 #[test]
-fn somebody_elses_order_does_not_exist() {
+fn the_order_of_another_user_is_not_found() {
     let shop = Shop::shared();
     let (ada, bob, product) = (
         User::register(shop),
@@ -273,7 +273,7 @@ fn somebody_elses_order_does_not_exist() {
 }
 
 #[test]
-fn an_order_goes_its_way_and_no_other() {
+fn an_order_follows_the_status_graph() {
     let shop = Shop::shared();
     let product = shop.product(500, 50);
     let paid = || {
@@ -323,7 +323,7 @@ fn an_order_goes_its_way_and_no_other() {
 }
 
 #[test]
-fn shipping_and_cancelling_at_once_come_to_one_of_the_two() {
+fn concurrent_shipping_and_cancelling_have_one_winner() {
     let shop = Shop::shared();
     let product = shop.product(500, 50);
     for _ in 0..5 {
@@ -348,7 +348,7 @@ fn shipping_and_cancelling_at_once_come_to_one_of_the_two() {
 }
 
 #[test]
-fn a_refund_by_staff_shows_on_the_order() {
+fn a_refund_by_staff_is_visible_in_the_order() {
     let shop = Shop::shared();
     let (ada, product) = (User::register(shop), shop.product(500, 10));
     let cart = mine(shop, &ada);
@@ -373,7 +373,7 @@ fn a_refund_by_staff_shows_on_the_order() {
     )
     .expect(201);
     let path = format!("/api/orders/{}", order["id"].as_str().unwrap());
-    shop.eventually("the order says so", || {
+    shop.eventually("the order shows the refund", || {
         let order = ada
             .send(shop, "GET", &path, &Value::Null)
             .expect(200)
