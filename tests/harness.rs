@@ -18,7 +18,7 @@ mod terminal;
 #[path = "harness/user.rs"]
 mod user;
 
-pub use clock::{LEASES_LAPSE, TEST_CLOCK};
+pub use clock::{LEASES_EXPIRE, TEST_CLOCK};
 pub use terminal::Terminal;
 pub use user::{User, checkout};
 

@@ -276,7 +276,7 @@ fn a_reservation_that_lapsed_is_free_for_others_and_made_anew_if_it_can_be() {
             shop.wait();
         }
         {
-            // Only inventory runs: nobody can finish the order, and its stock is kept until its time is over.
+            // Only inventory runs, so that nothing can finish the order. Its stock is reserved until the reservation ends.
             let alone = ["--component-id", "inventory", "--component-id", "catalog"];
             let shop = Shop::start_in(&state, &[&alone[..], &[TEST_CLOCK]].concat());
             shop.advance("14m");

@@ -1,7 +1,7 @@
 //! Races and crashes, forced at named points: the host dies there as by kill -9, or one client is held while a rival runs.
 
 use crate::harness::{
-    LEASES_LAPSE, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key, scratch,
+    LEASES_EXPIRE, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key, scratch,
 };
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -96,8 +96,8 @@ fn dies(want: Want, point: &str) {
         Want::CallOff => ((5, 0), "cancelled", (3998, 3998)),
     };
     let order = bought.unwrap_or_else(|| again(&shop, &key, &body, want, point));
-    // What the dead one was at is anybody's now.
-    shop.advance(LEASES_LAPSE);
+    // The lease of the killed checkout ends, and the sweep takes it over.
+    shop.advance(LEASES_EXPIRE);
     let read = || {
         let path = format!("/api/orders/{order}");
         shop.staff("GET", &path, &Value::Null).expect(200).json()
@@ -135,11 +135,12 @@ fn settled(shop: &Shop) {
 
 /// Asks with the same key until it is answered for good; the order.
 fn again(shop: &Shop, key: &str, body: &Value, want: Want, point: &str) -> String {
-    // Until the dead one's lease has lapsed the key is in flight; then it is this request's, unless a sweep is due at this moment.
+    // The key is in flight until the lease of the dead request has ended. Then this request gets it, or a sweep that runs
+    // at this moment.
     let give_up = Instant::now() + Duration::from_secs(30);
     let first = shop.order(key, body);
     if first.code() == "idempotency_key_in_flight" {
-        shop.advance_quietly(LEASES_LAPSE);
+        shop.advance_without_timers(LEASES_EXPIRE);
     }
     let reply = loop {
         let reply = shop.order(key, body);
@@ -271,8 +272,8 @@ fn a_checkout_that_stood_still_and_was_called_off_meanwhile_takes_nothing() {
                 "/api/orders/{}/cancel",
                 all["items"][0]["id"].as_str().unwrap()
             );
-            // The one that stands still holds its order no longer.
-            shop.advance_quietly(LEASES_LAPSE);
+            // The lease of the held checkout ends.
+            shop.advance_without_timers(LEASES_EXPIRE);
             let cancelled =
                 crate::common::until_up("cancel", || shop.staff("POST", &cancel, &json!({})));
             assert_eq!(

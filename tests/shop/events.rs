@@ -3,7 +3,7 @@
 
 use crate::common::{events, history};
 use crate::harness::{
-    LEASES_LAPSE, Shop, TEST_CLOCK, User, built_with_points, checkout, fresh_key, localmart,
+    LEASES_EXPIRE, Shop, TEST_CLOCK, User, built_with_points, checkout, fresh_key, localmart,
     printed, root, scratch,
 };
 use serde_json::{Value, json};
@@ -242,7 +242,7 @@ fn an_event_whose_shop_died_before_it_was_carried_comes_after_the_restart() {
     );
     shop.wait();
     let shop = Shop::start_in(&state, &[TEST_CLOCK]);
-    shop.advance(LEASES_LAPSE);
+    shop.advance(LEASES_EXPIRE);
     let again = || shop.order(&key, &checkout(&cart, "tok_visa"));
     shop.eventually("the checkout of the dead goes on", || again().status == 201);
     let order = again().expect(201).json();
@@ -274,7 +274,7 @@ fn an_event_that_was_carried_or_handled_twice_counts_once() {
         let _ = shop.try_send("POST", &url, &headers, body.as_bytes());
         shop.wait();
         let shop = Shop::start_in(&state, &[TEST_CLOCK]);
-        shop.advance(LEASES_LAPSE);
+        shop.advance(LEASES_EXPIRE);
         let again = || shop.order(&key, &checkout(&cart, "tok_visa"));
         shop.eventually("the checkout of the dead goes on", || again().status == 201);
         shop.eventually("it counts", || recommended(&shop, "") == [product.clone()]);

@@ -1,7 +1,7 @@
 //! Giving goods back: asked for by whoever bought them, decided by staff, paid and restocked once, whatever dies meanwhile.
 
 use crate::harness::{
-    LEASES_LAPSE, Reply, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key, scratch,
+    LEASES_EXPIRE, Reply, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key, scratch,
 };
 use serde_json::{Value, json};
 
@@ -286,7 +286,7 @@ fn a_return_that_died_anywhere_is_carried_out_once() {
         assert!(died.is_err(), "{point}: {died:?}");
         assert_ne!(shop.wait(), Some(0));
         let shop = Shop::start_in(&state, &[TEST_CLOCK]);
-        shop.advance(LEASES_LAPSE);
+        shop.advance(LEASES_EXPIRE);
         shop.eventually("the sweep finishes it", || {
             read(&shop, &order)["status"] == "delivered"
         });
