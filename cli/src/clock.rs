@@ -1,4 +1,4 @@
-//! `localmart clock`: shows the time of a running shop, and moves it forwards where a test clock runs.
+//! `localmart clock`: shows the time of a running shop, and moves its test clock.
 
 use crate::control::Which;
 use clap::{Args, Subcommand};
@@ -9,18 +9,18 @@ use localmart_host::clock::ahead_of;
 use localmart_host::control::clock::{Advance, Advanced, ClockStatus};
 use std::path::Path;
 
-/// Shows the time of a running shop, and moves it.
+/// Shows the time of a running shop, and moves its test clock.
 #[derive(Args)]
 pub(crate) struct ClockVerb {
     #[command(subcommand)]
-    act: Act,
+    action: Action,
 }
 
 #[derive(Subcommand)]
-enum Act {
+enum Action {
     /// Show the time of the shop, and how far its test clock is ahead.
     Show(Show),
-    /// Move the test clock forwards. Every timer then has its turn at once.
+    /// Move the test clock forwards, fire every timer once, and wait until their requests have ended.
     Advance(AdvanceBy),
 }
 
@@ -32,19 +32,19 @@ struct Show {
 
 #[derive(Args)]
 struct AdvanceBy {
-    /// By how much: a whole number and ms, s, m, h or d, as 16m.
-    #[arg(value_name = "DURATION", value_parser = forwards, allow_hyphen_values = true)]
+    /// How far: a whole number and a unit, ms, s, m, h or d, such as 16m.
+    #[arg(value_name = "DURATION", value_parser = positive, allow_hyphen_values = true)]
     by_ms: i64,
-    /// Only move the clock. Timers have their turn when it comes.
+    /// Move the clock only. Timers fire at their usual intervals.
     #[arg(long)]
     without_timers: bool,
     #[command(flatten)]
     which: Which,
 }
 
-fn forwards(text: &str) -> Result<i64, String> {
+fn positive(text: &str) -> Result<i64, String> {
     if text.starts_with('-') {
-        return Err("a clock only moves forwards, so that no store sees time go back".to_owned());
+        return Err("a clock moves only forwards, because the stores must not see time go back".to_owned());
     }
     parse_duration_ms(text).ok_or_else(|| {
         "expected a whole number and a unit, ms, s, m, h or d: 90s, 16m, 31d".to_owned()
@@ -53,29 +53,29 @@ fn forwards(text: &str) -> Result<i64, String> {
 
 impl ClockVerb {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        match self.act {
-            Act::Show(show) => {
+        match self.action {
+            Action::Show(show) => {
                 let status: ClockStatus = show.which.host()?.get("/clock")?;
                 println!("{}", line(&status));
                 Ok(())
             }
-            Act::Advance(advance) => advance.run(),
+            Action::Advance(advance) => advance.run(),
         }
     }
 }
 
 impl AdvanceBy {
     fn run(self) -> anyhow::Result<()> {
-        let asked = Advance {
+        let request = Advance {
             by_ms: self.by_ms,
             fire: !self.without_timers,
         };
-        let advanced: Advanced = self.which.host()?.post("/clock", &asked)?;
+        let advanced: Advanced = self.which.host()?.post("/clock", &request)?;
         println!("{}", line(&advanced.clock));
         for timer in &advanced.fired {
             match &timer.failed {
                 None => println!("{}: {} done", timer.component, timer.path),
-                // The clock has moved all the same, and the timer asks again when its turn comes.
+                // Not an error of this command: the clock has moved, and the timer fires again after its interval.
                 Some(why) => eprintln!("{}: {} failed: {why}", timer.component, timer.path),
             }
         }
@@ -83,16 +83,16 @@ impl AdvanceBy {
     }
 }
 
-/// The time of a shop in words.
+/// The time of a shop, and which clock it has.
 pub(crate) fn line(clock: &ClockStatus) -> String {
     let now = Timestamp::from_ms(i64::try_from(clock.now_ms).unwrap_or(i64::MAX));
     match clock.ahead_ms {
-        None => format!("{now}, the machine's clock"),
-        Some(ahead_ms) => format!("{now}, a test clock, {} ahead", duration(ahead_ms)),
+        None => format!("{now} (the clock of this machine)"),
+        Some(ahead_ms) => format!("{now} (test clock, {} ahead)", duration(ahead_ms)),
     }
 }
 
-/// A duration in the units that `clock advance` takes, the largest first: `1d 2h 5s`.
+/// A duration in the units of `clock advance`, the largest first: `1d 2h 5s`.
 fn duration(ms: u64) -> String {
     let units = [
         ("d", 86_400_000),
@@ -115,7 +115,7 @@ fn duration(ms: u64) -> String {
     parts.join(" ")
 }
 
-/// The time of the shop with this state folder, running or not.
+/// The time of the shop with this state folder, even if it does not run.
 pub(crate) fn now(state_dir: &Path) -> anyhow::Result<Timestamp> {
     let ahead_ms = i64::try_from(ahead_of(state_dir)?.as_millis())?;
     Ok(Ports::real().now().plus_ms(ahead_ms))
@@ -126,21 +126,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_whole_numbers_with_a_unit_and_never_backwards() {
-        assert_eq!(forwards("16m"), Ok(960_000));
-        assert_eq!(forwards("31d"), Ok(2_678_400_000));
+    fn a_duration_is_a_positive_whole_number_with_a_unit() {
+        assert_eq!(positive("16m"), Ok(960_000));
+        assert_eq!(positive("31d"), Ok(2_678_400_000));
         for wrong in ["", "16", "1.5h", "1w", "m"] {
-            assert!(forwards(wrong).unwrap_err().contains("16m"), "{wrong}");
+            assert!(positive(wrong).unwrap_err().contains("16m"), "{wrong}");
         }
-        assert!(
-            forwards("-16m")
-                .unwrap_err()
-                .contains("only moves forwards")
-        );
+        let error = positive("-16m").unwrap_err();
+        assert!(error.contains("moves only forwards"), "{error}");
     }
 
     #[test]
-    fn durations_are_shown_in_the_units_that_they_are_given_in() {
+    fn a_duration_is_shown_in_the_units_of_the_argument() {
         for (ms, text) in [
             (0, "0s"),
             (960_000, "16m"),

@@ -77,7 +77,7 @@ pub(crate) struct Up {
     /// Where components of other shops may call those of this one. Both need the same LOCALMART_LINK_KEY, or the same state folder.
     #[arg(long)]
     link_listen: Option<SocketAddr>,
-    /// For tests: a clock that localmart clock advance moves. It goes on from where it was moved to when the shop starts again.
+    /// For tests: use a clock that localmart clock advance moves. The state folder keeps the time for the next start.
     #[arg(long, conflicts_with_all = ["remotes", "link_listen"])]
     test_clock: bool,
     /// Run the build commands of the manifest first.
@@ -132,8 +132,8 @@ impl Up {
         }
         let state_dir = self.app.state_dir(&source);
         keep_log(&state_dir);
-        // Before anything is changed: whether time may go on here, and whether the addresses are free.
-        Clock::open(&state_dir, self.test_clock)?;
+        // Before anything is changed: whether this clock suits the state folder, and whether the addresses are free.
+        let clock = Clock::open(&state_dir, self.test_clock)?;
         let listener = bind(self.listen, "--listen")?;
         let ours = app.tool.is_some();
         let observe = self.observe_listen.or(ours.then_some(OBSERVE));
@@ -159,7 +159,7 @@ impl Up {
         }
         let lines = routes::table(&app, "{base}");
         let suggestions = Suggestions::of(&app);
-        let mut options = self.load_options(&app, &state_dir)?;
+        let mut options = self.load_options(&app, &state_dir, clock)?;
         let compiling = "compiling components (those compiled before are reused)";
         let step = progress.counted(compiling, app.components.len());
         options.progress = Some(Box::new(move |done, _| step.at(done)));
@@ -218,7 +218,12 @@ impl Up {
         self.remotes.iter().map(|(component, _)| component.clone())
     }
 
-    fn load_options(&self, app: &App, state_dir: &Path) -> anyhow::Result<LoadOptions> {
+    fn load_options(
+        &self,
+        app: &App,
+        state_dir: &Path,
+        clock: Clock,
+    ) -> anyhow::Result<LoadOptions> {
         let runtime_config = self.app.runtime_config()?;
         let mut named = BTreeMap::new();
         for NamedPoint(point) in &self.points {
@@ -253,7 +258,7 @@ impl Up {
                 .is_some()
                 .then(|| bus_metrics(Stores::of(app), state_dir.to_owned())),
             points: (!named.is_empty()).then_some(named),
-            clock: Clock::open(state_dir, self.test_clock)?,
+            clock,
             progress: None,
         })
     }

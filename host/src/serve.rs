@@ -86,7 +86,7 @@ pub fn start(
     if loaded.clock.is_test() {
         tracing::warn!(
             ahead_s = loaded.clock.ahead().as_secs(),
-            "a test clock runs, which localmart clock advance moves; this is for tests only"
+            "the shop has a test clock, which localmart clock advance moves; it is for tests only"
         );
     }
     let (stop, stopped) = watch::channel(false);

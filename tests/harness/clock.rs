@@ -1,31 +1,31 @@
-//! The clock of a shop under test. It can be moved only if the shop was started with [`TEST_CLOCK`].
+//! The clock of a shop under test. It can be moved if the shop was started with [`TEST_CLOCK`].
 
 use super::{Shop, localmart, printed};
 use serde_json::Value;
 use std::process::Output;
 
-/// The flag that allows a test to move the clock of its shop.
+/// The flag that gives a shop a test clock.
 pub const TEST_CLOCK: &str = "--test-clock";
 
-/// Longer than any lease in the shop, so that all leases of dead requests have expired.
+/// Longer than any lease of the shop. After this time a dead request holds no lease.
 pub const LEASES_EXPIRE: &str = "6s";
 
 impl Shop {
-    /// Moves the clock forward and runs every timer that is due.
+    /// Moves the clock, and fires every timer.
     #[track_caller]
     pub fn advance(&self, by: &str) {
         let output = self.clock(&["advance", by]);
         assert!(output.status.success(), "{}", printed(&output));
     }
 
-    /// Moves the clock forward without running timers.
+    /// Moves the clock without firing the timers. They still fire at their usual intervals.
     #[track_caller]
-    pub fn advance_quietly(&self, by: &str) {
+    pub fn advance_without_timers(&self, by: &str) {
         let output = self.clock(&["advance", by, "--without-timers"]);
         assert!(output.status.success(), "{}", printed(&output));
     }
 
-    /// The time that guests see, in Unix milliseconds.
+    /// The time of the shop, in Unix milliseconds.
     pub fn now_ms(&self) -> i64 {
         self.status()["clock"]["now_ms"].as_i64().unwrap()
     }
@@ -38,14 +38,11 @@ impl Shop {
         serde_json::from_slice(&status.output().unwrap().stdout).unwrap()
     }
 
-    /// The result of `localmart clock` with these arguments.
+    /// The output of `localmart clock`.
     pub fn clock(&self, arguments: &[&str]) -> Output {
         let listen = self.base.trim_start_matches("http://");
         let mut clock = localmart();
-        clock
-            .arg("clock")
-            .args(arguments)
-            .args(["--listen", listen]);
+        clock.arg("clock").args(arguments).args(["--listen", listen]);
         clock.output().unwrap()
     }
 }

@@ -276,7 +276,7 @@ fn the_stock_of_an_expired_reservation_is_free_and_can_be_reserved_again() {
             shop.wait();
         }
         {
-            // Only inventory runs: no service can finish the order, and its stock stays reserved until the reservation expires.
+            // Only inventory runs, so that nothing can finish the order. Its stock is reserved until the reservation ends.
             let alone = ["--component-id", "inventory", "--component-id", "catalog"];
             let shop = Shop::start_in(&state, &[&alone[..], &[TEST_CLOCK]].concat());
             shop.advance("14m");
