@@ -44,7 +44,9 @@ struct AdvanceBy {
 
 fn positive(text: &str) -> Result<i64, String> {
     if text.starts_with('-') {
-        return Err("a clock moves only forwards, because the stores must not see time go back".to_owned());
+        return Err(
+            "a clock moves only forwards, because the stores must not see time go back".to_owned(),
+        );
     }
     parse_duration_ms(text).ok_or_else(|| {
         "expected a whole number and a unit, ms, s, m, h or d: 90s, 16m, 31d".to_owned()

@@ -228,7 +228,10 @@ fn saved(state_dir: &Path) -> Result<u64, ClockError> {
     };
     let saved: Saved = toml::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
     if saved.ahead_ms > MAX_AHEAD_MS {
-        let reason = format!("the maximum is {MAX_AHEAD_MS}, which is {} days", days(MAX_AHEAD_MS));
+        let reason = format!(
+            "the maximum is {MAX_AHEAD_MS}, which is {} days",
+            days(MAX_AHEAD_MS)
+        );
         return Err(unreadable(reason));
     }
     Ok(saved.ahead_ms)

@@ -42,7 +42,10 @@ impl Shop {
     pub fn clock(&self, arguments: &[&str]) -> Output {
         let listen = self.base.trim_start_matches("http://");
         let mut clock = localmart();
-        clock.arg("clock").args(arguments).args(["--listen", listen]);
+        clock
+            .arg("clock")
+            .args(arguments)
+            .args(["--listen", listen]);
         clock.output().unwrap()
     }
 }

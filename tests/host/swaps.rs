@@ -310,7 +310,7 @@ fn a_busy_moment_is_not_a_reason_to_roll_back() {
     // A watch looks every 50 ms; a verdict on these calls has fallen before the next swap is accepted.
     let serving = &status(&shop, "catalog")["generations"][0];
     assert_eq!(serving["number"], 2, "{serving}");
-    assert_eq!(serving["calls"], 600, "{serving}");
+    assert!(serving["calls"].as_u64().unwrap() >= 600, "{serving}");
 }
 
 #[test]

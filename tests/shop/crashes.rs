@@ -95,8 +95,8 @@ fn dies(operation: Operation, point: &str) {
         Operation::RefusedCheckout => ((5, 0), "failed", (0, 0)),
         Operation::Cancel => ((5, 0), "cancelled", (3998, 3998)),
     };
-    let order = bought.unwrap_or_else(|| again(&shop, &key, &body, want, point));
-    // The lease of the killed checkout ends, and the sweep takes it over.
+    let order = bought.unwrap_or_else(|| retry(&shop, &key, &body, operation, point));
+    // The leases of the dead shop have expired.
     shop.advance(LEASES_EXPIRE);
     let read = || {
         let path = format!("/api/orders/{order}");
@@ -131,10 +131,9 @@ fn settled(shop: &Shop) {
     });
 }
 
-/// Asks with the same key until it is answered for good; the order.
-fn again(shop: &Shop, key: &str, body: &Value, want: Want, point: &str) -> String {
-    // The key is in flight until the lease of the dead request has ended. Then this request gets it, or a sweep that runs
-    // at this moment.
+/// Repeats a request with the same key until it gets a final answer; returns the order.
+fn retry(shop: &Shop, key: &str, body: &Value, operation: Operation, point: &str) -> String {
+    // The key is in flight until the lease of the dead request expires; then this request or a concurrent sweep takes over.
     let give_up = Instant::now() + Duration::from_secs(30);
     let first = shop.order(key, body);
     if first.code() == "idempotency_key_in_flight" {
@@ -273,7 +272,7 @@ fn a_stalled_checkout_that_was_cancelled_meanwhile_charges_nothing() {
                 "/api/orders/{}/cancel",
                 all["items"][0]["id"].as_str().unwrap()
             );
-            // The lease of the held checkout ends.
+            // The lease of the stalled checkout has expired.
             shop.advance_without_timers(LEASES_EXPIRE);
             let cancelled =
                 crate::common::until_up("cancel", || shop.staff("POST", &cancel, &json!({})));

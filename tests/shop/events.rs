@@ -3,8 +3,8 @@
 
 use crate::common::{events, history};
 use crate::harness::{
-    LEASES_EXPIRE, Shop, TEST_CLOCK, User, built_with_points, checkout, fresh_key, localmart,
-    printed, root, scratch,
+    LEASES_EXPIRE, Shop, TEST_CLOCK, User, built_with_points, checkout, fresh_key, localmart, root,
+    scratch,
 };
 use serde_json::{Value, json};
 

@@ -1,7 +1,8 @@
 //! Returns: customers request them, staff decide, and refund and restocking happen once despite crashes.
 
 use crate::harness::{
-    LEASES_EXPIRE, Reply, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key, scratch,
+    LEASES_EXPIRE, Reply, Shop, TEST_CLOCK, at_once, built_with_points, checkout, fresh_key,
+    scratch,
 };
 use serde_json::{Value, json};
 
@@ -287,7 +288,7 @@ fn a_return_that_dies_at_any_point_is_carried_out_once() {
         assert_ne!(shop.wait(), Some(0));
         let shop = Shop::start_in(&state, &[TEST_CLOCK]);
         shop.advance(LEASES_EXPIRE);
-        shop.eventually("the sweep finishes it", || {
+        shop.eventually("the sweep finishes the return", || {
             read(&shop, &order)["status"] == "delivered"
         });
         assert_eq!(
