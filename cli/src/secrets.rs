@@ -145,6 +145,10 @@ pub(crate) fn for_manifest(
     if !ours {
         return Ok(BTreeMap::new());
     }
+    if let Some(key) = given.given(PRIVATE_KEY) {
+        // The public key follows from this one.
+        check::valid(PRIVATE_KEY, &key)?;
+    }
     let mut secrets = load(state_dir, given)?;
     if let Some(public) = public_of_given(given) {
         secrets.insert(PUBLIC_KEY.to_owned(), public);
@@ -211,7 +215,7 @@ fn public_of_given(given: &ResolveOptions) -> Option<String> {
     if given.given(PUBLIC_KEY).is_some() {
         return None;
     }
-    // One that is no key is refused elsewhere.
+    // An invalid key is refused by `for_manifest`.
     check::private_key(&given.given(PRIVATE_KEY)?).map(|key| public_of(&key))
 }
 

@@ -1,4 +1,4 @@
-//! The test clock: it moves the wall clock of guests and nothing else, forwards only, and never where it was not asked for.
+//! The test clock moves only the wall clock of guests, only forwards, and only in a shop that was started with it.
 
 use super::guests::guests_built;
 use crate::harness::{Shop, TEST_CLOCK, built, localmart, printed, root, scratch, unframed};
@@ -52,15 +52,19 @@ fn both_wall_clocks_of_guests_move_and_the_monotonic_one_does_not() {
 fn the_shop_says_everywhere_that_a_test_clock_runs() {
     built();
     let shop = Shop::start_in(&scratch("said"), &[TEST_CLOCK]);
-    assert!(shop.log().contains("a test clock runs"), "{}", shop.log());
+    assert!(
+        shop.log().contains("the shop has a test clock"),
+        "{}",
+        shop.log()
+    );
     let listen = shop.base.trim_start_matches("http://").to_owned();
     let plain = || {
         let status = localmart().args(["status", "--listen", &listen]).output();
         printed(&status.unwrap())
     };
-    assert!(plain().contains("a test clock, 0s ahead"), "{}", plain());
+    assert!(plain().contains("test clock, 0s ahead"), "{}", plain());
     let said = printed(&shop.clock(&["advance", "90m"]));
-    assert!(said.contains("a test clock, 1h 30m ahead"), "{said}");
+    assert!(said.contains("test clock, 1h 30m ahead"), "{said}");
     // Each service was swept, and answered.
     for noun in ["cart", "catalog", "inventory", "order", "payment", "user"] {
         let line = format!("{noun}: /internal/{noun}/sweep done");
@@ -83,13 +87,13 @@ fn a_shop_without_a_test_clock_shows_its_time_and_refuses_to_move() {
     let output = shop.clock(&["advance", "16m"]);
     let said = unframed(&printed(&output));
     assert!(
-        !output.status.success() && said.contains("only a test may move"),
+        !output.status.success() && said.contains("uses the clock of this machine"),
         "{said}"
     );
     assert!(said.contains("localmart up --test-clock"), "{said}");
     assert!(shop.now_ms() < before + 16 * MINUTE_MS);
     let shown = printed(&shop.clock(&["show"]));
-    assert!(shown.contains("the machine's clock"), "{shown}");
+    assert!(shown.contains("the clock of this machine"), "{shown}");
     assert_eq!(shop.status()["clock"]["ahead_ms"], Value::Null);
     assert!(!shop.metrics().contains("test_clock"));
     assert!(!shop.state.join("test-clock.toml").exists());
@@ -101,8 +105,8 @@ fn time_never_goes_back() {
     let shop = Shop::start_in(&scratch("back"), &[TEST_CLOCK]);
     shop.advance("16m");
     for (by, reason) in [
-        ("-16m", "only moves forwards"),
-        ("0s", "only moves forwards"),
+        ("-16m", "moves only forwards"),
+        ("0s", "moves only forwards"),
         ("16", "90s, 16m, 31d"),
         ("1.5h", "90s, 16m, 31d"),
         ("99999d", "at most 36500 days ahead"),
@@ -136,6 +140,21 @@ fn a_moved_clock_stays_moved_when_the_shop_starts_again() {
     // Tokens of the command line are of the shop's time.
     shop.staff("GET", "/api/orders?all=true", &Value::Null)
         .expect(200);
+}
+
+#[test]
+fn a_second_shop_on_the_folder_of_a_test_clock_is_refused() {
+    built();
+    let state = scratch("shared");
+    let shop = Shop::start_in(&state, &[TEST_CLOCK]);
+    for flags in [&[][..], &[TEST_CLOCK]] {
+        let said = refused_to_start(&state, flags);
+        assert!(
+            said.contains("another shop runs on the state folder"),
+            "{said}"
+        );
+    }
+    shop.advance("16m");
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn a_fault_that_cannot_strike_is_refused() {
         ),
         (
             &["--on", "sqlite", "--error", "101%"],
-            "`101%` is not a part",
+            "`101%` is not a percentage",
         ),
         (&["--error", "1%"], "--link"),
     ] {

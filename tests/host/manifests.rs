@@ -242,7 +242,7 @@ fn variables_need_values_and_names() {
     );
     check(
         &with("X = { default = \"1\" }", ""),
-        &["`X` is not a variable name"],
+        &["`X` is not a valid variable name"],
     );
     check(
         &with("x = { default = \"1\" }", "variables = { y = \"{{ z }}\" }"),

@@ -25,12 +25,7 @@ pub(crate) fn check(app: &App) -> anyhow::Result<()> {
         return Ok(());
     }
     for (name, value) in &app.variables {
-        if let Some(reason) = wrong(name, value) {
-            bail!(
-                "the variable {name} {reason}\n  help: correct --variable {name}=… or SPIN_VARIABLE_{}, or leave it out to have one generated",
-                name.to_ascii_uppercase()
-            );
-        }
+        valid(name, value)?;
     }
     // A host of components that only verify tokens may have nothing but the public key.
     let signs = |app: &App| {
@@ -44,6 +39,17 @@ pub(crate) fn check(app: &App) -> anyhow::Result<()> {
     {
         bail!(
             "{PUBLIC_KEY} is not the public key of {PRIVATE_KEY}, so no token would be accepted\n  help: give both keys of one pair, or only {PRIVATE_KEY}; the public key follows from it"
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a value that cannot be this secret.
+pub(super) fn valid(name: &str, value: &str) -> anyhow::Result<()> {
+    if let Some(reason) = wrong(name, value) {
+        bail!(
+            "the variable {name} {reason}\n  help: correct --variable {name}=… or SPIN_VARIABLE_{}, or leave it out to have one generated",
+            name.to_ascii_uppercase()
         );
     }
     Ok(())

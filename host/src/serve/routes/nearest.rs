@@ -78,7 +78,7 @@ mod tests {
     fn a_hint_corrects_the_address_and_keeps_the_rest() {
         let routes = [
             "/api/goods/...",
-            "/api/carts/...",
+            "/api/books/...",
             "/api/goods/:id/notes",
             "/hooks",
         ];
@@ -88,7 +88,7 @@ mod tests {
             ("/api/godos/7", Some("/api/goods/7")),
             ("/goods", Some("/api/goods")),
             ("/goods/7/x", Some("/api/goods/7/x")),
-            ("/apis/carts/", Some("/api/carts")),
+            ("/apis/books/", Some("/api/books")),
             ("/hook", Some("/hooks")),
             ("/api/orders", None),
             ("/api", None),
