@@ -9,7 +9,7 @@ const MAX_SEGMENT_BYTES: usize = 64;
 /// How similar each segment must be at least, from 0 to 1.
 const MIN_SEGMENT: f64 = 0.6;
 /// How similar the whole must be at least, from 0 to 1.
-const MIN_WHOLE: f64 = 0.7;
+const MIN_WHOLE: f64 = 0.75;
 /// The similarity of any segment to a named one.
 const NAMED: f64 = 0.7;
 /// The factor for each segment at the beginning of the route that the address leaves out.
