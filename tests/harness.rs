@@ -13,12 +13,15 @@
 
 #[path = "harness/clock.rs"]
 mod clock;
+#[path = "harness/hostile.rs"]
+mod hostile;
 #[path = "harness/terminal.rs"]
 mod terminal;
 #[path = "harness/user.rs"]
 mod user;
 
 pub use clock::{LEASES_EXPIRE, TEST_CLOCK};
+pub use hostile::{Hostile, one_of_a_thousand};
 pub use terminal::Terminal;
 pub use user::{User, checkout};
 

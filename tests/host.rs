@@ -38,6 +38,8 @@ mod finding;
 mod first_page;
 #[path = "host/guests.rs"]
 mod guests;
+#[path = "host/hostile.rs"]
+mod hostile;
 #[path = "host/links.rs"]
 mod links;
 #[path = "host/logs.rs"]

@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What a shop with a few thousand clients needs: one for each connection, and some hundred for its databases.
-pub(crate) const NEEDED: u64 = 4096;
+/// What a shop with the default limits for clients needs: twice the number of their connections.
+pub(crate) const NEEDED: u64 = 8192;
 /// The limit that a shop asks for.
 const WANTED: u64 = 65_536;
 

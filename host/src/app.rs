@@ -15,6 +15,7 @@ use crate::manifest::{ManifestError, Source};
 use crate::messages::Subscription;
 use crate::policy::PolicyLimits;
 use crate::runtime_config::VariablesProvider;
+use crate::serve::clients::ClientLimits;
 use crate::serve::routes::Pattern;
 use check::{check_links, retain};
 use resolver::Resolver;
@@ -33,6 +34,8 @@ pub struct App {
     pub description: String,
     /// The table `[application.tool.localmart]`, if there is one.
     pub tool: Option<ApplicationTool>,
+    /// The limits for clients.
+    pub client_limits: ClientLimits,
     /// The values of the application's variables, from all sources.
     pub variables: BTreeMap<String, String>,
     /// The components by id.
@@ -234,10 +237,12 @@ pub fn resolve(source: Source, options: &ResolveOptions) -> Result<App, Manifest
         spec.called_by_redis = subscriptions.iter().any(|one| one.component == spec.id);
         spec.triggered = spec.called_by_http || spec.called_by_redis;
     }
+    let client_limits = resolver.client_limits(tool.as_ref())?;
     let mut app = App {
         name: manifest.application.name.clone(),
         description: manifest.application.description.clone(),
         tool,
+        client_limits,
         variables: values,
         components,
         routes: http.routes,

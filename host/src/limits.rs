@@ -10,8 +10,43 @@ pub const RETIRE_GRACE: Duration = Duration::from_secs(2);
 pub const INSTANCE_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long requests in flight may take after SIGTERM or ctrl-c.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take to send the head of a request.
-pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Default number of open connections of clients. Half of the files that the process may open, if that is less.
+pub const CLIENT_CONNECTIONS: usize = 4096;
+/// Default number of open connections of one address.
+pub const CLIENT_CONNECTIONS_PER_ADDRESS: usize = 256;
+/// Default time from a new connection, or from the first byte of a later request, to the end of the head.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// Default time that a connection may stay open without a request.
+pub const CLIENT_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Default for the longest pause between two parts of a request body, and for the time of a whole small body.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Default for the least rate of a large request body, in bytes per second.
+pub const MIN_BODY_RATE: u64 = 1024;
+/// How long a large request body may be slower than the least rate.
+pub const BODY_GRACE: Duration = Duration::from_secs(5);
+/// Default time that a client may read nothing of its response.
+pub const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest silence of a client while three quarters of the connections are taken.
+pub const CROWDED_TIMEOUT: Duration = Duration::from_secs(2);
+/// A request body up to this size is received before an instance is taken, in bytes. A larger one is streamed.
+pub const BUFFERED_BODY_BYTES: usize = 64 * 1024;
+/// Default for the memory of all received request bodies that no guest has read yet, in bytes.
+pub const BUFFERED_BYTES: usize = 64 * 1024 * 1024;
+/// The least time between two checks whether a client is silent.
+pub const SILENCE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// After a connection was asked to end: how long its client may take to notice.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// The pause after a connection could not be accepted, usually because the process has too many files open. It doubles
+/// up to [`ACCEPT_MAX_PAUSE`].
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// The longest such pause.
+pub const ACCEPT_MAX_PAUSE: Duration = Duration::from_secs(1);
+/// Open connections to the observe address, and of one other host to the address for links.
+pub const INTERNAL_CONNECTIONS: usize = 512;
+/// How long a client that waits for a connection between hosts keeps it open without a call. Shorter than the time after
+/// which the other host closes it.
+pub const REMOTE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Default number of calls that one instance serves at once.
 pub const CALLS_PER_INSTANCE: usize = 16;

@@ -2,13 +2,12 @@
 //! (Prometheus).
 
 use crate::serve::load::Loaded;
+use crate::serve::transport;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -50,7 +49,7 @@ impl Readiness {
 pub fn start(
     loaded: Arc<Loaded>,
     listener: TcpListener,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -58,35 +57,11 @@ pub fn start(
     let thread = std::thread::Builder::new()
         .name("observe".to_owned())
         .spawn(move || {
-            runtime.block_on(async move {
-                let listener = match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => listener,
-                    Err(error) => {
-                        tracing::error!(%error, "the observe address cannot be served");
-                        return;
-                    }
-                };
-                loop {
-                    let accepted = tokio::select! {
-                        accepted = listener.accept() => accepted,
-                        _ = stopped.wait_for(|stopped| *stopped) => return,
-                    };
-                    if let Ok((stream, _)) = accepted {
-                        let loaded = loaded.clone();
-                        tokio::spawn(async move {
-                            let service = hyper::service::service_fn(|request| {
-                                let response = answer(&loaded, &request);
-                                async move { Ok::<_, Infallible>(response) }
-                            });
-                            let connection = hyper::server::conn::http1::Builder::new()
-                                .serve_connection(TokioIo::new(stream), service);
-                            if let Err(error) = connection.await {
-                                tracing::debug!(%error, "a connection to the observe address ended early");
-                            }
-                        });
-                    }
-                }
-            });
+            let answer =
+                move |request: Request<Incoming>| std::future::ready(answer(&loaded, &request));
+            let serving =
+                transport::serve_internal(listener, "the observe address", stopped, answer);
+            tokio::task::LocalSet::new().block_on(&runtime, serving);
         });
     thread.context("starting the observe thread")
 }
@@ -102,6 +77,7 @@ fn answer(loaded: &Loaded, request: &Request<Incoming>) -> Response<Full<Bytes>>
             StatusCode::OK,
             "text/plain; version=0.0.4",
             loaded.metrics.text()
+                + &loaded.clients.metrics()
                 + &loaded.clock.metrics()
                 + &loaded
                     .extra_metrics

@@ -3,15 +3,18 @@
 //! Modules in reading order:
 //!
 //! - [`load`]: from a resolved application to components that can be instantiated
-//! - [`core`]: one serving thread; [`connection`]: HTTP connections; [`routes`]: route matching
+//! - [`core`]: one serving thread; [`transport`] and [`activity`]: connections; [`clients`]: the limits for clients
+//! - [`connection`]: HTTP requests; [`request_body`]: their bodies; [`routes`]: route matching
 //! - [`deployment`]: which generation of a component gets a call; [`local`]: a component on one core
 //! - [`pool`]: which instance gets a call; [`instance`] and [`instance_task`]: one instance
 //! - [`health`]: call statistics of a generation; [`swap`]: replacing a component while it serves
 //! - [`answer`] and [`overview`]: responses made by the host; [`chain`]: HTTP requests between components; [`timer`]: periodic requests
 //! - [`external_call`]: calls from outside the cores; [`termination`]: ending an instance from outside
 
+pub mod activity;
 pub mod answer;
 pub mod chain;
+pub mod clients;
 pub mod connection;
 pub mod core;
 pub mod external_call;
@@ -22,8 +25,10 @@ pub mod load;
 pub mod local;
 pub mod overview;
 pub mod pool;
+pub mod request_body;
 pub mod routes;
 pub mod termination;
+pub mod transport;
 
 pub mod deployment;
 pub mod swap;

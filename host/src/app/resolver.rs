@@ -7,9 +7,12 @@ use crate::compose::Composition;
 use crate::fetch::RemoteSource;
 use crate::limits;
 use crate::link::binding::Binding;
-use crate::manifest::schema::{ApplicationTool, Component, ComponentTool, Manifest, Own};
+use crate::manifest::schema::{
+    ApplicationTool, ClientsTable, Component, ComponentTool, Manifest, Own,
+};
 use crate::manifest::{ManifestError, Source};
 use crate::policy::PolicyLimits;
+use crate::serve::clients::ClientLimits;
 use crate::variables::{expand, is_name};
 use serde::Deserialize as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +93,22 @@ impl Resolver<'_> {
         if let Some(template) = &mut tool.sqlite_synchronous {
             *template = expand(template, values).map_err(|error| wrong(error.to_string()))?;
         }
+        for template in tool.clients.iter_mut().flat_map(ClientsTable::values_mut) {
+            *template = expand(template, values).map_err(|error| wrong(error.to_string()))?;
+        }
         Ok(Some(tool))
+    }
+
+    pub(super) fn client_limits(
+        &self,
+        tool: Option<&ApplicationTool>,
+    ) -> Result<ClientLimits, ManifestError> {
+        let table = tool.and_then(|tool| tool.clients.as_ref());
+        let limits = table.map(ClientLimits::parse).transpose();
+        let limits = limits.map_err(|reason| {
+            self.whole(format!("[application.tool.localmart.clients]: {reason}"))
+        })?;
+        Ok(limits.unwrap_or_default())
     }
 
     fn whole(&self, message: String) -> ManifestError {

@@ -400,4 +400,50 @@ pub struct Every {
 pub struct ApplicationTool {
     /// SQLite's `synchronous` setting: `normal` (default) or `full`. May contain application variables.
     pub sqlite_synchronous: Option<String>,
+    /// The limits for clients.
+    pub clients: Option<ClientsTable>,
+}
+
+/// `[application.tool.localmart.clients]`: the limits for clients. All values are texts and may contain application
+/// variables.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientsTable {
+    /// Open connections in all.
+    pub connections: Option<String>,
+    /// Open connections of one address.
+    pub connections_per_address: Option<String>,
+    /// Whether connections from loopback count per address: `true` or `false`.
+    pub count_loopback: Option<String>,
+    /// Networks of proxies, separated by commas.
+    pub trusted_proxies: Option<String>,
+    /// Time for the head of a request, such as `15s`.
+    pub head_timeout: Option<String>,
+    /// Time without a request, such as `60s`.
+    pub idle_timeout: Option<String>,
+    /// Time for a small body, and between two parts of a large one, such as `15s`.
+    pub body_timeout: Option<String>,
+    /// The least rate of a large body, in bytes per second.
+    pub min_body_rate: Option<String>,
+    /// How long a client may read nothing of its response, such as `30s`.
+    pub write_timeout: Option<String>,
+}
+
+impl ClientsTable {
+    /// All values that are set.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        [
+            &mut self.connections,
+            &mut self.connections_per_address,
+            &mut self.count_loopback,
+            &mut self.trusted_proxies,
+            &mut self.head_timeout,
+            &mut self.idle_timeout,
+            &mut self.body_timeout,
+            &mut self.min_body_rate,
+            &mut self.write_timeout,
+        ]
+        .into_iter()
+        .flatten()
+    }
 }

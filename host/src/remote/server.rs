@@ -6,14 +6,13 @@ use crate::limits;
 use crate::link::{fit, stub};
 use crate::serve::external_call::CallRequest;
 use crate::serve::load::Loaded;
+use crate::serve::transport;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -26,44 +25,22 @@ pub fn start(
     loaded: Arc<Loaded>,
     key: Key,
     listener: TcpListener,
-    mut stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let serving = async move {
-        let listener = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%error, "link calls from other hosts cannot be answered");
-                return;
-            }
-        };
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stopped.wait_for(|stopped| *stopped) => return,
-            };
-            let Ok((stream, _)) = accepted else { continue };
-            let (loaded, key) = (loaded.clone(), key.clone());
-            // Without it, an answer may wait for the caller's acknowledgement.
-            let _ = stream.set_nodelay(true);
-            tokio::spawn(async move {
-                let service = hyper::service::service_fn(move |request| {
-                    let (loaded, key) = (loaded.clone(), key.clone());
-                    async move { Ok::<_, Infallible>(answer(&loaded, &key, request).await) }
-                });
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service);
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection from another host ended early");
-                }
-            });
-        }
-    };
     let thread = std::thread::Builder::new().name("links".to_owned());
     thread
-        .spawn(move || runtime.block_on(serving))
+        .spawn(move || {
+            let answer = move |request: Request<Incoming>| {
+                let (loaded, key) = (loaded.clone(), key.clone());
+                async move { answer(&loaded, &key, request).await }
+            };
+            let serving =
+                transport::serve_internal(listener, "the address for links", stopped, answer);
+            tokio::task::LocalSet::new().block_on(&runtime, serving);
+        })
         .context("starting the thread for link calls")
 }
 
@@ -82,7 +59,13 @@ async fn answer(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> Respo
 async fn carry_out(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> Answer {
     let (parts, body) = request.into_parts();
     let refused = |status: StatusCode, reason: &str| Err((status, reason.to_owned()));
-    let body = Limited::new(body, limits::REMOTE_BYTES).collect().await;
+    let body = Limited::new(body, limits::REMOTE_BYTES).collect();
+    let Ok(body) = tokio::time::timeout(limits::BODY_TIMEOUT, body).await else {
+        return refused(
+            StatusCode::REQUEST_TIMEOUT,
+            "the call did not arrive in time",
+        );
+    };
     let Ok(body) = body else {
         return refused(
             StatusCode::PAYLOAD_TOO_LARGE,

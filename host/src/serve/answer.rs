@@ -16,6 +16,10 @@ pub enum HostProblem {
     NotFound,
     /// The address does not have the method.
     MethodNotAllowed,
+    /// The request is not HTTP, or its body was cut off.
+    BadRequest,
+    /// The body of the request did not arrive in time.
+    BodyTimeout,
     /// The component has no capacity left, or no instance could be started.
     Unavailable,
     /// The component did not respond in time.
@@ -47,6 +51,16 @@ impl HostProblem {
                 "method_not_allowed",
                 "This address does not have this method.",
             ),
+            Self::BadRequest => (
+                StatusCode::BAD_REQUEST,
+                "bad_request",
+                "The body of the request could not be read.",
+            ),
+            Self::BodyTimeout => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request_timeout",
+                "The body of the request did not arrive in time.",
+            ),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
@@ -77,6 +91,12 @@ impl HostProblem {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, limits::RETRY_AFTER_SECONDS.into());
+        }
+        if status == StatusCode::REQUEST_TIMEOUT {
+            // HTTP/2 has no such header: hyper removes it and resets the stream.
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -1,73 +1,72 @@
 //! HTTP connections: reads requests and passes each to the component whose route matches.
 
+use super::activity::Activity;
 use super::answer::{HostProblem, full};
+use super::clients::Share;
 use super::core::Core;
 use super::deployment::RoutingKey;
 use super::pool::{CallError, Pool};
+use super::request_body;
 use super::routes::Matched;
+use super::transport::{self, Sent};
 use crate::allowed_hosts::CHAINING_SUFFIX;
 use crate::app::Target;
 use crate::guest_error::GuestError;
-use crate::limits;
 use crate::telemetry::Kind;
 use crate::trace::Trace;
-use bytes::{Buf as _, Bytes};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 use tokio::net::TcpStream;
-use wasmtime_wasi_http::{Error, WasiBody};
-
-/// Runs hyper's tasks on the core that accepted the connection.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, task: F) {
-        tokio::task::spawn_local(async move {
-            task.await;
-        });
-    }
-}
+use wasmtime_wasi_http::WasiBody;
 
 /// Serves a connection until it ends or the host drains.
-pub async fn serve(core: &Rc<Core>, stream: TcpStream) {
-    let Ok(peer) = stream.peer_addr() else { return };
-    // Without it, responses can wait up to 40 ms for the client's acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
-    let service = hyper::service::service_fn(|request| {
+pub async fn serve(core: &Rc<Core>, stream: TcpStream, peer: SocketAddr) {
+    let answer = |request: Request<Incoming>, activity: Rc<Activity>| {
         let core = core.clone();
-        async move { Ok::<_, Infallible>(answer(&core, from_outside(request), peer).await) }
-    });
-    let mut builder = hyper_util::server::conn::auto::Builder::new(LocalExecutor);
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::HEADER_READ_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let mut stopped = core.stopped.clone();
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stopped.wait_for(|stopped| *stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        async move {
+            let under_way = activity.request(request.version());
+            let (response, share) = receive(&core, request, peer, &activity).await;
+            response.map(|body| Sent::new(body, under_way, share))
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
-    }
+    transport::serve(stream, &core.loaded.clients, core.stopped.clone(), answer).await;
+}
+
+/// Receives the body of a request and answers it. The share counts the request for the client of a trusted proxy.
+async fn receive(
+    core: &Rc<Core>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    activity: &Rc<Activity>,
+) -> (Response<WasiBody>, Option<Share>) {
+    let loaded = &core.loaded;
+    let client = loaded.clients.client_address(peer, request.headers());
+    let trace_header = request.headers().get("traceparent").cloned();
+    let refuse = |problem: HostProblem| {
+        let trace = Trace::of(trace_header.as_ref());
+        problem.response(loaded.ours, &trace)
+    };
+    let Ok(share) = loaded.clients.admit(&client) else {
+        return (refuse(HostProblem::Unavailable), None);
+    };
+    let (parts, body) = request.into_parts();
+    let received = {
+        let _receiving = activity.receiving();
+        request_body::receive(body, &loaded.clients).await
+    };
+    let response = match received {
+        Ok(body) => {
+            let request = from_outside(Request::from_parts(parts, body));
+            answer(core, request, client.address).await
+        }
+        Err(problem) => refuse(problem),
+    };
+    (response, share)
 }
 
 /// The paths that Spin reserves: the health check, and the name of the application.
@@ -82,7 +81,7 @@ fn well_known(path: &str, name: &str) -> Option<Response<WasiBody>> {
 
 /// Prepares a request from the network. A `Host` header that names a component is removed: component names are hosts
 /// only inside the application.
-fn from_outside(mut request: Request<Incoming>) -> Request<WasiBody> {
+fn from_outside(mut request: Request<WasiBody>) -> Request<WasiBody> {
     let named = |host: &HeaderValue| {
         let name = host.to_str().unwrap_or_default();
         name.split(':')
@@ -93,13 +92,7 @@ fn from_outside(mut request: Request<Incoming>) -> Request<WasiBody> {
     if request.headers().get(http::header::HOST).is_some_and(named) {
         request.headers_mut().remove(http::header::HOST);
     }
-    request.map(|body| {
-        if body.is_end_stream() {
-            super::answer::empty()
-        } else {
-            RequestBody { body: Some(body) }.boxed_unsync()
-        }
-    })
+    request
 }
 
 /// Finds the component for a request and returns its response.
@@ -295,57 +288,4 @@ pub(super) fn to_guest(
         parts.uri = http::Uri::from_parts(uri).unwrap_or_default();
     }
     Request::from_parts(parts, body)
-}
-
-/// A request body. When it is dropped, the rest is read and discarded within limits, so that the client can read an
-/// early response.
-struct RequestBody {
-    body: Option<Incoming>,
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(body) = &mut self.body else {
-            return Poll::Ready(None);
-        };
-        let frame = std::task::ready!(Pin::new(body).poll_frame(cx));
-        if !matches!(frame, Some(Ok(_))) {
-            self.body = None;
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(|_| Error::ConnectionTerminated)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
-    }
-}
-
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else {
-            return;
-        };
-        let discard = async move {
-            let (mut body, mut bytes) = (body, 0);
-            while bytes < limits::DISCARD_BYTES
-                && let Some(Ok(frame)) = body.frame().await
-            {
-                bytes += frame.into_data().map_or(0, |data| data.remaining() as u64);
-            }
-        };
-        tokio::task::spawn_local(async move {
-            // A client that sends more, or more slowly, is disconnected.
-            let _ = tokio::time::timeout(limits::DISCARD_TIMEOUT, discard).await;
-        });
-    }
 }

@@ -1,6 +1,7 @@
 //! A core: one thread with a current-thread runtime, its own connections and its own instances. A request never leaves
 //! its core.
 
+use super::clients::Connected;
 use super::connection;
 use super::deployment::{Deployment, Generation, RoutingKey};
 use super::external_call::PendingCall;
@@ -8,6 +9,7 @@ use super::load::Loaded;
 use super::local::LocalComponent;
 use super::pool::LinkState;
 use super::timer::{self, Fired};
+use super::transport::Acceptor;
 use crate::limits;
 use crate::link::binding::Binding;
 use crate::messages::{self, Message};
@@ -19,7 +21,7 @@ use futures::channel::oneshot;
 use http::HeaderMap;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -80,8 +82,11 @@ pub enum CoreCommand {
 /// A core as the other cores see it: its number of connections, and where to hand over another one.
 struct Peer {
     connections: AtomicUsize,
-    inbox: mpsc::UnboundedSender<std::net::TcpStream>,
+    inbox: mpsc::UnboundedSender<Handed>,
 }
+
+/// A connection on its way to another core.
+type Handed = (std::net::TcpStream, SocketAddr, Connected);
 
 impl Core {
     /// Starts all cores on one listener.
@@ -145,10 +150,10 @@ impl Core {
     async fn run(
         self: Rc<Self>,
         listener: TcpListener,
-        mut handed: mpsc::UnboundedReceiver<std::net::TcpStream>,
+        mut handed: mpsc::UnboundedReceiver<Handed>,
     ) {
-        let listener = match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => listener,
+        let mut acceptor = match Acceptor::new(listener, self.loaded.clients.clone()) {
+            Ok(acceptor) => acceptor,
             Err(error) => {
                 tracing::error!(%error, "a core cannot listen");
                 return;
@@ -167,16 +172,9 @@ impl Core {
         let mut stopped = self.stopped.clone();
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.accept(stream),
-                    Err(error) => {
-                        // Probably out of file descriptors: wait until some are closed instead of spinning.
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                    }
-                },
-                Some(stream) = handed.recv() => match TcpStream::from_std(stream) {
-                    Ok(stream) => self.serve(stream),
+                (stream, peer, connected) = acceptor.accept() => self.accept(stream, peer, connected),
+                Some((stream, peer, connected)) = handed.recv() => match TcpStream::from_std(stream) {
+                    Ok(stream) => self.serve(stream, peer, connected),
                     Err(error) => {
                         tracing::warn!(%error, "a connection was lost between cores");
                         self.connection_closed();
@@ -187,7 +185,7 @@ impl Core {
                 _ = stopped.wait_for(|stopped| *stopped) => break,
             }
         }
-        drop(listener);
+        drop(acceptor);
         self.loaded.readiness.drain();
         while self.has_connections() {
             // Connections that were handed over too late are closed. Their clients have not sent a request yet.
@@ -311,7 +309,7 @@ impl Core {
 
     /// Serves a connection on this core, or hands it to the core with the fewest connections. It is counted at once, so
     /// that a burst of connections is spread evenly.
-    fn accept(self: &Rc<Self>, stream: TcpStream) {
+    fn accept(self: &Rc<Self>, stream: TcpStream, from: SocketAddr, connected: Connected) {
         let busy = |(place, peer): &(usize, &Peer)| {
             (
                 peer.connections.load(Ordering::Relaxed),
@@ -323,10 +321,12 @@ impl Core {
         };
         peer.connections.fetch_add(1, Ordering::Relaxed);
         if place == self.index {
-            self.serve(stream);
+            self.serve(stream, from, connected);
             return;
         }
-        let handed = stream.into_std().map(|stream| peer.inbox.send(stream));
+        let handed = stream
+            .into_std()
+            .map(|stream| peer.inbox.send((stream, from, connected)));
         if !matches!(handed, Ok(Ok(()))) {
             peer.connections.fetch_sub(1, Ordering::Relaxed);
             tracing::warn!("a connection was lost between cores");
@@ -334,10 +334,11 @@ impl Core {
     }
 
     /// Serves a connection that is already counted.
-    fn serve(self: &Rc<Self>, stream: TcpStream) {
+    fn serve(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, connected: Connected) {
         let core = self.clone();
         tokio::task::spawn_local(async move {
-            connection::serve(&core, stream).await;
+            let _connected = connected;
+            connection::serve(&core, stream, peer).await;
             core.connection_closed();
         });
     }

@@ -7,6 +7,7 @@ mod entry_points;
 mod files;
 mod sources;
 
+use super::clients::Clients;
 use super::core::CoreCommand;
 use super::deployment::{Deployment, Generation};
 use super::overview::Overview;
@@ -90,6 +91,8 @@ pub struct Loaded {
     pub deployments: BTreeMap<String, Arc<Deployment>>,
     /// The routes, best match first.
     pub routes: Vec<LoadedRoute>,
+    /// The clients and their limits.
+    pub clients: Arc<Clients>,
     /// Delivery of messages to components with Redis triggers.
     pub messages: Arc<Messages>,
     /// Which component subscribes to which channel.
@@ -282,6 +285,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         overview,
         deployments,
         routes,
+        clients: Arc::new(Clients::new(app.client_limits.fit_to_open_files())),
         messages,
         subscriptions: app.subscriptions,
         metrics,
