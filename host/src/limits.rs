@@ -95,7 +95,7 @@ pub const SQLITE_RESULT_BYTES: usize = 64 * 1024 * 1024;
 pub const POSTGRES_CONNECTIONS: usize = 60;
 /// One component may hold the limit divided by this number, so that others can still connect.
 pub const POSTGRES_SHARE_DIVISOR: usize = 2;
-/// Every component may hold at least this many connections.
+/// Every component may hold at least this many connections, if others leave so many.
 pub const POSTGRES_MIN_SHARE: usize = 8;
 /// How long connecting to a Postgres or Redis server may take.
 pub const SERVER_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -105,8 +105,8 @@ pub const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const POSTGRES_HANDLES: usize = 1024;
 /// How long one statement may run on a Postgres server.
 pub const POSTGRES_STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Prepared statements kept per connection.
-pub const POSTGRES_STATEMENTS: usize = 256;
+/// Prepared statements kept per connection, of all schemas. The one that was not used for the longest time makes room.
+pub const POSTGRES_STATEMENTS: usize = 512;
 /// How long an unused connection is kept open.
 pub const POSTGRES_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Maximum size of a result from a Postgres server, in bytes.

@@ -78,6 +78,7 @@ fn answer(loaded: &Loaded, request: &Request<Incoming>) -> Response<Full<Bytes>>
             "text/plain; version=0.0.4",
             loaded.metrics.text()
                 + &loaded.clients.metrics()
+                + &loaded.postgres().metrics()
                 + &loaded.clock.metrics()
                 + &loaded
                     .extra_metrics

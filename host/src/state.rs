@@ -5,7 +5,7 @@ use crate::capability::key_value::KeyValue;
 use crate::capability::outgoing::Outgoing;
 use crate::capability::points::Points;
 use crate::capability::postgres;
-use crate::capability::postgres::pool::{Postgres, Share};
+use crate::capability::postgres::pool::{Member, Postgres};
 use crate::capability::redis::Redis;
 use crate::capability::sqlite::Databases;
 use crate::capability::stdio::GuestLog;
@@ -61,8 +61,8 @@ pub struct LoadedComponent {
     pub allowed_hosts: Arc<[crate::allowed_hosts::AllowedHost]>,
     /// The limit for the linear memory of one instance, in bytes.
     pub max_memory: usize,
-    /// Its share of the Postgres connections.
-    pub postgres_share: Share,
+    /// The component as the pool of Postgres connections sees it.
+    pub postgres: Member,
     /// Its metrics.
     pub metrics: ComponentMetrics,
     /// Its metrics per route, by the position of the route.
@@ -115,7 +115,7 @@ impl LoadedComponent {
             clock: self.clock.clone(),
             allowed_hosts: Arc::default(),
             max_memory: self.max_memory,
-            postgres_share: self.postgres_share.clone(),
+            postgres: self.postgres.clone(),
             metrics: self.metrics.clone(),
             routes: BTreeMap::new(),
             recipe: self.recipe.clone(),

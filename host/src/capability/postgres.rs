@@ -1,6 +1,7 @@
 //! `spin:postgres@4.2`: pooled connections, prepared statements, and transactions that cannot leak into the next guest.
 //!
-//! In reading order: this file (the interface), `handle` (a guest's handle), [`pool`] (connections), `values` (types).
+//! In reading order: this file (the interface), `handle` (a guest's handle), [`pool`] (connections), `server` (which of
+//! them fit an address), `values` (types).
 //! A handle holds a connection while a statement runs, and from the first statement of a transaction to its end. It
 //! keeps the connection permanently after a statement with effects that the next guest must not inherit. If the handle
 //! is dropped during a transaction or a statement, the connection is closed too, and the server rolls back.
@@ -12,6 +13,7 @@
 
 mod handle;
 pub mod pool;
+mod server;
 mod values;
 
 pub use handle::Connection;
@@ -21,6 +23,7 @@ use super::bindings::spin::postgres::postgres as wit;
 use crate::limits;
 use crate::state::HostState;
 pub(super) use handle::Answer;
+use server::Server;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
@@ -91,7 +94,8 @@ impl HostState {
             Err(error) => return Ok(Err(error)),
         };
         let (component, faults) = (self.component.clone(), self.faults.clone());
-        match Connection::open(component, faults, address, config).await {
+        let server = Server::new(&address, config);
+        match Connection::open(component, faults, server).await {
             Ok(connection) => self.keep_postgres(connection),
             Err(error) => Ok(Err(error)),
         }
@@ -132,7 +136,8 @@ async fn open_async<T: Send + 'static>(
         Ok(permitted) => permitted,
         Err(error) => return Ok(Err(error)),
     };
-    match Connection::open(component, faults, address, config).await {
+    let server = Server::new(&address, config);
+    match Connection::open(component, faults, server).await {
         Ok(connection) => accessor.with(|mut access| access.get().keep_postgres(connection)),
         Err(error) => Ok(Err(error)),
     }

@@ -45,6 +45,27 @@ pub fn plan(
     Ok(plans)
 }
 
+/// The length of the longest chain of components of this host that a component calls; 0 if it calls none.
+pub fn level(plans: &BTreeMap<String, DeploymentPlan>, id: &str) -> usize {
+    fn below(plans: &BTreeMap<String, DeploymentPlan>, id: &str, path: &mut Vec<String>) -> usize {
+        let Some(plan) = plans.get(id) else { return 0 };
+        path.push(id.to_owned());
+        let mut deepest = 0;
+        for callee in &plan.local {
+            // A policy uses no database, and a component in a circle is counted once.
+            let counts = plans
+                .get(callee)
+                .is_some_and(|callee| callee.spec.policy.is_none());
+            if counts && !path.contains(callee) {
+                deepest = deepest.max(1 + below(plans, callee, path));
+            }
+        }
+        path.pop();
+        deepest
+    }
+    below(plans, id, &mut Vec::new())
+}
+
 /// Checks that a link named by `--binding` exists.
 fn check(app: &App, link: &Link) -> Result<(), ManifestError> {
     let caller = app.components.get(&link.caller);

@@ -144,6 +144,11 @@ pub struct LoadReport {
 }
 
 impl Loaded {
+    /// The connections to Postgres servers.
+    pub fn postgres(&self) -> &Postgres {
+        &self.loader.servers.postgres
+    }
+
     /// Registers a core, which then receives commands.
     pub fn register_core(&self, inbox: mpsc::UnboundedSender<CoreCommand>) {
         if let Ok(mut cores) = self.cores.lock() {

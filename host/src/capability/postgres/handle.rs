@@ -1,7 +1,8 @@
 //! A guest's handle: when it holds a connection, how its statements are sent, and what happens to the connection
 //! afterwards.
 
-use super::pool::{NoConnection, PooledConnection};
+use super::pool::{InUse, NoConnection, PooledConnection};
+use super::server::Server;
 use super::values;
 use crate::capability::bindings::spin::postgres::postgres as wit;
 use crate::fault::{Capability, InstanceFaults};
@@ -10,8 +11,8 @@ use crate::state::LoadedComponent;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
-use tokio_postgres::{Client, Config, Statement};
+use tokio::sync::Mutex;
+use tokio_postgres::{Client, Statement};
 
 /// A guest's handle. Concurrent statements are sent at once, in the order of the calls.
 #[derive(Clone)]
@@ -19,8 +20,7 @@ pub struct Connection {
     component: Arc<LoadedComponent>,
     /// The faults that apply to this instance.
     faults: InstanceFaults,
-    address: Arc<str>,
-    config: Arc<Config>,
+    server: Server,
     /// Locked while a statement is sent, not while it runs.
     session: Arc<Mutex<Session>>,
     /// Set when a statement was cancelled, so that its effect on the server is unknown.
@@ -50,10 +50,10 @@ enum State {
     Lost,
 }
 
-/// A connection and the permit from its component's share.
+/// A connection, counted as in use.
 struct Lease {
     connection: PooledConnection,
-    share: OwnedSemaphorePermit,
+    in_use: InUse,
 }
 
 /// The lasting effect of a statement on its connection.
@@ -89,8 +89,7 @@ impl Connection {
     pub(super) async fn open(
         component: Arc<LoadedComponent>,
         faults: InstanceFaults,
-        address: String,
-        config: Config,
+        server: Server,
     ) -> Result<Self, wit::Error> {
         let session = Session {
             state: State::Free,
@@ -100,8 +99,7 @@ impl Connection {
         let connection = Self {
             component,
             faults,
-            address: address.into(),
-            config: Arc::new(config),
+            server,
             session: Arc::new(Mutex::new(session)),
             given_up: Arc::default(),
         };
@@ -265,8 +263,8 @@ impl Connection {
             State::Kept(lease)
         } else {
             let pool = &self.component.servers.postgres;
-            pool.give_back(self.address.clone(), lease.connection);
-            drop(lease.share);
+            pool.give_back(&self.server.name, lease.connection);
+            drop(lease.in_use);
             State::Free
         };
     }
@@ -275,11 +273,10 @@ impl Connection {
     async fn lease(&self) -> Result<Lease, wit::Error> {
         let component = &self.component;
         let taken = async {
-            let limited = &component.metrics.limited_connections;
-            let share = component.postgres_share.take(limited).await?;
+            let (member, limited) = (&component.postgres, &component.metrics.limited_connections);
             let pool = &component.servers.postgres;
-            let connection = pool.take(&self.address, &self.config).await?;
-            Ok(Lease { connection, share })
+            let (connection, in_use) = pool.take(member, &self.server, limited).await?;
+            Ok(Lease { connection, in_use })
         };
         taken.await.map_err(|error| {
             if matches!(error, NoConnection::ShareInUse(_)) {

@@ -6,12 +6,13 @@ use crate::aot::{AotCache, Compiled};
 use crate::app::ComponentSpec;
 use crate::capability::key_value::KeyValue;
 use crate::capability::points::Points;
+use crate::capability::postgres::pool::Member;
 use crate::capability::sqlite::Databases;
 use crate::clock::Clock;
 use crate::compose::ComposeError;
 use crate::fault::Faults;
 use crate::link::binding::Binding;
-use crate::link::plan::{DeploymentPlan, standalone_file};
+use crate::link::plan::{self, DeploymentPlan, standalone_file};
 use crate::link::{check, fuse::LinkError, stub};
 use crate::manifest::{ManifestError, Source};
 use crate::metrics::Metrics;
@@ -229,7 +230,10 @@ impl ComponentLoader {
             clock: self.clock.clone(),
             allowed_hosts: spec.allowed_hosts.clone().into(),
             max_memory: self.max_memory,
-            postgres_share: self.servers.postgres.share(),
+            postgres: Member {
+                component: id.clone(),
+                level: plan::level(&self.plans, &id),
+            },
             metrics: self.metrics.component(&spec.id, generation),
             routes: routes.collect(),
             recipe: prepared.recipe,
