@@ -5,7 +5,9 @@
 //! components are swapped, [`stress`] a crowd whose servers are killed. There is no timed assertion anywhere.
 
 mod bare;
+mod crowd;
 mod figures;
+mod hostile;
 mod mixed;
 mod native;
 mod stress;
@@ -46,6 +48,8 @@ enum Verb {
     Mixed(mixed::Mixed),
     /// Swaps of components while a crowd shops: good ones, then bad ones.
     Swaps(swaps::Swaps),
+    /// Orders per second over the number of shoppers, on each set of stores.
+    Crowd(crowd::Crowd),
     /// Shoppers while the host, Postgres and Redis are killed; says what was answered, and what verify says.
     Stress(stress::Stress),
     /// The native counterpart; started by the bench itself.
@@ -88,6 +92,7 @@ fn main() -> anyhow::Result<()> {
             state,
         }) => bare::serve(listen, &manifest, &state),
         Some(Verb::Mixed(mixed)) => mixed.run(),
+        Some(Verb::Crowd(crowd)) => crowd.run(),
         Some(Verb::Stress(stress)) => stress.run(),
         Some(Verb::Swaps(swaps)) => swaps.run(),
         None => figures::measure(figures::Plan {

@@ -2,6 +2,7 @@
 //! Whoever is told that the shop is away asks again with the same key. In the end every promise that was made is looked up, and
 //! `localmart verify` must find nothing.
 
+use crate::hostile;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use localmart_measure::server::{Server, free_address};
@@ -23,6 +24,8 @@ const AWAY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long the shop may take to finish everything once it is left alone.
 const SETTLE: Duration = Duration::from_secs(90);
+/// The part of a run with hostile clients that is calm.
+const CALM_DIVISOR: u64 = 5;
 /// Products that are sold, and how many there are of each.
 const PRODUCTS: u64 = 50;
 const STOCK: u64 = 1_000_000;
@@ -42,6 +45,10 @@ pub(crate) struct Stress {
     /// On SQLite and key-value; then only the host is killed.
     #[arg(long)]
     embedded: bool,
+    /// Kills nothing. After a fifth of the time, hostile clients hold connections beside the shoppers; the report compares
+    /// the latencies.
+    #[arg(long)]
+    hostile: bool,
 }
 
 /// The shop and what it stands on.
@@ -62,6 +69,10 @@ struct Seen {
     orders: Mutex<BTreeMap<String, &'static str>>,
     /// Requests that nobody answered.
     broken: AtomicU64,
+    /// Whether hostile clients are connected.
+    hostile: AtomicBool,
+    /// The latencies of requests that were answered, without and with hostile clients.
+    latencies: [Mutex<Vec<Duration>>; 2],
 }
 
 impl Stress {
@@ -104,6 +115,7 @@ impl Stress {
         let shop = Client::new(stage.address, Some(token));
         let products = fill(&shop)?;
         let (seen, stop) = (Seen::default(), AtomicBool::new(false));
+        let hostile_count = hostile::Count::default();
         let kills = std::thread::scope(|scope| -> anyhow::Result<u64> {
             let shoppers: Vec<_> = (0..self.clients)
                 .map(|number| {
@@ -126,7 +138,13 @@ impl Stress {
                 .collect();
             let end = Instant::now() + Duration::from_secs(self.seconds);
             let mut kills = 0;
-            while Instant::now() + Duration::from_secs(self.kill_every) < end {
+            if self.hostile {
+                std::thread::sleep(Duration::from_secs(self.seconds / CALM_DIVISOR));
+                seen.hostile.store(true, Ordering::Relaxed);
+                let (stop, address) = (&stop, stage.address);
+                scope.spawn(|| hostile::hold(address, stop, &hostile_count));
+            }
+            while !self.hostile && Instant::now() + Duration::from_secs(self.kill_every) < end {
                 std::thread::sleep(Duration::from_secs(self.kill_every));
                 match (kills % 3, &mut postgres, &mut redis) {
                     (1, Some(server), _) | (2, _, Some(server)) => {
@@ -152,6 +170,9 @@ impl Stress {
             Ok(kills)
         })?;
         self.report(&seen, kills)?;
+        if self.hostile {
+            report_hostile(&seen, &hostile_count)?;
+        }
         stage.settle()?;
         let promises = seen
             .orders
@@ -201,6 +222,36 @@ impl Stress {
         ensure!(wrong.is_empty(), "answers that nobody may get: {wrong:?}");
         Ok(())
     }
+}
+
+/// What the hostile clients did to the others.
+fn report_hostile(seen: &Seen, count: &hostile::Count) -> anyhow::Result<()> {
+    println!(
+        "hostile clients: {} connections, {} closed by the host",
+        count.opened.load(Ordering::Relaxed),
+        count.closed.load(Ordering::Relaxed)
+    );
+    let mut p99 = Vec::new();
+    for (name, latencies) in ["calm", "hostile"].iter().zip(&seen.latencies) {
+        let latencies = latencies.lock();
+        let mut latencies = latencies.map_err(|_| anyhow::anyhow!("a shopper died"))?;
+        latencies.sort_unstable();
+        let at = |percent: usize| {
+            let place = latencies.len() * percent / 100;
+            latencies.get(place).copied().unwrap_or_default()
+        };
+        println!(
+            "{name}: {} answers, p50 {:.1?}, p99 {:.1?}",
+            latencies.len(),
+            at(50),
+            at(99)
+        );
+        p99.push(at(99).as_secs_f64());
+    }
+    if let [calm, hostile] = p99.as_slice() {
+        println!("p99 beside hostile clients: {:.2} x calm", hostile / calm);
+    }
+    Ok(())
 }
 
 /// Whether an order that was seen with one status may have the other by now.
@@ -256,7 +307,7 @@ impl Stage {
     }
 }
 
-fn fill(shop: &Client) -> anyhow::Result<Vec<String>> {
+pub(crate) fn fill(shop: &Client) -> anyhow::Result<Vec<String>> {
     let category = json!({ "slug": "stress", "name": "Stress" });
     shop.ask("POST", "/api/categories", "category", &category)?;
     let mut products = Vec::new();
@@ -275,7 +326,7 @@ fn fill(shop: &Client) -> anyhow::Result<Vec<String>> {
     Ok(products)
 }
 
-struct Client {
+pub(crate) struct Client {
     agent: ureq::Agent,
     address: SocketAddr,
     authorization: Option<String>,
@@ -295,7 +346,7 @@ impl Answer {
 }
 
 impl Client {
-    fn new(address: SocketAddr, token: Option<String>) -> Self {
+    pub(crate) fn new(address: SocketAddr, token: Option<String>) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(TIMEOUT))
@@ -366,6 +417,7 @@ impl Shopper<'_> {
         body: &Value,
     ) -> anyhow::Result<Answer> {
         loop {
+            let begun = Instant::now();
             let Ok(answer) = client.ask(method, path, key, body) else {
                 self.seen.broken.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(PAUSE);
@@ -381,6 +433,10 @@ impl Shopper<'_> {
             *answers.entry((action, answer.status, code)).or_default() += 1;
             drop(answers);
             if !away {
+                let phase = usize::from(self.seen.hostile.load(Ordering::Relaxed));
+                if let Some(Ok(mut latencies)) = self.seen.latencies.get(phase).map(Mutex::lock) {
+                    latencies.push(begun.elapsed());
+                }
                 return Ok(answer);
             }
             std::thread::sleep(PAUSE);
