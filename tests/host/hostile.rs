@@ -17,7 +17,8 @@ fn shop(variables: &[&str]) -> Shop {
 /// Buys something.
 fn buys(shop: &Shop) {
     let cart = shop.cart_with(&shop.product(100, 10), 1);
-    shop.order(&fresh_key(), &checkout(&cart)).expect(201);
+    shop.order(&fresh_key(), &checkout(&cart, "tok_visa"))
+        .expect(201);
 }
 
 #[test]
