@@ -88,3 +88,26 @@ fn kind(value: &Value) -> Result<fn(Money) -> Notice, Invalid> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use localmart_testkit::fuzz;
+
+    #[test]
+    fn no_header_but_a_signature_passes() {
+        let now = Timestamp::from_ms(1_790_000_000_000);
+        let other =
+            "t=1790000000,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd";
+        let examples: [&[u8]; 4] = [
+            other.as_bytes(),
+            b"t=1790000000",
+            b"v1=00,v1=,t=-1",
+            b"t=1,t=1,v1=0",
+        ];
+        fuzz(&examples, |bytes| {
+            let header = String::from_utf8_lossy(bytes);
+            assert!(!is_signed("secret", &header, "{}", now), "{header}");
+        });
+    }
+}

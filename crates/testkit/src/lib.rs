@@ -1,5 +1,6 @@
 //! For tests only: SQL on SQLite and Postgres side by side ([`TestDatabase`]), a short-lived store in memory
-//! ([`MemoryStore`]), a clock that tests control ([`TestEnvironment`]), and servers as child processes ([`servers`]). Code
+//! ([`MemoryStore`]), a clock that tests control ([`TestEnvironment`]), mutated inputs for parsers ([`fuzz()`]), and servers as child
+//! processes ([`servers`]). Code
 //! here may panic: a panic fails the test.
 
 #![allow(
@@ -10,11 +11,13 @@
 )]
 
 mod environment;
+mod fuzz;
 pub mod servers;
 mod short_lived_memory;
 mod sql_twin;
 
 pub use environment::TestEnvironment;
+pub use fuzz::fuzz;
 pub use short_lived_memory::MemoryStore;
 pub use sql_twin::TestDatabase;
 
