@@ -1,6 +1,6 @@
-//! Shoppers who buy, call off and give back while the host, Postgres and Redis are killed under them, one after the other.
-//! Whoever is told that the shop is away asks again with the same key. In the end every promise that was made is looked up, and
-//! `localmart verify` must find nothing.
+//! Shoppers buy, cancel and return while the host, Postgres and Redis are killed, one after the other. A request that is answered
+//! with an error of the server is repeated with the same key. In the end every acknowledged order is checked, and `localmart verify`
+//! must find no violation.
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
@@ -17,34 +17,34 @@ use std::time::{Duration, Instant};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(40);
-/// How long whatever was killed stays away.
+/// How long a killed server stays down.
 const AWAY: Duration = Duration::from_secs(1);
-/// How long a shopper waits before asking again.
+/// The pause before a request is repeated.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long the shop may take to finish everything once it is left alone.
+/// How long the shop may take to finish open work after the load ends.
 const SETTLE: Duration = Duration::from_secs(90);
-/// Products that are sold, and how many there are of each.
+/// The number of products, and the stock of each.
 const PRODUCTS: u64 = 50;
 const STOCK: u64 = 1_000_000;
 
-/// Shoppers, and kills.
+/// Load and kills.
 #[derive(Args)]
 pub(crate) struct Stress {
-    /// How long it lasts.
+    /// The length of the run, in seconds.
     #[arg(long, default_value_t = 600)]
     seconds: u64,
-    /// Shoppers at once.
+    /// The number of shoppers.
     #[arg(long, default_value_t = 64)]
     clients: u64,
     /// Seconds between two kills.
     #[arg(long, default_value_t = 15)]
     kill_every: u64,
-    /// On SQLite and key-value; then only the host is killed.
+    /// Use the embedded stores; then only the host is killed.
     #[arg(long)]
     embedded: bool,
 }
 
-/// The shop and what it stands on.
+/// The shop and its stores.
 struct Stage {
     binary: PathBuf,
     manifest: PathBuf,
@@ -53,14 +53,14 @@ struct Stage {
     flags: Vec<String>,
 }
 
-/// What the shoppers saw.
+/// The observations of the shoppers.
 #[derive(Default)]
 struct Seen {
-    /// How often each answer was given, by action, status and code.
+    /// The number of answers by action, status and code.
     answers: Mutex<BTreeMap<(&'static str, u16, String), u64>>,
-    /// Orders that somebody got a 201 for, and whether they were called off or given back.
+    /// Acknowledged orders with their last acknowledged status.
     orders: Mutex<BTreeMap<String, &'static str>>,
-    /// Requests that nobody answered.
+    /// Requests without an answer.
     broken: AtomicU64,
 }
 
@@ -135,7 +135,7 @@ impl Stress {
                         server.start();
                     }
                     _ => {
-                        // Dropping it is kill -9.
+                        // Dropping the host kills it with SIGKILL.
                         drop(host.take());
                         host = Some(stage.start()?);
                     }
@@ -173,7 +173,7 @@ impl Stress {
             promises.len()
         );
         drop(host);
-        // What was only for this run is not kept; what could not be removed is in the temporary folder.
+        // If this fails, the system cleans its temporary folder.
         let _ = std::fs::remove_dir_all(&stage.state);
         Ok(())
     }
@@ -203,10 +203,10 @@ impl Stress {
     }
 }
 
-/// Whether an order that was seen with one status may have the other by now.
+/// Whether an order with the acknowledged status may have the other status now.
 fn stands(promised: &str, now: &str) -> bool {
     match promised {
-        // What the provider did not answer is settled by reconciliation.
+        // Reconciliation settles payments that the provider did not answer.
         "pending" => ["paid", "failed", "pending"].contains(&now),
         _ => promised == now,
     }
@@ -240,7 +240,7 @@ impl Stage {
         Ok(said)
     }
 
-    /// Waits until `verify` finds nothing; what is under way may take a while.
+    /// Waits until `verify` finds no violation, because open work takes a while.
     fn settle(&self) -> anyhow::Result<()> {
         let give_up = Instant::now() + SETTLE;
         loop {
@@ -337,13 +337,13 @@ impl Client {
     }
 }
 
-/// One shopper after the other, from the same place in the queue.
+/// A shopper, who begins again after each order.
 struct Shopper<'a> {
     guest: Client,
     staff: &'a Client,
     products: &'a [String],
     seen: &'a Seen,
-    /// A sequence that jumps, and is the same in every run.
+    /// The state of a pseudo-random sequence, the same in every run.
     dice: u64,
 }
 
@@ -356,7 +356,7 @@ impl Shopper<'_> {
         (self.dice >> 33) % sides
     }
 
-    /// Asks until it is answered for good.
+    /// Repeats a request until the answer is final.
     fn insist(
         &self,
         client: &Client,
