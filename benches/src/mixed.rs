@@ -101,7 +101,10 @@ impl Mixed {
         drop(shop);
         // If this fails, the system cleans its temporary folder.
         let _ = std::fs::remove_dir_all(&state);
-        anyhow::ensure!(content && broken == 0, "the shop did not bear it");
+        anyhow::ensure!(
+            content && broken == 0,
+            "verify found violations, or requests failed with 500 or more"
+        );
         Ok(())
     }
 }

@@ -147,7 +147,7 @@ impl Stress {
             for shopper in shoppers {
                 shopper
                     .join()
-                    .map_err(|_| anyhow::anyhow!("a shopper died"))??;
+                    .map_err(|_| anyhow::anyhow!("a shopper panicked"))??;
             }
             Ok(kills)
         })?;
@@ -156,7 +156,7 @@ impl Stress {
         let promises = seen
             .orders
             .lock()
-            .map_err(|_| anyhow::anyhow!("a shopper died"))?;
+            .map_err(|_| anyhow::anyhow!("a shopper panicked"))?;
         for (order, status) in promises.iter() {
             let kept = shop.get(&format!("/api/orders/{order}"))?;
             let now = kept
@@ -169,7 +169,7 @@ impl Stress {
             );
         }
         println!(
-            "{} orders are what was promised, and verify is content",
+            "{} acknowledged orders are as they should be, and verify found no violation",
             promises.len()
         );
         drop(host);
@@ -182,7 +182,7 @@ impl Stress {
         let answers = seen
             .answers
             .lock()
-            .map_err(|_| anyhow::anyhow!("a shopper died"))?;
+            .map_err(|_| anyhow::anyhow!("a shopper panicked"))?;
         let sum: u64 = answers.values().sum();
         println!(
             "{} s, {} shoppers, {kills} kills: {sum} answers, {:.0}/s, {} requests broken off",
@@ -198,7 +198,10 @@ impl Stress {
                 wrong.push(format!("{action} {status} {code}"));
             }
         }
-        ensure!(wrong.is_empty(), "answers that nobody may get: {wrong:?}");
+        ensure!(
+            wrong.is_empty(),
+            "answers with unexpected errors: {wrong:?}"
+        );
         Ok(())
     }
 }
@@ -377,7 +380,7 @@ impl Shopper<'_> {
                 .seen
                 .answers
                 .lock()
-                .map_err(|_| anyhow::anyhow!("a shopper died"))?;
+                .map_err(|_| anyhow::anyhow!("a shopper panicked"))?;
             *answers.entry((action, answer.status, code)).or_default() += 1;
             drop(answers);
             if !away {
@@ -453,7 +456,7 @@ impl Shopper<'_> {
             .seen
             .orders
             .lock()
-            .map_err(|_| anyhow::anyhow!("a shopper died"))?;
+            .map_err(|_| anyhow::anyhow!("a shopper panicked"))?;
         ensure!(
             promised.insert(id, status).is_none(),
             "an order was made twice"
