@@ -1,6 +1,6 @@
-//! The ceiling: hyper and wasmtime with as little between them as can be. The components and what they import are the host's, the
-//! serving is not: no deadlines, no metrics, no traces, no fairness, no limits on instances. Each core keeps instances and gives a request
-//! to one that has room.
+//! The ceiling: hyper and wasmtime with as little as possible in between. Components and their imports are those of the host. The serving
+//! code is not: no deadlines, metrics, traces, fairness or limits on instances. Each core keeps instances, and gives a request to one
+//! with capacity.
 
 use futures::channel::oneshot;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -52,7 +52,7 @@ pub(crate) fn serve(listen: SocketAddr, manifest: &Path, state: &Path) -> anyhow
             inbox
         })
         .collect();
-    // Connections go to the cores in turn.
+    // Connections are assigned to the cores in turn.
     for (stream, inbox) in listener.incoming().zip(inboxes.iter().cycle()) {
         let stream = stream?;
         stream.set_nonblocking(true)?;
@@ -65,7 +65,7 @@ pub(crate) fn serve(listen: SocketAddr, manifest: &Path, state: &Path) -> anyhow
 fn loaded(manifest: &Path, state: &Path) -> anyhow::Result<Loaded> {
     let secrets = std::fs::read_to_string(state.join("secrets.toml")).unwrap_or_default();
     let mut made: BTreeMap<String, String> = toml::from_str(&secrets)?;
-    // The manifest names each of them; which it has it says itself.
+    // The manifest names the components; each says which exports it has.
     let source = Source::read(manifest)?;
     let known = source.parse()?.variables;
     made.retain(|name, _| known.contains_key(name));
@@ -116,7 +116,7 @@ fn core(loaded: Arc<Loaded>, mut handed: mpsc::UnboundedReceiver<TcpStream>) -> 
                     let (loaded, instances) = (loaded.clone(), instances.clone());
                     async move { Ok::<_, Infallible>(answer(&loaded, &instances, request).await) }
                 });
-                // A client that goes away ends its connection.
+                // A client that disconnects ends its connection.
                 let _ = http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
                     .await;
@@ -164,7 +164,7 @@ struct Instances {
     all: RefCell<Vec<Rc<Instance>>>,
 }
 
-/// An instance, as those see it who give it calls.
+/// An instance, as seen by its callers.
 #[derive(Default)]
 struct Instance {
     inbox: RefCell<VecDeque<Call>>,
@@ -240,7 +240,7 @@ async fn run(component: &Arc<LoadedComponent>, instance: &Instance) -> anyhow::R
                     continue;
                 }
                 let Some((request, answer)) = instance.inbox.borrow_mut().pop_front() else {
-                    // A body may still be on its way when its call is answered.
+                    // A body may still be sent when its call has returned.
                     let done = instance.taken.get() >= life
                         && calls.is_empty()
                         && accessor.poll_no_interesting_tasks(cx).is_ready();

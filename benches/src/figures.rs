@@ -1,4 +1,4 @@
-//! The measurements. Every figure is taken of several programs in turns, so that what else the machine does meets them all.
+//! The measurements. For every figure the programs take turns, so that other work on the machine affects all of them.
 
 use crate::bare::server as bare_server;
 use crate::native::server as native_server;
@@ -14,39 +14,39 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// The programs, by the names in every table.
+/// The names of the programs in the tables.
 const OURS: &str = "localmart";
-/// axum.
+/// The native program, on axum.
 const NATIVE: &str = "native axum";
-/// hyper and wasmtime.
+/// The bare host: hyper and wasmtime.
 const BARE: &str = "bare host";
-/// A server that somebody named.
+/// The server of `--against`.
 const OTHER: &str = "other server";
 
-/// How long each program is warmed up before a figure.
+/// The warm-up of each program before a figure.
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Starts that are measured of each program.
+/// Measured starts of each program.
 const STARTS: usize = 7;
-/// Starts without a cache: each compiles everything.
+/// Measured starts without a cache, each of which compiles everything.
 const COLD_STARTS: usize = 3;
 
-/// What is to be measured.
+/// The options of a run.
 pub(crate) struct Plan {
-    /// Seconds that each turn lasts.
+    /// The length of a round, in seconds.
     pub(crate) seconds: u64,
-    /// Turns of each program.
+    /// The number of rounds.
     pub(crate) rounds: usize,
-    /// Connections that ask at once, each as soon as it was answered.
+    /// Connections, each with one request at a time.
     pub(crate) connections: usize,
-    /// A server beside ours.
+    /// Another server to measure.
     pub(crate) against: Option<String>,
-    /// A part of the names of the figures that are wanted.
+    /// Measure only figures whose names contain this text.
     pub(crate) only: Option<String>,
-    /// Where the results go.
+    /// The folder for the results.
     pub(crate) out: PathBuf,
 }
 
-/// Measures everything, prints it and writes it down.
+/// Measures everything, prints the results and writes them to files.
 pub(crate) fn measure(plan: Plan) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -77,13 +77,13 @@ pub(crate) fn measure(plan: Plan) -> anyhow::Result<()> {
         plan,
     };
     let result = bench.run();
-    // What is measured is not kept; what could not be removed is in the temporary folder.
+    // If this fails, the system cleans its temporary folder.
     let _ = std::fs::remove_dir_all(folder);
     result?;
     println!("\n{}", bench.report.markdown());
     let out = bench.plan.out.clone();
     match bench.plan.only {
-        // A part would stand where the whole belongs.
+        // A partial run must not replace the files of a full one.
         Some(_) => Ok(()),
         None => {
             let machine = &bench.report.machine;
@@ -102,7 +102,7 @@ struct Bench {
     report: Report,
 }
 
-/// A program under load: its name, where it is, what is asked of it.
+/// A program under load: its name, its address, its work.
 type Entrant = (&'static str, SocketAddr, Work);
 
 impl Bench {
@@ -128,7 +128,7 @@ impl Bench {
         self.root.join("benches/hello/spin.toml")
     }
 
-    /// From the start of the process to the first answer.
+    /// The time from the start of the process to the first answer.
     fn starts(&mut self) -> anyhow::Result<()> {
         let (hello, shop) = (self.hello_manifest(), self.root.join("spin.toml"));
         let built = Command::new(&self.binary)
@@ -151,7 +151,7 @@ impl Bench {
             let figure = format!("start to first answer, cache warm: {name}");
             if self.wants(&figure) {
                 let (mut ours, mut native, mut bare) = (Vec::new(), Vec::new(), Vec::new());
-                // The first start compiles and migrates.
+                // The first start compiles and migrates, so it is not measured.
                 drop(start()?);
                 for _ in 0..STARTS {
                     ours.push(ms(start()?.first_answer));
@@ -175,7 +175,7 @@ impl Bench {
             if self.wants(&figure) {
                 let mut ours = Vec::new();
                 for _ in 0..COLD_STARTS {
-                    // Not there before the first start.
+                    // The folder may not exist before the first start.
                     let _ = std::fs::remove_dir_all(state.join("aot"));
                     ours.push(ms(start()?.first_answer));
                 }
@@ -268,7 +268,7 @@ impl Bench {
         let ours = Server::host(&self.binary, &manifest, &state, "/api/products", &flags)?;
         let idle = ours.memory_mib()?;
         let native = native_server(&state, database_url, "/hello")?;
-        // The bare host takes no flags: it shows the ceiling on SQLite.
+        // The bare host has no flags, so it shows the ceiling on SQLite only.
         let bare = match database_url {
             None => Some(bare_server(&manifest, &state, "/api/products")?),
             Some(_) => None,
@@ -292,7 +292,7 @@ impl Bench {
             if !self.wants(&name) {
                 continue;
             }
-            // The goals name SQLite for reads and Postgres for checkouts.
+            // The goals are for reads on SQLite and checkouts on Postgres.
             let goal = goal.filter(|_| (figure == "product read") != database_url.is_some());
             let work = |product: &str| match figure {
                 "product read" => Work::Get(format!("/api/products/{product}")),
@@ -341,7 +341,7 @@ impl Bench {
             .arg("--state-dir")
             .arg(&state)
             .args(&flags);
-        // The native program wrote what the shop writes, so the invariants hold for both.
+        // The native program writes the same rows as the shop, so the invariants must hold for both.
         anyhow::ensure!(
             verify.status()?.success(),
             "the shop on {stores} is not whole"
@@ -370,7 +370,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The server that somebody named, and its path.
+    /// The server of `--against`, and its path.
     fn other(&self) -> anyhow::Result<Option<(SocketAddr, String)>> {
         let Some(url) = &self.plan.against else {
             return Ok(None);
@@ -386,7 +386,7 @@ impl Bench {
         Ok(Some((address, uri.path().to_owned())))
     }
 
-    /// All in turns: one figure.
+    /// Measures one figure; the programs take turns.
     fn compare(
         &mut self,
         name: &str,
@@ -452,7 +452,7 @@ impl Bench {
     }
 }
 
-/// So much that no run sells it out, and the adjustments that say where it came from.
+/// Adds more stock than any run sells, with the adjustments that record it.
 fn give_stock(state: &Path, database_url: Option<&str>) -> anyhow::Result<()> {
     let sql = "INSERT INTO adjustments (id, product_id, delta, reason, actor, created_at) \
                SELECT 'bench-' || product_id, product_id, 1000000000, 'for the bench', 'bench', 0 FROM stock; \

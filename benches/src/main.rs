@@ -1,8 +1,8 @@
-//! What the host and the shop cost, each figure beside a native axum program and a bare host, measured in one run, in turns.
+//! Measures the host and the shop. Each figure stands beside those of a native axum program and a bare host; all take turns in one run.
 //!
-//! `cargo run --release -p localmart-benches` builds nothing of the shop: run `cargo build --release` and `localmart build` before.
-//! [`native`] is the native counterpart, [`bare`] the ceiling, [`figures`] are the measurements; [`mixed`] is a crowd, [`swaps`] a crowd while
-//! components are swapped, [`stress`] a crowd whose servers are killed. There is no timed assertion anywhere.
+//! `cargo run --release -p localmart-benches` does not build the shop: run `cargo build --release` and `localmart build` first.
+//! [`native`] is the native counterpart, [`bare`] the ceiling; [`figures`] has the measurements. [`mixed`] is a mixed load, [`swaps`] a load
+//! while components are swapped, [`stress`] a load whose servers are killed, [`crowd`] orders over the number of shoppers. No result is asserted against a time.
 
 mod bare;
 mod crowd;
@@ -25,48 +25,48 @@ struct Command {
     /// Seconds that each measurement lasts.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// How often the programs take turns.
+    /// Rounds, in which the programs take turns.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Connections that ask at once.
+    /// Connections, each with one request at a time.
     #[arg(long, default_value_t = 16)]
     connections: usize,
-    /// Measure this server too, with the same load: a shop with the same routes, or an address of its own that answers like hello.
+    /// Measure this server too, with the same load: a shop with the same routes, or any address beside hello.
     #[arg(long)]
     against: Option<String>,
     /// Only figures whose name contains this.
     #[arg(long)]
     only: Option<String>,
-    /// Where table, JSON and page go.
+    /// The folder for table, JSON and page.
     #[arg(long, default_value = "benches/results")]
     out: PathBuf,
 }
 
 #[derive(Subcommand)]
 enum Verb {
-    /// A crowd of shoppers on one shop: browsing, filling carts, ordering. Says what was answered, and what verify says.
+    /// Shoppers who browse, fill carts and order. Prints the answers by status and the result of verify.
     Mixed(mixed::Mixed),
-    /// Swaps of components while a crowd shops: good ones, then bad ones.
+    /// Swaps components under load: good ones, then bad ones.
     Swaps(swaps::Swaps),
     /// Orders per second over the number of shoppers, on each set of stores.
     Crowd(crowd::Crowd),
-    /// Shoppers while the host, Postgres and Redis are killed; says what was answered, and what verify says.
+    /// Load while the host, Postgres and Redis are killed. Prints the answers by status and the result of verify.
     Stress(stress::Stress),
-    /// The native counterpart; started by the bench itself.
+    /// The native counterpart; the bench starts it itself.
     Native {
-        /// Where it listens.
+        /// The address to listen on.
         #[arg(long)]
         listen: SocketAddr,
-        /// A state folder of the shop, whose databases it uses.
+        /// A state folder of the shop, with its databases.
         #[arg(long)]
         state: PathBuf,
-        /// A Postgres server with the shop's databases, in place of the files.
+        /// A Postgres server with the shop's databases, instead of the files.
         #[arg(long)]
         database_url: Option<String>,
     },
-    /// The ceiling: hyper and wasmtime with little between; started by the bench itself.
+    /// The ceiling: hyper and wasmtime with little in between; the bench starts it itself.
     Bare {
-        /// Where it listens.
+        /// The address to listen on.
         #[arg(long)]
         listen: SocketAddr,
         /// The application.

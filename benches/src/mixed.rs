@@ -1,5 +1,5 @@
-//! A crowd of shoppers on one shop, on the stores that `--variable` names: of ten actions seven browse, two fill a cart, one
-//! orders. It prints what was answered, and what `localmart verify` says afterwards.
+//! A mixed load on one shop, on the stores that `--variable` selects: of ten actions, seven browse, two fill a cart and one orders.
+//! Prints the answers by status, and the result of `localmart verify` afterwards.
 
 use anyhow::Context as _;
 use clap::Args;
@@ -13,21 +13,21 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A crowd on one shop.
+/// A mixed load.
 #[derive(Args)]
 pub(crate) struct Mixed {
-    /// How long it lasts.
+    /// The length of the run, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Shoppers at once.
+    /// The number of shoppers.
     #[arg(long, default_value_t = 32)]
     clients: usize,
-    /// As for localmart up: database_url=…, redis_url=…
+    /// Variables, as for localmart up: database_url=…, redis_url=…
     #[arg(long = "variable")]
     variables: Vec<String>,
 }
 
-/// How often each answer was given, by action and status.
+/// The number of answers by action and status.
 pub(crate) type Answers = BTreeMap<(&'static str, u16), u64>;
 
 impl Mixed {
@@ -99,9 +99,12 @@ impl Mixed {
         println!("{broken} answers of 500 or more");
         let content = localmart("verify").status()?.success();
         drop(shop);
-        // What is measured is not kept; what could not be removed is in the temporary folder.
+        // If this fails, the system cleans its temporary folder.
         let _ = std::fs::remove_dir_all(&state);
-        anyhow::ensure!(content && broken == 0, "the shop did not bear it");
+        anyhow::ensure!(
+            content && broken == 0,
+            "verify found violations, or requests failed with 500 or more"
+        );
         Ok(())
     }
 }
@@ -129,7 +132,7 @@ pub(crate) async fn act(
     products: &[String],
     answers: &RefCell<Answers>,
 ) -> anyhow::Result<()> {
-    // A sequence that jumps, and is the same in every run.
+    // A pseudo-random sequence, the same in every run.
     let dice = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
     let at = usize::try_from(dice)
         .unwrap_or_default()

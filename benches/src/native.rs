@@ -49,10 +49,10 @@ static STATEMENTS: Statements = Statements {
                  ON CONFLICT (store, key) DO UPDATE SET value = excluded.value",
 };
 
-/// Where everything is.
+/// The locations of the stores.
 struct Shop {
     database: Database,
-    /// The host's embedded key-value store, in both cases.
+    /// The embedded key-value store of the host, also with Postgres.
     carts: Database,
 }
 
@@ -102,7 +102,7 @@ async fn product(State(shop): State<Arc<Shop>>, UrlPath(id): UrlPath<String>) ->
     }
 }
 
-/// A page of products. The length is the shop's own, and one more is read to know whether there is another page.
+/// A page of products. Its length is that of the shop, and one more row is read to find out whether there is another page.
 async fn products(State(shop): State<Arc<Shop>>) -> Response {
     const LENGTH: usize = 20;
     let asked = [Asked {
@@ -125,7 +125,7 @@ async fn products(State(shop): State<Arc<Shop>>) -> Response {
     }
 }
 
-/// The shape of the shop's own product.
+/// A product with the same members as in the shop.
 fn shape(row: &[Cell]) -> anyhow::Result<Value> {
     let cell = |at: usize| row.get(at).context("a column is missing");
     let (id, version) = (cell(0)?.text(), cell(11)?.int());

@@ -1,6 +1,6 @@
-//! Shoppers who buy, call off and give back while the host, Postgres and Redis are killed under them, one after the other.
-//! Whoever is told that the shop is away asks again with the same key. In the end every promise that was made is looked up, and
-//! `localmart verify` must find nothing.
+//! Shoppers buy, cancel and return while the host, Postgres and Redis are killed, one after the other. A request that is answered
+//! with an error of the server is repeated with the same key. In the end every acknowledged order is checked, and `localmart verify`
+//! must find no violation.
 
 use crate::hostile;
 use anyhow::{Context as _, bail, ensure};
@@ -18,31 +18,31 @@ use std::time::{Duration, Instant};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(40);
-/// How long whatever was killed stays away.
+/// How long a killed server stays down.
 const AWAY: Duration = Duration::from_secs(1);
-/// How long a shopper waits before asking again.
+/// The pause before a request is repeated.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long the shop may take to finish everything once it is left alone.
+/// How long the shop may take to finish open work after the load ends.
 const SETTLE: Duration = Duration::from_secs(90);
 /// The part of a run with hostile clients that is calm.
 const CALM_DIVISOR: u64 = 5;
-/// Products that are sold, and how many there are of each.
+/// The number of products, and the stock of each.
 const PRODUCTS: u64 = 50;
 const STOCK: u64 = 1_000_000;
 
-/// Shoppers, and kills.
+/// Load and kills.
 #[derive(Args)]
 pub(crate) struct Stress {
-    /// How long it lasts.
+    /// The length of the run, in seconds.
     #[arg(long, default_value_t = 600)]
     seconds: u64,
-    /// Shoppers at once.
+    /// The number of shoppers.
     #[arg(long, default_value_t = 64)]
     clients: u64,
     /// Seconds between two kills.
     #[arg(long, default_value_t = 15)]
     kill_every: u64,
-    /// On SQLite and key-value; then only the host is killed.
+    /// Use the embedded stores; then only the host is killed.
     #[arg(long)]
     embedded: bool,
     /// Kills nothing. After a fifth of the time, hostile clients hold connections beside the shoppers; the report compares
@@ -51,7 +51,7 @@ pub(crate) struct Stress {
     hostile: bool,
 }
 
-/// The shop and what it stands on.
+/// The shop and its stores.
 struct Stage {
     binary: PathBuf,
     manifest: PathBuf,
@@ -60,14 +60,14 @@ struct Stage {
     flags: Vec<String>,
 }
 
-/// What the shoppers saw.
+/// The observations of the shoppers.
 #[derive(Default)]
 struct Seen {
-    /// How often each answer was given, by action, status and code.
+    /// The number of answers by action, status and code.
     answers: Mutex<BTreeMap<(&'static str, u16, String), u64>>,
-    /// Orders that somebody got a 201 for, and whether they were called off or given back.
+    /// Acknowledged orders with their last acknowledged status.
     orders: Mutex<BTreeMap<String, &'static str>>,
-    /// Requests that nobody answered.
+    /// Requests without an answer.
     broken: AtomicU64,
     /// Whether hostile clients are connected.
     hostile: AtomicBool,
@@ -153,7 +153,7 @@ impl Stress {
                         server.start();
                     }
                     _ => {
-                        // Dropping it is kill -9.
+                        // Dropping the host kills it with SIGKILL.
                         drop(host.take());
                         host = Some(stage.start()?);
                     }
@@ -165,7 +165,7 @@ impl Stress {
             for shopper in shoppers {
                 shopper
                     .join()
-                    .map_err(|_| anyhow::anyhow!("a shopper died"))??;
+                    .map_err(|_| anyhow::anyhow!("a shopper panicked"))??;
             }
             Ok(kills)
         })?;
@@ -177,7 +177,7 @@ impl Stress {
         let promises = seen
             .orders
             .lock()
-            .map_err(|_| anyhow::anyhow!("a shopper died"))?;
+            .map_err(|_| anyhow::anyhow!("a shopper panicked"))?;
         for (order, status) in promises.iter() {
             let kept = shop.get(&format!("/api/orders/{order}"))?;
             let now = kept
@@ -190,11 +190,11 @@ impl Stress {
             );
         }
         println!(
-            "{} orders are what was promised, and verify is content",
+            "{} acknowledged orders are as they should be, and verify found no violation",
             promises.len()
         );
         drop(host);
-        // What was only for this run is not kept; what could not be removed is in the temporary folder.
+        // If this fails, the system cleans its temporary folder.
         let _ = std::fs::remove_dir_all(&stage.state);
         Ok(())
     }
@@ -203,7 +203,7 @@ impl Stress {
         let answers = seen
             .answers
             .lock()
-            .map_err(|_| anyhow::anyhow!("a shopper died"))?;
+            .map_err(|_| anyhow::anyhow!("a shopper panicked"))?;
         let sum: u64 = answers.values().sum();
         println!(
             "{} s, {} shoppers, {kills} kills: {sum} answers, {:.0}/s, {} requests broken off",
@@ -219,12 +219,15 @@ impl Stress {
                 wrong.push(format!("{action} {status} {code}"));
             }
         }
-        ensure!(wrong.is_empty(), "answers that nobody may get: {wrong:?}");
+        ensure!(
+            wrong.is_empty(),
+            "answers with unexpected errors: {wrong:?}"
+        );
         Ok(())
     }
 }
 
-/// What the hostile clients did to the others.
+/// Prints what the hostile clients did to the others.
 fn report_hostile(seen: &Seen, count: &hostile::Count) -> anyhow::Result<()> {
     println!(
         "hostile clients: {} connections, {} closed by the host",
@@ -234,7 +237,7 @@ fn report_hostile(seen: &Seen, count: &hostile::Count) -> anyhow::Result<()> {
     let mut p99 = Vec::new();
     for (name, latencies) in ["calm", "hostile"].iter().zip(&seen.latencies) {
         let latencies = latencies.lock();
-        let mut latencies = latencies.map_err(|_| anyhow::anyhow!("a shopper died"))?;
+        let mut latencies = latencies.map_err(|_| anyhow::anyhow!("a shopper panicked"))?;
         latencies.sort_unstable();
         let at = |percent: usize| {
             let place = latencies.len() * percent / 100;
@@ -254,10 +257,10 @@ fn report_hostile(seen: &Seen, count: &hostile::Count) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether an order that was seen with one status may have the other by now.
+/// Whether an order with the acknowledged status may have the other status now.
 fn stands(promised: &str, now: &str) -> bool {
     match promised {
-        // What the provider did not answer is settled by reconciliation.
+        // Reconciliation settles payments that the provider did not answer.
         "pending" => ["paid", "failed", "pending"].contains(&now),
         _ => promised == now,
     }
@@ -291,7 +294,7 @@ impl Stage {
         Ok(said)
     }
 
-    /// Waits until `verify` finds nothing; what is under way may take a while.
+    /// Waits until `verify` finds no violation, because open work takes a while.
     fn settle(&self) -> anyhow::Result<()> {
         let give_up = Instant::now() + SETTLE;
         loop {
@@ -388,13 +391,13 @@ impl Client {
     }
 }
 
-/// One shopper after the other, from the same place in the queue.
+/// A shopper, who begins again after each order.
 struct Shopper<'a> {
     guest: Client,
     staff: &'a Client,
     products: &'a [String],
     seen: &'a Seen,
-    /// A sequence that jumps, and is the same in every run.
+    /// The state of a pseudo-random sequence, the same in every run.
     dice: u64,
 }
 
@@ -407,7 +410,7 @@ impl Shopper<'_> {
         (self.dice >> 33) % sides
     }
 
-    /// Asks until it is answered for good.
+    /// Repeats a request until the answer is final.
     fn insist(
         &self,
         client: &Client,
@@ -429,7 +432,7 @@ impl Shopper<'_> {
                 .seen
                 .answers
                 .lock()
-                .map_err(|_| anyhow::anyhow!("a shopper died"))?;
+                .map_err(|_| anyhow::anyhow!("a shopper panicked"))?;
             *answers.entry((action, answer.status, code)).or_default() += 1;
             drop(answers);
             if !away {
@@ -509,7 +512,7 @@ impl Shopper<'_> {
             .seen
             .orders
             .lock()
-            .map_err(|_| anyhow::anyhow!("a shopper died"))?;
+            .map_err(|_| anyhow::anyhow!("a shopper panicked"))?;
         ensure!(
             promised.insert(id, status).is_none(),
             "an order was made twice"

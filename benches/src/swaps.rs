@@ -1,5 +1,5 @@
-//! Swaps under load: a crowd of shoppers, first undisturbed, then while components are swapped for good ones, then for bad ones. It prints
-//! what was answered in each, how the slowest hundredth fared, what became of every swap, and what `localmart verify` says.
+//! Swaps under load: shoppers first without swaps, then with swaps to good components, then to bad ones. Prints the answers and the 99th
+//! percentile of each phase, the outcome of every swap, and the result of `localmart verify`.
 
 use crate::mixed::{Answers, act, products};
 use anyhow::Context as _;
@@ -17,32 +17,32 @@ use std::time::Duration;
 /// Swaps under load.
 #[derive(Args)]
 pub(crate) struct Swaps {
-    /// How many good swaps there are.
+    /// The number of good swaps.
     #[arg(long, default_value_t = 20)]
     swaps: usize,
-    /// Seconds between two of them.
+    /// The time between two swaps, in seconds.
     #[arg(long, default_value_t = 2)]
     pause: u64,
-    /// Shoppers at once.
+    /// The number of shoppers.
     #[arg(long, default_value_t = 32)]
     clients: usize,
-    /// As for localmart up.
+    /// Variables, as for localmart up.
     #[arg(long, default_value = "isolated")]
     binding: String,
-    /// The command that is measured.
+    /// The binary to measure.
     #[arg(long, default_value = "target/release/localmart")]
     localmart: PathBuf,
 }
 
-/// What is swapped, in turn.
+/// The components that are swapped, in this order.
 const COMPONENTS: [&str; 3] = ["catalog", "order", "recommendation"];
-/// What bad ones do, and a part of what is said of them.
+/// The bad components, and a part of the expected report of each.
 const BAD: [(&str, &str); 3] = [
     ("traps", "was rolled back"),
     ("slow", "was rolled back"),
     ("renamed", "other types"),
 ];
-/// How long a phase lasts at least.
+/// The minimum length of a phase.
 const LEAST: Duration = Duration::from_secs(10);
 
 impl Swaps {
@@ -114,7 +114,7 @@ impl Swaps {
         }
         let content = verb(&["verify"]).args(stores).status()?.success();
         drop(shop);
-        // What is measured is not kept; what could not be removed is in the temporary folder.
+        // If this fails, the system cleans its temporary folder.
         let _ = std::fs::remove_dir_all(&state);
         anyhow::ensure!(
             content && as_expected && good.broken() == 0,
@@ -123,7 +123,7 @@ impl Swaps {
         Ok(())
     }
 
-    /// A crowd for as long as something takes.
+    /// Runs the load for as long as `during` takes.
     fn phase(&self, shop: &Server, during: &(dyn Fn(&Self) + Sync)) -> anyhow::Result<Phase> {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
@@ -152,7 +152,7 @@ impl Swaps {
                     )
                     .await
                 })?;
-                // Keys of orders are made of the number.
+                // The keys of orders contain the number, so it must be unique.
                 number += 10_000_000;
                 rounds.push(outcome);
             }
@@ -170,9 +170,9 @@ impl Swaps {
     }
 }
 
-/// What a crowd saw.
+/// The results of a phase.
 struct Phase {
-    /// Of the round in the middle, by its p99.
+    /// The p99 of the median round.
     outcome: Outcome,
     /// The p99 of the worst round.
     worst: Duration,
@@ -180,7 +180,7 @@ struct Phase {
 }
 
 impl Phase {
-    /// Answers of 500 or more.
+    /// The number of answers with a status of 500 or more.
     fn broken(&self) -> u64 {
         let broken = self
             .answers
@@ -202,7 +202,7 @@ fn told(name: &str, phase: &Phase) {
     );
 }
 
-/// Catalogs that are bad in one way each.
+/// Catalogs, each with one fault.
 fn bad(root: &Path, folder: &Path) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
@@ -246,7 +246,7 @@ fn bad(root: &Path, folder: &Path) -> anyhow::Result<Vec<(&'static str, PathBuf)
     Ok(files)
 }
 
-/// The same bytes with a text changed wherever it stands, for one that is as long.
+/// A copy of the bytes in which every occurrence of a text is replaced by another of the same length.
 fn replaced(bytes: &[u8], before: &str, after: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;

@@ -1,4 +1,4 @@
-//! The options that most verbs share, and the application that they describe.
+//! The options that most commands share, and the application that they select.
 
 use crate::secrets;
 use anyhow::Context as _;
@@ -10,22 +10,22 @@ use localmart_host::runtime_config::RuntimeConfig;
 use localmart_stores::{RedisServer, postgres_server, redis_server};
 use std::path::{Path, PathBuf};
 
-/// The manifest that is read where none is named.
+/// The manifest that commands read by default.
 const MANIFEST: &str = "spin.toml";
 
-/// Which application, with which values.
+/// The application, and the values of its variables.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AppOptions {
-    /// The manifest, or the folder that it is in. Default: spin.toml.
+    /// The manifest, or its folder. Default: spin.toml.
     #[arg(short = 'f', long = "from", alias = "file", value_name = "MANIFEST")]
     pub(crate) from: Option<PathBuf>,
-    /// The folder of databases, secrets and caches. Default: .localmart beside the manifest.
+    /// The folder for databases, secrets and caches. Default: .localmart beside the manifest.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// A file that says where stores and variables come from, as Spin reads it. Without it none is read.
+    /// The runtime configuration, in Spin's format: stores and providers of variables. Default: none.
     #[arg(long, env = "RUNTIME_CONFIG_FILE", value_name = "FILE")]
     pub(crate) runtime_config_file: Option<PathBuf>,
-    /// The profile of the manifest with which components are read.
+    /// The profile of the manifest's components.
     #[arg(long)]
     pub(crate) profile: Option<String>,
     /// The value of an application variable; may be repeated. It wins over SPIN_VARIABLE_<NAME> and over generated secrets.
@@ -47,13 +47,13 @@ impl AppOptions {
             .unwrap_or_else(|| source.folder().join(".localmart"))
     }
 
-    /// The state folder that a flag or the runtime configuration names.
+    /// The state folder that a flag or the runtime configuration sets.
     pub(crate) fn named_state_dir(&self) -> Option<PathBuf> {
         let configured = || self.runtime_config().ok()?.state_dir;
         self.state_dir.clone().or_else(configured)
     }
 
-    /// The runtime configuration, if a file is named.
+    /// The runtime configuration, if a flag names the file.
     pub(crate) fn runtime_config(&self) -> anyhow::Result<RuntimeConfig> {
         match &self.runtime_config_file {
             Some(path) => Ok(RuntimeConfig::read(path)?),
@@ -61,7 +61,7 @@ impl AppOptions {
         }
     }
 
-    /// The values that flags, the runtime configuration and the environment give, without those that this host makes.
+    /// The values from flags, the runtime configuration and the environment, without generated ones.
     pub(crate) fn given(&self) -> anyhow::Result<ResolveOptions> {
         Ok(ResolveOptions {
             flags: self.variables.iter().cloned().collect(),
@@ -70,7 +70,7 @@ impl AppOptions {
         })
     }
 
-    /// Resolves the application. Secrets that its variables ask for and that nobody gives are generated.
+    /// Resolves the application. Required secrets without a value are generated.
     pub(crate) fn app(
         &self,
         environment: Vec<(String, String)>,
@@ -86,7 +86,7 @@ impl AppOptions {
     }
 }
 
-/// Host and port of the servers, for `allowed_outbound_hosts`, which take no path.
+/// Host and port of the servers, because `allowed_outbound_hosts` takes no path.
 fn servers(given: &ResolveOptions) -> anyhow::Result<Vec<(String, String)>> {
     let address = |name: &str| given.given(name).filter(|value| value != EMBEDDED);
     let mut servers = Vec::new();
@@ -103,7 +103,7 @@ fn servers(given: &ResolveOptions) -> anyhow::Result<Vec<(String, String)>> {
     Ok(servers)
 }
 
-/// Where a shop's stores are: `embedded`, or the address of a server.
+/// The location of a shop's stores: `embedded`, or the address of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Stores {
     pub(crate) database_url: String,
@@ -111,7 +111,7 @@ pub(crate) struct Stores {
 }
 
 impl Stores {
-    /// The addresses that the application's components read.
+    /// The addresses that the components of the application read.
     pub(crate) fn of(app: &App) -> Self {
         let value = |name: &str| {
             let mut variables = app.components.values().map(|spec| &spec.variables);
@@ -134,7 +134,7 @@ impl Stores {
         self.database_url == EMBEDDED
     }
 
-    /// Where the databases and the short-lived values are, without user names and passwords.
+    /// The locations of the databases and of the short-lived values, without user names and passwords.
     pub(crate) fn places(&self) -> [String; 2] {
         let server = |found: Option<(String, u16)>| match found {
             Some((host, port)) => format!("{host}:{port}"),
@@ -150,7 +150,7 @@ impl Stores {
         ]
     }
 
-    /// Whether Redis answers, if there is to be one.
+    /// Checks that Redis answers, if the shop uses Redis.
     pub(crate) fn check_redis(&self) -> anyhow::Result<()> {
         if self.redis_url != EMBEDDED {
             RedisServer::open(&self.redis_url).map_err(|error| {
@@ -172,7 +172,7 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Makes a folder that only this user can open.
+/// Creates a folder that only this user can open.
 pub(crate) fn private_folder(folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     #[cfg(unix)]

@@ -1,5 +1,5 @@
-//! `localmart bench`: what the application costs, measured in one run and in turns: [`starts`] of its components by stages,
-//! [`calls`] over links by binding, [`requests`] to its routes. [`variant`] is what takes turns.
+//! `localmart bench`: measures the application in one run: [`starts`] (cold starts by stages), [`calls`] (links by binding),
+//! [`requests`] (routes). The sides of a comparison, each a [`variant`], take turns.
 
 mod calls;
 mod requests;
@@ -18,18 +18,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use variant::Variant;
 
-/// The most turns of a run.
+/// Maximum number of rounds.
 const MOST_ROUNDS: i64 = 1000;
-/// The most connections at once.
+/// Maximum number of connections.
 const MOST_CONNECTIONS: i64 = 4096;
 
-/// Measures the application on stores that are thrown away: cold starts by stages, calls by binding, requests by route. What is
-/// compared takes turns; every figure has its 95 % confidence interval.
+/// Measures the application on temporary stores: cold starts by stages, calls by binding, requests by route. The sides of a
+/// comparison take turns. Every figure has its 95 % confidence interval.
 #[derive(Args)]
 pub(crate) struct Bench {
-    /// Cold starts of these components only.
+    /// Measure cold starts of these components only.
     components: Vec<String>,
-    /// The manifest, or the folder it is in.
+    /// The manifest, or its folder.
     #[arg(
         short = 'f',
         long = "from",
@@ -37,43 +37,44 @@ pub(crate) struct Bench {
         default_value = "spin.toml"
     )]
     from: PathBuf,
-    /// Read the components with this profile of theirs.
+    /// The profile of the manifest's components.
     #[arg(long)]
     profile: Option<String>,
-    /// A value for an application variable, as name=value; may be repeated.
+    /// The value of an application variable, as name=value; may be repeated.
     #[arg(long = "variable", value_name = "NAME=VALUE", value_parser = pair)]
     variables: Vec<(String, String)>,
-    /// Only this; may be repeated.
+    /// Measure only this part; may be repeated.
     #[arg(long, value_enum)]
     only: Vec<Part>,
-    /// Two files of a component, one against the other.
+    /// Compare two files of a component.
     #[arg(long, num_args = 2, value_names = ["A.WASM", "B.WASM"], conflicts_with = "compare_binding")]
     compare: Vec<PathBuf>,
-    /// The component whose files are compared; needed where that cannot be seen of them.
+    /// The component whose files are compared, if their exports do not identify it.
     #[arg(long = "as", value_name = "COMPONENT", requires = "compare")]
     component: Option<String>,
-    /// All links isolated against all fused.
+    /// Compare all links isolated with all links fused.
     #[arg(long)]
     compare_binding: bool,
-    /// Another server that answers the same routes, measured beside this application, as http://127.0.0.1:3100; orders are placed there too.
+    /// Measure another server with the same routes beside this application, for example http://127.0.0.1:3100. The bench places orders
+    /// there too.
     #[arg(long, value_name = "URL")]
     against: Option<String>,
-    /// Measure this request in place of all that are found, as "GET /api/products?limit=5" or "POST /api/carts {}"; may be repeated.
+    /// Measure this request instead of all routes, for example "GET /api/products?limit=5" or "POST /api/carts {}"; may be repeated.
     #[arg(long = "request", value_name = "METHOD PATH [BODY]")]
     requests: Vec<String>,
-    /// Turns of each measurement.
+    /// Rounds of each measurement.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=MOST_ROUNDS))]
     rounds: u32,
-    /// How long each turn of requests lasts.
+    /// Length of one round of requests.
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = crate::swap::time)]
     duration: Duration,
-    /// Connections that ask at once, each as soon as it was answered.
+    /// Connections, each with one request at a time.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=MOST_CONNECTIONS))]
     connections: u32,
-    /// How the result is printed.
+    /// The format of the report.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
-    /// Write bench.md, bench.json and bench.html, a page with charts, into this folder.
+    /// Write bench.md, bench.json and bench.html (a page with charts) into this folder.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
 }
@@ -89,7 +90,7 @@ enum Part {
     Requests,
 }
 
-/// How the result is printed.
+/// The format of the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// Tables in Markdown.
@@ -100,7 +101,7 @@ enum Format {
     Html,
 }
 
-/// A run of the bench.
+/// One run of the bench.
 struct Run {
     bench: Bench,
     app: App,
@@ -115,7 +116,7 @@ impl Bench {
         if self.duration.is_zero() {
             bail!("--duration is 0; a turn must last some time, as 1s");
         }
-        // What goes wrong in a host is said there.
+        // The log of a failed host is shown with the error.
         crate::up::log_as_json(true)?;
         let scratch = Scratch::make()?;
         let options = self.options(&scratch.0);
@@ -161,7 +162,7 @@ impl Bench {
         }
     }
 
-    /// What takes turns: the application as it is, or as it is in two ways.
+    /// The variants that take turns: the application as it is, or the two sides of a comparison.
     fn variants(&self, app: &App) -> anyhow::Result<Vec<Variant>> {
         if self.compare_binding {
             return Ok(["isolated", "fused"].map(Variant::bound).into());
@@ -209,7 +210,7 @@ impl Bench {
         }
         let mut fitting = Vec::new();
         for id in graph.ids() {
-            // Where nothing is exported everything fits.
+            // A component without exports would fit everywhere.
             let says_something =
                 !graph.host_imports_and_exports(id).1.is_empty() || app.components.len() == 1;
             if says_something && incompatibilities(id)?.is_none() {
@@ -258,7 +259,7 @@ impl Bench {
 
 impl Run {
     fn measure(&mut self) -> anyhow::Result<()> {
-        // The first start compiles, migrates and fills the stores that every turn begins with.
+        // The first start compiles, migrates and fills the stores with which every round begins.
         let prepared = self.prepare()?;
         if self.bench.wants(Part::Starts) {
             self.starts(&prepared)?;
@@ -296,7 +297,7 @@ impl Run {
     }
 }
 
-/// A folder that goes with the run.
+/// A folder that is removed after the run.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -309,7 +310,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left is in the system's folder for such things.
+        // If this fails, the system cleans its temporary folder.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! The event bus of a shop, in SQL or in Redis, for verbs that read it.
+//! The event bus of a shop, in SQL or in Redis, for the commands that read it.
 
 use crate::app::Stores;
 use crate::databases;
@@ -8,13 +8,13 @@ use localmart_guest::kernel::Timestamp;
 use localmart_stores::{Chosen, RedisServer, now};
 use std::path::Path;
 
-/// A bus of either kind. Each call blocks until it is done.
+/// A bus in SQL or Redis. Each call blocks until it is complete.
 pub(crate) enum OpenBus {
     Sql(SqlBus<Chosen>),
     Redis(RedisBus<RedisServer>),
 }
 
-/// Calls the same method of either kind.
+/// Calls the method of the bus in use.
 macro_rules! ask {
     ($bus:expr, $verb:ident($($argument:expr),*)) => {
         match $bus {
@@ -25,7 +25,7 @@ macro_rules! ask {
 }
 
 impl OpenBus {
-    /// The bus of a shop, running or not.
+    /// The bus of a running or stopped shop.
     pub(crate) fn open(stores: &Stores, state_dir: &Path) -> anyhow::Result<Self> {
         if stores.redis_url == EMBEDDED {
             Ok(Self::Sql(SqlBus(databases::open(
@@ -43,7 +43,7 @@ impl OpenBus {
         flat(ask!(self, channels())?)
     }
 
-    /// The newest events of a channel, oldest first: the place and the body of each.
+    /// The newest events of a channel, oldest first: the position and the body of each.
     pub(crate) fn history(
         &self,
         channel: &str,

@@ -6,8 +6,8 @@ use clap::Args;
 use localmart_host::link::graph::LinkGraph;
 use std::path::PathBuf;
 
-/// Checks whether a file can replace a component: whether the callers of the component would still find what they import. The exit code
-/// is not 0 if something breaks.
+/// Checks whether a file can replace a component: whether it exports everything that the callers of the component import. The
+/// exit code is not 0 if something breaks.
 #[derive(Args)]
 pub(crate) struct Check {
     /// The new file.

@@ -1,4 +1,4 @@
-//! The shops that run on this machine, and the one of them that a verb talks to.
+//! The shops that run on this machine, and the shop that a command talks to.
 
 use crate::app::Stores;
 use clap::Args;
@@ -12,16 +12,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How long a shop may take to say what it is. A process that is stopped says nothing.
+/// How long a shop may take to describe itself. A suspended process does not answer.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Which running shop.
+/// Selects a running shop.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Which {
     /// The shop, by its address or its state folder. Needed only if several shops run.
     #[arg(long, value_name = "ADDRESS-OR-FOLDER")]
     shop: Option<Named>,
-    /// The address that the shop serves; --shop does the same.
+    /// The address of the shop; the same as --shop with an address.
     #[arg(long, conflicts_with = "shop")]
     listen: Option<SocketAddr>,
 }
@@ -43,18 +43,18 @@ impl Which {
     }
 }
 
-/// What a running shop says of itself to everybody who may open its control socket.
+/// How a running shop describes itself to everybody who may open its control socket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Facts {
     /// The name of the application.
     pub(crate) application: String,
-    /// The address that it serves.
+    /// The HTTP address.
     pub(crate) address: SocketAddr,
-    /// The address of health and metrics.
+    /// The observe address.
     pub(crate) observe: Option<SocketAddr>,
-    /// The address of links of other shops.
+    /// The address for link calls from other shops.
     pub(crate) links: Option<SocketAddr>,
-    /// The manifest that it was started with.
+    /// The path of the manifest.
     pub(crate) manifest: PathBuf,
     /// The state folder.
     pub(crate) state_dir: PathBuf,
@@ -65,7 +65,7 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// What is known of an application before it serves.
+    /// The facts that are known before the application serves.
     pub(crate) fn of(app: &App, state_dir: &Path, address: SocketAddr) -> Self {
         let [database, redis] = Stores::of(app).places();
         Self {
@@ -80,7 +80,7 @@ impl Facts {
         }
     }
 
-    /// What is known once it serves.
+    /// The facts that are known once the application serves.
     pub(crate) fn serving(self, host: &Serving) -> Self {
         let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         Self {
@@ -113,12 +113,12 @@ impl std::fmt::Display for Facts {
 pub(crate) struct Running {
     pub(crate) host: Host,
     port: u16,
-    /// Nothing if the shop does not answer, or is older than this question.
+    /// `None` if the shop does not answer, or is of a version without this request.
     pub(crate) facts: Option<Facts>,
 }
 
 impl Running {
-    /// The address that clients on this machine connect to.
+    /// The address to which clients on this machine connect.
     fn url(&self) -> String {
         let served = self.facts.as_ref().map(|facts| facts.address);
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
@@ -126,7 +126,7 @@ impl Running {
     }
 }
 
-/// The address of this machine at which an address that is served can be reached.
+/// The address at which clients on this machine reach a listening address.
 pub(crate) fn reachable(served: SocketAddr) -> SocketAddr {
     let ip = match served.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -136,7 +136,7 @@ pub(crate) fn reachable(served: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, served.port())
 }
 
-/// All shops that run on this machine as this user; they are asked at the same time.
+/// All shops that run on this machine as this user. All are asked at the same time.
 pub(crate) fn running() -> Vec<Running> {
     let ask = |port: u16| {
         let host = Host::find(port).ok()?;
@@ -151,7 +151,7 @@ pub(crate) fn running() -> Vec<Running> {
     })
 }
 
-/// A shop as it is named on the command line.
+/// A shop as the command line names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Named {
     /// Host and port.
@@ -195,7 +195,7 @@ impl std::fmt::Display for Named {
 }
 
 impl Named {
-    /// Whether a running shop is the one that is named.
+    /// Whether this is the name of a running shop.
     pub(crate) fn fits(&self, running: &Running) -> bool {
         match (self, &running.facts) {
             (Self::Address(host, port), facts) => {
@@ -221,12 +221,12 @@ pub(crate) fn same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Whether connecting to this host reaches what is served at this address of this machine.
+/// Whether a connection to this host reaches a listening address of this machine.
 fn is_at(host: &str, port: u16, served: IpAddr) -> bool {
     let Ok(found) = (host, port).to_socket_addrs() else {
         return false;
     };
-    // Only addresses of this machine can be bound.
+    // Only addresses of this machine can be bound, which is how they are recognised.
     let is_mine = |ip: IpAddr| UdpSocket::bind((ip, 0)).is_ok();
     found.map(|address| address.ip()).any(|ip| {
         ip == served
@@ -235,7 +235,7 @@ fn is_at(host: &str, port: u16, served: IpAddr) -> bool {
     })
 }
 
-/// Running shops, a line for each.
+/// Running shops, one line for each.
 pub(crate) fn listed(running: &[Running]) -> String {
     let line = |one: &Running| match &one.facts {
         Some(facts) => {
@@ -247,7 +247,7 @@ pub(crate) fn listed(running: &[Running]) -> String {
     running.iter().map(line).collect()
 }
 
-/// The error where several shops could be meant.
+/// The error if several shops match.
 pub(crate) fn ambiguous(running: &[Running]) -> anyhow::Error {
     anyhow::anyhow!(
         "several shops are running; name one with --shop ADDRESS-OR-FOLDER:{}",
@@ -255,7 +255,7 @@ pub(crate) fn ambiguous(running: &[Running]) -> anyhow::Error {
     )
 }
 
-/// The error where no running shop is meant.
+/// The error if no running shop matches.
 pub(crate) fn none(named: Option<&Named>, running: &[Running]) -> anyhow::Error {
     match named {
         Some(named) if !running.is_empty() => anyhow::anyhow!(
@@ -269,7 +269,7 @@ pub(crate) fn none(named: Option<&Named>, running: &[Running]) -> anyhow::Error 
     }
 }
 
-/// The beginning of a hash, enough to tell it from others.
+/// The beginning of a hash, long enough to distinguish it from others.
 pub(crate) fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }

@@ -1,8 +1,8 @@
-//! The SQLite files of a state folder: whether they can be read. A damaged file is named, with what to do about it, before anything is
-//! written.
+//! Checks the SQLite files of a state folder. The error for a damaged file names the file and the remedy, and comes before anything
+//! is written.
 //!
-//! SQLite itself takes a file of zero bytes for a new database, so that a shop would start as if nothing had been sold; such a file
-//! counts as damaged where its neighbours have content.
+//! SQLite treats a file of zero bytes as a new database, so a shop would start as if nothing had been sold. Such a file counts as
+//! damaged if the other databases have content.
 
 use crate::app::Stores;
 use anyhow::{Context as _, bail};
@@ -15,16 +15,16 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How every SQLite file begins.
+/// The first bytes of every SQLite file.
 const MAGIC: &[u8] = b"SQLite format 3\0";
-/// Bytes of the header of an SQLite file.
+/// Size of the header of an SQLite file, in bytes.
 const HEADER_BYTES: usize = 100;
-/// Files up to this size are read as a whole when a shop starts; of larger ones only the beginning.
+/// When a shop starts, files up to this size are checked completely, larger ones only at the beginning, in bytes.
 const SMALL_BYTES: u64 = 16 * 1024 * 1024;
-/// How long to wait for somebody who writes.
+/// How long to wait for a process that writes.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// How much of a file is read.
+/// How thoroughly a file is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Depth {
     /// The header and the size, and all pages of small files.
@@ -54,7 +54,7 @@ pub(crate) fn open(stores: &Stores, state_dir: &Path, service: &str) -> anyhow::
         .with_context(|| format!("opening the database of {service}"))
 }
 
-/// Checks all database files that a state folder has.
+/// Checks all database files of a state folder.
 pub(crate) fn check_all(stores: &Stores, state_dir: &Path, depth: Depth) -> anyhow::Result<()> {
     if stores.in_files() {
         files_in(state_dir)
@@ -65,7 +65,7 @@ pub(crate) fn check_all(stores: &Stores, state_dir: &Path, depth: Depth) -> anyh
     }
 }
 
-/// Checks the database files that an application uses.
+/// Checks the database files of an application.
 pub(crate) fn check_used(
     app: &App,
     state_dir: &Path,
@@ -92,7 +92,7 @@ pub(crate) fn check_used(
     used.iter().try_for_each(|path| check(path, Depth::Quick))
 }
 
-/// Refuses a damaged file. One that does not exist is not damaged.
+/// Refuses a damaged file. A missing file is not damaged.
 pub(crate) fn check(path: &Path, depth: Depth) -> anyhow::Result<()> {
     let Some(reason) = damage(path, depth)? else {
         return Ok(());
@@ -104,7 +104,7 @@ pub(crate) fn check(path: &Path, depth: Depth) -> anyhow::Result<()> {
     )
 }
 
-/// What is wrong with a file, if anything.
+/// The damage of a file; `None` if the file is intact.
 fn damage(path: &Path, depth: Depth) -> anyhow::Result<Option<String>> {
     let reading = || format!("reading the database {}", path.display());
     let mut file = match std::fs::File::open(path) {
@@ -132,14 +132,14 @@ fn damage(path: &Path, depth: Depth) -> anyhow::Result<Option<String>> {
                 let cut = cut_off(&header, size);
                 Ok(Some(cut.unwrap_or_else(|| error.to_string())))
             }
-            // Somebody writes it, so it can be read.
+            // Another process writes the file, so the file is readable.
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Ok(None),
             _ => Err(error).with_context(reading),
         },
     }
 }
 
-/// What SQLite finds wrong in the pages of a file.
+/// The errors that SQLite finds in the pages of a file.
 fn pages(path: &Path, all: bool) -> rusqlite::Result<Option<String>> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY)?;
@@ -152,7 +152,7 @@ fn pages(path: &Path, all: bool) -> rusqlite::Result<Option<String>> {
     Ok((found != "ok").then_some(line))
 }
 
-/// How much is missing, where a file is shorter than its header says.
+/// The number of missing bytes, if a file is shorter than its header says.
 fn cut_off(header: &[u8], size: u64) -> Option<String> {
     let number = |place: std::ops::Range<usize>| {
         let bytes = header.get(place)?.iter();
@@ -166,7 +166,7 @@ fn cut_off(header: &[u8], size: u64) -> Option<String> {
     (whole > size).then(|| format!("it is cut off: {size} of {whole} bytes are there"))
 }
 
-/// Whether all other databases of the folder have content. While a shop starts for the first time they do not.
+/// Whether all other databases of the folder have content. During the first start of a shop they have none.
 fn neighbours_have_content(path: &Path) -> bool {
     let others = path.parent().map(files_in).unwrap_or_default();
     let mut others = others.iter().filter(|other| *other != path).peekable();

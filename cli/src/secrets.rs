@@ -1,7 +1,7 @@
-//! `localmart secrets`: keys and passwords of a shop. Those that nobody gives are generated once per state folder, in a file that only
-//! its owner can read. What `--variable` or the environment gives wins over that file and is never written there.
+//! `localmart secrets`: keys and passwords of a shop. Secrets without a value are generated once per state folder, in a file that only
+//! its owner can read. Values from `--variable` or the environment win over that file and are never written there.
 //!
-//! [`check`] has the form that each of them must have.
+//! [`check`] defines the valid form of each secret.
 
 pub(crate) mod check;
 
@@ -22,11 +22,11 @@ use std::path::{Path, PathBuf};
 const SECRET_BYTES: usize = 32;
 /// The key that signs tokens.
 pub(crate) const PRIVATE_KEY: &str = "jwt_private_key";
-/// The key that verifies them.
+/// The key that verifies tokens.
 pub(crate) const PUBLIC_KEY: &str = "jwt_public_key";
 /// The first password of the administrator.
 pub(crate) const ADMIN_PASSWORD: &str = "admin_password";
-/// The key of links between shops; no variable of a manifest.
+/// The key of links between shops. It is not a variable of the manifest.
 const LINK_KEY: &str = "link_key";
 /// Secrets that are random text.
 const RANDOM: &[&str] = &[
@@ -47,7 +47,7 @@ pub(crate) type Values = BTreeMap<String, String>;
 pub(crate) struct Secrets {
     #[command(flatten)]
     shop: ShopOptions,
-    /// Print shell commands that set the variables from which Spin takes them: eval "$(localmart secrets --export)".
+    /// Print shell commands that set the variables for Spin: eval "$(localmart secrets --export)".
     #[arg(long)]
     export: bool,
 }
@@ -75,7 +75,7 @@ impl Secrets {
     }
 }
 
-/// A value as one word of a shell.
+/// A value as one word of a shell command.
 fn quoted(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@%+".contains(c);
     if !value.is_empty() && value.chars().all(plain) {
@@ -85,10 +85,10 @@ fn quoted(value: &str) -> String {
     }
 }
 
-/// The secrets in the file of a state folder. Those that are missing and that nobody gives are generated.
+/// The secrets in the file of a state folder. Missing secrets without another value are generated.
 ///
-/// The administrator's password is generated with the file and not later: a file without it belongs to a shop whose administrator
-/// was made with a given password.
+/// The administrator's password is generated together with the file, never later: if the file has none, the administrator was
+/// created with a password from elsewhere.
 pub(crate) fn load(state_dir: &Path, given: &ResolveOptions) -> anyhow::Result<Values> {
     let path = file(state_dir);
     let known = read(&path)?;
@@ -113,7 +113,7 @@ pub(crate) fn load(state_dir: &Path, given: &ResolveOptions) -> anyhow::Result<V
     Ok(secrets)
 }
 
-/// The secrets of a state folder, with what somebody gives in the place of what is in the file.
+/// The secrets of a state folder. Given values replace those in the file.
 pub(crate) fn in_use(state_dir: &Path, given: &ResolveOptions) -> anyhow::Result<Values> {
     let mut secrets = load(state_dir, given)?;
     if let Some(public) = public_of_given(given) {
@@ -130,7 +130,8 @@ pub(crate) fn in_use(state_dir: &Path, given: &ResolveOptions) -> anyhow::Result
     Ok(secrets)
 }
 
-/// What stands in for the required variables of a manifest that nobody gives. An application that asks for none gets no file.
+/// Generated values for the required variables of a manifest that have no other value. An application without such variables
+/// gets no file.
 pub(crate) fn for_manifest(
     state_dir: &Path,
     source: &Source,
@@ -154,7 +155,7 @@ pub(crate) fn for_manifest(
         secrets.insert(PUBLIC_KEY.to_owned(), public);
     }
     if !secrets.contains_key(ADMIN_PASSWORD) {
-        // Needed by the manifest, used only where the store has no administrator; then it is kept.
+        // The manifest requires the password; it is used, and kept, only if the store has no administrator.
         secrets.insert(ADMIN_PASSWORD.to_owned(), random_text()?);
     }
     secrets.retain(|name, _| wanted(name));
@@ -172,7 +173,7 @@ pub(crate) fn keep(state_dir: &Path, name: &str, value: Option<&str>) -> anyhow:
     write(state_dir, &path, &secrets)
 }
 
-/// The key of links between shops: that of the environment, else that of the state folder.
+/// The key of links between shops: from the environment, else from the state folder.
 pub(crate) fn link_key(state_dir: &Path) -> anyhow::Result<String> {
     if let Some(key) = given_link_key() {
         return Ok(key);
@@ -187,12 +188,12 @@ fn given_link_key() -> Option<String> {
     key.filter(|key| !key.is_empty())
 }
 
-/// Where the secrets of a state folder are.
+/// The path of the secrets of a state folder.
 fn file(state_dir: &Path) -> PathBuf {
     state_dir.join("secrets.toml")
 }
 
-/// What is in a file of secrets, if there is one. An error shows nothing of it.
+/// The content of a file of secrets; `None` without a file. Errors never quote the content.
 fn read(path: &Path) -> anyhow::Result<Option<Values>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -210,7 +211,7 @@ fn read(path: &Path) -> anyhow::Result<Option<Values>> {
     secrets.map(Some)
 }
 
-/// The public key of a private key that is given without it.
+/// The public key for a private key that is given alone.
 fn public_of_given(given: &ResolveOptions) -> Option<String> {
     if given.given(PUBLIC_KEY).is_some() {
         return None;

@@ -17,7 +17,7 @@ use goods::{CATEGORIES, Category, Goods};
 use serde_json::json;
 use std::path::Path;
 
-/// How long the token with which a shop is filled is valid, in seconds.
+/// How long the token for filling a shop is valid, in seconds.
 const TOKEN_SECONDS: u64 = 7_200;
 
 /// Fills a running shop with products, categories and stock.
@@ -25,15 +25,15 @@ const TOKEN_SECONDS: u64 = 7_200;
 pub(crate) struct Seed {
     #[command(flatten)]
     shop: ShopOptions,
-    /// The address of the shop, if it is not the one that the other flags find. Default: the running shop, or http://127.0.0.1:3000.
+    /// The address of the shop, if the other flags do not find it. Default: the running shop, or http://127.0.0.1:3000.
     #[arg(long)]
     url: Option<String>,
-    /// How many products there are to be; a larger size adds to a smaller one.
+    /// The number of products. A larger size adds to a smaller one.
     #[arg(long, default_value = "small")]
     size: Size,
 }
 
-/// How many products a shop has.
+/// The number of products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Size {
     /// 120 products.
@@ -76,7 +76,7 @@ impl Seed {
     }
 }
 
-/// Fills a shop that has no products or whose filling was interrupted; `false` if the shop needs nothing.
+/// Fills a shop that is empty or was filled only in part. Returns `false` if the shop is already filled.
 pub(crate) fn if_empty(
     client: &Client,
     state_dir: &Path,
@@ -88,7 +88,7 @@ pub(crate) fn if_empty(
         return Ok(false);
     }
     std::fs::write(&under_way, "")?;
-    // Every request has an idempotency key of its own, so that nothing is done twice.
+    // Every request has its own idempotency key, so repeating it has no effect.
     fill(client, progress)?;
     std::fs::remove_file(&under_way)?;
     Ok(true)
@@ -97,7 +97,7 @@ pub(crate) fn if_empty(
 fn fill(client: &Client, progress: &Progress) -> anyhow::Result<()> {
     let count = CATEGORIES.iter().map(|category| category.goods.len()).sum();
     let (step, mut made) = (progress.counted("seeding products", count), 0);
-    // The first page shows the newest products. They are made in rounds, one of each category, and best sellers last.
+    // The first page of the catalog shows the newest products. Products are added in rounds, one of each category, best sellers last.
     for category in CATEGORIES {
         client.post(
             "/api/categories",

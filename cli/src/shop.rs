@@ -1,6 +1,7 @@
-//! The shop that a verb is about, running or not: its state folder, its stores, its secrets.
+//! The shop that a command works on, running or stopped: its state folder, stores and secrets.
 //!
-//! A running shop says over its control socket what it was given; a stopped one is what the manifest, the state folder and the flags say.
+//! A running shop reports its variables over its control socket. A stopped shop is described by the manifest, the state folder and
+//! the flags.
 
 use crate::app::{AppOptions, Stores};
 use crate::control::{self, Facts, Named, Running, reachable, same};
@@ -12,13 +13,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// The address that `localmart up` serves unless it is told another.
+/// The default address of `localmart up`.
 const USUAL: &str = "http://127.0.0.1:3000";
 
-/// Which shop.
+/// Selects a shop.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ShopOptions {
-    /// The shop, by its address or its state folder. Default: the one that is running, else the one of the manifest.
+    /// The shop, by its address or its state folder. Default: the running shop, else the shop of the manifest.
     #[arg(long, value_name = "ADDRESS-OR-FOLDER", conflicts_with = "state_dir")]
     shop: Option<Named>,
     #[command(flatten)]
@@ -27,25 +28,25 @@ pub(crate) struct ShopOptions {
 
 /// A shop.
 pub(crate) struct Shop {
-    /// Where its files are.
+    /// The state folder.
     pub(crate) state_dir: PathBuf,
-    /// The address that it serves, if it runs.
+    /// The HTTP address, if the shop runs.
     address: Option<SocketAddr>,
-    /// The address that was named, if no shop of this user runs there.
+    /// The named address, if no shop of this user runs there.
     elsewhere: Option<Named>,
-    /// The values of its variables, if it runs.
+    /// The values of the variables, if the shop runs.
     running: Option<BTreeMap<String, String>>,
     options: AppOptions,
 }
 
 impl ShopOptions {
-    /// The shop that the flags name; without any, the only one that runs, or else the stopped one of the manifest.
+    /// The shop that the flags name. Without flags: the only running shop, or else the stopped shop of the manifest.
     pub(crate) fn find(&self) -> anyhow::Result<Shop> {
         self.among(control::running(), self.shop.as_ref(), false)
     }
 
-    /// The same for verbs that only send requests: an address may belong to anything that serves the shop, such as plain Spin or
-    /// another machine. `url` is what such a verb calls the address in an older flag.
+    /// The same for commands that only send requests: the address may belong to any server of the shop, such as plain Spin or
+    /// another machine. `url` is the value of the older flag `--url`.
     pub(crate) fn find_or_reach(&self, url: Option<&str>) -> anyhow::Result<Shop> {
         let url = url.and_then(|url| url.parse().ok());
         let url = url.filter(|named| matches!(named, Named::Address(..)));
@@ -75,13 +76,13 @@ impl ShopOptions {
                 }
                 self.of(one)
             }
-            // They share their stores and their secrets.
+            // Both shops share their stores and their secrets.
             [one, more @ ..] if more.iter().all(|other| same_state(one, other)) => self.of(one),
             several => Err(control::ambiguous(several)),
         }
     }
 
-    /// Whether the flags mean this running shop: the most exact of them decides.
+    /// Whether the flags select this running shop. The most specific flag decides.
     fn means(&self, named: Option<&Named>, running: &Running) -> bool {
         let Some(facts) = &running.facts else {
             return named.is_some_and(|named| named.fits(running));
@@ -117,7 +118,7 @@ impl ShopOptions {
         })
     }
 
-    /// A shop that does not run: its files are looked into.
+    /// A stopped shop, described by its files.
     fn stopped(&self, named: Option<&Named>, running: &[Running]) -> anyhow::Result<Shop> {
         let mut options = self.app.clone();
         match named {
@@ -141,7 +142,7 @@ impl ShopOptions {
         })
     }
 
-    /// Says which shop it is, where the working directory has another.
+    /// Prints which shop was selected if the working directory belongs to another shop.
     fn note(&self, running: &Running) {
         let here = Path::new(".localmart");
         let named = self.app.from.is_some() || self.app.named_state_dir().is_some();
@@ -167,7 +168,7 @@ fn same_state(one: &Running, other: &Running) -> bool {
     }
 }
 
-/// Takes a folder as that of the manifest, or as the state folder.
+/// Interprets a folder as the folder of the manifest, or as the state folder.
 fn stopped_in(folder: &Path, options: &mut AppOptions, running: &[Running]) -> anyhow::Result<()> {
     if !folder.is_dir() {
         let named = Named::Folder(folder.to_owned());
@@ -193,12 +194,12 @@ fn stopped_in(folder: &Path, options: &mut AppOptions, running: &[Running]) -> a
 }
 
 impl Shop {
-    /// Whether its state folder is on this machine: it runs here, or nobody names another address and it has files here.
+    /// Whether the state folder is on this machine: the shop runs here, or no other address is named and there are files here.
     pub(crate) fn is_here(&self) -> bool {
         self.address.is_some() || (self.elsewhere.is_none() && self.state_dir.is_dir())
     }
 
-    /// Where it serves; without a better answer that is the usual address.
+    /// The address of the shop, or else the default address.
     pub(crate) fn url(&self) -> String {
         match (self.address, &self.elsewhere) {
             (Some(address), _) => format!("http://{address}"),
@@ -207,7 +208,7 @@ impl Shop {
         }
     }
 
-    /// The stores that it uses.
+    /// The stores of the shop.
     pub(crate) fn stores(&self) -> anyhow::Result<Stores> {
         let Some(variables) = &self.running else {
             return Ok(Stores::of(&self.options.app(Vec::new(), Vec::new())?));
@@ -221,11 +222,11 @@ impl Shop {
         }))
     }
 
-    /// The secrets that it uses, by name.
+    /// The secrets of the shop, by name.
     pub(crate) fn secrets(&self) -> anyhow::Result<BTreeMap<String, String>> {
         let mut given = self.options.given()?;
         if let Some(variables) = &self.running {
-            // What the shop was given is what counts; a flag of this verb says something else on purpose.
+            // The values of the running shop count, unless a flag of this command overrides them on purpose.
             for (name, value) in variables {
                 given
                     .flags

@@ -1,4 +1,4 @@
-//! `localmart status`: where the running shop serves and keeps its files; its components, their generations and links.
+//! `localmart status`: the addresses and the state folder of the running shop; its components, generations and links.
 
 use crate::clock;
 use crate::control::{Facts, Which, short};
@@ -26,7 +26,7 @@ impl Status {
         }
         let status: HostStatus = host.get("/status")?;
         println!("{} (process {})", status.application, status.process);
-        // A host of an older version does not know.
+        // A host of an older version does not report it.
         if let Ok(facts) = host.get::<Facts>("/about") {
             println!("{facts}");
         }

@@ -13,8 +13,8 @@ use std::time::Duration;
 /// How often the shop is asked for the outcome.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// Replaces a component of the running shop: checks, compiles and warms the new file, then gives it the calls. If it then traps, fails or
-/// slows down beyond the limits, the shop returns to the old one by itself.
+/// Replaces a component of the running shop: checks, compiles and warms the new file, then gives it the calls. If the new file traps,
+/// fails or is too slow, the shop rolls back on its own.
 #[derive(Args)]
 pub(crate) struct Swap {
     /// The component to replace.
@@ -27,7 +27,7 @@ pub(crate) struct Swap {
     /// Give the new file only requests with this header on trial, for example x-canary=1, and the calls that follow from them.
     #[arg(long, value_name = "NAME=VALUE", value_parser = crate::app::pair)]
     header: Option<(String, String)>,
-    /// Give the new file copies of the calls that only read. Its answers are compared and dropped.
+    /// Give the new file copies of calls that only read. Its answers are compared and discarded.
     #[arg(long)]
     shadow: bool,
     /// Wait this long for the outcome, for example 30s; a new file on trial that passes then gets all calls. Without this flag the verb returns at once, and the shop watches for 30s.

@@ -1,4 +1,4 @@
-//! `localmart token`: a signed token for scripts and first steps. People log in; the user service gives them theirs.
+//! `localmart token`: a signed token for scripts and first steps. Users get their tokens from the user service when they log in.
 
 use crate::clock;
 use crate::secrets::{PRIVATE_KEY, Values};
@@ -10,14 +10,14 @@ use clap::{Args, ValueEnum};
 use localmart_guest::kernel::Timestamp;
 use localmart_guest::token::{NewToken, TokenSigner};
 
-/// What the bearer of a token may do.
+/// The role of a token's bearer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
-    /// Buy.
+    /// May buy.
     Customer,
-    /// Look after products, stock and orders.
+    /// May also manage products, stock and orders.
     Staff,
-    /// Look after users too.
+    /// May also manage users.
     Admin,
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum Role {
 pub(crate) struct Token {
     #[command(flatten)]
     shop: ShopOptions,
-    /// What the bearer may do.
+    /// The role of the bearer.
     #[arg(long, default_value = "staff")]
     role: Role,
     /// How long the token is valid, in minutes.
@@ -44,7 +44,7 @@ impl Token {
     }
 }
 
-/// A token of a role that is valid for some seconds from `now` on, by the shop's clock.
+/// A token of a role that is valid for `seconds` from `now`, by the shop's clock.
 pub(crate) fn make(
     secrets: &Values,
     role: Role,

@@ -1,4 +1,4 @@
-//! `localmart up`: builds what is stale, makes secrets, migrates, serves, seeds an empty store, prints where.
+//! `localmart up`: builds outdated components, generates secrets, migrates, serves, seeds an empty store and prints the addresses.
 
 mod admin;
 mod hello;
@@ -41,73 +41,74 @@ use std::time::Duration;
 /// The default observe address of an application with `[application.tool.localmart]`.
 pub(crate) const OBSERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
 
-/// How long the token with which an empty store is filled is valid, in seconds.
+/// How long the token for filling an empty store is valid, in seconds.
 const SEED_TOKEN_SECONDS: u64 = 900;
 
 /// How often the bus is read for `/metrics`.
 const BUS_LOOK: Duration = Duration::from_secs(2);
 
-/// Serves the application. The flags are Spin's where it has them.
+/// Serves the application. Flags that Spin has work as in Spin.
 #[derive(Args)]
 pub(crate) struct Up {
     #[command(flatten)]
     app: AppOptions,
-    /// Where shoppers connect; port 0 takes a free one.
+    /// The HTTP address; port 0 chooses a free port.
     #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
-    /// Where /healthz, /readyz and /metrics are. Default: 127.0.0.1:3001 for an application with [application.tool.localmart], nowhere
-    /// for others.
+    /// The address of /healthz, /readyz and /metrics. Default: 127.0.0.1:3001 for an application with [application.tool.localmart],
+    /// none for others.
     #[arg(long)]
     observe_listen: Option<SocketAddr>,
     /// An environment variable for every component, as NAME=value; may be repeated.
     #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = pair)]
     environment: Vec<(String, String)>,
-    /// Only these components; may be repeated.
+    /// Run only this component; may be repeated.
     #[arg(long, short = 'c')]
     component_id: Vec<String>,
-    /// Print and log errors only.
+    /// Print and log only errors.
     #[arg(long, short = 'q')]
     quiet: bool,
-    /// How links are bound: fused or isolated, for all of them, or caller->callee=fused for one; may be repeated. Default: isolated.
+    /// The binding of links: fused or isolated for all links, or caller->callee=fused for one; may be repeated. Default: isolated.
     #[arg(long = "binding", value_name = "BINDING")]
     bindings: Vec<BindingOption>,
-    /// A component that another shop runs, and the address of that shop's links, as catalog=http://10.0.0.2:4000; may be repeated.
+    /// A component that another shop runs, with the address for link calls of that shop, as catalog=http://10.0.0.2:4000; may be
+    /// repeated.
     #[arg(long = "remote", value_name = "COMPONENT=URL", value_parser = pair)]
     remotes: Vec<(String, String)>,
-    /// Where components of other shops may call those of this one. Both need the same LOCALMART_LINK_KEY, or the same state folder.
+    /// The address for link calls from other shops. Both shops need the same LOCALMART_LINK_KEY, or the same state folder.
     #[arg(long)]
     link_listen: Option<SocketAddr>,
-    /// For tests: use a clock that localmart clock advance moves. The state folder keeps the time for the next start.
+    /// For tests: use a clock that localmart clock advance moves. The state folder keeps the time until the next start.
     #[arg(long, conflicts_with_all = ["remotes", "link_listen"])]
     test_clock: bool,
     /// Run the build commands of the manifest first.
     #[arg(long)]
     build: bool,
-    /// Build what changes in the sources, and swap it while the shop runs.
+    /// Rebuild components when their sources change, and swap them while the shop runs.
     #[arg(long, conflicts_with = "no_build")]
     watch: bool,
-    /// Serve what is built, even if the sources are newer.
+    /// Serve the built components, even if their sources are newer.
     #[arg(long)]
     no_build: bool,
-    /// Leave an empty store empty.
+    /// Do not add products to an empty store.
     #[arg(long)]
     no_seed: bool,
-    /// Threads; default: one per core.
+    /// The number of threads. Default: one per core.
     #[arg(long)]
     threads: Option<usize>,
-    /// Linear memory of one instance in bytes.
+    /// The limit for the linear memory of one instance, in bytes.
     #[arg(long, env = "SPIN_MAX_INSTANCE_MEMORY")]
     max_instance_memory: Option<usize>,
-    /// Map instances one by one instead of from a pool.
+    /// Allocate each instance on its own instead of from a pool.
     #[arg(long)]
     disable_pooling: bool,
-    /// Compile every time instead of keeping compiled components.
+    /// Do not cache compiled components.
     #[arg(long)]
     disable_cache: bool,
-    /// Where compiled components are kept. Default: aot in the state folder.
+    /// The folder of the cache for compiled components. Default: aot in the state folder.
     #[arg(long)]
     cache_dir: Option<PathBuf>,
-    /// What happens at a named point, for tests: name=kill or name=hold-first:PATH
+    /// For tests: the action at a named point, name=kill or name=hold-first:PATH
     #[arg(long = "point", hide = true, value_parser = named_point)]
     points: Vec<NamedPoint>,
 }
@@ -132,7 +133,7 @@ impl Up {
         }
         let state_dir = self.app.state_dir(&source);
         keep_log(&state_dir);
-        // Before anything is changed: whether this clock suits the state folder, and whether the addresses are free.
+        // Nothing may change before the clock of the state folder and the addresses are checked.
         let clock = Clock::open(&state_dir, self.test_clock)?;
         let listener = bind(self.listen, "--listen")?;
         let ours = app.tool.is_some();
@@ -213,7 +214,7 @@ impl Up {
         Ok(())
     }
 
-    /// Components that run elsewhere.
+    /// Components on other hosts.
     fn away(&self) -> impl Iterator<Item = String> {
         self.remotes.iter().map(|(component, _)| component.clone())
     }
@@ -269,7 +270,7 @@ fn link_key(state_dir: &Path) -> anyhow::Result<Key> {
     Ok(Key::new(&secrets::link_key(state_dir)?))
 }
 
-/// What happens before another generation of a component serves: its migrations are applied.
+/// Applies the migrations of a new generation before it serves.
 fn before_swaps(app: &App, state_dir: &Path) -> BeforeSwap {
     if app.tool.is_none() {
         return Box::new(|_, _| Ok(()));
@@ -280,7 +281,7 @@ fn before_swaps(app: &App, state_dir: &Path) -> BeforeSwap {
     })
 }
 
-/// The control socket. A host serves without one too, but verbs cannot reach it.
+/// The control socket. A host serves without one too, but commands cannot reach it.
 #[cfg(unix)]
 fn control(
     swapper: &Arc<Swapper>,
@@ -307,7 +308,7 @@ fn control(
 #[cfg(not(unix))]
 fn control(_: &Arc<Swapper>, _: Facts, _: Values) {}
 
-/// Looks at the bus from time to time; what is shown at `/metrics` is what was seen last.
+/// Reads the bus periodically. `/metrics` shows the latest values.
 fn bus_metrics(stores: Stores, state_dir: PathBuf) -> ExtraMetrics {
     let seen: Arc<Mutex<String>> = Arc::default();
     let shown = seen.clone();
@@ -320,7 +321,7 @@ fn bus_metrics(stores: Stores, state_dir: PathBuf) -> ExtraMetrics {
             let text = bus.as_ref().and_then(|bus| events::metrics(bus).ok());
             match (text, seen.lock()) {
                 (Some(text), Ok(mut seen)) => *seen = text,
-                // The next look opens it anew.
+                // The next round opens the bus again.
                 _ => bus = None,
             }
             std::thread::sleep(BUS_LOOK);
@@ -329,7 +330,7 @@ fn bus_metrics(stores: Stores, state_dir: PathBuf) -> ExtraMetrics {
     Box::new(move || shown.lock().map(|seen| seen.clone()).unwrap_or_default())
 }
 
-/// An action that clap can hand around.
+/// An action, in a form that clap can clone.
 #[derive(Clone)]
 struct NamedPoint(Arc<(String, points::Action)>);
 
@@ -337,7 +338,7 @@ fn named_point(text: &str) -> Result<NamedPoint, String> {
     points::parse(text).map(|point| NamedPoint(Arc::new(point)))
 }
 
-/// Tests with named points run the components that have them.
+/// With named points, the components in dist/points are used.
 fn use_points(app: &mut App) {
     let dist = app.source.folder().join("dist");
     for spec in app.components.values_mut() {
@@ -389,7 +390,7 @@ fn wait(runtime: &tokio::runtime::Runtime) -> anyhow::Result<()> {
     })
 }
 
-/// Keeps the log in the state folder too. A host serves without that.
+/// Also keeps the log in the state folder. A failure does not stop the host.
 fn keep_log(state_dir: &Path) {
     if let Err(error) = log::keep(state_dir) {
         tracing::warn!(

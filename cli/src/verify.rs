@@ -1,6 +1,6 @@
-//! `localmart verify`: checks the invariants I1 to I7 over the stores of a shop, running or stopped, and names each violation. While a
-//! shop runs, the databases of two services may disagree for a moment; so the stores are read several times, and only violations that
-//! stay are reported.
+//! `localmart verify`: checks the invariants I1 to I7 over the stores of a running or stopped shop, and names each violation. While a
+//! shop runs, the databases of two services may disagree for a moment. The stores are therefore read several times, and only
+//! persistent violations are reported.
 //!
 //! [`facts`] reads the stores, [`invariants`] has the rules.
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// How long to wait before the stores are read again.
 const AGAIN: Duration = Duration::from_secs(3);
-/// How many times they are read at most.
+/// How many times the stores are read at most.
 const LOOKS: u32 = 4;
 
 /// Checks that money, stock, orders and events add up: the invariants I1 to I7 of docs/operations/stores.md.

@@ -48,7 +48,6 @@ fn orders_are_made_with_the_catalog_of_another_process_also_while_that_starts_ag
     there.kill();
     let (bought, again) = std::thread::scope(|scope| {
         let bought = scope.spawn(|| at_once(4, |_| buy()));
-        std::thread::sleep(Duration::from_millis(100));
         let again = catalog(&state, &links);
         (bought.join().unwrap(), again)
     });

@@ -1,5 +1,5 @@
-//! Cart, item and checkout natively: the statements that the shop sends for them (`checkout.json`), in its transactions and order,
-//! no contracts between. What the shop does later, when it publishes its events, is not done here.
+//! Cart, item and checkout natively: the statements of the shop (`checkout.json`) in the same transactions and order, without contracts
+//! in between. Publishing the events, which the shop does later, is left out.
 
 use super::database::Asked;
 use super::{STATEMENTS, Shop, failed, new_id, now_ms, reply};
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::{Arc, LazyLock};
 
-/// What the shop asks of its databases for one checkout.
+/// The statements of the shop for one checkout.
 #[derive(Deserialize)]
 struct Recorded {
     answer: String,
@@ -34,13 +34,13 @@ struct Statement {
     with: Vec<Option<String>>,
 }
 
-/// The recording; its texts live as long as the program, for the caches of prepared statements.
+/// The recording. Its texts live as long as the program, as the caches of prepared statements require.
 static RECORDED: LazyLock<Option<&'static Recorded>> = LazyLock::new(|| {
     let recorded: Recorded = serde_json::from_str(include_str!("checkout.json")).ok()?;
     Some(Box::leak(Box::new(recorded)))
 });
 
-/// The place of the claim of the key, before the cart is read, and of the new order, after which the cart is marked.
+/// The positions of two statements: the claim of the key, before the cart is read, and the new order, after which the cart is marked.
 const CLAIM: usize = 0;
 const ORDER: usize = 3;
 
@@ -205,7 +205,7 @@ async fn order(shop: &Shop, key: &str, checkout: &Value) -> anyhow::Result<Strin
                 let product = cart.pointer("/items/0/product_id").and_then(Value::as_str);
                 values.push(("{product}", product.context("an empty cart")?.to_owned()));
             }
-            // The product, as the catalog has it.
+            // The product from the catalog.
             2 => {
                 let price = rows
                     .first()

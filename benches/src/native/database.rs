@@ -1,5 +1,5 @@
-//! The databases of the native counterpart: SQLite files on the thread that asks, writers in turns, as in the host; or Postgres
-//! over a few connections per schema, with prepared statements and the statements of a transaction sent together.
+//! The databases of the native counterpart: SQLite files on the calling thread, with writers in turns as in the host; or Postgres over a
+//! few connections per schema, with prepared statements and the statements of a transaction sent together.
 
 use anyhow::Context as _;
 use bytes::BytesMut;
@@ -16,7 +16,7 @@ use tokio_postgres::{Client, NoTls, Statement};
 
 /// Connections to Postgres per schema.
 const CONNECTIONS: usize = 12;
-/// The databases of the shop that are asked.
+/// The databases of the shop that are used.
 const SCHEMAS: [&str; 5] = ["catalog", "order", "inventory", "payment", "key-value"];
 
 /// A value of a row.
@@ -43,7 +43,7 @@ impl Cell {
     }
 }
 
-/// A statement with its parameters, all as text: the statements say themselves what each is cast to.
+/// A statement with its parameters as text; the statement casts each of them.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub(super) sql: &'static str,
@@ -52,7 +52,7 @@ pub(super) struct Asked {
 
 pub(super) type Rows = Vec<Vec<Cell>>;
 
-/// Where the shop's tables are.
+/// The location of the shop's tables.
 pub(super) enum Database {
     Sqlite {
         folder: PathBuf,
@@ -74,7 +74,7 @@ impl Database {
         Self::Postgres(SCHEMAS.into_iter().map(pool).collect())
     }
 
-    /// Runs statements, the last of which gives its rows.
+    /// Runs statements; returns the rows of the last one.
     pub(super) async fn run(
         &self,
         on: &str,
@@ -108,7 +108,7 @@ thread_local! {
     static OPEN: RefCell<HashMap<&'static str, Connection>> = RefCell::default();
 }
 
-/// Runs something on this thread's connection to a file.
+/// Calls `run` with this thread's connection to a file.
 fn with_file<T>(
     folder: &std::path::Path,
     name: &'static str,
@@ -231,7 +231,7 @@ impl Link {
                 self.statements.insert(one.sql, statement);
             }
         }
-        // Sent together: the server answers them in turn.
+        // The statements are sent together, and the server answers them in order.
         let sent = all.iter().map(async |one| {
             let statement = self.statements.get(one.sql).context("not prepared")?;
             let values: Vec<AsText<'_>> = one
@@ -271,7 +271,7 @@ impl Link {
     }
 }
 
-/// A parameter that goes as text, whatever its type.
+/// A parameter that is sent as text, whatever its type.
 #[derive(Debug)]
 struct AsText<'a>(Option<&'a str>);
 

@@ -1,5 +1,4 @@
-//! What one call over a link costs, by binding: a guest calls another, one call after the other, and says how long that took. Bindings
-//! take turns.
+//! The cost of one call over a link, by binding: one guest calls another repeatedly and reports the time. The bindings take turns.
 
 use super::Run;
 use crate::build;
@@ -21,14 +20,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Where the sources of the guests are, from the application.
+/// The folder with the sources of the guests, relative to the application.
 const GUESTS: &str = "benches/links";
-/// Calls of one turn, each in an instance of its own: as many as an instance of the shop with fused links makes in its life.
+/// Calls of one round, which has its own instance: as many as an instance with fused links makes in its life.
 const CALLS: u32 = 5_000;
-/// A remote call takes a hundred times as long.
+/// Fewer, because a remote call takes a hundred times as long.
 const REMOTE_CALLS: u32 = 1_000;
 
-/// What is called, what it is called in the table, and what it may take.
+/// The measured functions: name, label in the table, goal.
 const WHAT: [(&str, &str, &str); 3] = [
     ("at-once", "sync, nothing", "fused ≤ 0.1 µs"),
     (
@@ -142,7 +141,7 @@ impl Side {
         let source = Source::read(&folder.join("spin.toml"))?;
         let mut app: App = resolve(source, &ResolveOptions::default())?;
         for spec in app.components.values_mut() {
-            // Nothing but this bench calls them.
+            // Only the bench calls the guests.
             spec.triggered = spec.id == "caller" || answers;
         }
         let key = Key::new("benches");
@@ -174,7 +173,7 @@ impl Side {
         Ok(Self { loaded, running })
     }
 
-    /// How long one call takes, in nanoseconds.
+    /// The time of one call, in nanoseconds.
     fn calls(&self, what: &str, calls: u32) -> anyhow::Result<f64> {
         let arguments = [format!("{what:?}"), calls.to_string()];
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -187,7 +186,7 @@ impl Side {
     }
 }
 
-/// Builds the guests; the folder with their files.
+/// Builds the guests; returns the folder with their files.
 fn build(root: &Path) -> anyhow::Result<PathBuf> {
     let built = build::cargo(root)
         .args(["--quiet", "--package", "measure-caller"])

@@ -1,5 +1,5 @@
-//! Requests per second and latencies, by route. What can be asked is found out first: every route that needs no values, the first of
-//! what a list lists, and of a shop a cart and a checkout; or it is what was named.
+//! Requests per second and latencies, by route. Without `--request`, the bench finds the requests itself: every route without
+//! parameters, the first item of each list and, for a shop, a cart and a checkout.
 
 use super::Run;
 use super::variant::Hosted;
@@ -12,15 +12,15 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long each is warmed up before its first turn.
+/// The warm-up of each request before its first round.
 const WARM_UP: Duration = Duration::from_millis(500);
 
-/// What is asked, not yet of whom.
+/// A request to measure, independent of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wanted {
-    /// Method, path, body.
+    /// A request with method, path and body.
     Ask(String, String, Option<String>),
-    /// The first of what this path lists.
+    /// A request for the first item of the list at this path.
     FirstOf(String),
     /// A cart with an item.
     Fill,
@@ -28,7 +28,7 @@ enum Wanted {
     Buy,
 }
 
-/// Who is asked.
+/// A measured server.
 struct Entrant {
     name: String,
     address: SocketAddr,
@@ -36,7 +36,7 @@ struct Entrant {
 }
 
 impl Wanted {
-    /// Reads what somebody named.
+    /// Parses the value of `--request`.
     fn read(text: &str) -> anyhow::Result<Self> {
         let mut words = text.trim().splitn(3, ' ');
         let (method, path) = (words.next().unwrap_or_default(), words.next());
@@ -60,7 +60,7 @@ impl Wanted {
         }
     }
 
-    /// What is to be done again and again at an address; the error says why it cannot be.
+    /// The work of a connection to a server. The error says why the request cannot be measured.
     async fn at(&self, address: SocketAddr) -> anyhow::Result<Work> {
         match self {
             Self::Ask(method, path, body) => {
@@ -118,7 +118,7 @@ impl Run {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        // Of one that is not measured: who was asked what the others were not has more to remember.
+        // A server that is not measured answers, so that no measured one has more requests behind it.
         let first = self.variants.first().context("nothing to measure")?;
         let asked = self.host(prepared, &self.scratch.0.join("asked"), first, &[])?;
         let wanted = runtime.block_on(self.wanted(asked.server.address))?;
@@ -138,7 +138,7 @@ impl Run {
         Ok(())
     }
 
-    /// What is asked.
+    /// The requests to measure.
     async fn wanted(&mut self, address: SocketAddr) -> anyhow::Result<Vec<Wanted>> {
         if !self.bench.requests.is_empty() {
             let named = self.bench.requests.iter();
@@ -180,7 +180,7 @@ impl Run {
         Ok(wanted)
     }
 
-    /// One request of all, in turns.
+    /// Measures one request on all servers, in turns.
     fn compare(
         &mut self,
         runtime: &tokio::runtime::Runtime,
@@ -192,7 +192,7 @@ impl Run {
             let (name, asked) = (&entrant.name, wanted.name());
             match runtime.block_on(wanted.at(entrant.address)) {
                 Ok(work) => works.push((entrant, work, Vec::new())),
-                // What was named must be there.
+                // A request that the user named must succeed.
                 Err(error) if entrant.host.is_some() => {
                     return Err(error.context(format!("{asked} at {name}")));
                 }
@@ -233,7 +233,7 @@ impl Run {
     }
 }
 
-/// Asks once: the status, and the body if it is JSON.
+/// Sends a request once; returns the status, and the body if it is JSON.
 async fn ask(
     address: SocketAddr,
     method: &str,
@@ -246,7 +246,7 @@ async fn ask(
     Ok((reply.status, body))
 }
 
-/// The path of a route without its wildcard; `None` where a segment needs a value.
+/// The path of a route without its wildcard; `None` if a segment needs a value.
 pub(super) fn base(route: &str) -> Option<String> {
     let path = route.trim_end_matches("...").trim_end_matches('*');
     let path = path.trim_end_matches('/');
@@ -256,7 +256,7 @@ pub(super) fn base(route: &str) -> Option<String> {
     Some(if path.is_empty() { "/" } else { path }.to_owned())
 }
 
-/// Where a server is.
+/// The address of a server.
 fn address(url: &str) -> anyhow::Result<SocketAddr> {
     let wrong = || format!("--against {url}: it must be an address like http://127.0.0.1:3100");
     let place = url.strip_prefix("http://").with_context(wrong)?;

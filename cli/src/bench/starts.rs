@@ -1,5 +1,6 @@
-//! Cold starts by stages. A running host is given each component anew, as by `localmart swap`: once with nothing compiled, once with
-//! its machine code kept; then a first request goes to the new instance. Where links are fused this makes anew what the component is in.
+//! Cold starts by stages. A running host loads each component again, as in `localmart swap`: once with nothing compiled, once with its
+//! machine code in the cache. Then a first request goes to the new instance. With fused links, every component that contains the
+//! measured one is loaded again too.
 
 use super::Run;
 use super::requests::base;
@@ -8,7 +9,7 @@ use localmart_measure::report::{Figure, Measured, Unit, ms};
 use localmart_measure::server::first_byte;
 use std::path::Path;
 
-/// Stages in order: what they are called here, and by the host. The first byte has none there.
+/// The stages in order: their names in the table and in the report of the host, which has no first byte.
 const STAGES: [(&str, &str); 5] = [
     ("read", "read"),
     ("load", "compile"),
@@ -17,7 +18,7 @@ const STAGES: [(&str, &str); 5] = [
     ("first byte", ""),
 ];
 
-/// Turns by component, variant and whether it was compiled.
+/// Rounds by component, by variant, and by whether the component was compiled.
 type Turns = Vec<Vec<f64>>;
 
 impl Run {
@@ -27,7 +28,7 @@ impl Run {
         let mut hosts = Vec::new();
         for (place, variant) in self.variants.iter().enumerate() {
             let state = self.scratch.0.join(format!("starts-{place}"));
-            // On one core: an instance is made on each.
+            // One core, because each core creates an instance.
             hosts.push(self.host(prepared, &state, variant, &["--threads", "1"])?);
         }
         let rounds = self.bench.rounds;
@@ -42,7 +43,7 @@ impl Run {
                     let Some(file) = variant.file(&self.app, component) else {
                         continue;
                     };
-                    // Not there where nothing is kept yet.
+                    // The cache may be empty.
                     let _ = std::fs::remove_dir_all(host.state.join("aot"));
                     let compiled = staged(host, component, &file, path.as_deref())?;
                     let loaded = staged(host, component, &file, path.as_deref())?;
@@ -65,7 +66,7 @@ impl Run {
             for (component, turns) in components.iter().zip(&turns) {
                 let of = self.variants.iter().zip(turns).map(|(variant, turns)| {
                     let turns = if compiled == 1 { &turns.1 } else { &turns.0 };
-                    // What has no route has no first byte.
+                    // A component without a route has no first byte.
                     let names = names.get(..turns.first().map_or(0, Vec::len));
                     Measured::staged(&variant.name, names.unwrap_or_default(), turns)
                 });
@@ -76,7 +77,7 @@ impl Run {
         Ok(())
     }
 
-    /// From the start of the process to the first answer.
+    /// The time from the start of the process to the first answer.
     fn whole(&mut self, prepared: &Path) -> anyhow::Result<()> {
         if self.variants.iter().any(|one| one.replaced.is_some()) {
             return Ok(());
@@ -85,7 +86,7 @@ impl Run {
         for round in 0..=self.bench.rounds {
             for (place, (variant, turns)) in self.variants.iter().zip(&mut turns).enumerate() {
                 let state = self.scratch.0.join(format!("whole-{place}"));
-                // What is fused is compiled by the first start.
+                // The first start compiles fused components.
                 let hosted = match round {
                     0 => self.host(prepared, &state, variant, &[])?,
                     _ => self.host_in(&state, variant, &[])?,
@@ -103,7 +104,7 @@ impl Run {
         Ok(())
     }
 
-    /// The components whose starts are measured.
+    /// The components to measure.
     fn started(&self) -> Vec<String> {
         if !self.bench.components.is_empty() {
             return self.bench.components.clone();
@@ -117,7 +118,7 @@ impl Run {
         own.map(|spec| spec.id.clone()).collect()
     }
 
-    /// A path that a component answers, if there is one that needs no values.
+    /// A path without parameters that a component answers.
     fn route_of(&self, component: &str) -> Option<String> {
         let routes = self.app.routes.iter();
         let mut own = routes.filter(|route| route.component() == Some(component));
@@ -125,7 +126,7 @@ impl Run {
     }
 }
 
-/// One start: milliseconds of each stage.
+/// One start: the milliseconds of each stage.
 fn staged(
     host: &Hosted,
     component: &str,

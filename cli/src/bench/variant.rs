@@ -1,4 +1,4 @@
-//! The application in one of the ways that take turns, and a host that runs it.
+//! A variant: the application with certain bindings and files. And a host that runs a variant.
 
 use super::Run;
 use super::requests::base;
@@ -18,33 +18,33 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What the application is called in tables.
+/// The name of the application in tables.
 const OURS: &str = "localmart";
-/// Pieces of each product, so that no run sells it out.
+/// The stock of each product, which no run sells out.
 const STOCK: u64 = 1_000_000_000;
-/// How long a host that answers may take to make its control socket.
+/// How long a host that answers requests may take to create its control socket.
 const CONTROL: Duration = Duration::from_secs(10);
-/// Lines of a host's log that are shown if it does not start.
+/// Lines of a host's log in the error if the host does not start.
 const LOG_LINES: usize = 20;
-/// Nobody goes back from what is measured.
+/// A measured swap is never rolled back.
 const UNWATCHED: RollbackLimits = RollbackLimits {
     watch: Duration::from_millis(1),
     max_error_rate: 1.0,
     max_p99_ratio: f64::MAX,
 };
 
-/// The application in one way.
+/// A variant of the application.
 #[derive(Clone, Debug)]
 pub(super) struct Variant {
-    /// Its name in tables.
+    /// The name in tables.
     pub(super) name: String,
     flags: Vec<String>,
-    /// A component, and the file in its place.
+    /// A component, and the file that replaces its own.
     pub(super) replaced: Option<(String, PathBuf)>,
 }
 
 impl Variant {
-    /// As it is.
+    /// The application as it is.
     pub(super) fn plain() -> Self {
         Self {
             name: OURS.to_owned(),
@@ -53,7 +53,7 @@ impl Variant {
         }
     }
 
-    /// With all links bound so.
+    /// The application with this binding for all links.
     pub(super) fn bound(binding: &str) -> Self {
         Self {
             name: binding.to_owned(),
@@ -62,7 +62,7 @@ impl Variant {
         }
     }
 
-    /// With another file in a component's place.
+    /// The application with another file for a component.
     pub(super) fn replacing(component: &str, file: &Path) -> anyhow::Result<Self> {
         let name = file.file_name().context("a file without a name")?;
         Ok(Self {
@@ -72,7 +72,7 @@ impl Variant {
         })
     }
 
-    /// The file of a component here: the one in its place, or its own without its links.
+    /// The file of a component in this variant: the replacement, or its own file without links.
     pub(super) fn file(&self, app: &App, component: &str) -> Option<PathBuf> {
         let replaced = self.replaced.as_ref();
         if let Some((_, file)) = replaced.filter(|(id, _)| id == component) {
@@ -92,7 +92,7 @@ pub(super) struct Hosted {
 }
 
 impl Hosted {
-    /// Puts a file in a component's place; how long each stage of that took, in microseconds.
+    /// Swaps a component; returns the time of each stage in microseconds.
     pub(super) fn swap(&self, component: &str, file: &Path) -> anyhow::Result<Vec<(String, u64)>> {
         let request = SwapRequest {
             component: component.to_owned(),
@@ -109,7 +109,7 @@ impl Hosted {
 }
 
 impl Run {
-    /// A state folder in which everything is compiled, migrated and filled.
+    /// Prepares a state folder: compiles, migrates and fills the stores.
     pub(super) fn prepare(&self) -> anyhow::Result<PathBuf> {
         eprintln!("preparing: compiling, migrating, filling");
         let (state, plain) = (self.scratch.0.join("state"), Variant::plain());
@@ -137,27 +137,27 @@ impl Run {
         Ok(state)
     }
 
-    /// Whether there are products, carts and orders to measure.
+    /// Whether the application has products, carts and orders to measure.
     pub(super) fn is_a_shop(&self) -> bool {
         let ours = self.app.tool.is_some();
         let parts = ["catalog", "cart", "inventory", "order"];
         ours && parts.iter().all(|id| self.app.components.contains_key(*id))
     }
 
-    /// A path that a component answers, with whatever.
+    /// A path that a component answers, with any status.
     fn asked_first(&self) -> String {
         let answered = self
             .app
             .routes
             .iter()
             .filter(|route| route.component().is_some());
-        // Timers have routes of their own, which nobody else may ask.
+        // The routes of timers refuse other clients.
         let open = answered.filter(|route| !route.text.starts_with("/internal/"));
         let path = open.filter_map(|route| base(&route.text)).next();
         path.unwrap_or_else(|| "/".to_owned())
     }
 
-    /// Runs a variant in a copy of the prepared folder, which is made.
+    /// Runs a variant on a copy of the prepared folder.
     pub(super) fn host(
         &self,
         prepared: &Path,
@@ -195,7 +195,7 @@ impl Run {
         }
         command.args(["--listen", &address.to_string()]);
         command.args(&variant.flags).args(more);
-        // What components log would drown what is measured.
+        // The logs of components would slow down the measurement.
         let log = self.scratch.0.join("log");
         let writing = File::options().create(true).append(true).open(&log)?;
         command.stderr(writing);
@@ -225,7 +225,7 @@ fn last_lines(log: &Path) -> String {
     lines.get(last..).unwrap_or_default().join("\n")
 }
 
-/// Copies a folder and all in it.
+/// Copies a folder with its content.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {

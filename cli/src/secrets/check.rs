@@ -1,5 +1,5 @@
-//! The form that each secret must have. What is wrong with one is said when a shop starts, not with its first request; the value itself
-//! is never repeated.
+//! The valid form of each secret. An invalid secret is reported when a shop starts, not with its first request. The report never
+//! contains the value.
 
 use super::{ADMIN_PASSWORD, PRIVATE_KEY, PUBLIC_KEY};
 use anyhow::bail;
@@ -9,7 +9,7 @@ use ed25519_dalek::SigningKey;
 use localmart_guest::token::TokenKey;
 use localmart_host::app::App;
 
-/// Characters of a password with which somebody can log in, at least and at most.
+/// Minimum and maximum length of a password that the user service accepts, in characters.
 const PASSWORD_CHARACTERS: std::ops::RangeInclusive<usize> = 1..=128;
 
 /// A key that signs tokens.
@@ -27,7 +27,7 @@ pub(crate) fn check(app: &App) -> anyhow::Result<()> {
     for (name, value) in &app.variables {
         valid(name, value)?;
     }
-    // A host of components that only verify tokens may have nothing but the public key.
+    // An application that only verifies tokens needs only the public key.
     let signs = |app: &App| {
         let mut components = app.components.values();
         components.any(|spec| spec.variables.contains_key(PRIVATE_KEY))
@@ -44,7 +44,7 @@ pub(crate) fn check(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses a value that cannot be this secret.
+/// Refuses a value that is invalid for this secret.
 pub(super) fn valid(name: &str, value: &str) -> anyhow::Result<()> {
     if let Some(reason) = wrong(name, value) {
         bail!(
@@ -55,7 +55,7 @@ pub(super) fn valid(name: &str, value: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Why a value cannot be this secret.
+/// Why a value is invalid for this secret.
 fn wrong(name: &str, value: &str) -> Option<&'static str> {
     let visible = || !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic());
     match name {
