@@ -2,6 +2,7 @@
 
 use crate::domain::{Cart, LineError, LinkError, Links, PricedCart, Product, price};
 use crate::store::{StorageError, Store, StoredCart};
+use localmart_guest::http::IfMatch;
 use localmart_guest::kernel::{Currency, Id, MoneyError};
 use localmart_guest::ports::Ports;
 use localmart_guest::short_lived::ShortLived;
@@ -228,7 +229,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         id: &str,
         product: &Id,
         quantity: u32,
-        if_match: Option<u64>,
+        if_match: Option<IfMatch>,
     ) -> Result<PricedCart> {
         self.change(context, id, product, if_match, |cart| {
             cart.add(product, quantity)
@@ -242,7 +243,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         id: &str,
         product: &Id,
         quantity: u32,
-        if_match: Option<u64>,
+        if_match: Option<IfMatch>,
     ) -> Result<PricedCart> {
         self.change(context, id, product, if_match, |cart| {
             cart.set(product, quantity)
@@ -298,7 +299,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         context: &Context,
         id: &str,
         product: &Id,
-        if_match: Option<u64>,
+        if_match: Option<IfMatch>,
         change: impl Fn(&mut Cart) -> std::result::Result<(), LineError>,
     ) -> Result<PricedCart> {
         let known = self.read(context, id).await?;
@@ -337,7 +338,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         &self,
         context: &Context,
         id: &str,
-        if_match: Option<u64>,
+        if_match: Option<IfMatch>,
         change: impl Fn(&mut Cart) -> Result<bool>,
     ) -> Result<Cart> {
         let id = Id::parse(id).ok_or(CartError::NotFound)?;
@@ -345,7 +346,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
             let read = self.read_open(context, &id).await?;
             let now = self.ports.now();
             let mut cart = read.cart.clone();
-            if if_match.is_some_and(|version| version != cart.version) {
+            if if_match.is_some_and(|versions| !versions.allows(cart.version)) {
                 return Err(CartError::VersionConflict);
             }
             if !change(&mut cart)? {

@@ -20,6 +20,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+/// What a picture may do if a browser opens it as a page: nothing but show its own shapes.
+const PICTURE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
+
 /// The HTTP API with its service.
 pub(crate) struct CatalogApi<D> {
     catalog: Catalog<D>,
@@ -89,7 +92,8 @@ async fn list<D: Database>(api: Api<D>, request: Request) -> Answer {
         .catalog
         .products(&filter, sort, limit, cursor.as_ref())
         .await?;
-    Ok(Response::page(products.iter().map(encode).collect(), next))
+    let page = Response::page(products.iter().map(encode).collect(), next);
+    Ok(page.for_caches(&request))
 }
 
 async fn get<D: Database>(api: Api<D>, request: Request) -> Answer {
@@ -103,7 +107,9 @@ async fn get<D: Database>(api: Api<D>, request: Request) -> Answer {
         .as_ref()
         .map(|claims| claims.subject.as_str());
     views::record_view("product.viewed", "catalog", product.id.as_str(), viewer);
-    Ok(Response::json(200, &encode(&product)).with_version(product.version))
+    Ok(Response::json(200, &encode(&product))
+        .with_version(product.version)
+        .for_caches(&request))
 }
 
 async fn create<D: Database>(api: Api<D>, request: Request) -> Answer {
@@ -154,10 +160,8 @@ async fn unpublish<D: Database>(api: Api<D>, request: Request) -> Answer {
 async fn categories<D: Database>(api: Api<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
     let categories = api.catalog.categories().await?;
-    Ok(Response::page(
-        categories.iter().map(encode_category).collect(),
-        None,
-    ))
+    let page = Response::page(categories.iter().map(encode_category).collect(), None);
+    Ok(page.for_caches(&request))
 }
 
 async fn create_category<D: Database>(api: Api<D>, request: Request) -> Answer {
@@ -214,7 +218,10 @@ async fn image<D: Database>(api: Api<D>, request: Request) -> Answer {
             other => other.into(),
         })?;
     let response = Response::bytes(200, "image/svg+xml", picture::draw(&product).into_bytes());
-    Ok(response.with_header("cache-control", "public, max-age=31536000, immutable"))
+    Ok(response
+        .with_header("cache-control", "public, max-age=31536000, immutable")
+        .with_header("x-content-type-options", "nosniff")
+        .with_header("content-security-policy", PICTURE_POLICY))
 }
 
 fn amount(text: &str) -> Option<u64> {
@@ -299,15 +306,15 @@ fn decode_draft(body: &[u8]) -> Result<ProductDraft, Problem> {
 fn decode_patch(body: &[u8]) -> Result<ProductPatch, Problem> {
     let mut fields = Fields::of_body(body)?;
     let patch = ProductPatch {
-        sku: fields.optional("sku", sku),
-        name: fields.optional("name", text(1, MAX_NAME)),
-        slug: fields.optional("slug", slug),
-        description: fields.optional("description", text(0, MAX_DESCRIPTION)),
-        category: fields.optional("category", slug),
-        price: fields.optional("price", money),
+        sku: fields.changed("sku", sku),
+        name: fields.changed("name", text(1, MAX_NAME)),
+        slug: fields.changed("slug", slug),
+        description: fields.changed("description", text(0, MAX_DESCRIPTION)),
+        category: fields.changed("category", slug),
+        price: fields.changed("price", money),
         compare_at_price: fields.patch("compare_at_price", money),
-        attributes: fields.optional("attributes", attributes),
-        published: fields.optional("published", boolean),
+        attributes: fields.changed("attributes", attributes),
+        published: fields.changed("published", boolean),
     };
     fields.finish(Some(patch))
 }

@@ -3,6 +3,7 @@
 use crate::domain::{Category, Filter, Product, ProductDraft, ProductPatch, Slug, Sort};
 use crate::store::{Store, WriteOutcome};
 use localmart_guest::events::Event;
+use localmart_guest::http::IfMatch;
 use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit};
 use localmart_guest::ports::Ports;
@@ -120,7 +121,7 @@ impl<D: Database> Catalog<D> {
         context: &Context,
         id: &str,
         draft: ProductDraft,
-        if_match: Option<u64>,
+        if_match: Option<IfMatch>,
     ) -> Result<Product> {
         self.change(context, id, if_match, |_| draft).await
     }
@@ -130,7 +131,7 @@ impl<D: Database> Catalog<D> {
         context: &Context,
         id: &str,
         patch: ProductPatch,
-        if_match: Option<u64>,
+        if_match: Option<IfMatch>,
     ) -> Result<Product> {
         self.change(context, id, if_match, |draft| patch.onto(draft))
             .await
@@ -141,7 +142,7 @@ impl<D: Database> Catalog<D> {
         &self,
         context: &Context,
         id: &str,
-        if_match: Option<u64>,
+        if_match: Option<IfMatch>,
     ) -> Result<()> {
         let patch = ProductPatch {
             published: Some(false),
@@ -154,7 +155,7 @@ impl<D: Database> Catalog<D> {
         &self,
         context: &Context,
         id: &str,
-        if_match: Option<u64>,
+        if_match: Option<IfMatch>,
         new: impl FnOnce(ProductDraft) -> ProductDraft,
     ) -> Result<Product> {
         let id = Id::parse(id).ok_or(CatalogError::ProductNotFound)?;
@@ -163,7 +164,7 @@ impl<D: Database> Catalog<D> {
             .product(&id)
             .await?
             .ok_or(CatalogError::ProductNotFound)?;
-        if if_match.is_some_and(|version| version != known.version) {
+        if if_match.is_some_and(|versions| !versions.allows(known.version)) {
             return Err(CatalogError::VersionConflict);
         }
         let draft = new(known.draft);

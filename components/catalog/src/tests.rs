@@ -133,7 +133,12 @@ fn a_stale_version_changes_nothing() {
     assert_eq!((changed.version, changed.draft.price.amount()), (2, 2499));
     assert!(changed.updated_at > changed.created_at);
     assert_eq!(
-        now(catalog.patch(&Context::system(""), made.id.as_str(), dearer(1), Some(1))),
+        now(catalog.patch(
+            &Context::system(""),
+            made.id.as_str(),
+            dearer(1),
+            Some(1.into())
+        )),
         Err(CatalogError::VersionConflict)
     );
     assert_eq!(

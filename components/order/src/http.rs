@@ -191,7 +191,7 @@ fn or_empty(body: &[u8]) -> &[u8] {
 
 fn must_match(request: &Request, order: &Order) -> Result<(), Problem> {
     match request.if_match() {
-        Some(version) if version != order.version => Err(Problem::version_conflict()),
+        Some(versions) if !versions.allows(order.version) => Err(Problem::version_conflict()),
         _ => Ok(()),
     }
 }

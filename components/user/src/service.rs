@@ -3,6 +3,7 @@
 use crate::domain::{ADMIN_EMAIL, Profile, ProfilePatch, User, email_key, hash};
 use crate::login::{Failures, Sessions};
 use crate::store::Store;
+use localmart_guest::http::IfMatch;
 use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit};
 use localmart_guest::ports::Ports;
@@ -142,10 +143,10 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
         context: &Context,
         id: &str,
         patch: ProfilePatch,
-        if_match: Option<u64>,
+        if_match: Option<IfMatch>,
     ) -> Result<User> {
         let user = self.get(id).await?;
-        if if_match.is_some_and(|version| version != user.version) {
+        if if_match.is_some_and(|versions| !versions.allows(user.version)) {
             return Err(UserError::VersionConflict);
         }
         let changed = User {
@@ -181,10 +182,10 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
         context: &Context,
         id: &str,
         role: Role,
-        if_match: Option<u64>,
+        if_match: Option<IfMatch>,
     ) -> Result<User> {
         let user = self.get(id).await?;
-        if if_match.is_some_and(|version| version != user.version) {
+        if if_match.is_some_and(|versions| !versions.allows(user.version)) {
             return Err(UserError::VersionConflict);
         }
         if user.role == role {

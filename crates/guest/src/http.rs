@@ -16,7 +16,7 @@ mod unique_json;
 pub mod wasi;
 
 pub use decode::{Fields, Invalid};
-pub use message::{Request, Response};
+pub use message::{IfMatch, Request, Response};
 pub use problem::{FieldProblem, Problem};
 pub use routes::{Access, Routes, answer};
 

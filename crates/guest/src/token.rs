@@ -183,12 +183,13 @@ pub fn is_capability(key: &str, text: &str, presented: &str) -> bool {
         .is_ok_and(|bytes| mac(key, text).verify_slice(&bytes).is_ok())
 }
 
-/// Whether `presented` is the HMAC-SHA256 of the text in hexadecimal, as providers sign webhooks; compared in constant
-/// time.
-pub fn is_signature(key: &str, text: &str, presented: &str) -> bool {
+/// Whether one of `presented` is the HMAC-SHA256 of the text in hexadecimal, as providers sign webhooks; compared in
+/// constant time.
+pub fn is_signature(key: &str, text: &str, presented: &[&str]) -> bool {
     let bytes = mac(key, text).finalize().into_bytes();
     let expected: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    secrets_match(&expected, &presented.to_ascii_lowercase())
+    let matches = |presented: &&str| secrets_match(&expected, &presented.to_ascii_lowercase());
+    presented.iter().any(matches)
 }
 
 /// Whether two secrets are equal; compared in constant time.

@@ -1,7 +1,10 @@
 //! What a connection is doing, and for how long its client has been silent. [`transport`](super::transport) closes
 //! silent connections, so that clients that send or read nothing cannot use up the connections.
 
+use super::answer::HostProblem;
 use super::clients::ClientLimits;
+use crate::trace::Trace;
+use http::StatusCode;
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -138,17 +141,50 @@ impl Drop for UnderWay {
     }
 }
 
-/// A TCP connection that records its activity.
+/// A TCP connection that records its activity. hyper answers a head that is not valid HTTP itself, with an empty body;
+/// with `ours` the socket sends problem+json instead.
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
     activity: Rc<Activity>,
+    ours: bool,
 }
 
 impl Socket {
     /// Wraps a connection.
-    pub fn new(stream: TcpStream, activity: Rc<Activity>) -> Self {
-        Self { stream, activity }
+    pub fn new(stream: TcpStream, activity: Rc<Activity>, ours: bool) -> Self {
+        Self {
+            stream,
+            activity,
+            ours,
+        }
+    }
+
+    /// The bytes to send in place of hyper's own answer to an invalid head; `None` if these are something else.
+    fn refusal(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if !self.ours || self.activity.requests.get() > 0 {
+            return None;
+        }
+        let text = std::str::from_utf8(bytes).ok()?;
+        let status = text.strip_prefix("HTTP/1.1 4")?.get(..2)?;
+        let status = StatusCode::from_bytes(format!("4{status}").as_bytes()).ok()?;
+        let headers = text.strip_suffix("\r\n\r\n")?.split("\r\n").skip(1);
+        let mut names = headers.map(|line| line.split(':').next().unwrap_or_default());
+        let of_hyper = |name: &str| ["connection", "content-length", "date"].contains(&name);
+        if !names.all(of_hyper) {
+            return None;
+        }
+        let problem = HostProblem::InvalidHead;
+        let body = problem.body(status, problem.detail(), &Trace::of(None));
+        let reason = status.canonical_reason().unwrap_or_default();
+        Some(
+            format!(
+                "HTTP/1.1 {} {reason}\r\nconnection: close\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\r\n{body}",
+                status.as_u16(),
+                body.len()
+            )
+            .into_bytes(),
+        )
     }
 }
 
@@ -172,7 +208,13 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = match self.refusal(buf) {
+            // The send buffer of a connection that was never answered has room for a few hundred bytes.
+            Some(instead) => Pin::new(&mut self.stream)
+                .poll_write(cx, &instead)
+                .map_ok(|_| buf.len()),
+            None => Pin::new(&mut self.stream).poll_write(cx, buf),
+        };
         self.activity.wrote(&written);
         written
     }
@@ -182,6 +224,9 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
+        if let [only] = bufs {
+            return self.poll_write(cx, only);
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.activity.wrote(&written);
         written

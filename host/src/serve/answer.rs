@@ -16,7 +16,11 @@ pub enum HostProblem {
     NotFound,
     /// The address does not have the method.
     MethodNotAllowed,
-    /// The request is not HTTP, or its body was cut off.
+    /// The head of the request is not valid HTTP.
+    InvalidHead,
+    /// The request does not have exactly one `Host` header.
+    InvalidHost,
+    /// The body of the request was cut off.
     BadRequest,
     /// The body of the request did not arrive in time.
     BodyTimeout,
@@ -50,6 +54,16 @@ impl HostProblem {
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
                 "This address does not have this method.",
+            ),
+            Self::InvalidHead => (
+                StatusCode::BAD_REQUEST,
+                "bad_request",
+                "The request is not valid HTTP.",
+            ),
+            Self::InvalidHost => (
+                StatusCode::BAD_REQUEST,
+                "bad_request",
+                "A request must have exactly one Host header.",
             ),
             Self::BadRequest => (
                 StatusCode::BAD_REQUEST,
@@ -107,9 +121,9 @@ impl HostProblem {
         detail
     }
 
-    /// The problem as problem+json, with this `detail`.
-    pub fn problem(self, detail: &str, trace: &Trace) -> Response<WasiBody> {
-        let (status, code, _) = self.parts();
+    /// The body of the problem as problem+json, with this status and `detail`.
+    pub fn body(self, status: StatusCode, detail: &str, trace: &Trace) -> String {
+        let (_, code, _) = self.parts();
         let body = serde_json::json!({
             "type": format!("urn:localmart:problem:{code}"),
             "title": status.canonical_reason().unwrap_or_default(),
@@ -118,7 +132,13 @@ impl HostProblem {
             "code": code,
             "trace_id": trace.id(),
         });
-        let mut response = Response::new(full(body.to_string()));
+        body.to_string()
+    }
+
+    /// The problem as problem+json, with this `detail`.
+    pub fn problem(self, detail: &str, trace: &Trace) -> Response<WasiBody> {
+        let (status, ..) = self.parts();
+        let mut response = Response::new(full(self.body(status, detail, trace)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(

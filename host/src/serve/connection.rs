@@ -34,7 +34,8 @@ pub async fn serve(core: &Rc<Core>, stream: TcpStream, peer: SocketAddr) {
             response.map(|body| Sent::new(body, under_way, share))
         }
     };
-    transport::serve(stream, &core.loaded.clients, core.stopped.clone(), answer).await;
+    let (loaded, stopped) = (&core.loaded, core.stopped.clone());
+    transport::serve(stream, (&loaded.clients, loaded.ours), stopped, answer).await;
 }
 
 /// Receives the body of a request and answers it. The share counts the request for the client of a trusted proxy.
@@ -51,6 +52,9 @@ async fn receive(
         let trace = Trace::of(trace_header.as_ref());
         problem.response(loaded.ours, &trace)
     };
+    if !names_one_host(&request) {
+        return (refuse(HostProblem::InvalidHost), None);
+    }
     let Ok(share) = loaded.clients.admit(&client) else {
         return (refuse(HostProblem::Unavailable), None);
     };
@@ -67,6 +71,16 @@ async fn receive(
         Err(problem) => refuse(problem),
     };
     (response, share)
+}
+
+/// Whether a request names exactly one host, as HTTP/1.1 requires (RFC 9112, section 3.2).
+fn names_one_host<B>(request: &Request<B>) -> bool {
+    let hosts = request.headers().get_all(http::header::HOST).iter().count();
+    match request.version() {
+        http::Version::HTTP_11 => hosts == 1,
+        http::Version::HTTP_2 => hosts <= 1 && (hosts == 1 || request.uri().authority().is_some()),
+        _ => hosts <= 1,
+    }
 }
 
 /// The paths that Spin reserves: the health check, and the name of the application.

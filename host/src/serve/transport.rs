@@ -81,10 +81,10 @@ impl Acceptor {
 }
 
 /// Serves HTTP on a connection until it ends, its client is silent for too long, or the host drains. `answer` gets the
-/// activity of the connection.
+/// activity of the connection. With `ours`, a head that is not valid HTTP is answered with problem+json.
 pub async fn serve<A, F, B>(
     stream: TcpStream,
-    clients: &Clients,
+    (clients, ours): (&Clients, bool),
     mut stopped: watch::Receiver<bool>,
     answer: A,
 ) where
@@ -103,7 +103,7 @@ pub async fn serve<A, F, B>(
     });
     // hyper's own timeouts are not used: they allocate a timer for each request.
     let builder = hyper_util::server::conn::auto::Builder::new(LocalExecutor);
-    let socket = TokioIo::new(Socket::new(stream, activity.clone()));
+    let socket = TokioIo::new(Socket::new(stream, activity.clone(), ours));
     let mut connection = pin!(builder.serve_connection(socket, service));
     let interval = check_interval(&clients.limits).min(limits::SILENCE_CHECK_INTERVAL);
     let mut check = pin!(tokio::time::sleep(interval));
@@ -186,7 +186,7 @@ pub async fn serve_internal<A, F, B>(
                 let answered = answer(request);
                 async move { answered.await.map(|body| Sent::new(body, under_way, None)) }
             };
-            serve(stream, &clients, stopped, answer).await;
+            serve(stream, (&clients, false), stopped, answer).await;
         });
     }
 }

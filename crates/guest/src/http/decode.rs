@@ -81,7 +81,21 @@ impl Fields {
         }
     }
 
-    /// A field of a PATCH: absent is `None`, null is `Some(None)`.
+    /// A field of a PATCH whose value cannot be removed: absent is `None`, null is an error.
+    pub fn changed<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&Value) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        let value = self.object.remove(name)?;
+        if value.is_null() {
+            self.report(name, "required", "cannot be removed".to_owned());
+            return None;
+        }
+        self.parsed(name, &value, parse)
+    }
+
+    /// A field of a PATCH whose value can be removed: absent is `None`, null is `Some(None)`.
     pub fn patch<T>(
         &mut self,
         name: &str,
@@ -169,6 +183,12 @@ impl Fields {
             Some(value) if self.errors.is_empty() => Ok(value),
             _ => Err(Problem::invalid(self.errors)),
         }
+    }
+
+    /// Like [`Fields::finish`], for messages of other systems, whose later versions may have more fields.
+    pub fn finish_ignoring_others<T>(mut self, value: Option<T>) -> Result<T, Problem> {
+        self.object.clear();
+        self.finish(value)
     }
 
     fn refuse_unknown(&mut self) {

@@ -88,11 +88,25 @@ impl Request {
             .is_some_and(|claims| claims.role >= role)
     }
 
-    /// The version in `If-Match`; `*` counts as no header, and a value that is not a version matches no version.
-    pub fn if_match(&self) -> Option<u64> {
-        let value = self.header("if-match")?;
-        let version = value.trim().trim_start_matches('"').trim_end_matches('"');
-        (value.trim() != "*").then(|| version.parse().unwrap_or(u64::MAX))
+    /// The versions in `If-Match` (RFC 9110, section 13.1.1). `*` allows every version, like no header.
+    pub fn if_match(&self) -> Option<IfMatch> {
+        let headers = self.incoming.headers.iter();
+        let lines = headers.filter(|(name, _)| name == "if-match");
+        let tags: Vec<&str> = lines
+            .flat_map(|(_, value)| value.split(','))
+            .map(str::trim)
+            .collect();
+        let restricts = !tags.is_empty() && !tags.contains(&"*");
+        restricts.then(|| IfMatch::new(tags.into_iter().filter_map(strong_version)))
+    }
+
+    /// Whether `If-None-Match` names this entity tag, so that a GET is answered with 304 (RFC 9110, section 13.1.2).
+    pub fn has_copy(incoming: &Incoming, etag: &str) -> bool {
+        let weak = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+        let headers = incoming.headers.iter();
+        let lines = headers.filter(|(name, _)| name == "if-none-match");
+        let mut tags = lines.flat_map(|(_, value)| value.split(','));
+        tags.any(|tag| tag.trim() == "*" || weak(tag) == weak(etag))
     }
 
     /// The decoded query parameters. An unknown or repeated parameter is 422, like an unknown field of a body.
@@ -133,6 +147,40 @@ impl Request {
             Err(Problem::invalid(errors))
         }
     }
+}
+
+/// How many versions of an `If-Match` header are compared.
+const MAX_VERSIONS: usize = 16;
+
+/// The versions that a change may start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IfMatch([Option<u64>; MAX_VERSIONS]);
+
+impl IfMatch {
+    fn new(versions: impl Iterator<Item = u64>) -> Self {
+        let mut known = [None; MAX_VERSIONS];
+        for (place, version) in known.iter_mut().zip(versions) {
+            *place = Some(version);
+        }
+        Self(known)
+    }
+
+    /// Whether a change may start from this version.
+    pub fn allows(&self, version: u64) -> bool {
+        self.0.contains(&Some(version))
+    }
+}
+
+impl From<u64> for IfMatch {
+    fn from(version: u64) -> Self {
+        Self::new(std::iter::once(version))
+    }
+}
+
+/// The version in an entity tag of the shop, which is strong.
+fn strong_version(tag: &str) -> Option<u64> {
+    let version = tag.strip_prefix('"')?.strip_suffix('"')?;
+    version.parse().ok()
 }
 
 /// The decoded query parameters of a request.
@@ -240,6 +288,18 @@ impl Response {
             headers: Vec::new(),
             body: Vec::new(),
             stored_with_key: true,
+        }
+    }
+
+    /// Lets caches keep the response if they ask each time whether it is still current. For public data; the answer to a
+    /// request with a token stays private.
+    #[must_use]
+    pub fn for_caches(self, request: &Request) -> Self {
+        match request.claims {
+            None => self
+                .with_header("cache-control", "no-cache")
+                .with_header("vary", "authorization"),
+            Some(_) => self,
         }
     }
 

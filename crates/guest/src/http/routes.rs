@@ -190,10 +190,12 @@ impl<S: Service, K: ShortLived> HttpServer<S, K> {
         let Some(header) = incoming.header("authorization") else {
             return Ok(None);
         };
+        // The scheme may be written in any case (RFC 9110, section 11.1).
         let token = header
-            .strip_prefix("Bearer ")
-            .ok_or_else(invalid_token)?
-            .trim();
+            .split_once(' ')
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim())
+            .ok_or_else(invalid_token)?;
         let mut tokens = self.tokens.borrow_mut();
         tokens.retain(|(_, _, until)| *until > now);
         if let Some((_, claims, _)) = tokens.iter().find(|(known, _, _)| known == token) {
@@ -250,6 +252,9 @@ impl<S: Service, K: ShortLived> HttpServer<S, K> {
     ) -> Result<Response, Problem> {
         let now = self.ports.now();
         let matched = self.router.at(incoming.path()).map_err(|_| no_route())?;
+        if incoming.method == "OPTIONS" {
+            return options(matched.value);
+        }
         let route = find_method(matched.value, &incoming.method)?;
         let claims = self.authorize(route, &incoming, now).await?;
         let decoded = |value: &str| percent_decode(value, false).unwrap_or_default();
@@ -271,7 +276,8 @@ impl<S: Service, K: ShortLived> HttpServer<S, K> {
             claims,
             at: now,
         };
-        match key {
+        let conditional = conditional(&request.incoming);
+        let answered = match key {
             Some(key) => {
                 let ttl = self.settings.idempotency_ttl_ms;
                 let run = |request| (route.handler)(self.service.clone(), request);
@@ -279,8 +285,30 @@ impl<S: Service, K: ShortLived> HttpServer<S, K> {
                     .await
             }
             None => (route.handler)(self.service.clone(), request).await,
+        };
+        match conditional {
+            Some(incoming) => answered.map(|response| unless_known(&incoming, response)),
+            None => answered,
         }
     }
+}
+
+/// The request, if it is a GET for somebody who has a copy.
+fn conditional(incoming: &Incoming) -> Option<Incoming> {
+    let asks = matches!(incoming.method.as_str(), "GET" | "HEAD");
+    (asks && incoming.header("if-none-match").is_some()).then(|| incoming.clone())
+}
+
+/// 304 in place of a response that the client has already.
+fn unless_known(incoming: &Incoming, mut response: Response) -> Response {
+    let etag = response.headers.iter().find(|(name, _)| name == "etag");
+    let known = etag.is_some_and(|(_, etag)| Request::has_copy(incoming, etag));
+    if known && response.status == 200 {
+        response.status = 304;
+        response.body.clear();
+        response.headers.retain(|(name, _)| name != "content-type");
+    }
+    response
 }
 
 /// Answers a request; never fails. Adds `x-request-id` and converts problems to responses.
@@ -309,6 +337,14 @@ pub async fn answer<S: Service, K: ShortLived>(
             problem.into_response(&trace_parent)
         }
     };
+    let cacheable = response
+        .headers
+        .iter()
+        .any(|(name, _)| name == "cache-control");
+    let response = match cacheable {
+        true => response,
+        false => response.with_header("cache-control", "no-store"),
+    };
     response.with_header("x-request-id", request_id)
 }
 
@@ -325,25 +361,41 @@ fn no_route() -> Problem {
     Problem::new(404, "not_found", "There is nothing at this address.")
 }
 
+/// The methods of an address, as the value of `allow`; `None` if only the shop's timers may use the address.
+fn allowed<S>(routes: &[Route<S>]) -> Option<String> {
+    let public = routes.iter().filter(|route| route.access != Access::Sweep);
+    let mut methods: Vec<&str> = public.map(|route| route.method).collect();
+    if methods.is_empty() {
+        return None;
+    }
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    methods.push("OPTIONS");
+    Some(methods.join(", "))
+}
+
+/// The answer to OPTIONS.
+fn options<S>(routes: &[Route<S>]) -> Answer {
+    let allowed = allowed(routes).ok_or_else(no_route)?;
+    Ok(Response::no_content().with_header("allow", allowed))
+}
+
 fn find_method<'a, S>(routes: &'a [Route<S>], method: &str) -> Result<&'a Route<S>, Problem> {
     let wanted = if method == "HEAD" { "GET" } else { method };
     routes
         .iter()
         .find(|route| route.method == wanted)
         .ok_or_else(|| {
-            if routes.iter().all(|route| route.access == Access::Sweep) {
+            let Some(allowed) = allowed(routes) else {
                 return no_route();
-            }
-            let mut allowed: Vec<&str> = routes.iter().map(|route| route.method).collect();
-            if allowed.contains(&"GET") {
-                allowed.push("HEAD");
-            }
+            };
             Problem::new(
                 405,
                 "method_not_allowed",
                 "This address does not take this method.",
             )
-            .with_header("allow", allowed.join(", "))
+            .with_header("allow", allowed)
         })
 }
 
@@ -372,6 +424,15 @@ async fn accepted_body(
                 "The connection ended before the body was complete.",
             ),
         })?;
+    let coding = incoming.header("content-encoding").unwrap_or_default();
+    if !coding.trim().is_empty() && !coding.trim().eq_ignore_ascii_case("identity") {
+        let unknown = Problem::new(
+            415,
+            "unsupported_media_type",
+            "The body must be sent without a content encoding.",
+        );
+        return Err(unknown.with_header("accept-encoding", "identity".to_owned()));
+    }
     let content_type = incoming.header("content-type").unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if !body.is_empty() && !media_type.eq_ignore_ascii_case("application/json") {

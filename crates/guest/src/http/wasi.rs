@@ -113,7 +113,7 @@ async fn read(request: Request, limit: usize) -> Result<Vec<u8>, BodyError> {
 
 fn outgoing(response: Response) -> Result<WasiResponse, ErrorCode> {
     let mut entries: Vec<(String, Vec<u8>)> = Vec::with_capacity(response.headers.len() + 1);
-    if response.status != 204 {
+    if ![204, 304].contains(&response.status) {
         entries.push((
             "content-length".to_owned(),
             response.body.len().to_string().into_bytes(),
