@@ -84,9 +84,16 @@ async fn list<D: Database>(api: Api<D>, request: Request) -> Answer {
     let limit = query
         .get("limit", "must be 1 to 100", Limit::parse)
         .unwrap_or_default();
-    let cursor = query.get("cursor", "is not a cursor of this list", |text| {
-        Cursor::decode(text, sort.name())
-    });
+    let cursor = query.get(
+        "cursor",
+        "is not a cursor of this list",
+        |text| match sort {
+            Sort::Name => Cursor::decode(text, sort.name()),
+            Sort::Newest | Sort::PriceAscending | Sort::PriceDescending => {
+                Cursor::decode_number(text, sort.name())
+            }
+        },
+    );
     query.finish()?;
     let (products, next) = api
         .catalog

@@ -141,7 +141,7 @@ async fn list<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer
     let status = query.get("status", "must be the status of an order", Status::parse);
     let limit = query.get("limit", "must be 1 to 100", Limit::parse);
     let cursor = query.get("cursor", "is not a cursor of this list", |text| {
-        Cursor::decode(text, LIST_ORDER)
+        Cursor::decode_number(text, LIST_ORDER)
     });
     let all = query.get("all", "must be true or false", |text| text.parse().ok());
     query.finish()?;

@@ -177,7 +177,7 @@ async fn list<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Reque
         .get("limit", "must be 1 to 100", Limit::parse)
         .unwrap_or_default();
     let cursor = query.get("cursor", "is not a cursor of this list", |text| {
-        Cursor::decode(text, LIST_ORDER)
+        Cursor::decode_number(text, LIST_ORDER)
     });
     query.finish()?;
     let (users, next) = api.users.list(limit, cursor.as_ref()).await?;

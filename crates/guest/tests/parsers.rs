@@ -22,6 +22,8 @@ use serde_json::{Value, json};
 /// An error is never longer than this, whatever was sent.
 const ERROR_BYTES: usize = 16 * 1024;
 
+const ID: &str = "01939d5c-0000-7000-8000-000000000000";
+
 /// A service with a list and an operation.
 struct Things;
 
@@ -121,7 +123,7 @@ fn any_path_and_query() {
     let cursor = Cursor {
         order: "name".to_owned(),
         key: "Übung \u{1f600}".to_owned(),
-        id: "0".to_owned(),
+        id: ID.to_owned(),
     };
     let cursor = format!("/api/things?limit=5&cursor={}", cursor.encode());
     let examples: [&[u8]; 4] = [
@@ -202,7 +204,7 @@ fn any_cursor() {
     let cursor = Cursor {
         order: "name".to_owned(),
         key: "a".to_owned(),
-        id: "b".to_owned(),
+        id: ID.to_owned(),
     };
     let encoded = cursor.encode();
     let examples: [&[u8]; 3] = [encoded.as_bytes(), b"WyJuYW1lIiwiYVx1MDAwMGIiLCJ4Il0", b""];

@@ -1,5 +1,6 @@
 //! Pages of lists: limits and cursors. A cursor is opaque to clients.
 
+use crate::Id;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -7,8 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub const DEFAULT_LIMIT: u32 = 20;
 /// The largest page size.
 pub const MAX_LIMIT: u32 = 100;
-/// The longest cursor that is decoded, in bytes.
-const MAX_CURSOR_BYTES: usize = 1024;
+/// The longest cursor that is decoded, in bytes: a key of 200 characters, each of which may take six bytes in JSON twice
+/// over, in base64, with room to spare.
+const MAX_CURSOR_BYTES: usize = 8 * 1024;
 
 /// A page size from 1 to [`MAX_LIMIT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +59,23 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(parts.to_string())
     }
 
-    /// Parses the query parameter `cursor`; `None` if it is not a cursor of this sort order.
+    /// Parses the query parameter `cursor` of a list whose sort key is a number; `None` if it is not a cursor of this sort
+    /// order.
+    pub fn decode_number(text: &str, order: &str) -> Option<Self> {
+        Self::decode(text, order).filter(|cursor| cursor.key.parse::<i64>().is_ok())
+    }
+
+    /// Parses the query parameter `cursor` of a list whose sort key is a text; `None` if it is not a cursor of this sort
+    /// order.
     pub fn decode(text: &str, order: &str) -> Option<Self> {
         if text.len() > MAX_CURSOR_BYTES {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let [made_for, key, id] = serde_json::from_slice::<[String; 3]>(&bytes).ok()?;
-        (made_for == order).then_some(Self {
+        // Postgres refuses a NUL in a text.
+        let possible = made_for == order && !key.contains('\0') && Id::parse(&id).is_some();
+        possible.then_some(Self {
             order: made_for,
             key,
             id,
@@ -92,6 +103,8 @@ pub fn page<T>(
 mod tests {
     use super::*;
 
+    const ID: &str = "01939d5c-0000-7000-8000-000000000000";
+
     #[test]
     fn limits_are_one_to_a_hundred() {
         assert_eq!(Limit::parse("1").map(Limit::get), Some(1));
@@ -117,12 +130,33 @@ mod tests {
         let cursor = Cursor {
             order: "name".into(),
             key: "smörgås'--".into(),
-            id: "x".into(),
+            id: ID.into(),
         };
         let text = cursor.encode();
+        assert_eq!(Cursor::decode_number(&text, "name"), None);
         assert_eq!(Cursor::decode(&text, "name"), Some(cursor));
         assert_eq!(Cursor::decode(&text, "newest"), None);
-        for bad in ["", "!!", "bnVsbA", &"A".repeat(5000)] {
+        for (key, id) in [("a\0b", ID), ("a", "x"), ("a", "' OR 1")] {
+            let (order, key, id) = ("name".into(), key.into(), id.into());
+            let text = Cursor { order, key, id }.encode();
+            assert_eq!(Cursor::decode(&text, "name"), None, "{text}");
+        }
+        let longest = Cursor {
+            order: "name".into(),
+            key: "\u{1d400}".repeat(200),
+            id: ID.into(),
+        };
+        assert_eq!(Cursor::decode(&longest.encode(), "name"), Some(longest));
+        let number = Cursor {
+            order: "newest".into(),
+            key: "-5".into(),
+            id: ID.into(),
+        };
+        assert_eq!(
+            Cursor::decode_number(&number.encode(), "newest"),
+            Some(number)
+        );
+        for bad in ["", "!!", "bnVsbA", &"A".repeat(9000)] {
             assert_eq!(Cursor::decode(bad, "name"), None, "{bad}");
         }
     }

@@ -2,6 +2,7 @@
 //! unknown field is an error.
 
 use super::{FieldProblem, Problem, unique_json};
+use localmart_kernel::text::{clean, is_visible};
 use localmart_kernel::{Address, Currency, Id, Money, MoneyError};
 use serde_json::{Map, Value};
 
@@ -114,7 +115,18 @@ impl Fields {
         required: bool,
         read: impl FnOnce(&mut Self) -> Option<T>,
     ) -> Option<T> {
-        match self.object.remove(name) {
+        let value = self.object.remove(name);
+        self.nested(name, value, required, read)
+    }
+
+    fn nested<T>(
+        &mut self,
+        name: &str,
+        value: Option<Value>,
+        required: bool,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        match value {
             Some(Value::Object(object)) => {
                 let mut inner = Self {
                     object,
@@ -161,8 +173,7 @@ impl Fields {
         let mut read_all = Vec::with_capacity(list.len());
         for (place, value) in list.iter().enumerate() {
             let place = format!("{name}[{place}]");
-            self.object.insert(place.clone(), value.clone());
-            read_all.push(self.object(&place, true, &mut read));
+            read_all.push(self.nested(&place, Some(value.clone()), true, &mut read));
         }
         read_all.into_iter().collect()
     }
@@ -216,13 +227,12 @@ impl Fields {
     }
 }
 
-/// Text of `min` to `max` characters. Line breaks and tabs are the only control characters allowed.
+/// Text of `min` to `max` characters, stored in its [clean](clean) form. Line breaks and tabs are the only control
+/// characters allowed. Unless it may be empty, something of it must be visible.
 pub fn text(min: usize, max: usize) -> impl Fn(&Value) -> Result<String, Invalid> {
     move |value| {
-        let text = value
-            .as_str()
-            .ok_or_else(|| Invalid::new("must be text"))?
-            .trim();
+        let text = value.as_str().ok_or_else(|| Invalid::new("must be text"))?;
+        let text = clean(text);
         let length = text.chars().count();
         let printable = text
             .chars()
@@ -231,8 +241,10 @@ pub fn text(min: usize, max: usize) -> impl Fn(&Value) -> Result<String, Invalid
             Err(Invalid::new(format!("must have {min} to {max} characters")))
         } else if !printable {
             Err(Invalid::new("must not contain control characters"))
+        } else if min > 0 && !is_visible(&text) {
+            Err(Invalid::new("must contain a visible character"))
         } else {
-            Ok(text.to_owned())
+            Ok(text)
         }
     }
 }
@@ -304,10 +316,9 @@ pub fn email(value: &Value) -> Result<String, Invalid> {
             && !text.chars().any(|c| c.is_whitespace() || c.is_control())
             && matches!(parts.as_slice(), [local, domain] if !local.is_empty() && domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.'))
     };
-    let email = value.as_str().filter(shape);
-    email
-        .map(str::to_owned)
-        .ok_or_else(|| Invalid::new("must be an e-mail address"))
+    let email = value.as_str().map(clean);
+    let email = email.filter(|email| shape(&email.as_str()) && email.split('@').all(is_visible));
+    email.ok_or_else(|| Invalid::new("must be an e-mail address"))
 }
 
 /// Exactly the two members of `{ "amount": 1999, "currency": "USD" }`.

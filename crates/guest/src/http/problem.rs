@@ -7,6 +7,9 @@ use crate::short_lived::StoreError;
 use crate::sql::SqlError;
 use serde_json::{Map, Value, json};
 
+/// The most entries of `errors` in one answer.
+const MAX_ERRORS: usize = 20;
+
 /// What is wrong with one field of a body or one parameter of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldProblem {
@@ -136,7 +139,12 @@ impl Problem {
         if !self.errors.is_empty() {
             let entry =
                 |e: &FieldProblem| json!({ "field": e.field, "code": e.code, "detail": e.detail });
-            body.insert("errors".into(), self.errors.iter().map(entry).collect());
+            let shown = self.errors.iter().take(MAX_ERRORS);
+            body.insert("errors".into(), shown.map(entry).collect());
+            if self.errors.len() > MAX_ERRORS {
+                let left_out = self.errors.len() - MAX_ERRORS;
+                body.insert("errors_left_out".into(), json!(left_out));
+            }
         }
         body.extend(
             self.extra
