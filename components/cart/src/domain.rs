@@ -126,6 +126,8 @@ pub(crate) struct PricedLine {
     pub(crate) quantity: u32,
     pub(crate) line_total: Money,
     pub(crate) available: u64,
+    /// Whether the line can be ordered: the product is published, and sold in the currency of the cart.
+    pub(crate) for_sale: bool,
 }
 
 /// A cart at current prices.
@@ -136,7 +138,8 @@ pub(crate) struct PricedCart {
     pub(crate) subtotal: Money,
 }
 
-/// Prices a cart. A line whose product is missing from the catalog is left out.
+/// Prices a cart. A line that can no longer be ordered stays visible, so that it can be removed, and does not count. A line
+/// whose product is missing from the catalog is left out.
 pub(crate) fn price(
     cart: Cart,
     products: &[Product],
@@ -152,7 +155,10 @@ pub(crate) fn price(
             continue;
         };
         let line_total = product.price.times(line.quantity)?;
-        subtotal = subtotal.plus(line_total)?;
+        let for_sale = product.published && product.price.currency() == cart.currency;
+        if for_sale {
+            subtotal = subtotal.plus(line_total)?;
+        }
         let stock = available
             .iter()
             .find(|(id, _)| *id == line.product_id)
@@ -161,7 +167,8 @@ pub(crate) fn price(
             product: product.clone(),
             quantity: line.quantity,
             line_total,
-            available: if product.published { stock } else { 0 },
+            available: if for_sale { stock } else { 0 },
+            for_sale,
         });
     }
     Ok(PricedCart {

@@ -196,11 +196,8 @@ fn respond(status: u16, cart: &PricedCart) -> Response {
 
 fn encode(priced: &PricedCart) -> Value {
     let cart = &priced.cart;
-    let count: u64 = priced
-        .lines
-        .iter()
-        .map(|line| u64::from(line.quantity))
-        .sum();
+    let counted = priced.lines.iter().filter(|line| line.for_sale);
+    let count: u64 = counted.map(|line| u64::from(line.quantity)).sum();
     let mut body = json!({
         "id": cart.id.as_str(),
         "currency": cart.currency.code(),
@@ -228,6 +225,7 @@ fn encode_line(line: &PricedLine) -> Value {
         "quantity": line.quantity,
         "line_total": money_json(line.line_total),
         "available": line.available,
+        "for_sale": line.for_sale,
     })
 }
 

@@ -10,6 +10,8 @@ pub(crate) const MAX_SKU: usize = 64;
 pub(crate) const MAX_NAME: usize = 200;
 /// The longest description, in characters.
 pub(crate) const MAX_DESCRIPTION: usize = 10_000;
+/// The longest chain of a category and its ancestors.
+pub(crate) const MAX_CATEGORY_DEPTH: usize = 32;
 /// The largest number of attributes of a product.
 pub(crate) const MAX_ATTRIBUTES: usize = 50;
 
@@ -24,36 +26,48 @@ impl Sku {
         fits.then(|| Self(text.to_owned()))
     }
 
+    /// The SKU of a stored product, whatever rules held when it was stored.
+    pub(crate) fn stored(text: String) -> Self {
+        Self(text)
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The part of an address that names a product or category.
+/// The part of an address that names a product or category. It never looks like an id, because an address takes either.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Slug(String);
 
 impl Slug {
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        is_slug(text).then(|| Self(text.to_owned()))
+        let valid = is_slug(text) && Id::parse(text).is_none();
+        valid.then(|| Self(text.to_owned()))
     }
 
-    /// A slug from a name, or `fallback` if the name has no Latin letters or digits.
-    pub(crate) fn from_name(name: &str, fallback: &str) -> Self {
-        let mut slug = slugify(name);
-        slug.truncate(80);
-        slug.truncate(slug.trim_end_matches('-').len());
-        Self(if slug.is_empty() {
-            slugify(fallback)
-        } else {
-            slug
-        })
+    /// The slug of a stored product or category, whatever rules held when it was stored.
+    pub(crate) fn stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// A slug from the first of these texts with Latin letters or digits. Without any, `noun` and the random end of the id,
+    /// as `product-7c3a5e9d1b20`.
+    pub(crate) fn from_texts(texts: &[&str], noun: &str, id: &Id) -> Self {
+        let short = |text: &&str| {
+            let mut slug = slugify(text);
+            slug.truncate(80);
+            slug.truncate(slug.trim_end_matches('-').len());
+            Self::parse(&slug)
+        };
+        let slug = texts.iter().find_map(short);
+        slug.unwrap_or_else(|| Self(noun.to_owned()).with_suffix_of(id))
     }
 
     /// The slug followed by the random end of an id, for a second product with the same name.
     pub(crate) fn with_suffix_of(self, id: &Id) -> Self {
         let tail = id.as_str().rsplit('-').next().unwrap_or_default();
-        Self(format!("{}-{tail}", self.0).trim_matches('-').to_owned())
+        Self(format!("{}-{tail}", self.0))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -74,6 +88,14 @@ pub(crate) struct ProductDraft {
     pub(crate) compare_at_price: Option<Money>,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) published: bool,
+}
+
+impl ProductDraft {
+    /// Whether the amounts are in one currency. A product that breaks this rule is never stored.
+    pub(crate) fn has_one_currency(&self) -> bool {
+        let compare = self.compare_at_price.as_ref();
+        compare.is_none_or(|compare| compare.currency() == self.price.currency())
+    }
 }
 
 /// A partial change to a product.

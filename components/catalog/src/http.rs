@@ -176,12 +176,8 @@ async fn create_category<D: Database>(api: Api<D>, request: Request) -> Answer {
     let chosen = fields.optional("slug", slug);
     let name = fields.required("name", text(1, MAX_NAME));
     let parent = fields.optional("parent", slug);
-    let category = fields.finish(name.map(|name| Category {
-        slug: chosen.unwrap_or_else(|| Slug::from_name(&name, "category")),
-        name,
-        parent,
-    }))?;
-    let category = api.catalog.create_category(category).await?;
+    let name = fields.finish(name)?;
+    let category = api.catalog.create_category(chosen, name, parent).await?;
     let location = format!("/api/categories/{}", category.slug.as_str());
     Ok(Response::json(201, &encode_category(&category)).with_header("location", location))
 }
@@ -285,15 +281,6 @@ fn decode_draft(body: &[u8]) -> Result<ProductDraft, Problem> {
     let compare_at_price = fields.optional("compare_at_price", money);
     let attributes = fields.optional("attributes", attributes);
     let published = fields.optional("published", boolean);
-    if let (Some(price), Some(compare)) = (&price, &compare_at_price)
-        && price.currency() != compare.currency()
-    {
-        fields.report(
-            "compare_at_price",
-            "currency_mismatch",
-            "must be in the currency of the price".to_owned(),
-        );
-    }
     let draft = sku.zip(name).zip(description).zip(category).zip(price);
     fields.finish(draft.map(
         |((((sku, name), description), category), price)| ProductDraft {
@@ -360,13 +347,14 @@ fn encode_category(category: &Category) -> Value {
 
 impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
-        let field = |field: &str, detail: &str| {
+        let with_code = |field: &str, code: &str, detail: &str| {
             Self::invalid(vec![FieldProblem {
                 field: field.into(),
-                code: "unknown".into(),
+                code: code.into(),
                 detail: detail.into(),
             }])
         };
+        let field = |field: &str, detail: &str| with_code(field, "unknown", detail);
         match error {
             CatalogError::ProductNotFound => Self::not_found("product"),
             CatalogError::CategoryNotFound => Self::not_found("category"),
@@ -377,9 +365,16 @@ impl From<CatalogError> for Problem {
             CatalogError::UnknownCategory => {
                 field("category", "there is no category with this slug")
             }
-            CatalogError::UnknownParent => field(
+            CatalogError::UnknownParent => field("parent", "there is no category with this slug"),
+            CatalogError::CategoryCycle => with_code(
                 "parent",
-                "there is no category with this slug, or the category would be its own parent",
+                "cycle",
+                "the category would be among its own ancestors, or the tree too deep",
+            ),
+            CatalogError::CurrencyMismatch => with_code(
+                "compare_at_price",
+                "currency_mismatch",
+                "must be in the currency of the price",
             ),
             CatalogError::CategoryInUse => Self::business(
                 409,

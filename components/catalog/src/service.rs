@@ -26,6 +26,10 @@ pub(crate) enum CatalogError {
     UnknownCategory,
     #[error("the parent category does not exist")]
     UnknownParent,
+    #[error("the category would be among its own ancestors")]
+    CategoryCycle,
+    #[error("the price before the reduction has another currency than the price")]
+    CurrencyMismatch,
     #[error("the category still contains products or categories")]
     CategoryInUse,
     #[error("it was changed in the meantime")]
@@ -80,18 +84,22 @@ impl<D: Database> Catalog<D> {
         limit: Limit,
         after: Option<&Cursor>,
     ) -> Result<ProductPage> {
-        let products = self.store.list(filter, sort, limit, after).await?;
-        Ok(page(products, limit, |last| cursor(sort, last)))
+        let found = self.store.list(filter, sort, limit, after).await?;
+        let after = |last: &Product| cursor(sort, last);
+        Ok(page(found.items, found.rows, limit, after))
     }
 
     pub(crate) async fn create(&self, context: &Context, draft: ProductDraft) -> Result<Product> {
-        let now = self.ports.now();
-        let slug = draft
-            .slug
-            .clone()
-            .unwrap_or_else(|| Slug::from_name(&draft.name, draft.sku.as_str()));
+        if !draft.has_one_currency() {
+            return Err(CatalogError::CurrencyMismatch);
+        }
+        let (now, id) = (self.ports.now(), self.ports.new_id());
+        let slug = draft.slug.clone().unwrap_or_else(|| {
+            let texts = [draft.name.as_str(), draft.sku.as_str()];
+            Slug::from_texts(&texts, "product", &id)
+        });
         let mut product = Product {
-            id: self.ports.new_id(),
+            id,
             draft,
             slug,
             version: 1,
@@ -168,6 +176,9 @@ impl<D: Database> Catalog<D> {
             return Err(CatalogError::VersionConflict);
         }
         let draft = new(known.draft);
+        if !draft.has_one_currency() {
+            return Err(CatalogError::CurrencyMismatch);
+        }
         let product = Product {
             slug: draft.slug.clone().unwrap_or(known.slug),
             draft,
@@ -216,7 +227,16 @@ impl<D: Database> Catalog<D> {
         Ok(self.store.categories().await?)
     }
 
-    pub(crate) async fn create_category(&self, category: Category) -> Result<Category> {
+    /// Creates a category. Without a slug it gets one from its name.
+    pub(crate) async fn create_category(
+        &self,
+        slug: Option<Slug>,
+        name: String,
+        parent: Option<Slug>,
+    ) -> Result<Category> {
+        let id = self.ports.new_id();
+        let slug = slug.unwrap_or_else(|| Slug::from_texts(&[&name], "category", &id));
+        let category = Category { slug, name, parent };
         match self.store.insert_category(&category).await? {
             WriteOutcome::Done => Ok(category),
             refused => Err(refusal(refused)),
@@ -267,6 +287,7 @@ fn refusal(refused: WriteOutcome) -> CatalogError {
         WriteOutcome::SlugTaken => CatalogError::SlugTaken,
         WriteOutcome::UnknownCategory => CatalogError::UnknownCategory,
         WriteOutcome::UnknownParent => CatalogError::UnknownParent,
+        WriteOutcome::Cycle => CatalogError::CategoryCycle,
         WriteOutcome::InUse => CatalogError::CategoryInUse,
         WriteOutcome::Gone => CatalogError::CategoryNotFound,
         WriteOutcome::Done | WriteOutcome::Changed => CatalogError::VersionConflict,

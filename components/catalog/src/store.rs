@@ -1,11 +1,13 @@
 //! The SQL of the catalog.
 
-use crate::domain::{Category, Filter, Product, ProductDraft, Sku, Slug, Sort};
+use crate::domain::{Category, Filter, MAX_CATEGORY_DEPTH, Product, ProductDraft, Sku, Slug, Sort};
 use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::text::sort_key;
 use localmart_guest::kernel::{Currency, Cursor, Id, Limit, Money};
 use localmart_guest::params;
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+use localmart_guest::sql::{
+    Connection, Database, Decoded, Row, SqlError, Value, decode_rows, transaction,
+};
 
 const COLUMNS: &str = "id, sku, name, slug, description, category, price, currency, compare_at_price, attributes, \
                        published, version, created_at, updated_at";
@@ -18,6 +20,8 @@ pub(crate) enum WriteOutcome {
     SlugTaken,
     UnknownCategory,
     UnknownParent,
+    /// The category would be among its own ancestors.
+    Cycle,
     InUse,
     /// The row does not exist.
     Gone,
@@ -62,7 +66,7 @@ impl<D: Database> Store<D> {
         );
         let params: Vec<Value> = ids.iter().map(Value::from).collect();
         let rows = self.database.open().await?.query(&sql, &params).await?;
-        rows.iter().map(product).collect()
+        Ok(decode_rows("products", &rows, product).items)
     }
 
     pub(crate) async fn list(
@@ -71,10 +75,10 @@ impl<D: Database> Store<D> {
         sort: Sort,
         limit: Limit,
         after: Option<&Cursor>,
-    ) -> Result<Vec<Product>, SqlError> {
+    ) -> Result<Decoded<Product>, SqlError> {
         let (sql, params) = list_statement(filter, sort, limit, after);
         let rows = self.database.open().await?.query(&sql, &params).await?;
-        rows.iter().map(product).collect()
+        Ok(decode_rows("products", &rows, product))
     }
 
     pub(crate) async fn insert(
@@ -135,7 +139,7 @@ impl<D: Database> Store<D> {
     pub(crate) async fn categories(&self) -> Result<Vec<Category>, SqlError> {
         let sql = "SELECT slug, name, parent FROM categories ORDER BY name_key, slug";
         let rows = self.database.open().await?.query(sql, params![]).await?;
-        rows.iter().map(category).collect()
+        Ok(decode_rows("categories", &rows, category).items)
     }
 
     pub(crate) async fn insert_category(
@@ -161,10 +165,22 @@ impl<D: Database> Store<D> {
         category: &Category,
     ) -> Result<WriteOutcome, SqlError> {
         transaction(&self.database, async |connection| {
-            if let Some(parent) = &category.parent
-                && (parent == &category.slug || !lock_category(connection, parent).await?)
-            {
-                return Ok(WriteOutcome::UnknownParent);
+            // Two changes that would form a cycle together lock a category in common, so the later one sees the earlier.
+            lock_category(connection, &category.slug).await?;
+            let mut ancestor = category.parent.clone();
+            let mut depth = 0;
+            while let Some(slug) = ancestor {
+                depth += 1;
+                if slug == category.slug || depth > MAX_CATEGORY_DEPTH {
+                    return Ok(WriteOutcome::Cycle);
+                }
+                if !lock_category(connection, &slug).await? {
+                    return Ok(WriteOutcome::UnknownParent);
+                }
+                let sql = "SELECT parent FROM categories WHERE slug = CAST($1 AS TEXT)";
+                let rows = connection.query(sql, params![slug.as_str()]).await?;
+                let parent = rows.first().map(|row| row.maybe_text(0)).transpose()?;
+                ancestor = parent.flatten().map(Slug::stored);
             }
             let sql = "UPDATE categories SET name = CAST($2 AS TEXT), name_key = CAST($3 AS TEXT), \
                        parent = CAST($4 AS TEXT) WHERE slug = CAST($1 AS TEXT)";
@@ -328,13 +344,12 @@ fn product(row: &Row) -> Result<Product, SqlError> {
     let invalid = |what: &str| SqlError::Failed(format!("a product's {what} is not valid"));
     let currency = Currency::parse(&row.text(7)?).map_err(|_| invalid("currency"))?;
     let money = |amount| Money::new(amount, currency).map_err(|_| invalid("price"));
-    let slug = Slug::parse(&row.text(3)?).ok_or_else(|| invalid("slug"))?;
     let draft = ProductDraft {
-        sku: Sku::parse(&row.text(1)?).ok_or_else(|| invalid("sku"))?,
+        sku: Sku::stored(row.text(1)?),
         name: row.text(2)?,
         slug: None,
         description: row.text(4)?,
-        category: Slug::parse(&row.text(5)?).ok_or_else(|| invalid("category"))?,
+        category: Slug::stored(row.text(5)?),
         price: money(row.unsigned(6)?)?,
         compare_at_price: row.maybe_unsigned(8)?.map(money).transpose()?,
         attributes: serde_json::from_str(&row.text(9)?).map_err(|_| invalid("attributes"))?,
@@ -343,7 +358,7 @@ fn product(row: &Row) -> Result<Product, SqlError> {
     Ok(Product {
         id: row.id(0)?,
         draft,
-        slug,
+        slug: Slug::stored(row.text(3)?),
         version: row.unsigned(11)?,
         created_at: row.time(12)?,
         updated_at: row.time(13)?,
@@ -351,14 +366,9 @@ fn product(row: &Row) -> Result<Product, SqlError> {
 }
 
 fn category(row: &Row) -> Result<Category, SqlError> {
-    let invalid = || SqlError::Failed("a category's slug is not valid".to_owned());
-    let parent = row
-        .maybe_text(2)?
-        .map(|parent| Slug::parse(&parent).ok_or_else(invalid))
-        .transpose()?;
     Ok(Category {
-        slug: Slug::parse(&row.text(0)?).ok_or_else(invalid)?,
+        slug: Slug::stored(row.text(0)?),
         name: row.text(1)?,
-        parent,
+        parent: row.maybe_text(2)?.map(Slug::stored),
     })
 }

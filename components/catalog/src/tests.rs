@@ -7,9 +7,10 @@ use localmart_guest::kernel::{Currency, Cursor, Limit, Money};
 use localmart_guest::wit::Context;
 use localmart_testkit::{TestDatabase, TestEnvironment, now};
 
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/0001_products.sql"),
     include_str!("../migrations/0002_prices_in_lists.sql"),
+    include_str!("../migrations/0003_slugs.sql"),
 ];
 
 fn catalog() -> (Catalog<TestDatabase>, TestEnvironment) {
@@ -17,12 +18,8 @@ fn catalog() -> (Catalog<TestDatabase>, TestEnvironment) {
     let catalog = Catalog::new(TestDatabase::new(&MIGRATIONS), environment.ports());
     for slug in ["cups", "lamps"] {
         let slug = Slug::parse(slug).unwrap();
-        now(catalog.create_category(Category {
-            name: slug.as_str().to_owned(),
-            slug,
-            parent: None,
-        }))
-        .unwrap();
+        let name = slug.as_str().to_owned();
+        now(catalog.create_category(Some(slug), name, None)).unwrap();
     }
     (catalog, environment)
 }

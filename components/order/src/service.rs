@@ -112,8 +112,8 @@ impl<D: Database, L: Links> Orders<D, L> {
         limit: Limit,
         after: Option<&Cursor>,
     ) -> Result<(Vec<Order>, Option<String>)> {
-        let orders = self.store.list(scope, limit, after).await?;
-        Ok(page(orders, limit, |last| Cursor {
+        let (orders, rows) = self.store.list(scope, limit, after).await?;
+        Ok(page(orders, rows, limit, |last| Cursor {
             order: LIST_ORDER.to_owned(),
             key: last.created_at.ms().to_string(),
             id: last.id.to_string(),

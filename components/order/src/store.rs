@@ -19,7 +19,7 @@ use localmart_guest::events::{Event, inbox};
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::params;
 use localmart_guest::ports::Ports;
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, decode_rows, transaction};
 use localmart_guest::wit::Context;
 
 /// The result of writing a new order.
@@ -358,7 +358,10 @@ async fn complete(connection: &impl Connection, found: &[Row]) -> Result<Vec<Ord
             "the result of a query is missing".to_owned(),
         ));
     };
-    assemble(connection, found, items, history).await
+    let decode = |row: &Row| rows::order(row, items, history);
+    let mut orders = decode_rows("orders", found, decode).items;
+    returns::complete(connection, &mut orders).await?;
+    Ok(orders)
 }
 
 async fn assemble(

@@ -6,7 +6,7 @@ use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::{Currency, Id, Money};
 use localmart_guest::params;
 use localmart_guest::ports::Ports;
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, decode_rows, transaction};
 use localmart_guest::wit::Context;
 use serde_json::json;
 
@@ -75,7 +75,7 @@ impl<D: Database> Store<D> {
         );
         let connection = self.database.open().await?;
         let rows = connection.query(&sql, params![limit]).await?;
-        rows.iter().map(payment).collect()
+        Ok(decode_rows("payments", &rows, payment).items)
     }
 
     /// Records that the provider has received refunds up to this total.

@@ -168,8 +168,8 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
         limit: Limit,
         after: Option<&Cursor>,
     ) -> Result<(Vec<User>, Option<String>)> {
-        let users = self.store.list(limit, after).await?;
-        Ok(page(users, limit, |last| Cursor {
+        let found = self.store.list(limit, after).await?;
+        Ok(page(found.items, found.rows, limit, |last| Cursor {
             order: LIST_ORDER.to_owned(),
             key: last.created_at.ms().to_string(),
             id: last.id.to_string(),

@@ -6,7 +6,9 @@ use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::{Address, Cursor, Id, Limit, Timestamp};
 use localmart_guest::params;
 use localmart_guest::ports::Ports;
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+use localmart_guest::sql::{
+    Connection, Database, Decoded, Row, SqlError, Value, decode_rows, transaction,
+};
 use localmart_guest::token::Role;
 use localmart_guest::wit::Context;
 use serde_json::json;
@@ -63,10 +65,10 @@ impl<D: Database> Store<D> {
         &self,
         limit: Limit,
         after: Option<&Cursor>,
-    ) -> Result<Vec<User>, SqlError> {
+    ) -> Result<Decoded<User>, SqlError> {
         let (sql, params) = list_statement(limit, after);
         let rows = self.database.open().await?.query(&sql, &params).await?;
-        rows.iter().map(user).collect()
+        Ok(decode_rows("users", &rows, user))
     }
 
     /// Writes a new user; `false` if the address is taken.

@@ -18,6 +18,7 @@ pub use sql_postgres::{PostgresConnection, PostgresDatabase};
 #[cfg(target_arch = "wasm32")]
 pub use sql_sqlite::{SqliteConnection, SqliteDatabase};
 
+use crate::log::{self, Level};
 use localmart_kernel::{Id, Timestamp};
 
 /// A value of a parameter or a column.
@@ -281,6 +282,42 @@ impl From<Timestamp> for Value {
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// The decoded rows of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded<T> {
+    /// The rows that could be decoded.
+    pub items: Vec<T>,
+    /// The number of rows that the query returned.
+    pub rows: usize,
+}
+
+/// Decodes rows, whose first column is the key. A row that cannot be decoded must not make a whole list unreadable: it is
+/// left out and logged with its key. `localmart verify` names such rows too.
+pub fn decode_rows<T>(
+    table: &str,
+    rows: &[Row],
+    decode: impl Fn(&Row) -> Result<T, SqlError>,
+) -> Decoded<T> {
+    let readable = |row: &Row| match decode(row) {
+        Ok(item) => Some(item),
+        Err(error) => {
+            let key = row.text(0).unwrap_or_default();
+            let fields = [
+                ("table", table),
+                ("key", &key),
+                ("reason", &error.to_string()),
+            ];
+            let message = "a row cannot be read and is left out";
+            log::write(Level::Error, "", message, &fields);
+            None
+        }
+    };
+    Decoded {
+        items: rows.iter().filter_map(readable).collect(),
+        rows: rows.len(),
     }
 }
 

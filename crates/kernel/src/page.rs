@@ -84,13 +84,14 @@ impl Cursor {
 }
 
 /// Cuts the items that were read with [`Limit::probe`] to one page; returns the page and the cursor of the next page, if
-/// there is one.
+/// there is one. `rows` counts what was read, including rows that could not be decoded.
 pub fn page<T>(
     mut items: Vec<T>,
+    rows: usize,
     limit: Limit,
     after: impl FnOnce(&T) -> Cursor,
 ) -> (Vec<T>, Option<String>) {
-    let more = items.len() > limit.get();
+    let more = rows > limit.get();
     items.truncate(limit.get());
     let next = items
         .last()

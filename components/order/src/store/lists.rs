@@ -15,17 +15,17 @@ pub(crate) struct Scope {
 }
 
 impl<D: Database> Store<D> {
-    /// A page of orders, newest first, and one more order if there is a next page.
+    /// A page of orders, newest first, and one more order if there is a next page; and the number of rows.
     pub(crate) async fn list(
         &self,
         scope: &Scope,
         limit: Limit,
         after: Option<&Cursor>,
-    ) -> Result<Vec<Order>, SqlError> {
+    ) -> Result<(Vec<Order>, usize), SqlError> {
         let (sql, params) = list_statement(scope, limit, after);
         let connection = self.database.open().await?;
         let found = connection.query(&sql, &params).await?;
-        complete(&connection, &found).await
+        Ok((complete(&connection, &found).await?, found.len()))
     }
 }
 
