@@ -8,6 +8,8 @@ mod cases;
 mod clock;
 #[path = "crashes.rs"]
 mod crashes;
+#[path = "input.rs"]
+mod input;
 #[path = "outages.rs"]
 mod outages;
 #[path = "products.rs"]
