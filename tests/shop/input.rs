@@ -236,3 +236,39 @@ fn a_member_named_like_a_path_is_an_unknown_member_and_errors_are_few() {
     assert_eq!(body["errors"].as_array().unwrap().len(), 20);
     assert_eq!(body["errors_left_out"], 4981);
 }
+
+#[test]
+fn strangers_with_the_same_key_get_their_own_answers() {
+    let shop = Shop::shared();
+    let key = fresh_key();
+    let keyed =
+        |path: &str, body: &Value| shop.json("POST", path, &[("idempotency-key", &key)], body);
+    let carts: Vec<Value> = (0..2)
+        .map(|_| keyed("/api/carts", &json!({})).expect(201).json())
+        .collect();
+    assert_ne!(carts[0]["id"], carts[1]["id"]);
+    let register = |email: &str| {
+        let body = json!({ "email": email, "password": "correct horse" });
+        keyed("/api/auth/register", &body).expect(201).json()
+    };
+    let (one, other) = (User::fresh_email(), User::fresh_email());
+    let (first, second) = (register(&one), register(&other));
+    assert_eq!(
+        (&first["user"]["email"], &second["user"]["email"]),
+        (&json!(one), &json!(other))
+    );
+    // The same request again is the same registration.
+    assert_eq!(register(&one)["user"]["id"], first["user"]["id"]);
+    // A user's key still stands for one cart.
+    let user = User::of(&first);
+    let bearer = format!("Bearer {}", user.token);
+    let headers = [
+        ("authorization", bearer.as_str()),
+        ("idempotency-key", &key),
+    ];
+    let made = || {
+        shop.json("POST", "/api/carts", &headers, &json!({}))
+            .expect(201)
+    };
+    assert_eq!(made().json()["id"], made().json()["id"]);
+}

@@ -3,6 +3,7 @@
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use localmart_guest::kernel::text::clean;
 use localmart_guest::kernel::{Address, Id, Timestamp};
 use localmart_guest::token::Role;
 use serde_json::{Map, Value};
@@ -58,9 +59,10 @@ impl ProfilePatch {
     }
 }
 
-/// The key by which addresses are compared. Addresses that differ only in case belong to one user.
+/// The key by which addresses are compared. Addresses that differ only in case, or in the Unicode form of the same letters,
+/// belong to one user.
 pub(crate) fn email_key(email: &str) -> String {
-    email.trim().to_lowercase()
+    clean(&email.to_lowercase())
 }
 
 /// The argon2id hash of a password (RFC 9106, 19 MiB, two passes) in PHC form.

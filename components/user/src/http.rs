@@ -55,8 +55,11 @@ where
         let (user, admin) = (Access::Only(Role::Customer), Access::Only(Role::Admin));
         Routes::new()
             .on("POST", "/api/auth/register", Access::All, register)
+            .keys_by_body()
             .on("POST", "/api/auth/login", Access::All, log_in)
+            .keys_by_body()
             .on("POST", "/api/auth/refresh", Access::All, refresh)
+            .keys_by_body()
             .on("POST", "/api/auth/logout", user, log_out)
             .on("GET", "/api/users/me", user, me)
             .on("PATCH", "/api/users/me", user, patch)
@@ -81,7 +84,7 @@ async fn register<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: R
         .users
         .register(&context, &email, &password, name)
         .await?;
-    let pair = api.users.sessions.begin(&user).await?;
+    let (user, pair) = api.users.sessions.begin(user).await?;
     Ok(tokens(201, &user, &pair))
 }
 
@@ -94,7 +97,7 @@ async fn log_in<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Req
         api.users.ensure_admin(&request.context()).await?;
     }
     let user = api.users.log_in(&email, &password).await?;
-    let pair = api.users.sessions.begin(&user).await?;
+    let (user, pair) = api.users.sessions.begin(user).await?;
     Ok(tokens(200, &user, &pair))
 }
 
@@ -364,6 +367,11 @@ impl From<UserError> for Problem {
                 "The refresh token is not valid any more; log in again.",
             ),
             UserError::VersionConflict => Self::version_conflict(),
+            UserError::LastAdmin => Self::business(
+                409,
+                "last_admin",
+                "The shop needs at least one administrator.",
+            ),
             UserError::Hash => Self::internal(),
             UserError::Store(error) => error.into(),
             UserError::Sql(error) => error.into(),

@@ -60,15 +60,26 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
         }
     }
 
-    /// Begins a session.
-    pub(crate) async fn begin(&self, user: &User) -> Result<TokenPair> {
-        let (session, now) = (self.ports.new_id(), self.ports.now());
-        let refresh = self.secret();
-        let end = now.plus_ms(SESSION_MS);
-        self.store
-            .begin_session(&session, &user.id, &token_hash(&refresh), now, end)
-            .await?;
-        Ok(self.pair(user, &session, refresh))
+    /// Begins a session of a user, with the rights that the user has when the session is written. Returns this state of the
+    /// user.
+    pub(crate) async fn begin(&self, mut user: User) -> Result<(User, TokenPair)> {
+        for _ in 0..ATTEMPTS {
+            let (session, now) = (self.ports.new_id(), self.ports.now());
+            let refresh = self.secret();
+            let end = now.plus_ms(SESSION_MS);
+            let begun = self
+                .store
+                .begin_session(&session, &user, &token_hash(&refresh), now, end)
+                .await?;
+            if begun {
+                let pair = self.pair(&user, &session, refresh);
+                return Ok((user, pair));
+            }
+            // The user was changed or erased since the password was checked.
+            let changed = self.store.by_id(&user.id).await?;
+            user = changed.ok_or(UserError::InvalidCredentials)?;
+        }
+        Err(UserError::VersionConflict)
     }
 
     /// Exchanges a refresh token for a new pair of tokens. A token that is used a second time has been stolen, so its session

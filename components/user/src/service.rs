@@ -2,7 +2,7 @@
 
 use crate::domain::{ADMIN_EMAIL, Profile, ProfilePatch, User, email_key, hash};
 use crate::login::{Failures, Sessions};
-use crate::store::Store;
+use crate::store::{Guarded, Store};
 use localmart_guest::http::IfMatch;
 use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit};
@@ -31,6 +31,8 @@ pub(crate) enum UserError {
     InvalidToken,
     #[error("it was changed in the meantime")]
     VersionConflict,
+    #[error("the shop needs at least one administrator")]
+    LastAdmin,
     #[error("the password cannot be hashed")]
     Hash,
     #[error(transparent)]
@@ -197,9 +199,8 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
             updated_at: self.ports.now(),
             ..user.clone()
         };
-        if !self.store.update_role(context, &changed, user.role).await? {
-            return Err(UserError::VersionConflict);
-        }
+        guarded(self.store.update_role(context, &changed, user.role).await?)?;
+        // After the change: a login under way sees the new role, or has a session that ends here.
         self.sessions.end_all(&user.id).await?;
         Ok(changed)
     }
@@ -208,8 +209,16 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
     /// invoices.
     pub(crate) async fn erase(&self, context: &Context, id: &str) -> Result<()> {
         let user = self.get(id).await?;
-        self.sessions.end_all(&user.id).await?;
-        self.store.erase(context, &user.id).await?;
-        Ok(())
+        guarded(self.store.erase(context, &user).await?)?;
+        // After the change: a login under way fails, or has a session that ends here.
+        self.sessions.end_all(&user.id).await
+    }
+}
+
+fn guarded(outcome: Guarded) -> Result<()> {
+    match outcome {
+        Guarded::Done => Ok(()),
+        Guarded::Changed => Err(UserError::VersionConflict),
+        Guarded::LastAdmin => Err(UserError::LastAdmin),
     }
 }

@@ -33,6 +33,15 @@ pub(crate) struct Store<D> {
     ports: Ports,
 }
 
+/// The result of a change that may not remove the last administrator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guarded {
+    Done,
+    /// The user has another version or role, or was erased.
+    Changed,
+    LastAdmin,
+}
+
 impl<D: Database> Store<D> {
     pub(crate) fn new(database: D, ports: Ports) -> Self {
         Self { database, ports }
@@ -147,13 +156,26 @@ impl<D: Database> Store<D> {
         context: &Context,
         user: &User,
         from: Role,
-    ) -> Result<bool, SqlError> {
+    ) -> Result<Guarded, SqlError> {
         let sql = "UPDATE users SET role = CAST($3 AS TEXT), version = CAST($2 AS BIGINT), updated_at = CAST($4 AS BIGINT) \
                    WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT) - 1 AND erased_at IS NULL";
         let params: &[Value] = params![&user.id, user.version, user.role.name(), user.updated_at];
         let detail = format!("{} → {}", from.name(), user.role.name());
-        self.write(context, user, sql, params, Some(("user.role", &detail)))
-            .await
+        transaction(&self.database, async |connection| {
+            if from == Role::Admin && !has_another_admin(connection).await? {
+                return Ok(Guarded::LastAdmin);
+            }
+            if connection.execute(sql, params).await? == 0 {
+                return Ok(Guarded::Changed);
+            }
+            let (version, now) = (user.version, user.updated_at);
+            self.record_event(connection, context, &user.id, "user.updated", version, now)
+                .await?;
+            self.audit(connection, context, &user.id, "user.role", &detail)
+                .await?;
+            Ok(Guarded::Done)
+        })
+        .await
     }
 
     /// A conditional change to a user, with its event and optionally an entry in the audit log (action and detail).
@@ -182,35 +204,48 @@ impl<D: Database> Store<D> {
     }
 
     /// Deletes all personal data of a user. The row itself stays.
-    pub(crate) async fn erase(&self, context: &Context, id: &Id) -> Result<(), SqlError> {
-        let now = self.ports.now();
+    pub(crate) async fn erase(&self, context: &Context, user: &User) -> Result<Guarded, SqlError> {
+        let (now, id) = (self.ports.now(), &user.id);
         transaction(&self.database, async |connection| {
+            if user.role == Role::Admin && !has_another_admin(connection).await? {
+                return Ok(Guarded::LastAdmin);
+            }
             let sql = "UPDATE users SET email = '', email_key = NULL, password_hash = NULL, name = NULL, phone = NULL, addresses = '[]', \
                        preferences = '{}', role = 'customer', version = version + 1, updated_at = CAST($2 AS BIGINT), \
-                       erased_at = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND erased_at IS NULL RETURNING version";
-            let rows = connection.query(sql, params![id, now]).await?;
+                       erased_at = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND role = CAST($3 AS TEXT) \
+                       AND erased_at IS NULL RETURNING version";
+            let rows = connection.query(sql, params![id, now, user.role.name()]).await?;
             let Some(row) = rows.first() else {
-                return Ok(());
+                return Ok(Guarded::Changed);
             };
             self.record_event(connection, context, id, "user.updated", row.unsigned(0)?, now).await?;
-            self.audit(connection, context, id, "user.erased", "").await
+            self.audit(connection, context, id, "user.erased", "").await?;
+            Ok(Guarded::Done)
         })
         .await
     }
 
+    /// Writes a session, if the user is still as described; `false` otherwise. The row of the user is locked, so that a
+    /// change of the role that comes later finds the session and ends it.
     pub(crate) async fn begin_session(
         &self,
         session: &Id,
-        user: &Id,
+        user: &User,
         refresh: &str,
         now: Timestamp,
         end: Timestamp,
-    ) -> Result<(), SqlError> {
+    ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
+            let sql = "UPDATE users SET version = version WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT) \
+                       AND erased_at IS NULL";
+            if connection.execute(sql, params![&user.id, user.version]).await? == 0 {
+                return Ok(false);
+            }
             let sql = "INSERT INTO sessions (id, user_id, created_at, expires_at, revoked_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), \
                        CAST($3 AS BIGINT), CAST($4 AS BIGINT), NULL)";
-            connection.execute(sql, params![session, user, now, end]).await?;
-            add_refresh(connection, refresh, session).await
+            connection.execute(sql, params![session, &user.id, now, end]).await?;
+            add_refresh(connection, refresh, session).await?;
+            Ok(true)
         })
         .await
     }
@@ -372,6 +407,12 @@ pub(crate) fn list_statement(limit: Limit, after: Option<&Cursor>) -> (String, V
         "SELECT {COLUMNS} FROM users WHERE erased_at IS NULL{beyond} ORDER BY created_at DESC, id DESC LIMIT CAST($1 AS BIGINT)"
     );
     (sql, params)
+}
+
+/// Whether there are two administrators or more. Their rows are locked, so that two changes at once cannot remove both.
+async fn has_another_admin(connection: &impl Connection) -> Result<bool, SqlError> {
+    let sql = "UPDATE users SET version = version WHERE role = 'admin' AND erased_at IS NULL";
+    Ok(connection.execute(sql, params![]).await? > 1)
 }
 
 async fn add_refresh(

@@ -52,7 +52,18 @@ impl Fixture {
     }
 
     fn begin(&self, user: &User) -> TokenPair {
-        now(self.users.sessions.begin(user)).unwrap()
+        now(self.users.sessions.begin(user.clone())).unwrap().1
+    }
+
+    fn users_admin(&self) {
+        now(self.users.ensure_admin(&Context::system(""))).unwrap();
+    }
+
+    fn claim(&self, pair: &TokenPair, name: &str) -> serde_json::Value {
+        let payload = pair.access.split('.').nth(1).unwrap();
+        let claims = URL_SAFE_NO_PAD.decode(payload).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        claims[name].clone()
     }
 
     fn session(&self, pair: &TokenPair) -> String {
@@ -354,4 +365,63 @@ fn lists_are_read_by_index() {
             "{plan}"
         );
     }
+}
+
+#[test]
+fn a_login_gets_the_rights_that_are_true_when_its_session_is_written() {
+    let fixture = fixture();
+    let context = Context::system("");
+    let ada = fixture.register("ada@example.com").unwrap();
+    let set = |role: Role| {
+        now(fixture
+            .users
+            .set_role(&context, ada.id.as_str(), role, None))
+        .unwrap()
+    };
+    set(Role::Admin);
+    let checked = fixture.log_in("ada@example.com", "correct horse").unwrap();
+    assert_eq!(checked.role, Role::Admin);
+    fixture.users_admin();
+    set(Role::Customer);
+    let (user, pair) = now(fixture.users.sessions.begin(checked.clone())).unwrap();
+    assert_eq!(user.role, Role::Customer);
+    assert_eq!(
+        fixture.claim(&pair, "roles"),
+        serde_json::json!(["customer"])
+    );
+    now(fixture.users.erase(&context, ada.id.as_str())).unwrap();
+    let late = now(fixture.users.sessions.begin(user));
+    assert_eq!(late, Err(UserError::InvalidCredentials));
+}
+
+#[test]
+fn the_last_administrator_stays() {
+    let fixture = fixture();
+    let context = Context::system("");
+    fixture.users_admin();
+    let admin = fixture
+        .log_in("admin@localmart.test", "the admin password")
+        .unwrap();
+    let id = admin.id.as_str();
+    let demote = || now(fixture.users.set_role(&context, id, Role::Staff, None));
+    assert_eq!(demote(), Err(UserError::LastAdmin));
+    assert_eq!(
+        now(fixture.users.erase(&context, id)),
+        Err(UserError::LastAdmin)
+    );
+    let ada = fixture.register("ada@example.com").unwrap();
+    now(fixture
+        .users
+        .set_role(&context, ada.id.as_str(), Role::Admin, None))
+    .unwrap();
+    assert_eq!(demote().map(|user| user.role), Ok(Role::Staff));
+}
+
+#[test]
+fn addresses_are_compared_in_one_form() {
+    let fixture = fixture();
+    fixture.register("jos\u{e9}@example.com").unwrap();
+    let other_form = "Jose\u{301}@Example.com";
+    assert_eq!(fixture.register(other_form), Err(UserError::EmailTaken));
+    assert!(fixture.log_in(other_form, "correct horse").is_ok());
 }

@@ -34,6 +34,12 @@ pub enum Keys {
     Ignored,
     /// A key is honoured if the request has one.
     Optional,
+    /// Like [`Keys::Optional`], for a route on which guests cannot be told apart: a guest's key counts together with the
+    /// body, so that strangers with different bodies never get each other's answers.
+    ByBody,
+    /// Like [`Keys::Optional`] for users. The keys of guests are ignored, because the answer is a capability, and nothing
+    /// distinguishes two guests.
+    OfUsers,
     /// A request without a key is refused.
     Required,
     /// The route manages its keys itself.
@@ -45,7 +51,7 @@ impl Keys {
     pub(super) fn of(self, incoming: &Incoming) -> Result<Option<String>, Problem> {
         match self {
             Self::Ignored | Self::Managed => Ok(None),
-            Self::Optional => key_of(incoming),
+            Self::Optional | Self::ByBody | Self::OfUsers => key_of(incoming),
             Self::Required => required_key_of(incoming).map(Some),
         }
     }
@@ -138,7 +144,7 @@ pub fn replayed(response: Response) -> Response {
 pub(super) async fn run_once<K: ShortLived>(
     store: &K,
     noun: &str,
-    key: &str,
+    (keys, key): (Keys, &str),
     ttl_ms: i64,
     ports: &Ports,
     request: Request,
@@ -146,9 +152,12 @@ pub(super) async fn run_once<K: ShortLived>(
 ) -> Answer {
     let caller = caller(&request);
     let path = request.incoming.path();
-    let name = capability("key", &format!("{noun}\n{caller}\n{path}\n{key}"));
-    let name = format!("{PREFIX}{name}");
     let fingerprint = fingerprint(&request.body);
+    let mut scope = format!("{noun}\n{caller}\n{path}\n{key}");
+    if keys == Keys::ByBody && request.claims.is_none() {
+        scope = format!("{scope}\n{}\n{fingerprint}", request.client_ip());
+    }
+    let name = format!("{PREFIX}{}", capability("key", &scope));
     let trace_parent = request.trace_parent().to_owned();
     let expires_at = ports.now().plus_ms(ttl_ms);
     let mut running = match claim_key(store, &name, &fingerprint, expires_at, ports).await? {

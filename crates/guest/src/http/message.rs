@@ -59,6 +59,13 @@ impl Request {
         self.incoming.header(name)
     }
 
+    /// The IP address of the client, as the host reports it; empty if it does not.
+    pub fn client_ip(&self) -> &str {
+        let address = self.header("spin-client-addr").unwrap_or_default();
+        let ip = address.rsplit_once(':').map_or(address, |(ip, _)| ip);
+        ip.trim_start_matches('[').trim_end_matches(']')
+    }
+
     /// The W3C `traceparent` of the request; empty if it has none.
     pub fn trace_parent(&self) -> &str {
         self.header("traceparent").unwrap_or_default()

@@ -90,6 +90,18 @@ impl<S: Service> Routes<S> {
         self.with_keys(Keys::Required)
     }
 
+    /// On the route added last, a guest's idempotency key counts together with the body and the address of the client.
+    #[must_use]
+    pub fn keys_by_body(self) -> Self {
+        self.with_keys(Keys::ByBody)
+    }
+
+    /// The route added last ignores the idempotency keys of guests, because its answer is a capability.
+    #[must_use]
+    pub fn keys_of_users(self) -> Self {
+        self.with_keys(Keys::OfUsers)
+    }
+
     /// The route added last manages idempotency keys itself, because they are written in the transaction of its effect.
     #[must_use]
     pub fn manages_keys(self) -> Self {
@@ -277,11 +289,13 @@ impl<S: Service, K: ShortLived> HttpServer<S, K> {
             at: now,
         };
         let conditional = conditional(&request.incoming);
+        let key = key.filter(|_| route.keys != Keys::OfUsers || request.claims.is_some());
         let answered = match key {
             Some(key) => {
                 let ttl = self.settings.idempotency_ttl_ms;
                 let run = |request| (route.handler)(self.service.clone(), request);
-                idempotency::run_once(&self.keys, S::NOUN, &key, ttl, &self.ports, request, run)
+                let key = (route.keys, key.as_str());
+                idempotency::run_once(&self.keys, S::NOUN, key, ttl, &self.ports, request, run)
                     .await
             }
             None => (route.handler)(self.service.clone(), request).await,
