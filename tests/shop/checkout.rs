@@ -467,6 +467,32 @@ fn staff_refund_at_most_the_captured_amount() {
 }
 
 #[test]
+fn an_order_whose_whole_payment_was_refunded_is_not_shipped() {
+    let shop = Shop::shared();
+    let cart = shop.cart_with(&shop.product(1000, 5), 1);
+    let order = shop
+        .order(&fresh_key(), &checkout(&cart, "tok_visa"))
+        .expect(201)
+        .json();
+    let payment = order["payment"]["id"].as_str().unwrap();
+    let staff = format!("Bearer {}", shop.token("staff"));
+    let refund = |amount: u64| {
+        let key = fresh_key();
+        let headers = [("authorization", staff.as_str()), ("idempotency-key", &key)];
+        let amount = json!({ "amount": { "amount": amount, "currency": "USD" } });
+        let path = format!("/api/payments/{payment}/refunds");
+        shop.json("POST", &path, &headers, &amount).expect(201);
+    };
+    refund(400);
+    refund(600);
+    let path = format!("/api/orders/{}", order["id"].as_str().unwrap());
+    let ship = shop.staff("POST", &format!("{path}/ship"), &json!({}));
+    ship.expect_code(409, "order_refunded");
+    shop.staff("POST", &format!("{path}/cancel"), &json!({}))
+        .expect(200);
+}
+
+#[test]
 fn a_payment_without_an_answer_is_settled_later() {
     crate::harness::built();
     let shop = Shop::start_in(&crate::harness::scratch("silent"), &[TEST_CLOCK]);

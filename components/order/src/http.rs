@@ -316,16 +316,13 @@ impl From<OrderError> for Problem {
                     Status::name(to)
                 ),
             ),
+            OrderError::Refunded => Self::business(
+                409,
+                "order_refunded",
+                "The whole payment was given back, so the order cannot be shipped.",
+            ),
             OrderError::Busy => Self::unavailable(),
-            OrderError::Link(error) => {
-                localmart_guest::log::write(
-                    localmart_guest::log::Level::Error,
-                    "",
-                    &error.to_string(),
-                    &[],
-                );
-                Self::unavailable()
-            }
+            OrderError::Link(error) => Self::unavailable().caused_by(&error),
             OrderError::Sql(error) => error.into(),
         }
     }

@@ -57,6 +57,8 @@ pub(crate) enum OrderError {
     Failed(Box<Failure>),
     #[error("an order with status {} cannot change to {}", .0.name(), .1.name())]
     IllegalTransition(Status, Status),
+    #[error("the whole payment was refunded")]
+    Refunded,
     #[error("another request is working on the order")]
     Busy,
     #[error(transparent)]
@@ -133,6 +135,9 @@ impl<D: Database, L: Links> Orders<D, L> {
         if !from.may_become(to) || from == Status::ReturnRequested {
             return Err(refused(from));
         }
+        if to == Status::Shipped && self.is_refunded(context, order).await {
+            return Err(OrderError::Refunded);
+        }
         let done = self.store.advance_to(context, &order.id, from, to, now);
         let done = done.await?;
         let stored = self.store.order(&order.id).await?;
@@ -141,6 +146,19 @@ impl<D: Database, L: Links> Orders<D, L> {
             Ok(stored)
         } else {
             Err(refused(stored.status))
+        }
+    }
+
+    /// Whether the whole payment of an order was given back. The event about it may still be on its way, so the payment
+    /// itself is asked; without the payment service, what the order knows counts.
+    async fn is_refunded(&self, context: &Context, order: &Order) -> bool {
+        let Some((payment, known)) = &order.payment else {
+            return false;
+        };
+        match self.links.settle(&context.as_system(), payment).await {
+            Ok(payment) => payment.status == "refunded",
+            Err(LinkError::PaymentEnded) => true,
+            Err(_) => known == "refunded",
         }
     }
 

@@ -84,7 +84,7 @@ impl Request {
         Context {
             trace_parent: self.trace_parent().to_owned(),
             actor,
-            deadline: 0,
+            deadline: u64::try_from(self.at.plus_ms(REQUEST_MS).ms()).unwrap_or_default(),
         }
     }
 
@@ -155,6 +155,10 @@ impl Request {
         }
     }
 }
+
+/// How long a request may take, in milliseconds: the default of the host, which then answers 504. Calls to other services
+/// stop waiting at the same time.
+const REQUEST_MS: i64 = 30_000;
 
 /// How many versions of an `If-Match` header are compared.
 const MAX_VERSIONS: usize = 16;

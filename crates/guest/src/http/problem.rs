@@ -36,6 +36,8 @@ pub struct Problem {
     pub extra: Vec<(&'static str, Value)>,
     /// Additional headers, for example `Allow`.
     pub headers: Vec<(&'static str, String)>,
+    /// The internal reason, for the log alone.
+    pub cause: Option<String>,
     /// Whether the problem is a result of the operation. Such an answer is stored under the idempotency key.
     pub business: bool,
 }
@@ -50,6 +52,7 @@ impl Problem {
             errors: Vec::new(),
             extra: Vec::new(),
             headers: Vec::new(),
+            cause: None,
             business: false,
         }
     }
@@ -121,8 +124,18 @@ impl Problem {
         self
     }
 
-    /// Converts to a response. Its `trace_id` comes from `trace_parent` and is also in the log lines of the request.
+    /// Adds the internal reason, which is logged together with the trace id that the client gets.
+    #[must_use]
+    pub fn caused_by(mut self, cause: &dyn std::fmt::Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// Converts to a response. Its `trace_id` comes from `trace_parent` and is also on the log line with the cause.
     pub fn into_response(self, trace_parent: &str) -> Response {
+        if let Some(cause) = &self.cause {
+            log::write(Level::Error, trace_parent, cause, &[("code", self.code)]);
+        }
         let mut body = Map::new();
         body.insert(
             "type".into(),
@@ -165,27 +178,25 @@ impl Problem {
 }
 
 impl From<SqlError> for Problem {
-    /// Logs the reason. The client learns only whether to try again.
+    /// The client learns only whether to try again.
     fn from(error: SqlError) -> Self {
-        log::write(Level::Error, "", &error.to_string(), &[]);
-        match error {
+        let problem = match error {
             SqlError::Unavailable(_) => Self::unavailable(),
             SqlError::Failed(_) => Self::internal(),
-        }
+        };
+        problem.caused_by(&error)
     }
 }
 
 impl From<BusError> for Problem {
     fn from(error: BusError) -> Self {
-        log::write(Level::Error, "", &error.to_string(), &[]);
-        Self::unavailable()
+        Self::unavailable().caused_by(&error)
     }
 }
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        log::write(Level::Error, "", &error.to_string(), &[]);
-        Self::unavailable()
+        Self::unavailable().caused_by(&error)
     }
 }
 
