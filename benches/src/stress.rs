@@ -141,8 +141,8 @@ impl Stress {
             if self.hostile {
                 std::thread::sleep(Duration::from_secs(self.seconds / CALM_DIVISOR));
                 seen.hostile.store(true, Ordering::Relaxed);
-                let (stop, address) = (&stop, stage.address);
-                scope.spawn(|| hostile::hold(address, stop, &hostile_count));
+                let (stop, count, address) = (&stop, &hostile_count, stage.address);
+                scope.spawn(move || hostile::hold(address, stop, count));
             }
             while !self.hostile && Instant::now() + Duration::from_secs(self.kill_every) < end {
                 std::thread::sleep(Duration::from_secs(self.kill_every));

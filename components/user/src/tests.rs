@@ -273,14 +273,14 @@ fn a_new_role_ends_all_sessions_and_is_in_the_audit_log() {
     };
     let staff = now(fixture
         .users
-        .set_role(&context, ada.id.as_str(), Role::Staff, Some(1)))
+        .set_role(&context, ada.id.as_str(), Role::Staff, Some(1.into())))
     .unwrap();
     assert_eq!((staff.role, staff.version), (Role::Staff, 2));
     assert!(fixture.is_ended(&pair));
     assert_eq!(
         now(fixture
             .users
-            .set_role(&context, ada.id.as_str(), Role::Admin, Some(1))),
+            .set_role(&context, ada.id.as_str(), Role::Admin, Some(1.into()))),
         Err(UserError::VersionConflict)
     );
     let sql = "SELECT actor, detail FROM audit WHERE action = 'user.role'";

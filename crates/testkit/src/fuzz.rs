@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 use std::time::{Duration, Instant};
 
 /// The environment variable with the time for each parser, in seconds.
-pub const SECONDS: &str = "LOCALMART_FUZZ_SECONDS";
+const SECONDS: &str = "LOCALMART_FUZZ_SECONDS";
 
 /// The time for each parser, unless the variable names another one.
 const DEFAULT_TIME: Duration = Duration::from_secs(1);

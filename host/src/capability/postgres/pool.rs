@@ -150,12 +150,11 @@ impl Postgres {
             schema: server.schema.clone(),
         };
         let timeout = limits::POSTGRES_ACQUIRE_TIMEOUT;
-        let mut share_in_use = false;
         let granted = match self.grant_at_once(member, &want) {
             Ok(granted) => granted,
             Err(granted) => {
                 let begun = Instant::now();
-                share_in_use = self.lock().uses(&member.component) >= self.share();
+                let share_in_use = self.lock().uses(&member.component) >= self.share();
                 if share_in_use {
                     limited.inc();
                 }
