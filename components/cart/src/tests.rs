@@ -201,8 +201,8 @@ fn setting_to_zero_removes_and_a_stale_version_is_refused() {
         ))
         .map(|cart| cart.subtotal.amount())
     };
-    assert_eq!(set(1, Some(1)), Err(CartError::VersionConflict));
-    assert_eq!(set(1, Some(2)), Ok(5));
+    assert_eq!(set(1, Some(1.into())), Err(CartError::VersionConflict));
+    assert_eq!(set(1, Some(2.into())), Ok(5));
     assert_eq!(set(0, None), Ok(0));
     assert_eq!(set(0, None), Ok(0));
 }

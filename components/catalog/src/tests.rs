@@ -1,6 +1,6 @@
 //! The rules and SQL statements of the catalog, on SQLite and Postgres.
 
-use crate::domain::{Category, Filter, Product, ProductDraft, ProductPatch, Sku, Slug, Sort};
+use crate::domain::{Filter, Product, ProductDraft, ProductPatch, Sku, Slug, Sort};
 use crate::service::{Catalog, CatalogError};
 use crate::store::list_statement;
 use localmart_guest::kernel::{Currency, Cursor, Limit, Money};
@@ -124,7 +124,7 @@ fn a_stale_version_changes_nothing() {
         &Context::system(""),
         made.id.as_str(),
         dearer(2499),
-        Some(1),
+        Some(1.into()),
     ))
     .unwrap();
     assert_eq!((changed.version, changed.draft.price.amount()), (2, 2499));
@@ -257,5 +257,5 @@ fn a_category_that_is_not_empty_cannot_be_deleted() {
         Err(CatalogError::CategoryNotFound)
     );
     let own = now(catalog.replace_category("cups", "Cups".into(), Slug::parse("cups")));
-    assert_eq!(own, Err(CatalogError::UnknownParent));
+    assert_eq!(own, Err(CatalogError::CategoryCycle));
 }
