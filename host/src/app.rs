@@ -16,6 +16,7 @@ use crate::messages::Subscription;
 use crate::policy::PolicyLimits;
 use crate::runtime_config::VariablesProvider;
 use crate::serve::clients::ClientLimits;
+use crate::serve::request_limits::RequestLimit;
 use crate::serve::routes::Pattern;
 use check::{check_links, retain};
 use resolver::Resolver;
@@ -36,6 +37,8 @@ pub struct App {
     pub tool: Option<ApplicationTool>,
     /// The limits for clients.
     pub client_limits: ClientLimits,
+    /// The limits of single requests.
+    pub request_limits: Vec<RequestLimit>,
     /// The values of the application's variables, from all sources.
     pub variables: BTreeMap<String, String>,
     /// The components by id.
@@ -238,11 +241,13 @@ pub fn resolve(source: Source, options: &ResolveOptions) -> Result<App, Manifest
         spec.triggered = spec.called_by_http || spec.called_by_redis;
     }
     let client_limits = resolver.client_limits(tool.as_ref())?;
+    let request_limits = resolver.request_limits(tool.as_ref())?;
     let mut app = App {
         name: manifest.application.name.clone(),
         description: manifest.application.description.clone(),
         tool,
         client_limits,
+        request_limits,
         variables: values,
         components,
         routes: http.routes,

@@ -77,7 +77,7 @@ pub const KEEP_RESIDENT_BYTES: usize = 512 * 1024;
 pub const DECOMMIT_BATCH: usize = 16;
 
 /// How often a busy guest yields to other tasks of its core.
-pub const EPOCH_TICK: Duration = Duration::from_millis(10);
+pub const EPOCH_TICK: Duration = Duration::from_millis(2);
 
 /// How long a statement may wait for the write lock, or for another process that has locked the file.
 pub const SQLITE_WRITE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -4,7 +4,8 @@
 //!
 //! - [`load`]: from a resolved application to components that can be instantiated
 //! - [`core`]: one serving thread; [`transport`] and [`activity`]: connections; [`clients`]: the limits for clients
-//! - [`connection`]: HTTP requests; [`request_body`]: their bodies; [`routes`]: route matching
+//! - [`connection`]: HTTP requests; [`request_body`]: their bodies; [`request_limits`]: rates of single requests;
+//!   [`routes`]: route matching
 //! - [`deployment`]: which generation of a component gets a call; [`local`]: a component on one core
 //! - [`pool`]: which instance gets a call; [`instance`] and [`instance_task`]: one instance
 //! - [`health`]: call statistics of a generation; [`swap`]: replacing a component while it serves
@@ -26,6 +27,7 @@ pub mod local;
 pub mod overview;
 pub mod pool;
 pub mod request_body;
+pub mod request_limits;
 pub mod routes;
 pub mod termination;
 pub mod transport;

@@ -231,3 +231,48 @@ fn limits_that_are_no_limits_are_refused() {
         assert!(printed.contains(part), "{variable}: {printed}");
     }
 }
+
+#[test]
+fn carts_and_logins_have_a_rate_per_address() {
+    let shop = shop(&["cart_rate=3/1h", "login_rate=2/1h"]);
+    let cart = b"POST /api/carts HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n";
+    let body = "{\"email\":\"a@b.cc\",\"password\":\"wrong horse\"}";
+    let login = format!(
+        "POST /api/auth/login HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let send =
+        |from: &str, bytes: &[u8]| Hostile::connect_from(from, &shop.base).send(bytes).status();
+    for _ in 0..5 {
+        assert_eq!(
+            send("127.0.0.1", cart),
+            Some(201),
+            "loopback does not count"
+        );
+    }
+    let shop = self::shop(&[
+        "cart_rate=3/1h",
+        "login_rate=2/1h",
+        "client_count_loopback=true",
+    ]);
+    let answer = |from: &str, bytes: &[u8]| {
+        let client = Hostile::connect_from(from, &shop.base).send(bytes);
+        client.until_closed().unwrap()
+    };
+    for _ in 0..3 {
+        assert!(answer("127.0.0.2", cart).starts_with("HTTP/1.1 201"));
+    }
+    let refused = answer("127.0.0.2", cart);
+    for part in [
+        "HTTP/1.1 429",
+        "\r\nretry-after: 1",
+        "\"code\":\"too_many_requests\"",
+    ] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    assert!(answer("127.0.0.3", cart).starts_with("HTTP/1.1 201"));
+    for expected in ["HTTP/1.1 401", "HTTP/1.1 401", "HTTP/1.1 429"] {
+        let answer = answer("127.0.0.4", login.as_bytes());
+        assert!(answer.starts_with(expected), "{answer}");
+    }
+}

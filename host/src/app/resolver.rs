@@ -8,11 +8,12 @@ use crate::fetch::RemoteSource;
 use crate::limits;
 use crate::link::binding::Binding;
 use crate::manifest::schema::{
-    ApplicationTool, ClientsTable, Component, ComponentTool, Manifest, Own,
+    ApplicationTool, ClientsTable, Component, ComponentTool, Manifest, Own, RequestLimitTable,
 };
 use crate::manifest::{ManifestError, Source};
 use crate::policy::PolicyLimits;
 use crate::serve::clients::ClientLimits;
+use crate::serve::request_limits::RequestLimit;
 use crate::variables::{expand, is_name};
 use serde::Deserialize as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +94,9 @@ impl Resolver<'_> {
         if let Some(template) = &mut tool.sqlite_synchronous {
             *template = expand(template, values).map_err(|error| wrong(error.to_string()))?;
         }
-        for template in tool.clients.iter_mut().flat_map(ClientsTable::values_mut) {
+        let limits = tool.request_limits.iter_mut();
+        let limits = limits.flat_map(RequestLimitTable::values_mut);
+        for template in limits.chain(tool.clients.iter_mut().flat_map(ClientsTable::values_mut)) {
             *template = expand(template, values).map_err(|error| wrong(error.to_string()))?;
         }
         Ok(Some(tool))
@@ -109,6 +112,21 @@ impl Resolver<'_> {
             self.whole(format!("[application.tool.localmart.clients]: {reason}"))
         })?;
         Ok(limits.unwrap_or_default())
+    }
+
+    pub(super) fn request_limits(
+        &self,
+        tool: Option<&ApplicationTool>,
+    ) -> Result<Vec<RequestLimit>, ManifestError> {
+        let tables = tool
+            .map(|tool| tool.request_limits.as_slice())
+            .unwrap_or_default();
+        let limits = tables.iter().map(RequestLimit::parse);
+        limits.collect::<Result<_, _>>().map_err(|reason| {
+            self.whole(format!(
+                "[[application.tool.localmart.request_limits]]: {reason}"
+            ))
+        })
     }
 
     fn whole(&self, message: String) -> ManifestError {

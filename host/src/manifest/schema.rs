@@ -402,6 +402,40 @@ pub struct ApplicationTool {
     pub sqlite_synchronous: Option<String>,
     /// The limits for clients.
     pub clients: Option<ClientsTable>,
+    /// The limits of single requests.
+    #[serde(default)]
+    pub request_limits: Vec<RequestLimitTable>,
+}
+
+/// `[[application.tool.localmart.request_limits]]`: limits that some requests share. All values but `requests` may contain
+/// application variables.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestLimitTable {
+    /// Methods and paths, such as `POST /api/carts`.
+    pub requests: Vec<String>,
+    /// The rate of one address, such as `60/1m`, or `none`.
+    pub per_address: Option<String>,
+    /// The rate of all addresses together, such as `6000/1m`, or `none`.
+    pub in_all: Option<String>,
+    /// How many run at once on each core; 0 for any number.
+    pub at_once: Option<String>,
+    /// How many more may wait on each core.
+    pub waiting: Option<String>,
+}
+
+impl RequestLimitTable {
+    /// All values that are set.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        [
+            &mut self.per_address,
+            &mut self.in_all,
+            &mut self.at_once,
+            &mut self.waiting,
+        ]
+        .into_iter()
+        .flatten()
+    }
 }
 
 /// `[application.tool.localmart.clients]`: the limits for clients. All values are texts and may contain application

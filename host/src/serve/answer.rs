@@ -7,6 +7,7 @@ use crate::trace::Trace;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Full};
+use std::time::Duration;
 use wasmtime_wasi_http::WasiBody;
 
 /// An error response of the host.
@@ -24,6 +25,8 @@ pub enum HostProblem {
     BadRequest,
     /// The body of the request did not arrive in time.
     BodyTimeout,
+    /// The client sends such requests too often.
+    TooManyRequests,
     /// The component has no capacity left, or no instance could be started.
     Unavailable,
     /// The component did not respond in time.
@@ -75,6 +78,11 @@ impl HostProblem {
                 "request_timeout",
                 "The body of the request did not arrive in time.",
             ),
+            Self::TooManyRequests => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                "There were too many such requests. Try again later.",
+            ),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "unavailable",
@@ -112,6 +120,16 @@ impl HostProblem {
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        response
+    }
+
+    /// The HTTP response to a client that may try again after some time.
+    pub fn response_after(self, ours: bool, trace: &Trace, wait: Duration) -> Response<WasiBody> {
+        let mut response = self.response(ours, trace);
+        let seconds = wait.as_secs().saturating_add(1);
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
         response
     }
 

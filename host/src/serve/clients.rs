@@ -73,15 +73,19 @@ impl Clients {
             clients: self.clone(),
             share: None,
         };
-        if !self.limits.trusts(peer) {
-            connected.share = self.count(peer)?;
-        }
+        connected.share = self.count(peer)?;
         Ok(connected)
+    }
+
+    /// Whether limits per address apply to a client.
+    pub fn counts(&self, address: IpAddr) -> bool {
+        let proxy = self.limits.trusts(address);
+        !proxy && (self.limits.count_loopback || !address.is_loopback())
     }
 
     /// Counts one connection or request of an address; `None` if its address is not limited.
     fn count(self: &Arc<Self>, address: IpAddr) -> Result<Option<Share>, Refused> {
-        if address.is_loopback() && !self.limits.count_loopback {
+        if !self.counts(address) {
             return Ok(None);
         }
         let key = counted(address);
@@ -204,7 +208,7 @@ impl Clients {
 }
 
 /// The address under which a client is counted: an IPv4 address, or an IPv6 network.
-fn counted(address: IpAddr) -> IpAddr {
+pub(super) fn counted(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => {

@@ -58,16 +58,29 @@ async fn receive(
     let Ok(share) = loaded.clients.admit(&client) else {
         return (refuse(HostProblem::Unavailable), None);
     };
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let by_address = loaded.clients.counts(client.address.ip());
+    let counted = loaded
+        .request_limits
+        .count((&method, &path), &client, by_address);
+    if let Err(wait) = counted {
+        let trace = Trace::of(trace_header.as_ref());
+        let problem = HostProblem::TooManyRequests;
+        return (problem.response_after(loaded.ours, &trace, wait), share);
+    }
     let (parts, body) = request.into_parts();
     let received = {
         let _receiving = activity.receiving();
         request_body::receive(body, &loaded.clients).await
     };
     let response = match received {
-        Ok(body) => {
-            let request = from_outside(Request::from_parts(parts, body));
-            answer(core, request, client.address).await
-        }
+        Ok(body) => match core.gates.turn(&parts.method, parts.uri.path()).await {
+            Some(_turn) => {
+                let request = from_outside(Request::from_parts(parts, body));
+                answer(core, request, client.address).await
+            }
+            None => refuse(HostProblem::Unavailable),
+        },
         Err(problem) => refuse(problem),
     };
     (response, share)

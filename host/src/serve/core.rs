@@ -8,6 +8,7 @@ use super::external_call::PendingCall;
 use super::load::Loaded;
 use super::local::LocalComponent;
 use super::pool::LinkState;
+use super::request_limits::Gates;
 use super::timer::{self, Fired};
 use super::transport::Acceptor;
 use crate::limits;
@@ -41,6 +42,8 @@ pub struct Core {
     pub loaded: Arc<Loaded>,
     /// The components by id, with their instances on this core.
     pub components: BTreeMap<String, LocalComponent>,
+    /// Which limited requests run on this core.
+    pub gates: Gates,
     /// Connections to other hosts.
     pub http: Http,
     /// Links to components on other hosts.
@@ -129,6 +132,7 @@ impl Core {
                     };
                     let components = loaded.deployments.iter().map(component).collect();
                     let core = Rc::new(Self {
+                        gates: loaded.request_limits.gates(),
                         loaded,
                         components,
                         http: client::http(),

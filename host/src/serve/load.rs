@@ -11,6 +11,7 @@ use super::clients::Clients;
 use super::core::CoreCommand;
 use super::deployment::{Deployment, Generation};
 use super::overview::Overview;
+use super::request_limits::RequestLimits;
 use crate::aot::AotCache;
 use crate::app::{App, RouteSpec};
 use crate::capability;
@@ -93,6 +94,8 @@ pub struct Loaded {
     pub routes: Vec<LoadedRoute>,
     /// The clients and their limits.
     pub clients: Arc<Clients>,
+    /// The counts of limited requests.
+    pub request_limits: RequestLimits,
     /// Delivery of messages to components with Redis triggers.
     pub messages: Arc<Messages>,
     /// Which component subscribes to which channel.
@@ -291,6 +294,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         deployments,
         routes,
         clients: Arc::new(Clients::new(app.client_limits.fit_to_open_files())),
+        request_limits: RequestLimits::new(app.request_limits),
         messages,
         subscriptions: app.subscriptions,
         metrics,

@@ -1,0 +1,340 @@
+//! Limits of single requests, such as logins: how often an address and all addresses together may send them, and how many
+//! run at once. They protect what a request costs before anybody is trusted.
+
+use super::clients::{ClientAddress, counted};
+use crate::app::parse_duration;
+use crate::manifest::schema::RequestLimitTable;
+use http::Method;
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Addresses that are remembered before those without recent requests are forgotten.
+const REMEMBERED_ADDRESSES: usize = 10_000;
+
+/// The limits of some requests, which they share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestLimit {
+    /// Methods and paths.
+    requests: Vec<(Method, String)>,
+    per_address: Option<Rate>,
+    in_all: Option<Rate>,
+    /// How many run at once on each core, and how many more may wait.
+    at_once: Option<(usize, usize)>,
+}
+
+/// So many requests in a period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rate {
+    /// The mean time between two requests.
+    interval: Duration,
+    period: Duration,
+}
+
+impl RequestLimit {
+    /// Reads a table, whose templates are already expanded. The error names the key.
+    pub fn parse(table: &RequestLimitTable) -> Result<Self, String> {
+        let request = |text: &String| {
+            let (method, path) = text.split_once(' ')?;
+            let method = Method::from_bytes(method.as_bytes()).ok()?;
+            path.starts_with('/').then(|| (method, path.to_owned()))
+        };
+        let requests = table.requests.iter().map(|text| {
+            request(text)
+                .ok_or_else(|| format!("`{text}` is not a request such as POST /api/carts"))
+        });
+        let rate = |key: &str, text: &Option<String>| {
+            let text = text.as_deref().filter(|text| *text != "none");
+            let read = |text: &str| {
+                Rate::parse(text).ok_or_else(|| {
+                    format!("{key} = `{text}` is neither a rate such as 60/1m nor none")
+                })
+            };
+            text.map(read).transpose()
+        };
+        let number = |key: &str, text: &Option<String>| {
+            let read = |text: &String| {
+                let number = text.parse::<usize>();
+                number.map_err(|_| format!("{key} = `{text}` is not a number of requests"))
+            };
+            text.as_ref().map(read).transpose()
+        };
+        let at_once = number("at_once", &table.at_once)?.filter(|most| *most > 0);
+        let waiting = number("waiting", &table.waiting)?.unwrap_or_default();
+        Ok(Self {
+            requests: requests.collect::<Result<_, _>>()?,
+            per_address: rate("per_address", &table.per_address)?,
+            in_all: rate("in_all", &table.in_all)?,
+            at_once: at_once.map(|most| (most, waiting)),
+        })
+    }
+
+    fn covers(&self, method: &Method, path: &str) -> bool {
+        let same = |(known, at): &(Method, String)| known == method && at == path;
+        self.requests.iter().any(same)
+    }
+}
+
+impl Rate {
+    /// Reads `60/1m`.
+    fn parse(text: &str) -> Option<Self> {
+        let (count, period) = text.split_once('/')?;
+        let count = count
+            .trim()
+            .parse::<u32>()
+            .ok()
+            .filter(|count| *count > 0)?;
+        let period = parse_duration(period.trim()).filter(|period| !period.is_zero())?;
+        Some(Self {
+            interval: period / count,
+            period,
+        })
+    }
+
+    /// Counts a request (the generic cell rate algorithm): all of a period at once, or evenly spaced. `next` is when the
+    /// requests so far are worked off at the mean rate. The error is the time after which a request is allowed.
+    fn count(self, next: &mut Instant, now: Instant) -> Result<(), Duration> {
+        let after = (*next).max(now) + self.interval;
+        let ahead = after.saturating_duration_since(now);
+        if ahead > self.period {
+            return Err(ahead - self.period);
+        }
+        *next = after;
+        Ok(())
+    }
+}
+
+/// The counts of an application's limits.
+#[derive(Debug)]
+pub struct RequestLimits {
+    limits: Vec<(RequestLimit, Mutex<Counted>)>,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    addresses: HashMap<IpAddr, Instant>,
+    all: Option<Instant>,
+}
+
+impl RequestLimits {
+    /// Nothing counted yet.
+    pub fn new(limits: Vec<RequestLimit>) -> Self {
+        Self {
+            limits: limits
+                .into_iter()
+                .map(|limit| (limit, Mutex::default()))
+                .collect(),
+        }
+    }
+
+    /// Counts a request of a client. `by_address` is whether its address counts. The error is the time after which the
+    /// client may try again.
+    pub fn count(
+        &self,
+        (method, path): (&Method, &str),
+        client: &ClientAddress,
+        by_address: bool,
+    ) -> Result<(), Duration> {
+        let now = Instant::now();
+        for (limit, counted) in self
+            .limits
+            .iter()
+            .filter(|(limit, _)| limit.covers(method, path))
+        {
+            let Ok(mut counts) = counted.lock() else {
+                continue;
+            };
+            if let Some(rate) = limit.per_address.filter(|_| by_address) {
+                if counts.addresses.len() >= REMEMBERED_ADDRESSES {
+                    counts.addresses.retain(|_, next| *next > now);
+                }
+                let address = self::counted(client.address.ip());
+                rate.count(counts.addresses.entry(address).or_insert(now), now)?;
+            }
+            if let Some(rate) = limit.in_all {
+                rate.count(counts.all.get_or_insert(now), now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The gates of one core.
+    pub fn gates(&self) -> Gates {
+        let gate = |(limit, _): &(RequestLimit, _)| {
+            let (most, waiting) = limit.at_once?;
+            Some(Gate {
+                limit: limit.clone(),
+                running: Arc::new(Semaphore::new(most)),
+                waiting: Rc::default(),
+                most_waiting: waiting,
+            })
+        };
+        Gates(self.limits.iter().filter_map(gate).collect())
+    }
+}
+
+/// How many limited requests run on one core.
+pub struct Gates(Vec<Gate>);
+
+struct Gate {
+    limit: RequestLimit,
+    running: Arc<Semaphore>,
+    waiting: Rc<Cell<usize>>,
+    most_waiting: usize,
+}
+
+/// A request that may run. The next one may when this is dropped.
+#[derive(Debug, Default)]
+pub struct Turn {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Gates {
+    /// Waits until a request may run; `None` if too many wait already.
+    pub async fn turn(&self, method: &Method, path: &str) -> Option<Turn> {
+        let Some(gate) = self.0.iter().find(|gate| gate.limit.covers(method, path)) else {
+            return Some(Turn::default());
+        };
+        if let Ok(permit) = gate.running.clone().try_acquire_owned() {
+            return Some(Turn {
+                _permit: Some(permit),
+            });
+        }
+        if gate.waiting.get() >= gate.most_waiting {
+            return None;
+        }
+        let _waiting = Waiting::new(&gate.waiting);
+        let permit = gate.running.clone().acquire_owned().await.ok()?;
+        Some(Turn {
+            _permit: Some(permit),
+        })
+    }
+}
+
+/// Counts a waiting request.
+struct Waiting(Rc<Cell<usize>>);
+
+impl Waiting {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(change: impl FnOnce(&mut RequestLimitTable)) -> Result<RequestLimit, String> {
+        let mut table = RequestLimitTable {
+            requests: vec!["POST /api/carts".to_owned()],
+            ..RequestLimitTable::default()
+        };
+        change(&mut table);
+        RequestLimit::parse(&table)
+    }
+
+    fn client(address: &str) -> ClientAddress {
+        ClientAddress {
+            address: format!("{address}:1").parse().unwrap(),
+            forwarded: false,
+        }
+    }
+
+    #[test]
+    fn an_address_has_a_rate_of_its_own() {
+        let limit = limit(|table| table.per_address = Some("2/1h".to_owned())).unwrap();
+        let limits = RequestLimits::new(vec![limit]);
+        let send = |method: Method, path: &str, from: &str| {
+            limits.count((&method, path), &client(from), from != "127.0.0.1")
+        };
+        for _ in 0..2 {
+            send(Method::POST, "/api/carts", "192.0.2.1").unwrap();
+        }
+        let wait = send(Method::POST, "/api/carts", "192.0.2.1").unwrap_err();
+        assert!(wait > Duration::from_secs(1700), "{wait:?}");
+        send(Method::POST, "/api/carts", "192.0.2.2").unwrap();
+        send(Method::GET, "/api/carts", "192.0.2.1").unwrap();
+        send(Method::POST, "/api/orders", "192.0.2.1").unwrap();
+        for _ in 0..5 {
+            send(Method::POST, "/api/carts", "127.0.0.1").unwrap();
+        }
+    }
+
+    #[test]
+    fn all_addresses_have_a_rate_together() {
+        let limit = limit(|table| table.in_all = Some("3/1h".to_owned())).unwrap();
+        let limits = RequestLimits::new(vec![limit]);
+        let send = |from: &str| limits.count((&Method::POST, "/api/carts"), &client(from), true);
+        for from in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+            send(from).unwrap();
+        }
+        assert!(send("192.0.2.4").is_err());
+    }
+
+    #[test]
+    fn a_rate_recovers() {
+        let rate = Rate::parse("60/1m").unwrap();
+        let start = Instant::now();
+        let mut next = start;
+        for _ in 0..60 {
+            rate.count(&mut next, start).unwrap();
+        }
+        assert_eq!(rate.count(&mut next, start), Err(Duration::from_secs(1)));
+        rate.count(&mut next, start + Duration::from_secs(1))
+            .unwrap();
+        assert!(
+            rate.count(&mut next, start + Duration::from_secs(1))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn some_run_some_wait_and_others_are_refused() {
+        let limit = limit(|table| {
+            table.at_once = Some("1".to_owned());
+            table.waiting = Some("1".to_owned());
+        });
+        let gates = RequestLimits::new(vec![limit.unwrap()]).gates();
+        let turn = || Box::pin(gates.turn(&Method::POST, "/api/carts"));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut poll = |turn: &mut std::pin::Pin<Box<_>>| Future::poll(turn.as_mut(), &mut context);
+        let std::task::Poll::Ready(Some(first)) = poll(&mut turn()) else {
+            panic!("the first one runs")
+        };
+        let mut second = turn();
+        assert!(poll(&mut second).is_pending());
+        assert!(matches!(poll(&mut turn()), std::task::Poll::Ready(None)));
+        drop(first);
+        assert!(matches!(poll(&mut second), std::task::Poll::Ready(Some(_))));
+    }
+
+    #[test]
+    fn invalid_values_are_named() {
+        for (key, value) in [
+            ("per_address", "fast"),
+            ("in_all", "0/1m"),
+            ("at_once", "x"),
+        ] {
+            let refused = limit(|table| {
+                let value = Some(value.to_owned());
+                match key {
+                    "per_address" => table.per_address = value,
+                    "in_all" => table.in_all = value,
+                    _ => table.at_once = value,
+                }
+            });
+            assert!(refused.unwrap_err().contains(key));
+        }
+    }
+}
