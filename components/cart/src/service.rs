@@ -46,6 +46,8 @@ impl From<MoneyError> for CartError {
 
 type Result<T> = std::result::Result<T, CartError>;
 
+/// How long a guest's cart without a line is kept, in milliseconds.
+const EMPTY_CART_MS: i64 = 24 * 3_600_000;
 /// How often a change is tried when concurrent changes win.
 const ATTEMPTS: u32 = 100;
 /// The pause between two attempts.
@@ -81,6 +83,11 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
 
     fn new_cart(&self, owner: Option<&str>, currency: Currency) -> Cart {
         let now = self.ports.now();
+        // Anybody may create carts, so one that stays empty goes early.
+        let ttl_ms = match owner {
+            Some(_) => self.ttl_ms,
+            None => self.ttl_ms.min(EMPTY_CART_MS),
+        };
         Cart {
             id: self.ports.new_id(),
             owner: owner.map(str::to_owned),
@@ -90,7 +97,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
             merged_by: None,
             version: 1,
             updated_at: now,
-            expires_at: now.plus_ms(self.ttl_ms),
+            expires_at: now.plus_ms(ttl_ms),
         }
     }
 

@@ -96,7 +96,10 @@ async fn log_in<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Req
     if crate::domain::email_key(&email) == crate::domain::ADMIN_EMAIL {
         api.users.ensure_admin(&request.context()).await?;
     }
-    let user = api.users.log_in(&email, &password).await?;
+    let user = api
+        .users
+        .log_in(&email, &password, request.client_ip())
+        .await?;
     let (user, pair) = api.users.sessions.begin(user).await?;
     Ok(tokens(200, &user, &pair))
 }

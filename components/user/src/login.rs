@@ -12,6 +12,7 @@ use localmart_guest::sql::Database;
 use localmart_guest::token::{NewToken, TokenSigner, capability, revocation_key};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use std::net::IpAddr;
 
 /// How long an access token is valid, in seconds.
 pub(crate) const ACCESS_S: i64 = 900;
@@ -19,9 +20,16 @@ pub(crate) const ACCESS_S: i64 = 900;
 const SESSION_MS: i64 = 30 * 86_400_000;
 /// How long a revoked session is kept in the short-lived store, in milliseconds: longer than its access tokens are valid.
 const REVOKED_MS: i64 = (ACCESS_S + 60) * 1_000;
-/// How many wrong passwords in a row are allowed for an address.
-const ALLOWED_FAILURES: i64 = 5;
-/// How long an address is locked the first time, in milliseconds. The time doubles with every lock.
+/// How many wrong passwords in a row a client address may send for one account.
+const FAILURES_OF_CLIENT: i64 = 5;
+/// How many wrong passwords in a row all clients together may send for one account (NIST SP 800-63B, section 5.2.2). It
+/// does not apply to a client that has logged in to the account before, so that strangers cannot lock its owner out.
+const FAILURES_OF_ACCOUNT: i64 = 100;
+/// How many wrong passwords in a row a client address may send for all accounts together.
+const FAILURES_OF_ADDRESS: i64 = 20;
+/// How long a client address is known to an account after a login, in milliseconds.
+const KNOWN_CLIENT_MS: i64 = 90 * 86_400_000;
+/// How long a lock lasts the first time, in milliseconds. The time doubles with every lock.
 const LOCK_MS: i64 = 60_000;
 /// The longest lock, in milliseconds.
 const MAX_LOCK_MS: i64 = 3_600_000;
@@ -177,7 +185,7 @@ impl<D: Database, K: ShortLived> Sessions<D, K> {
     }
 }
 
-/// Counts wrong passwords in a row per address, whether the address has an account or not.
+/// Counts wrong passwords in a row, whether an account exists or not.
 pub(crate) struct Failures<K> {
     values: K,
     ports: Ports,
@@ -190,7 +198,7 @@ impl<K: ShortLived> Failures<K> {
 
     /// Counts an attempt and refuses it if there were too many. Called before the password is checked, so that concurrent
     /// attempts all count.
-    async fn count(&self, key: &str) -> Result<()> {
+    async fn count(&self, key: &str, allowed: i64) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let now = self.ports.now();
             let known = self.values.get(key, now).await?;
@@ -205,7 +213,7 @@ impl<K: ShortLived> Failures<K> {
                 return Err(wait(number("until")));
             }
             let (mut failures, mut locks, mut until) = (number("failures") + 1, number("locks"), 0);
-            if failures > ALLOWED_FAILURES {
+            if failures > allowed {
                 until = now.ms() + LOCK_MS.saturating_mul(1 << locks.min(10)).min(MAX_LOCK_MS);
                 failures = 0;
                 locks += 1;
@@ -228,22 +236,105 @@ impl<K: ShortLived> Failures<K> {
     async fn reset(&self, key: &str) -> Result<()> {
         Ok(self.values.delete(key).await?)
     }
+
+    /// Takes back one attempt. Logins to an account of one's own do not make room for guesses at others.
+    async fn forgive(&self, key: &str) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let now = self.ports.now();
+            let Some(known) = self.values.get(key, now).await? else {
+                return Ok(());
+            };
+            let mut record: Value = serde_json::from_slice(&known).unwrap_or_default();
+            let failures = record.get("failures").and_then(Value::as_i64);
+            if let Some(object) = record.as_object_mut() {
+                let left = failures.unwrap_or_default().saturating_sub(1).max(0);
+                object.insert("failures".to_owned(), json!(left));
+            }
+            let next = record.to_string();
+            let end = now.plus_ms(FAILURES_MS);
+            let swapped = self
+                .values
+                .swap(key, Some(&known), next.as_bytes(), end, now);
+            if swapped.await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_known(&self, key: &str) -> Result<bool> {
+        Ok(self.values.get(key, self.ports.now()).await?.is_some())
+    }
+
+    async fn remember(&self, key: &str) -> Result<()> {
+        let now = self.ports.now();
+        let known = self.values.get(key, now).await?;
+        let end = now.plus_ms(KNOWN_CLIENT_MS);
+        // A concurrent login of the same client remembers it just as well.
+        self.values
+            .swap(key, known.as_deref(), b"1", end, now)
+            .await?;
+        Ok(())
+    }
+}
+
+/// The keys of the counters for one attempt. They are hashes, so that the store contains no address.
+struct Counters {
+    client: String,
+    account: String,
+    /// `None` for clients of this machine, which do not count, and where the host reports no address.
+    address: Option<String>,
+    known: String,
+}
+
+impl Counters {
+    fn new(account: &str, client_ip: &str) -> Self {
+        let key = |kind: &str, text: &str| format!("login/{}", capability(kind, text));
+        let both = format!("{account}\n{client_ip}");
+        let remote = client_ip.parse::<IpAddr>().ok();
+        let remote = remote.filter(|ip| !ip.to_canonical().is_loopback());
+        Self {
+            client: key("login", &both),
+            account: key("login-account", account),
+            address: remote.map(|ip| key("login-address", &ip.to_string())),
+            known: key("login-known", &both),
+        }
+    }
 }
 
 impl<D: Database, K: ShortLived + Clone> Users<D, K> {
-    /// The user with this e-mail address and password.
-    pub(crate) async fn log_in(&self, email: &str, password: &str) -> Result<User> {
+    /// The user with this e-mail address and password. Failures count per client address and account, per account, and per
+    /// client address.
+    pub(crate) async fn log_in(
+        &self,
+        email: &str,
+        password: &str,
+        client_ip: &str,
+    ) -> Result<User> {
         let key = email_key(email);
-        // The key is a hash, so that the store contains no address.
-        let counter = format!("login/{}", capability("login", &key));
-        self.failures.count(&counter).await?;
+        let counters = Counters::new(&key, client_ip);
+        let failures = &self.failures;
+        failures.count(&counters.client, FAILURES_OF_CLIENT).await?;
+        if let Some(address) = &counters.address {
+            failures.count(address, FAILURES_OF_ADDRESS).await?;
+        }
+        if !failures.is_known(&counters.known).await? {
+            failures
+                .count(&counters.account, FAILURES_OF_ACCOUNT)
+                .await?;
+        }
         let known = self.store.by_email(&key).await?;
         let hash = known.as_ref().map(|(_, hash)| hash.as_str());
         if !is_password(password, hash) {
             return Err(UserError::InvalidCredentials);
         }
         let (user, _) = known.ok_or(UserError::InvalidCredentials)?;
-        self.failures.reset(&counter).await?;
+        failures.reset(&counters.client).await?;
+        failures.reset(&counters.account).await?;
+        if let Some(address) = &counters.address {
+            failures.forgive(address).await?;
+        }
+        failures.remember(&counters.known).await?;
         Ok(user)
     }
 }

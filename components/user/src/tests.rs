@@ -48,7 +48,11 @@ impl Fixture {
     }
 
     fn log_in(&self, email: &str, password: &str) -> Result<User, UserError> {
-        now(self.users.log_in(email, password))
+        self.log_in_from("127.0.0.1", email, password)
+    }
+
+    fn log_in_from(&self, client: &str, email: &str, password: &str) -> Result<User, UserError> {
+        now(self.users.log_in(email, password, client))
     }
 
     fn begin(&self, user: &User) -> TokenPair {
@@ -424,4 +428,44 @@ fn addresses_are_compared_in_one_form() {
     let other_form = "Jose\u{301}@Example.com";
     assert_eq!(fixture.register(other_form), Err(UserError::EmailTaken));
     assert!(fixture.log_in(other_form, "correct horse").is_ok());
+}
+
+#[test]
+fn a_stranger_cannot_lock_an_owner_out() {
+    let fixture = fixture();
+    let (owner, email) = ("192.0.2.1", "ada@example.com");
+    fixture.register(email).unwrap();
+    assert!(fixture.log_in_from(owner, email, "correct horse").is_ok());
+    let locked = |result| matches!(result, Err(UserError::TooManyAttempts(_)));
+    for attempt in 0..6 {
+        let refused = fixture.log_in_from("198.51.100.1", email, "wrong horse");
+        assert_eq!(locked(refused), attempt == 5);
+    }
+    assert!(fixture.log_in_from(owner, email, "correct horse").is_ok());
+    // Many strangers together lock the account for everybody but its known clients.
+    for stranger in 0..101 {
+        let _ = fixture.log_in_from(&format!("203.0.113.{stranger}"), email, "wrong horse");
+    }
+    assert!(locked(fixture.log_in_from(
+        "203.0.113.200",
+        email,
+        "correct horse"
+    )));
+    assert!(fixture.log_in_from(owner, email, "correct horse").is_ok());
+}
+
+#[test]
+fn one_password_over_many_accounts_is_slowed() {
+    let fixture = fixture();
+    let attempt = |number: u32, client: &str| {
+        fixture.log_in_from(client, &format!("user{number}@example.com"), "password1")
+    };
+    let wrong = (0..40)
+        .filter(|number| attempt(*number, "198.51.100.1") == Err(UserError::InvalidCredentials))
+        .count();
+    assert_eq!(wrong, 20);
+    assert_eq!(
+        attempt(50, "198.51.100.2"),
+        Err(UserError::InvalidCredentials)
+    );
 }

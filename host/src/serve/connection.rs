@@ -58,12 +58,9 @@ async fn receive(
     let Ok(share) = loaded.clients.admit(&client) else {
         return (refuse(HostProblem::Unavailable), None);
     };
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let by_address = loaded.clients.counts(client.address.ip());
-    let counted = loaded
-        .request_limits
-        .count((&method, &path), &client, by_address);
-    if let Err(wait) = counted {
+    let sent = (request.method(), request.uri().path());
+    if let Err(wait) = loaded.request_limits.count(sent, &client, by_address) {
         let trace = Trace::of(trace_header.as_ref());
         let problem = HostProblem::TooManyRequests;
         return (problem.response_after(loaded.ours, &trace, wait), share);
