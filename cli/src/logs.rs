@@ -5,6 +5,8 @@ mod entry;
 mod reader;
 
 use crate::app::AppOptions;
+use crate::control::Named;
+use crate::shop::ShopOptions;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use entry::Entry;
@@ -45,9 +47,12 @@ pub(crate) struct Logs {
     /// Print the lines as they were written, in JSON.
     #[arg(long)]
     json: bool,
-    /// The manifest, or its folder.
-    #[arg(long = "from", alias = "file", default_value = "spin.toml")]
-    from: PathBuf,
+    /// The shop, by its address or its state folder. Default: the running shop, else the shop of the manifest.
+    #[arg(long, value_name = "ADDRESS-OR-FOLDER", conflicts_with = "state_dir")]
+    shop: Option<Named>,
+    /// The manifest, or its folder. Default: spin.toml.
+    #[arg(long = "from", alias = "file")]
+    from: Option<PathBuf>,
     /// The folder with the files of the shop. Default: .localmart beside the manifest.
     #[arg(long)]
     state_dir: Option<PathBuf>,
@@ -113,20 +118,24 @@ impl Logs {
     /// The state folder, and the components of the manifest if there is one.
     fn shop(&self) -> anyhow::Result<(PathBuf, BTreeSet<String>)> {
         let options = AppOptions {
-            from: Some(self.from.clone()),
+            from: self.from.clone(),
             state_dir: self.state_dir.clone(),
             runtime_config_file: self.runtime_config_file.clone(),
             profile: None,
             variables: Vec::new(),
         };
-        let source = match (options.source(), &self.state_dir) {
-            (Ok(source), _) => source,
-            (Err(_), Some(state_dir)) => return Ok((state_dir.clone(), BTreeSet::new())),
-            (Err(error), None) => return Err(error),
-        };
-        let components = source.parse().map(|manifest| manifest.component);
+        let manifest = options.source().ok().and_then(|source| source.parse().ok());
+        let components = manifest.map(|manifest| manifest.component);
         let components = components.unwrap_or_default().into_keys().collect();
-        Ok((options.state_dir(&source), components))
+        let state_dir = match &self.state_dir {
+            Some(state_dir) => state_dir.clone(),
+            None => {
+                ShopOptions::new(self.shop.clone(), options)
+                    .find()?
+                    .state_dir
+            }
+        };
+        Ok((state_dir, components))
     }
 
     /// Whether a line is asked for. A line without a time has the time of the line before.

@@ -40,6 +40,11 @@ pub(crate) struct Shop {
 }
 
 impl ShopOptions {
+    /// The options of a command that has flags of its own for them.
+    pub(crate) fn new(shop: Option<Named>, app: AppOptions) -> Self {
+        Self { shop, app }
+    }
+
     /// The shop that the flags name. Without flags: the only running shop, or else the stopped shop of the manifest.
     pub(crate) fn find(&self) -> anyhow::Result<Shop> {
         self.among(control::running(), self.shop.as_ref(), false)

@@ -213,3 +213,20 @@ fn a_restarted_shop_is_still_followed() {
         second.base.trim_start_matches("http://")
     ));
 }
+
+#[test]
+fn the_log_of_a_running_shop_is_found_by_its_address() {
+    let shop = Shop::start();
+    let elsewhere = scratch("elsewhere");
+    let run = |named: &str| {
+        let mut verb = localmart();
+        verb.args(["logs", "--json", "--shop", named]);
+        let output = verb.current_dir(&elsewhere).output().unwrap();
+        assert!(output.status.success(), "{}", printed(&output));
+        printed(&output)
+    };
+    for named in [shop.base.as_str(), shop.state.to_str().unwrap()] {
+        let log = run(named);
+        assert!(log.contains("\"message\":\"serving\""), "{log}");
+    }
+}
