@@ -7,7 +7,8 @@
 //! - [`connection`]: HTTP requests; [`request_body`]: their bodies; [`request_limits`]: rates of single requests;
 //!   [`routes`]: route matching
 //! - [`deployment`]: which generation of a component gets a call; [`local`]: a component on one core
-//! - [`pool`]: which instance gets a call; [`instance`] and [`instance_task`]: one instance
+//! - [`pool`]: which instance gets a call; [`instance`] and [`instance_task`]: one instance; [`response_body`]: what an
+//!   instance answers
 //! - [`health`]: call statistics of a generation; [`swap`]: replacing a component while it serves
 //! - [`answer`] and [`overview`]: responses made by the host; [`chain`]: HTTP requests between components; [`timer`]: periodic requests
 //! - [`external_call`]: calls from outside the cores; [`termination`]: ending an instance from outside
@@ -28,6 +29,7 @@ pub mod overview;
 pub mod pool;
 pub mod request_body;
 pub mod request_limits;
+pub mod response_body;
 pub mod routes;
 pub mod termination;
 pub mod transport;

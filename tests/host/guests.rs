@@ -438,3 +438,32 @@ fn redis_commands_are_carried_or_refused() {
             .contains("not permitted")
     );
 }
+
+#[test]
+fn an_answer_that_a_trap_cuts_off_does_not_look_complete() {
+    let shop = guests(&[]);
+    let get = |path: &str| {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        crate::harness::raw(&shop.base, head.as_bytes())
+    };
+    let whole = get("/whole");
+    assert!(
+        whole.contains("second\n") && whole.ends_with("0\r\n\r\n"),
+        "{whole}"
+    );
+    // Both answers come from one instance; the one that is not complete yet is cut off with the other.
+    let answers = at_once(2, |number| get(["/cut", "/whole"][number]));
+    let cut = |answer: &str| !answer.ends_with("0\r\n\r\n");
+    assert!(cut(&answers[0]), "{}", answers[0]);
+    assert!(
+        cut(&answers[1]) || answers[1].contains("second\n"),
+        "{}",
+        answers[1]
+    );
+    let older = get("/preview2/cut");
+    assert!(cut(&older), "{older}");
+    assert!(
+        get("/whole").ends_with("0\r\n\r\n"),
+        "the next one is whole"
+    );
+}

@@ -2,6 +2,7 @@
 //! stays on one core. [`Termination`] can end it even in a busy loop.
 
 use super::instance_task::InstanceTask;
+use super::response_body::{AnsweredBy, Failed};
 use super::termination::Termination;
 use crate::capability::bindings::spin::redis::redis::Error as RedisError;
 use crate::fault::INJECTED;
@@ -37,7 +38,11 @@ pub struct Call {
 /// What to call, and the sender for the answer. If the instance ends first, the sender is dropped.
 pub enum CallKind {
     /// An HTTP request whose body has not been read yet.
-    Http(Box<http::Request<WasiBody>>, oneshot::Sender<HttpResult>),
+    Http(
+        Box<http::Request<WasiBody>>,
+        oneshot::Sender<HttpResult>,
+        AnsweredBy,
+    ),
     /// A message from a Redis channel.
     Message(Vec<u8>, oneshot::Sender<MessageResult>),
     /// A call over a link.
@@ -64,7 +69,7 @@ impl Call {
     /// Whether the caller has stopped waiting.
     pub fn is_canceled(&self) -> bool {
         match &self.kind {
-            CallKind::Http(_, answer) => answer.is_canceled(),
+            CallKind::Http(_, answer, _) => answer.is_canceled(),
             CallKind::Message(_, done) => done.is_canceled(),
             CallKind::Linked(_, answer) | CallKind::Trap(answer) => answer.is_canceled(),
         }
@@ -74,7 +79,7 @@ impl Call {
     fn refuse(self, error: wasmtime::Error) {
         // Sending fails only if the caller has stopped waiting.
         match self.kind {
-            CallKind::Http(_, answer) => drop(answer.send(Err(error))),
+            CallKind::Http(_, answer, _) => drop(answer.send(Err(error))),
             CallKind::Message(_, done) => drop(done.send(Err(error))),
             CallKind::Linked(_, answer) | CallKind::Trap(answer) => drop(answer.send(Err(error))),
         }
@@ -236,6 +241,8 @@ pub struct Slot {
     retired: Cell<bool>,
     idle_since: Cell<Instant>,
     termination: Arc<Termination>,
+    /// Tells the bodies of answers under way that they are cut off.
+    failed: Failed,
     /// The future that runs the instance; see [`run`].
     pub task: InstanceTask,
     inner: RefCell<Option<Waker>>,
@@ -288,6 +295,7 @@ impl Slot {
             retired: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             termination: Arc::default(),
+            failed: Failed::default(),
             task: InstanceTask::default(),
             inner: RefCell::default(),
             created: RefCell::default(),
@@ -432,12 +440,15 @@ pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn
             store.run_concurrent(async |accessor| drive(accessor, &guest, slot, &freed).await);
         let mut calls = pin!(calls);
         poll_fn(|cx| {
+            // Bodies end when the store is dropped, so they must know before.
             if slot.termination.is_requested() {
+                slot.failed.set();
                 return Poll::Ready(InstanceEnd::Killed);
             }
             match calls.as_mut().poll(cx) {
                 Poll::Ready(Ok(Ok(()))) => Poll::Ready(InstanceEnd::Done),
                 Poll::Ready(Ok(Err(error)) | Err(error)) => {
+                    slot.failed.set();
                     Poll::Ready(InstanceEnd::Trapped(error))
                 }
                 Poll::Pending => Poll::Pending,
@@ -563,7 +574,8 @@ fn start<'g>(
         let missing =
             || wasmtime::Error::msg("the component does not export what its trigger calls");
         match call.kind {
-            CallKind::Http(request, answer) => {
+            CallKind::Http(request, answer, answered_by) => {
+                answered_by.set(&slot.failed);
                 let proxy = guest.http.as_ref().ok_or_else(missing)?;
                 Prepared::new(store, proxy, *request, |state| state.http(), answer)
                     .map(StartedCall::Http)

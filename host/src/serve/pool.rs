@@ -4,6 +4,7 @@
 use super::deployment::Generation;
 use super::health::Outcome;
 use super::instance::{Call, CallKind, InstanceEnd, LinkedCall, NoInstance, Slot, run};
+use super::response_body::AnsweredBy;
 use crate::guest_error::GuestError;
 use crate::limits;
 use crate::link::binding::Binding;
@@ -177,7 +178,8 @@ impl Pool {
         trace: Trace,
     ) -> Result<http::Response<WasiBody>, CallError> {
         let (answer, response) = oneshot::channel();
-        let kind = CallKind::Http(Box::new(request), answer);
+        let answered_by = AnsweredBy::default();
+        let kind = CallKind::Http(Box::new(request), answer, answered_by.clone());
         let call = Call {
             kind,
             trace: Some(trace.header()),
@@ -187,7 +189,7 @@ impl Pool {
         self.count(begun, &answered, |response| {
             response.status().is_server_error()
         });
-        answered
+        answered.map(|response| response.map(|body| answered_by.watch(body)))
     }
 
     /// Passes a message from a Redis channel to the component and waits until it is handled.

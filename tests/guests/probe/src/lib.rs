@@ -4,12 +4,38 @@
 use spin_sdk::http::{EmptyBody, IntoResponse, Request, body::IncomingBodyExt as _};
 use spin_sdk::http_service;
 use spin_sdk::wasip3::clocks::system_clock;
+use spin_sdk::wasip3::http::types::{Fields, Response as WasiResponse};
+use spin_sdk::wasip3::{wit_future, wit_stream};
 use spin_sdk::{http, key_value, mqtt, mysql, pg, redis, sqlite, variables};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[http_service]
-async fn probe(request: Request) -> impl IntoResponse {
+async fn probe(request: Request) -> http::Result<WasiResponse> {
+    match request.uri().path().rsplit('/').next() {
+        Some("cut") => Ok(stream(true)),
+        Some("whole") => Ok(stream(false)),
+        _ => answer(request).await.into_response(),
+    }
+}
+
+/// Streams two parts. With `cut` the guest traps instead of sending the second one.
+fn stream(cut: bool) -> WasiResponse {
+    let (mut writer, reader) = wit_stream::new();
+    let (_, trailers) = wit_future::new(|| Ok(None));
+    spin_sdk::wasip3::spawn(async move {
+        let _ = writer.write_all(b"first\n".to_vec()).await;
+        spin_sdk::time::sleep(Duration::from_millis(50)).await;
+        if cut {
+            std::process::abort();
+        }
+        let _ = writer.write_all(b"second\n".to_vec()).await;
+    });
+    let (response, _sent) = WasiResponse::new(Fields::new(), Some(reader), trailers);
+    response
+}
+
+async fn answer(request: Request) -> String {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let path = request.uri().path().to_owned();
     match path.rsplit('/').next().unwrap_or_default() {
