@@ -50,6 +50,10 @@ pub struct Connection {
     raw: Option<Raw>,
     database: Arc<Database>,
     turn: Option<OwnedMutexGuard<()>>,
+    /// Whether a statement changed the session, by a pragma or a temporary table. Such a connection is not reused.
+    altered: bool,
+    /// Whether a statement of this guest may have changed rows.
+    wrote: bool,
     /// The faults that apply to this instance.
     faults: Option<InstanceFaults>,
 }
@@ -82,10 +86,13 @@ impl Database {
             Some(raw) => raw,
             None => self.connect()?,
         };
+        raw.forget_last_insert();
         Ok(Connection {
             raw: Some(raw),
             database: self.clone(),
             turn: None,
+            altered: false,
+            wrote: false,
             faults: None,
         })
     }
@@ -118,6 +125,14 @@ impl Database {
     }
 }
 
+impl Raw {
+    /// What an earlier guest inserted is no business of the next one.
+    fn forget_last_insert(&self) {
+        // SAFETY: the handle belongs to an open connection, which no other thread uses.
+        unsafe { rusqlite::ffi::sqlite3_set_last_insert_rowid(self.connection.handle(), 0) }
+    }
+}
+
 impl Connection {
     /// Runs one statement, after waiting for the write lock if it writes.
     pub(crate) async fn run(
@@ -129,6 +144,10 @@ impl Connection {
             let injected = faults.inject(Capability::Sqlite).await;
             injected.map_err(wit::Error::Io)?;
         }
+        if is_empty(sql) {
+            return Err(wit::Error::Io("the statement is empty".to_owned()));
+        }
+        self.altered |= alters(sql);
         if self.needs_turn(sql)? {
             let turn = self.database.writer.clone().lock_owned();
             let turn = tokio::time::timeout(limits::SQLITE_WRITE_TIMEOUT, turn).await;
@@ -144,6 +163,7 @@ impl Connection {
                 result => break result,
             }
         };
+        self.wrote |= self.turn.is_some();
         if self.raw()?.connection.is_autocommit() {
             self.turn = None;
         }
@@ -175,6 +195,14 @@ impl Connection {
             *deadline = Instant::now() + limits::SQLITE_STATEMENT_TIMEOUT;
         }
         let mut statement = raw.connection.prepare_cached(sql)?;
+        let needed = statement.parameter_count();
+        if needed != params.len() {
+            let given = params.len();
+            let wrong = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_RANGE);
+            let text =
+                format!("the statement has {needed} parameters, and {given} values were given");
+            return Err(rusqlite::Error::SqliteFailure(wrong, Some(text)));
+        }
         for (at, param) in params.iter().enumerate() {
             bind(&mut statement, at + 1, param)?;
         }
@@ -205,7 +233,11 @@ impl Connection {
         })
     }
 
+    /// The rows that the last write of this guest changed.
     pub(crate) fn changes(&self) -> u64 {
+        if !self.wrote {
+            return 0;
+        }
         self.raw.as_ref().map_or(0, |raw| raw.connection.changes())
     }
 
@@ -221,13 +253,39 @@ impl Drop for Connection {
         let Some(raw) = self.raw.take() else { return };
         let clean =
             raw.connection.is_autocommit() || raw.connection.execute_batch("ROLLBACK").is_ok();
-        if clean && let Ok(mut idle) = self.database.idle.lock() {
+        if clean
+            && !self.altered
+            && let Ok(mut idle) = self.database.idle.lock()
+        {
             let mine = idle.entry(std::thread::current().id()).or_default();
             if mine.len() < limits::SQLITE_IDLE_CONNECTIONS {
                 mine.push(raw);
             }
         }
     }
+}
+
+/// Whether a text has no statement: only white space, comments and semicolons.
+fn is_empty(sql: &str) -> bool {
+    let mut rest = sql;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
+        if let Some(comment) = rest.strip_prefix("--") {
+            rest = comment.split_once('\n').map_or("", |(_, after)| after);
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.split_once("*/").map_or("", |(_, after)| after);
+        } else {
+            return rest.is_empty();
+        }
+    }
+}
+
+/// Whether a statement may change the session, so that the next guest would see it: a pragma, or anything about temporary
+/// objects.
+fn alters(sql: &str) -> bool {
+    let upper = sql.to_ascii_uppercase();
+    let mut words = upper.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.any(|word| matches!(word, "PRAGMA" | "TEMP" | "TEMPORARY"))
 }
 
 fn bind(
@@ -400,5 +458,69 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
         connection: Resource<Connection>,
     ) -> wasmtime::Result<u64> {
         accessor.with(|mut access| Ok(access.get().table.get(&connection)?.changes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.build().unwrap().block_on(future)
+    }
+
+    fn run(connection: &mut Connection, sql: &str, params: &[wit::Value]) -> Result<Rows, String> {
+        now(connection.run(sql, params)).map_err(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn a_session_ends_with_its_guest() {
+        let folder = std::env::temp_dir().join(format!("sqlite-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let database = Arc::new(Database::new(&folder.join("a.db"), Synchronous::Normal));
+        let mut first = database.open().unwrap();
+        run(&mut first, "CREATE TABLE t (x INTEGER PRIMARY KEY)", &[]).unwrap();
+        run(&mut first, "INSERT INTO t VALUES (7), (8)", &[]).unwrap();
+        assert_eq!((first.changes(), first.last_insert_rowid()), (2, 8));
+        drop(first);
+        let mut second = database.open().unwrap();
+        assert_eq!((second.changes(), second.last_insert_rowid()), (0, 0));
+        run(&mut second, "CREATE TEMP TABLE mine (x)", &[]).unwrap();
+        run(&mut second, "PRAGMA cache_size = 7", &[]).unwrap();
+        drop(second);
+        let mut third = database.open().unwrap();
+        assert!(run(&mut third, "SELECT * FROM mine", &[]).is_err());
+        let size = run(&mut third, "PRAGMA cache_size", &[]).unwrap();
+        assert!(
+            !matches!(size.rows.as_slice(), [row] if matches!(row.as_slice(), [wit::Value::Integer(7)]))
+        );
+        drop(third);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn values_and_statements_that_do_not_fit_are_refused_in_words() {
+        let database = Arc::new(Database::new(Path::new(":memory:"), Synchronous::Normal));
+        let mut connection = database.open().unwrap();
+        let one = [wit::Value::Integer(1)];
+        for (sql, params, reason) in [
+            (
+                "SELECT ?1, ?2",
+                &one[..],
+                "the statement has 2 parameters, and 1 values were given",
+            ),
+            (
+                "SELECT 1",
+                &one,
+                "the statement has 0 parameters, and 1 values were given",
+            ),
+            ("-- nothing\n/* at all */ ;", &[], "the statement is empty"),
+            ("", &[], "the statement is empty"),
+        ] {
+            let refused = run(&mut connection, sql, params).err().unwrap();
+            assert!(refused.contains(reason), "{sql}: {refused}");
+        }
+        assert!(run(&mut connection, "/* one */ SELECT ?1 -- two", &one).is_ok());
     }
 }
