@@ -18,6 +18,9 @@ use std::time::Instant;
 use tokio::sync::OwnedMutexGuard;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
+/// `CREATE TABLE IF NOT EXISTS temp.t`: within so many words after CREATE a statement names the schema.
+const CREATED_WITHIN_WORDS: usize = 6;
+
 /// Whether a commit waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Synchronous {
@@ -144,10 +147,11 @@ impl Connection {
             let injected = faults.inject(Capability::Sqlite).await;
             injected.map_err(wit::Error::Io)?;
         }
-        if is_empty(sql) {
+        let statement = statement_of(sql);
+        if statement.is_empty() {
             return Err(wit::Error::Io("the statement is empty".to_owned()));
         }
-        self.altered |= alters(sql);
+        self.altered |= alters(statement);
         if self.needs_turn(sql)? {
             let turn = self.database.writer.clone().lock_owned();
             let turn = tokio::time::timeout(limits::SQLITE_WRITE_TIMEOUT, turn).await;
@@ -265,8 +269,8 @@ impl Drop for Connection {
     }
 }
 
-/// Whether a text has no statement: only white space, comments and semicolons.
-fn is_empty(sql: &str) -> bool {
+/// The text from its first statement on, without leading white space, comments and semicolons.
+fn statement_of(sql: &str) -> &str {
     let mut rest = sql;
     loop {
         rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';');
@@ -275,17 +279,24 @@ fn is_empty(sql: &str) -> bool {
         } else if let Some(comment) = rest.strip_prefix("/*") {
             rest = comment.split_once("*/").map_or("", |(_, after)| after);
         } else {
-            return rest.is_empty();
+            return rest;
         }
     }
 }
 
-/// Whether a statement may change the session, so that the next guest would see it: a pragma, or anything about temporary
-/// objects.
-fn alters(sql: &str) -> bool {
-    let upper = sql.to_ascii_uppercase();
-    let mut words = upper.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.any(|word| matches!(word, "PRAGMA" | "TEMP" | "TEMPORARY"))
+/// Whether a statement may change the session, so that the next guest would see it: a pragma, or a new temporary object.
+fn alters(statement: &str) -> bool {
+    let words = statement.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let mut words = words.filter(|word| !word.is_empty());
+    let is = |word: Option<&str>, names: &[&str]| {
+        word.is_some_and(|word| names.iter().any(|name| word.eq_ignore_ascii_case(name)))
+    };
+    let first = words.next();
+    is(first, &["PRAGMA"])
+        || (is(first, &["CREATE"])
+            && words
+                .take(CREATED_WITHIN_WORDS)
+                .any(|word| is(Some(word), &["TEMP", "TEMPORARY"])))
 }
 
 fn bind(
