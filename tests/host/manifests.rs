@@ -117,10 +117,10 @@ fn missing_files_are_named() {
             "localmart build",
         ],
     );
-    let files = component("a", "catalog.wasm", "files = [\"pictures/*.png\"]");
+    let files = component("a", "catalog.wasm", "files = [\"../*.png\"]");
     check(
         &format!("{HEAD}{}{files}", http("\"/a\"", "a")),
-        &["matches no file", "spin.toml:10"],
+        &["outside of the application's folder", "spin.toml:10"],
     );
     let said = refused_in(&scratch("empty"), &[]);
     assert!(
