@@ -33,7 +33,7 @@ use localmart_host::serve::{Running, bind, start};
 use localmart_host::telemetry;
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -53,11 +53,11 @@ pub(crate) struct Up {
     #[command(flatten)]
     app: AppOptions,
     /// The HTTP address; port 0 chooses a free port.
-    #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000")]
+    #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000", value_parser = address)]
     listen: SocketAddr,
     /// The address of /healthz, /readyz and /metrics. Default: 127.0.0.1:3001 for an application with [application.tool.localmart],
     /// none for others.
-    #[arg(long)]
+    #[arg(long, value_parser = address)]
     observe_listen: Option<SocketAddr>,
     /// An environment variable for every component, as NAME=value; may be repeated.
     #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = pair)]
@@ -76,7 +76,7 @@ pub(crate) struct Up {
     #[arg(long = "remote", value_name = "COMPONENT=URL", value_parser = pair)]
     remotes: Vec<(String, String)>,
     /// The address for link calls from other shops. Both shops need the same LOCALMART_LINK_KEY, or the same state folder.
-    #[arg(long)]
+    #[arg(long, value_parser = address)]
     link_listen: Option<SocketAddr>,
     /// For tests: use a clock that localmart clock advance moves. The state folder keeps the time until the next start.
     #[arg(long, conflicts_with_all = ["remotes", "link_listen"])]
@@ -111,6 +111,12 @@ pub(crate) struct Up {
     /// For tests: the action at a named point, name=kill or name=hold-first:PATH
     #[arg(long = "point", hide = true, value_parser = named_point)]
     points: Vec<NamedPoint>,
+}
+
+/// Reads an address to listen on, whose host may be a name of this machine.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
+    found.ok_or_else(|| "write HOST:PORT, such as 127.0.0.1:3000 or localhost:0".to_owned())
 }
 
 impl Up {

@@ -64,6 +64,7 @@ impl Source {
 
     /// Parses the manifest and normalises shorthand notations; see [`normal`].
     pub fn parse(&self) -> Result<Manifest, ManifestError> {
+        self.check_version()?;
         let mut manifest: Manifest = toml::from_str(&self.text).map_err(|error| {
             let span = error.span().unwrap_or(0..0);
             self.error(
@@ -73,20 +74,38 @@ impl Source {
                 "see https://spinframework.dev/v4/manifest-reference",
             )
         })?;
-        let version = &manifest.spin_manifest_version;
-        if *version.get_ref() != 2 {
-            return Err(self.error(
-                version.span(),
-                format!("manifest version {} is not supported", version.get_ref()),
-                "must be 2",
-                "convert the manifest to version 2",
-            ));
-        }
         if let Some(profile) = &self.profile {
             normal::apply_profile(&mut manifest, self, profile)?;
         }
         normal::name_inline_components(&mut manifest, self)?;
         Ok(manifest)
+    }
+
+    /// Checks the version before anything else, because another version has another form.
+    fn check_version(&self) -> Result<(), ManifestError> {
+        #[derive(serde::Deserialize)]
+        struct Version {
+            spin_manifest_version: toml::Spanned<toml::Value>,
+        }
+        // What is wrong with a text that is no TOML is reported when the whole is parsed.
+        let Ok(Version {
+            spin_manifest_version: version,
+        }) = toml::from_str(&self.text)
+        else {
+            return Ok(());
+        };
+        let (label, help) = match version.get_ref() {
+            toml::Value::Integer(2) => return Ok(()),
+            toml::Value::String(text) if text == "2" => {
+                ("must be the number 2", "write spin_manifest_version = 2")
+            }
+            _ => (
+                "must be 2",
+                "convert the manifest to version 2: a component is a table [component.NAME], and a route is a table [[trigger.http]]",
+            ),
+        };
+        let message = format!("manifest version {} is not supported", version.get_ref());
+        Err(self.error(version.span(), message, label, help))
     }
 
     /// An error at a span of this file.

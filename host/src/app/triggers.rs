@@ -5,8 +5,8 @@ use super::{RouteSpec, Target};
 use crate::compose::Plug;
 use crate::manifest::ManifestError;
 use crate::manifest::schema::{
-    Component, HttpTrigger, Manifest, RedisSettings, RedisTrigger, Route, StaticResponse, TextOr,
-    Trigger,
+    Component, HttpSettings, HttpTrigger, Manifest, RedisSettings, RedisTrigger, Route,
+    StaticResponse, TextOr, Trigger,
 };
 use crate::messages::Subscription;
 use crate::serve::routes::Pattern;
@@ -54,6 +54,7 @@ impl Resolver<'_> {
     pub(super) fn routes(&self, manifest: &Manifest) -> Result<Routes, ManifestError> {
         let mut routes: Vec<(RouteSpec, Range<usize>)> = Vec::new();
         let (mut triggered, mut wrapped) = (BTreeSet::new(), Vec::new());
+        let base = self.base(manifest)?;
         for (kind, entries) in &manifest.trigger {
             for entry in entries {
                 match kind.as_str() {
@@ -92,7 +93,7 @@ impl Resolver<'_> {
                         wrapped.push(one);
                     }
                 }
-                if let Some(route) = self.route(&trigger, entry.span(), target)? {
+                if let Some(route) = self.route(&trigger, &base, entry.span(), target)? {
                     if let Some((other, _)) = routes
                         .iter()
                         .find(|(known, _)| known.pattern.clashes(&route.pattern))
@@ -195,9 +196,30 @@ impl Resolver<'_> {
         Ok(id)
     }
 
+    /// The path before all routes; empty without one.
+    fn base(&self, manifest: &Manifest) -> Result<String, ManifestError> {
+        let Some(table) = manifest.application.trigger.get("http") else {
+            return Ok(String::new());
+        };
+        let wrong = |reason: &str| {
+            let path = self.source.path.display();
+            let message = format!("{path}: [application.trigger.http]: {reason}");
+            ManifestError::file(message, "the only key is base, a path such as /shop")
+        };
+        let settings = HttpSettings::deserialize(table.clone());
+        let settings = settings.map_err(|error| wrong(error.message()))?;
+        let base = settings.base.unwrap_or_default();
+        let base = base.trim_end_matches('/');
+        match base.is_empty() || base.starts_with('/') {
+            true => Ok(base.to_owned()),
+            false => Err(wrong(&format!("base = `{base}` does not begin with /"))),
+        }
+    }
+
     fn route(
         &self,
         trigger: &HttpTrigger,
+        base: &str,
         span: Range<usize>,
         target: Target,
     ) -> Result<Option<RouteSpec>, ManifestError> {
@@ -210,7 +232,8 @@ impl Resolver<'_> {
                 "write a path, or { private = true }",
             )),
             Route::Path(text) => {
-                let pattern = Pattern::parse(text).map_err(|reason| {
+                let text = format!("{base}{text}");
+                let pattern = Pattern::parse(&text).map_err(|reason| {
                     self.source.error(
                         span,
                         format!("`{text}` is not a route: {reason}"),
@@ -219,7 +242,7 @@ impl Resolver<'_> {
                     )
                 })?;
                 Ok(Some(RouteSpec {
-                    text: text.clone(),
+                    text,
                     pattern,
                     target,
                 }))

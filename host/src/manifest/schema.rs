@@ -311,6 +311,14 @@ pub struct RedisTrigger {
 /// `[application.trigger.redis]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct HttpSettings {
+    /// The path before all routes, such as `/shop`.
+    pub base: Option<String>,
+}
+
+/// `[application.trigger.redis]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RedisSettings {
     /// The default address of the server for Redis triggers. May contain application variables.
     pub address: Option<String>,
