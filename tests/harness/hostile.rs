@@ -57,6 +57,12 @@ impl Hostile {
         line.strip_prefix("HTTP/1.1 ")?.parse().ok()
     }
 
+    /// Waits for the first bytes of an answer.
+    pub fn answered(mut self) -> Self {
+        self.0.read_exact(&mut [0; 12]).unwrap();
+        self
+    }
+
     /// Whether the connection is still open, without waiting.
     pub fn is_open(&self) -> bool {
         self.0.set_nonblocking(true).unwrap();

@@ -14,6 +14,9 @@ fn shop(variables: &[&str]) -> Shop {
     Shop::start_in(&scratch("hostile"), &flags)
 }
 
+/// A request whose connection stays open.
+const KEPT_ALIVE: &[u8] = b"GET /api/products HTTP/1.1\r\nhost: shop\r\n\r\n";
+
 /// Buys something.
 fn buys(shop: &Shop) {
     let cart = shop.cart_with(&shop.product(100, 10), 1);
@@ -132,7 +135,9 @@ fn connections_are_limited_per_address_and_in_all() {
     ]);
     let request = b"GET /api/products HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n";
     let from = |address: &str| Hostile::connect_from(address, &shop.base);
-    let _held: Vec<_> = (0..3).map(|_| from("127.0.0.2")).collect();
+    // A connection that was answered is counted.
+    let served = |address: &str| from(address).send(KEPT_ALIVE).answered();
+    let _held: Vec<_> = (0..3).map(|_| served("127.0.0.2")).collect();
     let refused = from("127.0.0.2").send(request).status();
     assert!([None, Some(503)].contains(&refused), "{refused:?}");
     assert_eq!(from("127.0.0.3").send(request).status(), Some(200));

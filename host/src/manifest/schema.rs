@@ -420,7 +420,7 @@ pub struct ApplicationTool {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestLimitTable {
-    /// Methods and paths, such as `POST /api/carts`.
+    /// Methods and paths, such as `POST /api/things`.
     pub requests: Vec<String>,
     /// The rate of one address, such as `60/1m`, or `none`.
     pub per_address: Option<String>,

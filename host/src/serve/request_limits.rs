@@ -45,7 +45,7 @@ impl RequestLimit {
         };
         let requests = table.requests.iter().map(|text| {
             request(text)
-                .ok_or_else(|| format!("`{text}` is not a request such as POST /api/carts"))
+                .ok_or_else(|| format!("`{text}` is not a request such as POST /api/things"))
         });
         let rate = |key: &str, text: &Option<String>| {
             let text = text.as_deref().filter(|text| *text != "none");
@@ -237,7 +237,7 @@ mod tests {
 
     fn limit(change: impl FnOnce(&mut RequestLimitTable)) -> Result<RequestLimit, String> {
         let mut table = RequestLimitTable {
-            requests: vec!["POST /api/carts".to_owned()],
+            requests: vec!["POST /api/things".to_owned()],
             ..RequestLimitTable::default()
         };
         change(&mut table);
@@ -259,15 +259,15 @@ mod tests {
             limits.count((&method, path), &client(from), from != "127.0.0.1")
         };
         for _ in 0..2 {
-            send(Method::POST, "/api/carts", "192.0.2.1").unwrap();
+            send(Method::POST, "/api/things", "192.0.2.1").unwrap();
         }
-        let wait = send(Method::POST, "/api/carts", "192.0.2.1").unwrap_err();
+        let wait = send(Method::POST, "/api/things", "192.0.2.1").unwrap_err();
         assert!(wait > Duration::from_secs(1700), "{wait:?}");
-        send(Method::POST, "/api/carts", "192.0.2.2").unwrap();
-        send(Method::GET, "/api/carts", "192.0.2.1").unwrap();
-        send(Method::POST, "/api/orders", "192.0.2.1").unwrap();
+        send(Method::POST, "/api/things", "192.0.2.2").unwrap();
+        send(Method::GET, "/api/things", "192.0.2.1").unwrap();
+        send(Method::POST, "/api/others", "192.0.2.1").unwrap();
         for _ in 0..5 {
-            send(Method::POST, "/api/carts", "127.0.0.1").unwrap();
+            send(Method::POST, "/api/things", "127.0.0.1").unwrap();
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
     fn all_addresses_have_a_rate_together() {
         let limit = limit(|table| table.in_all = Some("3/1h".to_owned())).unwrap();
         let limits = RequestLimits::new(vec![limit]);
-        let send = |from: &str| limits.count((&Method::POST, "/api/carts"), &client(from), true);
+        let send = |from: &str| limits.count((&Method::POST, "/api/things"), &client(from), true);
         for from in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
             send(from).unwrap();
         }
@@ -306,7 +306,7 @@ mod tests {
             table.waiting = Some("1".to_owned());
         });
         let gates = RequestLimits::new(vec![limit.unwrap()]).gates();
-        let turn = || Box::pin(gates.turn(&Method::POST, "/api/carts"));
+        let turn = || Box::pin(gates.turn(&Method::POST, "/api/things"));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let mut poll = |turn: &mut std::pin::Pin<Box<_>>| Future::poll(turn.as_mut(), &mut context);
         let std::task::Poll::Ready(Some(first)) = poll(&mut turn()) else {

@@ -554,23 +554,23 @@ mod tests {
     #[test]
     fn a_caller_leaves_connections_to_those_that_it_calls() {
         let pool = Arc::new(Postgres::new(8));
-        let (order, cart, stock) = (member("order", 2), member("cart", 1), member("stock", 0));
-        let orders: Vec<_> = (0..8).map_while(|_| take(&pool, &order)).collect();
-        assert_eq!(orders.len(), 6);
-        let carts: Vec<_> = (0..8).map_while(|_| take(&pool, &cart)).collect();
-        assert_eq!(carts.len(), 1);
-        let stocks: Vec<_> = (0..8).map_while(|_| take(&pool, &stock)).collect();
-        assert_eq!(stocks.len(), 1);
+        let (top, middle, bottom) = (member("top", 2), member("middle", 1), member("bottom", 0));
+        let of_top: Vec<_> = (0..8).map_while(|_| take(&pool, &top)).collect();
+        assert_eq!(of_top.len(), 6);
+        let of_middle: Vec<_> = (0..8).map_while(|_| take(&pool, &middle)).collect();
+        assert_eq!(of_middle.len(), 1);
+        let of_bottom: Vec<_> = (0..8).map_while(|_| take(&pool, &bottom)).collect();
+        assert_eq!(of_bottom.len(), 1);
     }
 
     #[test]
     fn one_connection_serves_every_level() {
         let pool = Arc::new(Postgres::new(1));
-        let granted = take(&pool, &member("order", 3));
+        let granted = take(&pool, &member("top", 3));
         assert!(granted.is_some());
-        assert!(take(&pool, &member("stock", 0)).is_none());
+        assert!(take(&pool, &member("bottom", 0)).is_none());
         drop(granted);
-        assert!(take(&pool, &member("stock", 0)).is_some());
+        assert!(take(&pool, &member("bottom", 0)).is_some());
     }
 
     #[test]

@@ -68,17 +68,17 @@ mod tests {
     #[test]
     fn schemas_of_one_server_share_connections() {
         let base = "postgres://a:b@c/d?options=-c%20search_path%3D";
-        let (order, cart) = (
-            server(&format!("{base}order")),
-            server(&format!("{base}cart")),
+        let (one, other) = (
+            server(&format!("{base}one")),
+            server(&format!("{base}other")),
         );
-        assert_eq!(order.name, cart.name);
-        assert_eq!(order.schema.as_deref(), Some("order"));
-        assert_eq!(order.config.get_options(), Some(""));
-        let other = server("postgres://a:b@c/e?options=-c%20search_path%3Dorder");
-        assert_ne!(order.name, other.name);
-        let spaces = server("host=c user=a options='-c search_path=cart'");
-        assert_eq!(spaces.schema.as_deref(), Some("cart"));
+        assert_eq!(one.name, other.name);
+        assert_eq!(one.schema.as_deref(), Some("one"));
+        assert_eq!(one.config.get_options(), Some(""));
+        let elsewhere = server("postgres://a:b@c/e?options=-c%20search_path%3Done");
+        assert_ne!(one.name, elsewhere.name);
+        let spaces = server("host=c user=a options='-c search_path=other'");
+        assert_eq!(spaces.schema.as_deref(), Some("other"));
     }
 
     #[test]
