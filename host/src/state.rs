@@ -8,7 +8,7 @@ use crate::capability::postgres;
 use crate::capability::postgres::pool::{Member, Postgres};
 use crate::capability::redis::Redis;
 use crate::capability::sqlite::Databases;
-use crate::capability::stdio::GuestLog;
+use crate::capability::stdio::{GuestLog, Stream};
 use crate::clock::Clock;
 use crate::fault::{Faults, InstanceFaults};
 use crate::link::fit;
@@ -97,6 +97,7 @@ impl LoadedComponent {
             redis: self.servers.redis.clone(),
             messages: self.servers.messages.clone(),
             embedded_messages: false,
+            ours: false,
         };
         Self {
             spec,
@@ -191,6 +192,8 @@ pub struct Servers {
     pub messages: Arc<Messages>,
     /// Whether the address `embedded` delivers messages within this process.
     pub embedded_messages: bool,
+    /// Whether the application has a `[application.tool.localmart]` table.
+    pub ours: bool,
 }
 
 /// The data in the store of an instance.
@@ -215,6 +218,8 @@ pub struct HostState {
     limiter: Limiter,
     /// The state for inner components that have no grants; created on first use.
     ungranted: Option<Box<HostState>>,
+    /// The output of the guest: stdout and stderr.
+    output: Option<[GuestLog; 2]>,
 }
 
 /// Limits linear memories and tables.
@@ -270,13 +275,18 @@ impl HostState {
         termination: &Arc<Termination>,
     ) -> wasmtime::Result<Store<Self>> {
         let (id, clock) = (component.id.clone(), component.clock.clone());
-        let log = GuestLog::new(id, component.generation, clock.clone());
+        let log = |stream| GuestLog::new(stream, id.clone(), component.generation, clock.clone());
+        let output = [log(Stream::Stdout), log(Stream::Stderr)];
+        let [stdout, stderr] = output.clone();
         let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(log.clone()).stderr(log).wall_clock(clock);
+        wasi.stdout(stdout).stderr(stderr).wall_clock(clock.clone());
         for (name, value) in &component.spec.environment {
             wasi.env(name, value);
         }
-        wasi.env(postgres::PIPELINES_FLAG, "1");
+        // Other people's applications see the environment that Spin gives them.
+        if component.servers.ours {
+            wasi.env(postgres::PIPELINES_FLAG, "1");
+        }
         if crate::telemetry::is_on() {
             wasi.env(crate::telemetry::GUEST_FLAG, "1");
         }
@@ -289,7 +299,8 @@ impl HostState {
             component.id.clone(),
             termination.clone(),
         );
-        let state = Self::new(component, wasi.build(), faults);
+        let mut state = Self::new(component, wasi.build(), faults);
+        state.output = Some(output);
         let mut store = Store::new(&component.engine, state);
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(1);
@@ -328,6 +339,14 @@ impl HostState {
                 held: 0,
             },
             ungranted: None,
+            output: None,
+        }
+    }
+
+    /// Ends unfinished lines of output.
+    pub fn end_lines(&self) {
+        for stream in self.output.iter().flatten() {
+            stream.end_line();
         }
     }
 

@@ -1,5 +1,6 @@
-//! The output of guests, written to the log of the host line by line. JSON lines are passed through with the component
-//! added; other lines are wrapped in JSON.
+//! The output of guests, written to the log of the host line by line. JSON objects keep their fields, other lines become
+//! the message. The host adds the component, the generation and the stream, which no line of the host itself has, so that
+//! no guest can imitate the host.
 
 use crate::clock::Clock;
 use crate::telemetry;
@@ -19,16 +20,36 @@ const WRITE_BYTES: usize = 64 * 1024;
 /// A guest's stdout or stderr.
 #[derive(Clone)]
 pub struct GuestLog {
+    stream: Stream,
     component: Arc<str>,
     generation: u64,
     clock: Clock,
     line: Arc<Mutex<Vec<u8>>>,
 }
 
+/// One of the two streams of a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// The standard output.
+    Stdout,
+    /// The standard error.
+    Stderr,
+}
+
+impl Stream {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
 impl GuestLog {
-    /// The log of one generation of a component.
-    pub fn new(component: Arc<str>, generation: u64, clock: Clock) -> Self {
+    /// A stream of one generation of a component.
+    pub fn new(stream: Stream, component: Arc<str>, generation: u64, clock: Clock) -> Self {
         Self {
+            stream,
             component,
             generation,
             clock,
@@ -49,6 +70,16 @@ impl GuestLog {
         }
     }
 
+    /// Ends an unfinished line, so that the output of the next call begins on a line of its own.
+    pub fn end_line(&self) {
+        if let Ok(mut line) = self.line.lock()
+            && !line.is_empty()
+        {
+            self.emit(&line);
+            line.clear();
+        }
+    }
+
     fn emit(&self, line: &[u8]) {
         let text = String::from_utf8_lossy(line);
         let text = text.trim_end();
@@ -63,17 +94,32 @@ impl GuestLog {
             }
             return;
         }
-        if let Some(fields) = text.strip_prefix('{').filter(|rest| rest.starts_with('"')) {
-            let mut line = format!("{{\"generation\":{},", self.generation);
-            // The names of a guest's own fields win.
-            if !fields.contains("\"component\":") {
-                line += &format!("\"component\":{},", serde_json::json!(&*self.component));
-            }
-            line += fields;
-            line.push('\n');
+        if text.is_empty() {
+            return;
+        }
+        let fields = text
+            .starts_with('{')
+            .then(|| serde_json::from_str(text).ok());
+        if let Some(serde_json::Value::Object(mut fields)) = fields.flatten() {
+            // A component that is fused into another one names itself.
+            let named = fields.entry("component");
+            named.or_insert_with(|| serde_json::json!(&*self.component));
+            fields.insert("generation".to_owned(), self.generation.into());
+            fields.insert("stream".to_owned(), self.stream.name().into());
+            let line = serde_json::Value::Object(fields).to_string() + "\n";
             crate::log::write(line.as_bytes());
-        } else if !text.is_empty() {
-            tracing::info!(component = %self.component, generation = self.generation, "{text}");
+        } else {
+            let (component, stream) = (&*self.component, self.stream.name());
+            tracing::info!(component, generation = self.generation, stream, "{text}");
+        }
+    }
+}
+
+impl Drop for GuestLog {
+    fn drop(&mut self) {
+        // The last of the clones, when the instance ends.
+        if Arc::strong_count(&self.line) == 1 {
+            self.end_line();
         }
     }
 }

@@ -481,6 +481,9 @@ async fn drive(
                 slot.traces
                     .borrow_mut()
                     .retain(|(known, _)| *known != number);
+                if calls.is_empty() {
+                    accessor.with(|mut access| access.get().end_lines());
+                }
                 freed();
                 continue;
             }

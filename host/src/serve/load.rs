@@ -222,6 +222,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         redis,
         messages: messages.clone(),
         embedded_messages: ours,
+        ours,
     });
     let (mut specs, fetched) = (app.components, options.state_dir.join("fetched"));
     let runs = |id: &String, plans: &BTreeMap<String, plan::DeploymentPlan>| {
