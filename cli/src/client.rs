@@ -13,17 +13,21 @@ pub(crate) struct Client {
     base: String,
     /// The header; a guest has none.
     authorization: Option<String>,
+    /// The cookie that distinguishes a guest from others.
+    cookie: Option<String>,
 }
 
 impl Client {
     pub(crate) fn new(base: &str, token: String) -> Self {
         Self {
             authorization: Some(format!("Bearer {token}")),
-            ..Self::guest(base)
+            cookie: None,
+            ..Self::guest(base, "")
         }
     }
 
-    pub(crate) fn guest(base: &str) -> Self {
+    /// A guest, whose idempotency keys belong to this random `client` alone.
+    pub(crate) fn guest(base: &str, client: &str) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
             .http_status_as_error(false)
@@ -32,6 +36,7 @@ impl Client {
             agent: config.into(),
             base: base.trim_end_matches('/').to_owned(),
             authorization: None,
+            cookie: Some(format!("localmart-client={client}")),
         }
     }
 
@@ -52,6 +57,9 @@ impl Client {
         let mut request = self.agent.post(&url).header("idempotency-key", key);
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
+        }
+        if let Some(cookie) = &self.cookie {
+            request = request.header("cookie", cookie);
         }
         let response = request
             .send_json(body)

@@ -85,7 +85,7 @@ impl Replay {
         let url = self.url.unwrap_or_else(|| shop.url());
         let shop = play::Shop {
             staff: Client::new(&url, token),
-            guest: Client::guest(&url),
+            guest: Client::guest(&url, &play::client_of(&plan)),
             clients: usize::from(self.clients),
         };
         let played = shop.play(&plan)?;

@@ -264,7 +264,10 @@ fn the_sweep_deletes_expired_values() {
         shop.json(
             "POST",
             "/api/carts",
-            &[("idempotency-key", &key)],
+            &[
+                ("idempotency-key", &key),
+                ("cookie", "localmart-client=0123456789abcdef"),
+            ],
             &json!({}),
         )
         .expect(201)

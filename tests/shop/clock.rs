@@ -27,11 +27,19 @@ fn keys_expire_after_a_day_and_carts_after_a_month() {
     known.send(&shop, "POST", &items, &one).expect(200);
     let key = fresh_key();
     let make = || {
-        let headers = [("idempotency-key", key.as_str())];
+        let headers = [
+            ("idempotency-key", key.as_str()),
+            ("cookie", "localmart-client=0123456789abcdef"),
+        ];
         let made = shop.json("POST", "/api/carts", &headers, &json!({}));
         made.expect(201).json()["id"].as_str().unwrap().to_owned()
     };
     let guests = make();
+    let fill = |cart: &str| {
+        shop.post(&format!("/api/carts/{cart}/items"), &one)
+            .expect(200)
+    };
+    fill(&guests);
     let body = checkout(&shop.cart_with(&product, 1), "tok_visa");
     let order = shop.order(&key, &body).expect(201).json();
     shop.advance("23h");
@@ -43,10 +51,13 @@ fn keys_expire_after_a_day_and_carts_after_a_month() {
     shop.advance("1h");
     let later = make();
     assert_ne!(later, guests, "the key can be used again");
+    fill(&later);
     shop.order(&key, &body).expect_code(409, "cart_completed");
-    // A cart expires 30 days after its last change.
+    // A cart expires 30 days after its last change, a guest's empty one after a day.
     let read = |id: &str| shop.get(&format!("/api/carts/{id}"));
+    let empty = shop.send("POST", "/api/carts", &[], &[]).expect(201).json();
     shop.advance("28d");
+    read(empty["id"].as_str().unwrap()).expect_code(404, "not_found");
     read(&guests).expect(200);
     assert_eq!(mine().1["item_count"], 1);
     shop.advance("1d");

@@ -257,8 +257,17 @@ fn strangers_with_the_same_key_get_their_own_answers() {
         (&first["user"]["email"], &second["user"]["email"]),
         (&json!(one), &json!(other))
     );
-    // The same request again is the same registration.
-    assert_eq!(register(&one)["user"]["id"], first["user"]["id"]);
+    // A guest's key stands for one cart if the guest has a cookie.
+    let cart_of = |client: &str| {
+        let cookie = format!("a=b; localmart-client={client}");
+        let headers = [("cookie", cookie.as_str()), ("idempotency-key", &key)];
+        let made = shop.json("POST", "/api/carts", &headers, &json!({}));
+        made.expect(201).json()["id"].clone()
+    };
+    let cart = cart_of("0123456789abcdef");
+    assert_eq!(cart_of("0123456789abcdef"), cart);
+    assert_ne!(cart_of("0123456789abcdeg"), cart);
+    assert_ne!(cart_of("short"), cart_of("short"));
     // A user's key still stands for one cart.
     let user = User::of(&first);
     let bearer = format!("Bearer {}", user.token);

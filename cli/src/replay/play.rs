@@ -214,6 +214,11 @@ fn key(plan: &Plan, words: &[&str]) -> String {
     format!("replay-{}", capability("replay", &named))
 }
 
+/// The cookie of the guest who plays a plan. Who has the file knows it, and nobody else.
+pub(super) fn client_of(plan: &Plan) -> String {
+    key(plan, &["client"])
+}
+
 fn text(body: &Value, place: &str) -> anyhow::Result<String> {
     let found = body.pointer(place).and_then(Value::as_str);
     found

@@ -44,7 +44,7 @@ where
         let (all, user) = (Access::All, Access::Only(Role::Customer));
         Routes::new()
             .on("POST", "/api/carts", all, create)
-            .keys_of_users()
+            .keys_of_known_clients()
             .on("GET", "/api/carts/mine", user, mine)
             .on("POST", "/api/carts/merge", user, merge)
             .on("GET", "/api/carts/{id}", all, get)

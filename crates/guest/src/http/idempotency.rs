@@ -24,6 +24,8 @@ const RENEW_EVERY: Duration = Duration::from_millis(1_500);
 pub const PREFIX: &str = "key/";
 /// The longest key, in bytes.
 const MAX_KEY_BYTES: usize = 255;
+/// The shortest cookie of a guest that counts, in bytes: nobody guesses a random one of this length.
+const MIN_COOKIE_BYTES: usize = 16;
 /// How often claiming a key is tried when other requests change it at the same time.
 const ATTEMPTS: u32 = 3;
 
@@ -37,9 +39,9 @@ pub enum Keys {
     /// Like [`Keys::Optional`], for a route on which guests cannot be told apart: a guest's key counts together with the
     /// body, so that strangers with different bodies never get each other's answers.
     ByBody,
-    /// Like [`Keys::Optional`] for users. The keys of guests are ignored, because the answer is a capability, and nothing
-    /// distinguishes two guests.
-    OfUsers,
+    /// Like [`Keys::Optional`], for a route whose answer is a capability. The key of a guest is ignored, unless the guest
+    /// has a cookie of its own: nothing else distinguishes two guests.
+    OfKnownClients,
     /// A request without a key is refused.
     Required,
     /// The route manages its keys itself.
@@ -51,7 +53,7 @@ impl Keys {
     pub(super) fn of(self, incoming: &Incoming) -> Result<Option<String>, Problem> {
         match self {
             Self::Ignored | Self::Managed => Ok(None),
-            Self::Optional | Self::ByBody | Self::OfUsers => key_of(incoming),
+            Self::Optional | Self::ByBody | Self::OfKnownClients => key_of(incoming),
             Self::Required => required_key_of(incoming).map(Some),
         }
     }
@@ -78,11 +80,27 @@ pub fn required_key_of(incoming: &Incoming) -> Result<String, Problem> {
     key_of(incoming)?.ok_or_else(missing)
 }
 
-/// Identifies the caller: the user id, or the order token of a guest. A guest with a cart is identified by the path.
+/// Identifies the caller: the user id, or the order token or the cookie of a guest. A guest with a cart is identified by the
+/// path.
 fn caller(request: &Request) -> &str {
-    let guest = request.header("x-order-token").unwrap_or_default();
+    let guest = request
+        .header("x-order-token")
+        .or_else(|| client_cookie(request));
     let claims = request.claims.as_ref();
-    claims.map_or(guest, |claims| claims.subject.as_str())
+    claims.map_or(guest.unwrap_or_default(), |claims| claims.subject.as_str())
+}
+
+/// The value of a guest's cookie `localmart-client`, which the client chooses at random.
+fn client_cookie(request: &Request) -> Option<&str> {
+    let cookies = request.header("cookie")?.split(';');
+    let mut pairs = cookies.filter_map(|pair| pair.trim().split_once('='));
+    let (_, value) = pairs.find(|(name, _)| *name == "localmart-client")?;
+    (value.len() >= MIN_COOKIE_BYTES).then_some(value)
+}
+
+/// Whether the key of a request counts on a route.
+pub(super) fn counts(keys: Keys, request: &Request) -> bool {
+    keys != Keys::OfKnownClients || request.claims.is_some() || client_cookie(request).is_some()
 }
 
 /// A name for the effect of a request with a key. The operation stores the name in the transaction of the effect, so that

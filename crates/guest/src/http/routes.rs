@@ -96,10 +96,10 @@ impl<S: Service> Routes<S> {
         self.with_keys(Keys::ByBody)
     }
 
-    /// The route added last ignores the idempotency keys of guests, because its answer is a capability.
+    /// The route added last ignores the idempotency keys of guests without a cookie, because its answer is a capability.
     #[must_use]
-    pub fn keys_of_users(self) -> Self {
-        self.with_keys(Keys::OfUsers)
+    pub fn keys_of_known_clients(self) -> Self {
+        self.with_keys(Keys::OfKnownClients)
     }
 
     /// The route added last manages idempotency keys itself, because they are written in the transaction of its effect.
@@ -289,7 +289,7 @@ impl<S: Service, K: ShortLived> HttpServer<S, K> {
             at: now,
         };
         let conditional = conditional(&request.incoming);
-        let key = key.filter(|_| route.keys != Keys::OfUsers || request.claims.is_some());
+        let key = key.filter(|_| idempotency::counts(route.keys, &request));
         let answered = match key {
             Some(key) => {
                 let ttl = self.settings.idempotency_ttl_ms;
