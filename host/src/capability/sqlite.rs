@@ -436,6 +436,8 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
                 raw: None,
                 database: held.database.clone(),
                 turn: None,
+                altered: false,
+                wrote: false,
                 faults: None,
             };
             wasmtime::error::Ok(std::mem::replace(held, gone))
@@ -477,8 +479,8 @@ mod tests {
     use super::*;
 
     fn now<T>(future: impl Future<Output = T>) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread();
-        runtime.build().unwrap().block_on(future)
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_time().build().unwrap().block_on(future)
     }
 
     fn run(connection: &mut Connection, sql: &str, params: &[wit::Value]) -> Result<Rows, String> {

@@ -234,6 +234,7 @@ impl Drop for Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::Poll;
 
     fn limit(change: impl FnOnce(&mut RequestLimitTable)) -> Result<RequestLimit, String> {
         let mut table = RequestLimitTable {
@@ -308,15 +309,21 @@ mod tests {
         let gates = RequestLimits::new(vec![limit.unwrap()]).gates();
         let turn = || Box::pin(gates.turn(&Method::POST, "/api/things"));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        let mut poll = |turn: &mut std::pin::Pin<Box<_>>| Future::poll(turn.as_mut(), &mut context);
-        let std::task::Poll::Ready(Some(first)) = poll(&mut turn()) else {
+        let mut first = turn();
+        let Poll::Ready(Some(running)) = first.as_mut().poll(&mut context) else {
             panic!("the first one runs")
         };
-        let mut second = turn();
-        assert!(poll(&mut second).is_pending());
-        assert!(matches!(poll(&mut turn()), std::task::Poll::Ready(None)));
-        drop(first);
-        assert!(matches!(poll(&mut second), std::task::Poll::Ready(Some(_))));
+        let (mut second, mut third) = (turn(), turn());
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        assert!(matches!(
+            third.as_mut().poll(&mut context),
+            Poll::Ready(None)
+        ));
+        drop(running);
+        assert!(matches!(
+            second.as_mut().poll(&mut context),
+            Poll::Ready(Some(_))
+        ));
     }
 
     #[test]

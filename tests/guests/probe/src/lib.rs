@@ -4,14 +4,14 @@
 use spin_sdk::http::{EmptyBody, IntoResponse, Request, body::IncomingBodyExt as _};
 use spin_sdk::http_service;
 use spin_sdk::wasip3::clocks::system_clock;
-use spin_sdk::wasip3::http::types::{Fields, Response as WasiResponse};
+use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Response as WasiResponse};
 use spin_sdk::wasip3::{wit_future, wit_stream};
 use spin_sdk::{http, key_value, mqtt, mysql, pg, redis, sqlite, variables};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 #[http_service]
-async fn probe(request: Request) -> http::Result<WasiResponse> {
+async fn probe(request: Request) -> Result<WasiResponse, ErrorCode> {
     match request.uri().path().rsplit('/').next() {
         Some("cut") => Ok(stream(true)),
         Some("whole") => Ok(stream(false)),
