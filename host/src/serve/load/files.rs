@@ -206,7 +206,7 @@ mod tests {
         std::fs::create_dir(root.join("app/round")).unwrap();
         std::os::unix::fs::symlink(".", root.join("app/round/again")).unwrap();
         let text = format!(
-            "spin_manifest_version = 2\n[application]\nname = \"a\"\n[component.a]\nsource = \"a.wasm\"\n{files}\n"
+            "spin_manifest_version = 2\n[application]\nname = \"a\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"a\"\n[component.a]\nsource = \"a.wasm\"\n{files}\n"
         );
         let source = Source {
             path: root.join("app/spin.toml"),
