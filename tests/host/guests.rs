@@ -440,6 +440,15 @@ fn redis_commands_are_carried_or_refused() {
 }
 
 #[test]
+fn websocket_connections_are_refused_in_words() {
+    let shop = guests(&[]);
+    let head = "GET /headers HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\r\n";
+    let client = crate::harness::Hostile::sends(&shop.base, head.as_bytes());
+    assert_eq!(client.status(), Some(501));
+}
+
+#[test]
 fn an_answer_that_a_trap_cuts_off_does_not_look_complete() {
     let shop = guests(&[]);
     let get = |path: &str| {

@@ -158,3 +158,39 @@ fn a_server_that_is_down_gives_one_clear_error() {
     );
     assert!(said.contains("does not answer"), "{said}");
 }
+
+#[test]
+fn a_row_that_cannot_be_read_costs_that_row_only() {
+    if crate::STORES.postgres {
+        // The code is the same on every store, and embedded stores are easier to damage.
+        return;
+    }
+    let shop = Shop::start();
+    let (damaged, whole) = (shop.product(500, 10), shop.product(600, 10));
+    let database = rusqlite::Connection::open(shop.state.join("catalog.db")).unwrap();
+    database
+        .busy_timeout(std::time::Duration::from_secs(5))
+        .unwrap();
+    let sql = "UPDATE products SET currency = 'XXX?' WHERE id = ?1";
+    assert_eq!(database.execute(sql, [&damaged]).unwrap(), 1);
+    for sort in ["newest", "name", "price_asc"] {
+        let list = shop
+            .get(&format!("/api/products?sort={sort}"))
+            .expect(200)
+            .json();
+        let ids: Vec<&str> = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|product| product["id"].as_str().unwrap())
+            .collect();
+        assert_eq!(ids, [whole.as_str()]);
+    }
+    assert!(
+        shop.log().contains(&damaged),
+        "the key of the row is logged"
+    );
+    let (content, said) = verify(&shop, crate::STORES);
+    let violation = format!("unreadable product {damaged}: its currency is not valid");
+    assert!(!content && said.contains(&violation), "{said}");
+}

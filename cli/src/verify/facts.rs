@@ -4,6 +4,8 @@ use crate::app::Stores;
 use crate::bus::OpenBus;
 use crate::databases;
 use localmart_guest::events::Event;
+use localmart_guest::kernel::Currency;
+use localmart_guest::kernel::money::MAX_AMOUNT;
 use localmart_guest::params;
 use localmart_guest::sql::{Connection as _, Row, SqlError};
 use localmart_stores::{Chosen, now};
@@ -72,12 +74,15 @@ pub(super) struct Facts {
     pub(super) sold_signals: BTreeMap<String, i64>,
     /// Whether every consumer has read everything.
     pub(super) all_read: bool,
+    /// Rows that no service can decode, each with the reason.
+    pub(super) unreadable: Vec<String>,
 }
 
 impl Facts {
     pub(super) fn read(stores: &Stores, state_dir: &Path) -> anyhow::Result<Self> {
         let mut facts = Self::default();
         let open = |service: &str| databases::open(stores, state_dir, service);
+        facts.read_products(&open("catalog")?)?;
         facts.read_stock(&open("inventory")?)?;
         facts.read_payments(&open("payment")?)?;
         facts.read_orders(&open("order")?)?;
@@ -96,6 +101,31 @@ impl Facts {
             facts.sold_signals.insert(row.text(0)?, row.integer(1)?);
         }
         Ok(facts)
+    }
+
+    /// Decodes the products as the catalog does, which leaves out those that it cannot decode.
+    fn read_products(&mut self, database: &Chosen) -> anyhow::Result<()> {
+        let sql = "SELECT id, currency, price, compare_at_price, attributes FROM products";
+        for row in rows(database, sql)? {
+            let amount =
+                |amount: i64| u64::try_from(amount).is_ok_and(|amount| amount <= MAX_AMOUNT);
+            let attributes = serde_json::from_str::<BTreeMap<String, String>>(&row.text(4)?);
+            let wrong = if Currency::parse(&row.text(1)?).is_err() {
+                "currency"
+            } else if !amount(row.integer(2)?) {
+                "price"
+            } else if row.maybe_unsigned(3).is_err() {
+                "compare_at_price"
+            } else if attributes.is_err() {
+                "attributes"
+            } else {
+                continue;
+            };
+            let id = row.text(0)?;
+            self.unreadable
+                .push(format!("unreadable product {id}: its {wrong} is not valid"));
+        }
+        Ok(())
     }
 
     fn read_stock(&mut self, database: &Chosen) -> anyhow::Result<()> {

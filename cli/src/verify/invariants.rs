@@ -18,7 +18,7 @@ const GRAPH: &[(&str, &str)] = &[
 
 /// All violations, one line each.
 pub(super) fn violations(facts: &Facts) -> Vec<String> {
-    let mut wrong = Vec::new();
+    let mut wrong = facts.unreadable.clone();
     stock(facts, &mut wrong);
     money(facts, &mut wrong);
     carts(facts, &mut wrong);
@@ -26,7 +26,7 @@ pub(super) fn violations(facts: &Facts) -> Vec<String> {
         sums(id, order, &mut wrong);
         history(id, order, &mut wrong);
         goods(id, order, facts, &mut wrong);
-        told(id, order, facts, &mut wrong);
+        announced(id, order, facts, &mut wrong);
     }
     effects(facts, &mut wrong);
     wrong
@@ -134,7 +134,7 @@ fn sums(id: &str, order: &Order, wrong: &mut Vec<String>) {
 }
 
 /// I6: each step of an order was published once, in the right sequence.
-fn told(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
+fn announced(id: &str, order: &Order, facts: &Facts, wrong: &mut Vec<String>) {
     if facts
         .waiting
         .get("order")

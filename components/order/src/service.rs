@@ -288,7 +288,12 @@ impl<D: Database, L: Links> Orders<D, L> {
         let priced = price(items, &categories, order, &self.links);
         let priced = priced.map_err(OrderError::Pricing)?;
         for (flag, reason) in priced.flags.iter().zip(&priced.reasons) {
-            let fields = [("flag", flag.name()), ("reason", reason.as_str())];
+            // The host counts the rejection as an error of the policy, which ends the watch of a bad one.
+            let fields = [
+                ("flag", flag.name()),
+                ("rejected", flag.policy()),
+                ("reason", reason.as_str()),
+            ];
             log::write(
                 Level::Warn,
                 &context.trace_parent,

@@ -87,7 +87,8 @@ impl<D: Database, L: Links> Recommendations<D, L> {
             },
             Err(LinkError(reason)) => reason,
         };
-        let fields = [("reason", reason.as_str())];
+        // The host counts the rejection as an error of the policy.
+        let fields = [("rejected", "ranking"), ("reason", reason.as_str())];
         log::write(
             Level::Warn,
             &context.trace_parent,

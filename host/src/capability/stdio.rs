@@ -3,6 +3,7 @@
 //! no guest can imitate the host.
 
 use crate::clock::Clock;
+use crate::serve::core;
 use crate::telemetry;
 use bytes::Bytes;
 use std::pin::Pin;
@@ -104,6 +105,15 @@ impl GuestLog {
             // A component that is fused into another one names itself.
             let named = fields.entry("component");
             named.or_insert_with(|| serde_json::json!(&*self.component));
+            let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str);
+            if let (Some(callee), Some(core)) = (text("rejected"), core::current()) {
+                // A guest reports that it cannot use the answer of a linked component.
+                core.record_rejection(
+                    &self.component,
+                    callee,
+                    text("trace_id").unwrap_or_default(),
+                );
+            }
             fields.insert("generation".to_owned(), self.generation.into());
             fields.insert("stream".to_owned(), self.stream.name().into());
             let line = serde_json::Value::Object(fields).to_string() + "\n";

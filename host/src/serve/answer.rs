@@ -25,6 +25,8 @@ pub enum HostProblem {
     BadRequest,
     /// The body of the request did not arrive in time.
     BodyTimeout,
+    /// The client wants another protocol, such as WebSocket.
+    Upgrade,
     /// The client sends such requests too often.
     TooManyRequests,
     /// The component has no capacity left, or no instance could be started.
@@ -78,6 +80,11 @@ impl HostProblem {
                 "request_timeout",
                 "The body of the request did not arrive in time.",
             ),
+            Self::Upgrade => (
+                StatusCode::NOT_IMPLEMENTED,
+                "not_implemented",
+                "This host does not support WebSocket connections yet.",
+            ),
             Self::TooManyRequests => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
@@ -106,6 +113,8 @@ impl HostProblem {
         let (status, _, detail) = self.parts();
         let mut response = match ours {
             true => self.problem(detail, trace),
+            // A client that gets no connection should learn why, whatever the application.
+            false if self == Self::Upgrade => Response::new(full(format!("{detail}\n"))),
             false => Response::new(empty()),
         };
         *response.status_mut() = status;

@@ -55,6 +55,9 @@ async fn receive(
     if !names_one_host(&request) {
         return (refuse(HostProblem::InvalidHost), None);
     }
+    if wants_websocket(&request) {
+        return (refuse(HostProblem::Upgrade), None);
+    }
     let Ok(share) = loaded.clients.admit(&client) else {
         return (refuse(HostProblem::Unavailable), None);
     };
@@ -91,6 +94,13 @@ fn names_one_host<B>(request: &Request<B>) -> bool {
         http::Version::HTTP_2 => hosts <= 1 && (hosts == 1 || request.uri().authority().is_some()),
         _ => hosts <= 1,
     }
+}
+
+/// Whether a request asks for a WebSocket connection (RFC 6455, section 4.1). Other upgrades are ignored, as HTTP allows.
+fn wants_websocket<B>(request: &Request<B>) -> bool {
+    let upgrade = request.headers().get(http::header::UPGRADE);
+    let upgrade = upgrade.and_then(|upgrade| upgrade.to_str().ok());
+    upgrade.is_some_and(|upgrade| upgrade.trim().eq_ignore_ascii_case("websocket"))
 }
 
 /// The paths that Spin reserves: the health check, and the name of the application.

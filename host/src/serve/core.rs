@@ -287,6 +287,25 @@ impl Core {
         Some(HeaderSelection(self.clone(), chosen))
     }
 
+    /// Counts an answer of a linked component that its caller rejects: against the generation that got the call.
+    pub fn record_rejection(&self, caller: &str, callee: &str, trace_id: &str) {
+        let of = |id: &str| self.components.get(id);
+        let links =
+            of(caller).map(|caller| caller.deployment.stable().component.spec.links.clone());
+        // Nobody counts errors of others.
+        if !links.is_some_and(|links| links.iter().any(|link| link == callee)) {
+            return;
+        }
+        if let Some(callee) = of(callee) {
+            let pool = callee.choose(&RoutingKey {
+                trace_id,
+                headers: None,
+                header_selected: self.is_selected_by_header(trace_id, &callee.deployment.id),
+            });
+            pool.generation.health.record_rejection();
+        }
+    }
+
     /// The state of a link to a component on another host.
     pub fn remote_link(&self, caller: &Arc<str>, callee: &Arc<str>) -> Rc<LinkState> {
         let mut remote_links = self.remote_links.borrow_mut();

@@ -95,6 +95,11 @@ impl Health {
         }
     }
 
+    /// Counts an answer that the caller could not use, although the call itself succeeded.
+    pub fn record_rejection(&self) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts a copy of a call that was answered differently.
     pub fn record_difference(&self) {
         self.differences.fetch_add(1, Ordering::Relaxed);

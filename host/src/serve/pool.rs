@@ -189,7 +189,14 @@ impl Pool {
         self.count(begun, &answered, |response| {
             response.status().is_server_error()
         });
-        answered.map(|response| response.map(|body| answered_by.watch(body)))
+        let response = answered?;
+        if response.status().is_informational() {
+            let status = response.status();
+            return Err(CallError::Guest(wasmtime::Error::msg(format!(
+                "the guest answered with the status {status}, which only a host may send"
+            ))));
+        }
+        Ok(answered_by.watch(&self.component.id, response))
     }
 
     /// Passes a message from a Redis channel to the component and waits until it is handled.

@@ -2,6 +2,7 @@
 //! gets an error, so that HTTP/1 closes the connection, HTTP/2 resets the stream, and a component sees that it got a part.
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use std::pin::Pin;
@@ -36,19 +37,50 @@ impl AnsweredBy {
         let _ = self.0.set(instance.clone());
     }
 
-    /// Watches the body of the answer.
-    pub fn watch(self, body: WasiBody) -> WasiBody {
-        if body.is_end_stream() {
-            return body;
-        }
-        let answered_by = self;
-        GuestBody { body, answered_by }.boxed_unsync()
+    /// Watches the body of an answer of this component.
+    pub fn watch(self, component: &Arc<str>, response: Response<WasiBody>) -> Response<WasiBody> {
+        let length = response.headers().get(http::header::CONTENT_LENGTH);
+        let announced = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        response.map(|body| {
+            if body.is_end_stream() {
+                return body;
+            }
+            let guest_body = GuestBody {
+                body,
+                answered_by: self,
+                component: component.clone(),
+                announced,
+                sent: 0,
+            };
+            guest_body.boxed_unsync()
+        })
     }
 }
 
 struct GuestBody {
     body: WasiBody,
     answered_by: AnsweredBy,
+    component: Arc<str>,
+    /// The `content-length` of the guest, in bytes.
+    announced: Option<u64>,
+    /// Bytes so far.
+    sent: u64,
+}
+
+impl GuestBody {
+    /// Says which component has sent another length than it announced. The client only sees a broken connection.
+    fn check_length(&mut self, complete: bool) {
+        let Some(announced) = self.announced else {
+            return;
+        };
+        if self.sent > announced || (complete && self.sent < announced) {
+            tracing::error!(
+                component = %self.component, announced, sent = self.sent,
+                "the guest's content-length is not the length of its body"
+            );
+            self.announced = None;
+        }
+    }
 }
 
 impl Body for GuestBody {
@@ -64,6 +96,11 @@ impl Body for GuestBody {
         if frame.is_none() && failed() {
             return Poll::Ready(Some(Err(Error::HttpResponseIncomplete)));
         }
+        if let Some(Ok(frame)) = &frame {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.sent = self.sent.saturating_add(bytes as u64);
+        }
+        self.check_length(frame.is_none());
         Poll::Ready(frame)
     }
 

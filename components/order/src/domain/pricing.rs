@@ -24,6 +24,15 @@ impl Flag {
         found.map_or("", |(_, name)| name)
     }
 
+    /// The policy that decides.
+    pub(crate) fn policy(self) -> &'static str {
+        match self {
+            Self::Discount => "discount",
+            Self::Shipping => "shipping-rate",
+            Self::Tax => "tax",
+        }
+    }
+
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let found = Self::ALL.iter().find(|(_, known)| *known == name);
         found.map(|(flag, _)| *flag)
