@@ -144,7 +144,7 @@ fn a_trap_is_logged_with_its_trace_and_the_functions_of_the_guest() {
         "{said}"
     );
     // The function of the guest that trapped, by the name that it has in its source.
-    assert!(error.contains("probe::probe"), "{said}");
+    assert!(error.contains("probe::answer"), "{said}");
     assert!(!error.contains("<wasm function"), "{said}");
 }
 
