@@ -63,15 +63,15 @@ impl Hostile {
         self
     }
 
-    /// Whether the connection is still open, without waiting.
-    pub fn is_open(&self) -> bool {
+    /// Whether the connection is open and nothing has arrived on it, without waiting.
+    pub fn is_unanswered(&self) -> bool {
         self.0.set_nonblocking(true).unwrap();
-        let open = match self.0.peek(&mut [0]) {
-            Ok(bytes) => bytes > 0,
-            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
-        };
+        let nothing = self
+            .0
+            .peek(&mut [0])
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
         self.0.set_nonblocking(false).unwrap();
-        open
+        nothing
     }
 }
 
