@@ -17,8 +17,12 @@ mod tax;
 mod user;
 
 use crate::app::AppOptions;
+use crate::control::Facts;
 use anyhow::{Context as _, bail};
 use clap::Args;
+use localmart_guest::config::EMBEDDED;
+use localmart_host::link::fit::Surface;
+use localmart_host::manifest::Source;
 use std::path::{Path, PathBuf};
 use subject::Subject;
 
@@ -56,6 +60,52 @@ const SUITES: &[(&str, &[Case])] = &[
     ("tax", tax::CASES),
     ("user", user::CASES),
 ];
+
+/// Runs the contract tests of a component on a file that takes its place in a running shop, in a shop of its own on temporary stores.
+/// A file without the component's interface is not tested; the running shop refuses it.
+pub(crate) fn keeps(facts: &Facts, component: &str, file: &Path) -> anyhow::Result<()> {
+    let Some(suite) = SUITES.iter().find(|(name, _)| *name == component) else {
+        return Ok(());
+    };
+    let package = format!("localmart:{component}/");
+    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+    let exports = Surface::of(component, &bytes).map(|surface| surface.exports());
+    if !exports.is_ok_and(|exports| exports.iter().any(|export| export.starts_with(&package))) {
+        return Ok(());
+    }
+    let declared = Source::read(&facts.manifest)?.parse()?.variables;
+    let stores = ["database_url", "redis_url"].into_iter();
+    let stores = stores.filter(|name| declared.contains_key(*name));
+    let app = AppOptions {
+        from: Some(facts.manifest.clone()),
+        state_dir: Some(facts.state_dir.clone()),
+        runtime_config_file: None,
+        profile: None,
+        variables: stores
+            .map(|name| (name.to_owned(), EMBEDDED.to_owned()))
+            .collect(),
+    };
+    let mut subject = Subject::start(&app, &[(component, Some(file))])?;
+    subject.select(component);
+    let failed: Vec<String> = suite
+        .1
+        .iter()
+        .filter_map(|case| {
+            let error = (case.check)(&subject).err()?;
+            Some(format!("\n  {}: {error:#}", case.name))
+        })
+        .collect();
+    if failed.is_empty() {
+        println!("{component}: keeps its contract ({} cases)", suite.1.len());
+        return Ok(());
+    }
+    bail!(
+        "{} of {} contract tests of {component} failed:{}",
+        failed.len(),
+        suite.1.len(),
+        failed.concat()
+    );
+}
 
 impl Test {
     pub(crate) fn run(self) -> anyhow::Result<()> {

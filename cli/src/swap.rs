@@ -1,6 +1,7 @@
 //! `localmart swap`: replaces a component of a running shop with another file.
 
-use crate::control::{Which, short};
+use crate::contract;
+use crate::control::{Facts, Which, short};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_host::control::client::Host;
@@ -13,8 +14,8 @@ use std::time::Duration;
 /// How often the shop is asked for the outcome.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// Replaces a component of the running shop: checks, compiles and warms the new file, then gives it the calls. If the new file traps,
-/// fails or is too slow, the shop rolls back on its own.
+/// Replaces a component of the running shop: runs the contract tests of its interface on the new file, checks, compiles and warms the
+/// file, then gives it the calls. If the new file traps, fails or is too slow, the shop rolls back on its own.
 #[derive(Args)]
 pub(crate) struct Swap {
     /// The component to replace.
@@ -39,6 +40,9 @@ pub(crate) struct Swap {
     /// How many times the old 99th percentile of its latency may be.
     #[arg(long, value_name = "RATIO", default_value_t = limits::WATCH_P99_RATIO)]
     max_p99_ratio: f64,
+    /// Do not run the contract tests of the interface first.
+    #[arg(long)]
+    no_test: bool,
     #[command(flatten)]
     which: Which,
 }
@@ -53,6 +57,11 @@ impl Swap {
                 "--max-p99-ratio is {}; it must be 1 or more",
                 self.max_p99_ratio
             );
+        }
+        if !self.no_test {
+            let facts: Facts = host.get("/about")?;
+            contract::keeps(&facts, &self.component, &file)
+                .context("not swapped; swap --no-test leaves out the contract tests")?;
         }
         let request = SwapRequest {
             component: self.component.clone(),

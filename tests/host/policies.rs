@@ -2,8 +2,8 @@
 //! decision.
 
 use super::guests::guests_built;
-use super::swaps::{refused, replaced, status, swap, told, verified, written};
-use crate::harness::{Shop, built, checkout, fresh_key, root, scratch};
+use super::swaps::{refused, replaced, status, swap, tell_all, told, verified, written};
+use crate::harness::{Shop, built, checkout, fresh_key, printed, root, scratch, unframed};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -113,9 +113,31 @@ fn a_policy_that_misbehaves_goes_by_itself_and_one_with_capabilities_never_comes
         .arg(root().join("spin.toml"))
         .output()
         .unwrap();
-    let graph = crate::harness::printed(&graph);
+    let graph = printed(&graph);
     assert!(
         graph.contains("-> tax (policy) localmart:tax/tax@1.0.0"),
         "{graph}"
     );
+}
+
+#[test]
+fn a_swap_runs_the_contract_tests_first() {
+    let shop = Shop::start();
+    let swapped = |what: &str| {
+        let file = taxing(what);
+        let output = tell_all(&shop, &["swap", "tax", file.to_str().unwrap()]);
+        (output.status.success(), unframed(&printed(&output)))
+    };
+    let generation = || status(&shop, "tax")["generations"][0]["number"].clone();
+    let (done, said) = swapped("wrong");
+    assert!(!done, "{said}");
+    for part in ["contract tests of tax failed", "swap --no-test"] {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+    assert_eq!(generation(), 1);
+    let (done, said) = swapped("none");
+    assert!(done && said.contains("keeps its contract"), "{said}");
+    assert_eq!(generation(), 2);
+    let product = shop.product(1000, 100);
+    assert_eq!(amounts(&buy(&shop, &product)).0, 400);
 }

@@ -16,6 +16,8 @@ mod outages;
 mod products;
 #[path = "stores.rs"]
 mod stores;
+#[path = "texts.rs"]
+mod texts;
 #[path = "users.rs"]
 mod users;
 #[path = "webhooks.rs"]
