@@ -1,7 +1,7 @@
 //! Texts of every kind in every field of every write: what was accepted can be read, listed, changed and deleted, and what was refused
 //! is refused in words.
 
-use super::common::verify;
+use crate::common::verify;
 use crate::harness::{Reply, Shop, User, checkout, fresh_key};
 use serde_json::{Value, json};
 
