@@ -134,20 +134,15 @@ fn products_with_texts_of_every_kind_can_be_read_listed_changed_and_deleted() {
     ];
     let (mut number, mut made, mut deleted) = (0, 0, 0);
     for text in texts() {
-        let keyed = || {
-            let mut body = body(number + 1000);
-            body["attributes"] = json!({ text.as_str(): "b" });
-            body
-        };
-        let mut bodies: Vec<(&str, Value)> = fields
-            .iter()
-            .map(|field| {
-                number += 1;
-                (*field, with(body(number), field, &text))
-            })
-            .collect();
+        let mut bodies: Vec<(&str, Value)> = Vec::new();
+        for field in fields {
+            number += 1;
+            bodies.push((field, with(body(number), field, &text)));
+        }
         number += 1;
-        bodies.push(("a key of /attributes", keyed()));
+        let mut keyed = body(number);
+        keyed["attributes"] = json!({ text.as_str(): "b" });
+        bodies.push(("a key of /attributes", keyed));
         for (what, body) in bodies {
             let reply = shop.staff("POST", "/api/products", &body);
             if !accepted(what, &text, &reply) {
