@@ -40,6 +40,8 @@ mod first_page;
 mod guests;
 #[path = "host/hostile.rs"]
 mod hostile;
+#[path = "host/languages.rs"]
+mod languages;
 #[path = "host/links.rs"]
 mod links;
 #[path = "host/logs.rs"]

@@ -6,8 +6,8 @@
 //! - [`app`]: the resolved application: components, grants, routes; with [`variables`] and [`allowed_hosts`]
 //! - [`clock`]: the wall clock that guests see
 //! - [`link`]: how imports of one component are bound to exports of another
-//! - [`engine`], [`fetch`] (components from URLs), [`componentize`] (core modules), [`compose`] (dependencies and
-//!   middleware), [`recipe`] (the inputs of a compilation), [`aot`] (the cache of compiled code), [`sections`] (custom
+//! - [`engine`], [`fetch`] (components from URLs), [`componentize`] (core modules, older versions of WASI), [`rename`],
+//!   [`compose`] (dependencies and middleware), [`recipe`] (the inputs of a compilation), [`aot`] (the cache of compiled code), [`sections`] (custom
 //!   sections)
 //! - [`capability`]: the interfaces that a guest may import; [`state`]: what one instance owns
 //! - [`policy`]: components that only compute a decision
@@ -40,6 +40,7 @@ pub mod policy;
 pub mod recipe;
 pub mod record;
 pub mod remote;
+pub mod rename;
 pub mod runtime_config;
 pub mod sections;
 pub mod serve;

@@ -3,7 +3,7 @@
 
 use crate::componentize;
 use crate::compose::Composition;
-use crate::link::fuse::{LinkError, Part, fuse};
+use crate::link::fuse::{Part, fuse};
 use anyhow::Context as _;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -125,15 +125,17 @@ impl Recipe {
         Ok(made.into_owned())
     }
 
-    fn fuse(&self) -> Result<Vec<u8>, LinkError> {
-        let part = |one: &RecipeInput| Part {
-            id: one.id.clone(),
-            wasm: one.file.bytes.clone(),
-            links: one.links.clone(),
-            unfused: one.unfused.clone(),
+    fn fuse(&self) -> anyhow::Result<Vec<u8>> {
+        let part = |one: &RecipeInput| {
+            anyhow::Ok(Part {
+                id: one.id.clone(),
+                wasm: componentize::component(&one.file.bytes)?.into_owned(),
+                links: one.links.clone(),
+                unfused: one.unfused.clone(),
+            })
         };
         let all = std::iter::once(&self.root).chain(&self.fused);
-        let parts: Vec<Part> = all.map(part).collect();
-        fuse(&self.root.id, &parts)
+        let parts = all.map(part).collect::<anyhow::Result<Vec<Part>>>()?;
+        Ok(fuse(&self.root.id, &parts)?)
     }
 }

@@ -2,28 +2,11 @@
 //! can replace them in a running shop.
 
 use super::contracts::test;
+use super::languages::{has_node, python_with, run};
 use super::swaps::{swap, told};
-use crate::harness::{Shop, built, checkout, fresh_key, root, scratch};
-use localmart_testkit::servers::skip_without;
+use crate::harness::{Shop, built, checkout, fresh_key, root};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// Whether a program is installed and supports the arguments. Otherwise the test prints that it is skipped.
-fn is_there(name: &str, program: &str, asked: &[&str]) -> bool {
-    let there = Command::new(program).args(asked).output();
-    there.is_ok_and(|output| output.status.success()) || skip_without::<()>(name).is_some()
-}
-
-fn run(folder: &Path, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) {
-    let output = Command::new(program.as_ref())
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let said = crate::harness::printed(&output);
-    assert!(output.status.success(), "{arguments:?}: {said}");
-}
 
 fn example(name: &str) -> (PathBuf, PathBuf) {
     built();
@@ -47,8 +30,7 @@ fn bought_with(component: &str, file: &Path) -> Value {
 
 #[test]
 fn a_tax_policy_in_javascript_takes_the_place_of_ours() {
-    let recent = "process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)";
-    if !is_there("Node 20", "node", &["-e", recent]) || !is_there("npm", "npm", &["--version"]) {
+    if !has_node() {
         return;
     }
     let (folder, file) = example("tax-js");
@@ -70,26 +52,10 @@ fn a_tax_policy_in_javascript_takes_the_place_of_ours() {
 
 #[test]
 fn a_shipping_policy_in_python_takes_the_place_of_ours() {
-    if !is_there(
-        "Python with venv",
-        "python3",
-        &["-c", "import ensurepip, venv"],
-    ) {
+    let Some(python) = python_with(&["componentize-py==0.25.1"]) else {
         return;
-    }
+    };
     let (folder, file) = example("shipping-rate-py");
-    let environment = scratch("python");
-    run(
-        &folder,
-        "python3",
-        &["-m", "venv", environment.to_str().unwrap()],
-    );
-    let program = |name: &str| environment.join("bin").join(name);
-    run(
-        &folder,
-        program("pip"),
-        &["install", "--quiet", "componentize-py==0.25.1"],
-    );
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     let out = file.to_str().unwrap();
     let words = [
@@ -102,7 +68,7 @@ fn a_shipping_policy_in_python_takes_the_place_of_ours() {
         "-o",
         out,
     ];
-    run(&folder, program("componentize-py"), &words);
+    run(&folder, python.join("bin/componentize-py"), &words);
     let (kept, said) = test(&file, "shipping-rate");
     assert!(kept, "{said}");
     let order = bought_with("shipping-rate", &file);

@@ -2,9 +2,9 @@
 //! the host answers as for a component without grants ([`crate::capability::denied`]). The outer component keeps its
 //! own imports.
 
+use crate::rename::{Place, rename};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use wasmparser::{Parser, Payload};
 
 /// A grant of a component, named after its key in the manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,62 +92,9 @@ pub fn denied_name(import: &str) -> String {
 
 /// Renames every import that requires a grant which the component does not have.
 pub fn deny<'a>(wasm: &'a [u8], granted: &BTreeSet<Grant>) -> Result<Cow<'a, [u8]>, String> {
-    let (mut out, mut copied, mut depth) = (Vec::new(), 0, 0_usize);
-    for payload in Parser::new(0).parse_all(wasm) {
-        match payload.map_err(|error| format!("it is not a component: {error}"))? {
-            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::ComponentImportSection(section) if depth == 0 => {
-                let body = section.range();
-                let (mut renamed, mut at) = (Vec::new(), body.start);
-                for import in section {
-                    let name = import.map_err(|error| error.to_string())?.name.name;
-                    if Grant::for_interface(name).is_none_or(|grant| granted.contains(&grant)) {
-                        continue;
-                    }
-                    // The name is preceded by its length, in the shortest encoding, as every encoder writes it.
-                    let start = (name.as_ptr() as usize).saturating_sub(wasm.as_ptr() as usize);
-                    let before = start.saturating_sub(leb(name.len()).len());
-                    let new = denied_name(name);
-                    renamed.extend_from_slice(wasm.get(at..before).unwrap_or_default());
-                    renamed.extend(leb(new.len()));
-                    renamed.extend_from_slice(new.as_bytes());
-                    at = start + name.len();
-                }
-                if at == body.start {
-                    continue;
-                }
-                renamed.extend_from_slice(wasm.get(at..body.end).unwrap_or_default());
-                // A section consists of id, size and body.
-                let head = body.start.saturating_sub(leb(body.len()).len());
-                out.extend_from_slice(wasm.get(copied..head).unwrap_or_default());
-                out.extend(leb(renamed.len()));
-                out.extend(renamed);
-                copied = body.end;
-            }
-            _ => {}
-        }
-    }
-    if copied == 0 {
-        return Ok(Cow::Borrowed(wasm));
-    }
-    out.extend_from_slice(wasm.get(copied..).unwrap_or_default());
-    wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all())
-        .validate_all(&out)
-        .map_err(|error| format!("its imports cannot be renamed: {error}"))?;
-    Ok(Cow::Owned(out))
-}
-
-/// Encodes an unsigned number as LEB128, the variable-length format of WebAssembly.
-fn leb(mut number: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let low = u8::try_from(number & 0x7f).unwrap_or_default();
-        number >>= 7;
-        if number == 0 {
-            bytes.push(low);
-            return bytes;
-        }
-        bytes.push(low | 0x80);
-    }
+    rename(wasm, |place, name| {
+        let grant = Grant::for_interface(name).filter(|_| place == Place::Import);
+        let denied = grant.is_some_and(|grant| !granted.contains(&grant));
+        denied.then(|| denied_name(name))
+    })
 }
