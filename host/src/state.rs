@@ -315,6 +315,12 @@ impl HostState {
         Ok(store)
     }
 
+    /// Logs a connection that `allowed_outbound_hosts` does not allow. The destination has no user name and no password.
+    pub fn log_refused(&self, destination: &str) {
+        let component = &self.component.id;
+        tracing::warn!(%component, destination, "a connection was refused: allowed_outbound_hosts does not allow its destination");
+    }
+
     fn new(component: &Arc<LoadedComponent>, wasi: WasiCtx, faults: InstanceFaults) -> Self {
         Self {
             wasi,

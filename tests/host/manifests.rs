@@ -295,6 +295,40 @@ fn hosts_must_be_destinations() {
     check(&with("example.com"), &["has no scheme", "spin.toml:10"]);
     check(&with("https://example.com/path"), &["has a path"]);
     check(&with("tcp://example.com"), &["needs a port"]);
+    check(
+        &with("https://{{ api"),
+        &[
+            "`https://{{ api` has a `{{` that no `}}` closes",
+            "help: write a variable as {{ name }}",
+        ],
+    );
+    let empty = with("https://{{ api }}").replace(
+        "[[trigger",
+        "[variables]\napi = { default = \"\" }\n[[trigger",
+    );
+    check(
+        &empty,
+        &[
+            "the variable `api` in `https://{{ api }}` is empty",
+            "help: give it a value",
+        ],
+    );
+}
+
+#[test]
+fn a_url_needs_a_digest() {
+    let url = "{ url = \"https://example.com/a.wasm\" }";
+    let source = format!(
+        "{HEAD}{}[component.a]\nsource = {url}\n",
+        http("\"/a\"", "a")
+    );
+    check(&source, &["`url` needs `digest`", "sha256sum"]);
+    let dependency = format!("[component.a.dependencies]\n\"a:b/c\" = {url}\n");
+    let body = component("a", "catalog.wasm", &dependency);
+    check(
+        &format!("{HEAD}{}{body}", http("\"/a\"", "a")),
+        &["`a:b/c` has a `url` without `digest`"],
+    );
 }
 
 #[test]

@@ -110,10 +110,19 @@ fn what_is_not_granted_is_refused() {
         "--variable",
         "redis_address=redis://127.0.0.1:2/0",
     ]);
-    for (question, address) in [("pg2", "postgres"), ("pg3", "postgres"), ("redis", "redis")] {
+    for (question, refused) in [
+        ("pg2", "address postgres://127.0.0.1:2 is not permitted"),
+        ("pg3", "address postgres://127.0.0.1:2 is not permitted"),
+        ("redis", "Error::InvalidAddress"),
+    ] {
         let reply = shop.get(&format!("/preview2/{question}")).expect(200).text;
-        let refused = format!("address {address}://127.0.0.1:2 is not permitted");
-        assert!(reply.contains(&refused), "{question}: {reply}");
+        assert!(reply.contains(refused), "{question}: {reply}");
+    }
+    let log = shop.log();
+    for address in ["postgres://127.0.0.1:2", "redis://127.0.0.1:2"] {
+        let line = log.lines().find(|line| line.contains(address));
+        let line = line.unwrap_or_else(|| panic!("{address} is not logged: {log}"));
+        assert!(line.contains("\"component\":\"preview2\""), "{line}");
     }
 }
 

@@ -106,6 +106,12 @@ impl Resolver<'_> {
         }
         let remote = match (&said.url, &said.digest) {
             (None, None) => None,
+            (Some(_), None) => {
+                let message = format!("`{name}` has a `url` without `digest`");
+                let help =
+                    "add digest = \"sha256:…\", the SHA-256 of the file; sha256sum prints it";
+                return Err(wrong(message, help));
+            }
             (url, digest) => {
                 let (url, digest) = (
                     url.as_deref().unwrap_or_default(),

@@ -14,7 +14,7 @@ use crate::manifest::{ManifestError, Source};
 use crate::policy::PolicyLimits;
 use crate::serve::clients::ClientLimits;
 use crate::serve::request_limits::RequestLimit;
-use crate::variables::{expand, is_name};
+use crate::variables::{empty_variable, expand, is_name};
 use serde::Deserialize as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -292,13 +292,24 @@ impl Resolver<'_> {
         span: Range<usize>,
     ) -> Result<RemoteSource, ManifestError> {
         let text = |key: &str| said.get(key).and_then(toml::Value::as_str);
-        let (Some(url), Some(digest)) = (text("url"), text("digest")) else {
-            return Err(self.source.error(
-                span,
-                "a component from a registry is not supported by this host yet",
-                "a path, or { url, digest }",
-                "download it first, and name the file",
-            ));
+        let (url, digest) = match (text("url"), text("digest")) {
+            (Some(url), Some(digest)) => (url, digest),
+            (Some(_), None) => {
+                return Err(self.source.error(
+                    span,
+                    "`url` needs `digest`, the SHA-256 of the file",
+                    "without digest",
+                    "add digest = \"sha256:…\"; sha256sum prints it",
+                ));
+            }
+            _ => {
+                return Err(self.source.error(
+                    span,
+                    "a component from a registry is not supported by this host yet",
+                    "a path, or { url, digest }",
+                    "download it first, and name the file",
+                ));
+            }
         };
         RemoteSource::parse(url, digest).map_err(|reason| {
             self.source.error(
@@ -335,7 +346,7 @@ impl Resolver<'_> {
                 self.source
                     .error(host.span(), message, "here", "write scheme://host:port")
             };
-            let text = expand(host.get_ref(), values).map_err(|error| at(error.to_string()))?;
+            let text = self.host_text(host, values)?;
             let host = AllowedHost::parse(&text).map_err(at)?;
             if let Some(chained) = host.chained_component()
                 && !manifest.component.contains_key(chained)
@@ -358,12 +369,31 @@ impl Resolver<'_> {
                     "a component has allowed_outbound_hosts or allowed_http_hosts, not both";
                 return Err(at(message.to_owned()));
             }
-            let text = expand(host.get_ref(), values).map_err(|error| at(error.to_string()))?;
+            let text = self.host_text(host, values)?;
             for text in before_outbound(&text) {
                 allowed.push(AllowedHost::parse(&text).map_err(at)?);
             }
         }
         Ok(allowed)
+    }
+
+    /// An entry in a list of hosts, with the values of its variables.
+    fn host_text(
+        &self,
+        host: &Spanned<String>,
+        values: &BTreeMap<String, String>,
+    ) -> Result<String, ManifestError> {
+        let template = host.get_ref();
+        if let Some(name) = empty_variable(template, values) {
+            let message = format!("the variable `{name}` in `{template}` is empty");
+            let help = "give it a value, with --variable or under [variables]";
+            return Err(self.source.error(host.span(), message, "here", help));
+        }
+        expand(template, values).map_err(|error| {
+            let message = error.to_string();
+            self.source
+                .error(host.span(), message, "in this template", error.help())
+        })
     }
 
     fn component_variables(
@@ -378,7 +408,7 @@ impl Resolver<'_> {
                     template.span(),
                     error.to_string(),
                     "in this template",
-                    "declare it under [variables]",
+                    error.help(),
                 )
             })?;
             variables.insert(name.clone(), value);

@@ -88,7 +88,8 @@ impl HostState {
         };
         let hosts = &self.component.allowed_hosts;
         if !hosts.iter().any(|one| one.allows("mqtt", &host, port)) {
-            let refused = format!("address mqtt://{host}:{port} is not permitted");
+            self.log_refused(&format!("mqtt://{host}:{port}"));
+            let refused = format!("address {address} is not permitted");
             return Ok(Err(wit::Error::ConnectionFailed(refused)));
         }
         if self.mqtt_handles >= limits::MQTT_HANDLES {

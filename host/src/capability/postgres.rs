@@ -71,6 +71,7 @@ fn permitted(state: &HostState, address: &str) -> Result<Config, wit::Error> {
             .any(|one| one.allows("postgres", host, *port))
     });
     if let Some((host, port)) = refused {
+        state.log_refused(&format!("postgres://{host}:{port}"));
         return Err(wit::Error::ConnectionFailed(format!(
             "address postgres://{host}:{port} is not permitted"
         )));

@@ -278,8 +278,8 @@ impl HostState {
             match info.addr() {
                 redis::ConnectionAddr::Tcp(host, port) if allowed(host, *port) => {}
                 redis::ConnectionAddr::Tcp(host, port) => {
-                    let refused = format!("address redis://{host}:{port} is not permitted");
-                    return Ok(Err(wit::Error::Other(refused)));
+                    self.log_refused(&format!("redis://{host}:{port}"));
+                    return Ok(Err(wit::Error::InvalidAddress));
                 }
                 _ => {
                     let refused =
