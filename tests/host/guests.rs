@@ -297,17 +297,57 @@ fn values_of_every_type_come_from_postgres() {
             "RangeInt32((Some((1, RangeBoundKind::Inclusive)), Some((5, RangeBoundKind::Exclusive))))",
         ),
         ("SELECT INTERVAL'1month'", "months: 1"),
+        (
+            "SELECT TIMESTAMPTZ'2026-11-21T01:02:03+01', 'infinity'::timestamp",
+            "Datetime((2026, 11, 21, 0, 2, 3, 0)), DbValue::Unsupported(",
+        ),
+        (
+            "SELECT 'NaN'::float8, '-infinity'::float4, 'NaN'::numeric",
+            "Floating64(NaN), DbValue::Floating32(-inf), DbValue::Decimal(\"NaN\")",
+        ),
+        (
+            "SELECT 123456789012345678901234567890.12::numeric, ARRAY['NaN',1.5]::float8[]",
+            "Decimal(\"123456789012345678901234567890.12\"), DbValue::ArrayDecimal([Some(\"NaN\"), Some(\"1.5\")])",
+        ),
+        (
+            "SELECT '10.0.0.1'::inet, '10.0.0.0/8'::cidr, ARRAY['::1']::inet[]",
+            "Str(\"10.0.0.1\"), DbValue::Str(\"10.0.0.0/8\"), DbValue::ArrayStr([Some(\"::1\")])",
+        ),
+        (
+            "SELECT ARRAY[1,2]::int2[], ARRAY[true,NULL], ARRAY[DATE'2026-11-21']",
+            "ArrayInt32([Some(1), Some(2)]), DbValue::ArrayStr([Some(\"true\"), None]), DbValue::ArrayStr([Some(\"2026-11-21\")])",
+        ),
+        ("CREATE TYPE mood AS ENUM ('sad','fine')", "[] "),
+        (
+            "SELECT 'sad'::mood, ARRAY['fine']::mood[]",
+            "Str(\"sad\"), DbValue::ArrayStr([Some(\"fine\")])",
+        ),
+        ("SELECT ARRAY[[1],[2]]", "Unsupported("),
         ("SELECT 1/0", "22012"),
         ("SELEC", "42601"),
     ] {
-        let said = as_it_is(&shop, sql);
+        let said = as_it_is(&shop, "pg", sql);
         assert!(said.contains(shown), "{sql}: {said}");
     }
+    for (sql, text) in [
+        ("SELECT $1::mood", "sad"),
+        ("SELECT $1::inet", "10.0.0.1"),
+        ("SELECT $1::cidr", "10.0.0.0/8"),
+        ("SELECT $1::varchar", "x"),
+    ] {
+        let said = as_it_is(&shop, "pg-text", &format!("{sql};{text}"));
+        assert!(said.contains(&format!("Str(\"{text}\")")), "{sql}: {said}");
+    }
+    let said = as_it_is(&shop, "pg-text", "SELECT $1::inet;x");
+    assert!(
+        said.contains("HTTP/1.1 200") && said.contains("error"),
+        "{said}"
+    );
 }
 
 /// The result of a statement that is sent without decoding.
-fn as_it_is(shop: &Shop, sql: &str) -> String {
-    let path = format!("/pg?{}", sql.replace(' ', "+"));
+fn as_it_is(shop: &Shop, question: &str, sql: &str) -> String {
+    let path = format!("/{question}?{}", sql.replace(' ', "+"));
     let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     crate::harness::raw(&shop.base, head.as_bytes())
 }

@@ -12,6 +12,7 @@
 )]
 
 mod handle;
+mod numeric;
 pub mod pool;
 mod server;
 mod values;

@@ -1,15 +1,18 @@
 //! Converts between the values of `spin:postgres` and the binary formats of the Postgres protocol, with Spin's type
-//! mapping.
+//! mapping. Beyond it, enums and addresses are texts, and the elements of an array of any basic type come through.
 
+use super::numeric::{self, Numeric};
 use super::wit::{Column, DbDataType, DbValue, Interval, ParameterValue, RangeBoundKind};
+use ipnet::IpNet;
 use jiff::civil;
 use postgres_protocol::types as protocol;
-use rust_decimal::Decimal;
 use std::error::Error;
+use std::net::IpAddr;
+use tokio_postgres::fallible_iterator::FallibleIterator as _;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 
-type Failure = Box<dyn Error + Sync + Send>;
+pub(super) type Failure = Box<dyn Error + Sync + Send>;
 
 /// A parameter for the driver. The error says why the value is invalid.
 pub(super) fn parameter(value: &ParameterValue) -> Result<Box<dyn ToSql + Sync + Send>, String> {
@@ -21,7 +24,7 @@ pub(super) fn parameter(value: &ParameterValue) -> Result<Box<dyn ToSql + Sync +
         ParameterValue::Int64(number) => Box::new(*number),
         ParameterValue::Floating32(number) => Box::new(*number),
         ParameterValue::Floating64(number) => Box::new(*number),
-        ParameterValue::Str(text) => Box::new(text.clone()),
+        ParameterValue::Str(text) => Box::new(Text(text.clone())),
         ParameterValue::Binary(bytes) => Box::new(bytes.clone()),
         ParameterValue::Date((year, month, day)) => Box::new(date(*year, *month, *day)?),
         ParameterValue::Time((hour, minute, second, nanosecond)) => {
@@ -38,7 +41,7 @@ pub(super) fn parameter(value: &ParameterValue) -> Result<Box<dyn ToSql + Sync +
             Box::new(uuid::Uuid::parse_str(text).map_err(|error| error.to_string())?)
         }
         ParameterValue::Jsonb(bytes) => Box::new(Json(bytes.clone())),
-        ParameterValue::Decimal(text) => Box::new(decimal(text)?),
+        ParameterValue::Decimal(text) => Box::new(Numeric::parse(text)?),
         ParameterValue::RangeInt32((lower, upper)) => Box::new(Range {
             lower: *lower,
             upper: *upper,
@@ -51,7 +54,7 @@ pub(super) fn parameter(value: &ParameterValue) -> Result<Box<dyn ToSql + Sync +
             let bound = |bound: &Option<(String, RangeBoundKind)>| {
                 bound
                     .as_ref()
-                    .map(|(text, kind)| Ok::<_, String>((decimal(text)?, *kind)))
+                    .map(|(text, kind)| Ok::<_, String>((Numeric::parse(text)?, *kind)))
                     .transpose()
             };
             Box::new(Range {
@@ -62,10 +65,13 @@ pub(super) fn parameter(value: &ParameterValue) -> Result<Box<dyn ToSql + Sync +
         ParameterValue::ArrayInt32(items) => Box::new(items.clone()),
         ParameterValue::ArrayInt64(items) => Box::new(items.clone()),
         ParameterValue::ArrayDecimal(items) => {
-            let item = |item: &Option<String>| item.as_deref().map(decimal).transpose();
+            let item = |item: &Option<String>| item.as_deref().map(Numeric::parse).transpose();
             Box::new(items.iter().map(item).collect::<Result<Vec<_>, _>>()?)
         }
-        ParameterValue::ArrayStr(items) => Box::new(items.clone()),
+        ParameterValue::ArrayStr(items) => {
+            let items = items.iter().cloned();
+            Box::new(items.map(|item| item.map(Text)).collect::<Vec<_>>())
+        }
         ParameterValue::Interval(interval) => Box::new(IntervalValue(*interval)),
         ParameterValue::DbNull => Box::new(Null),
     })
@@ -92,23 +98,45 @@ fn data_type(ty: &Type) -> DbDataType {
         Type::BYTEA => DbDataType::Binary,
         Type::DATE => DbDataType::Date,
         Type::TIME => DbDataType::Time,
-        Type::TIMESTAMP => DbDataType::Datetime,
-        Type::TIMESTAMPTZ => DbDataType::Timestamp,
+        Type::TIMESTAMP | Type::TIMESTAMPTZ => DbDataType::Datetime,
         Type::UUID => DbDataType::Uuid,
         Type::JSONB => DbDataType::Jsonb,
         Type::NUMERIC => DbDataType::Decimal,
         Type::INT4_RANGE => DbDataType::RangeInt32,
         Type::INT8_RANGE => DbDataType::RangeInt64,
         Type::NUM_RANGE => DbDataType::RangeDecimal,
-        Type::INT4_ARRAY => DbDataType::ArrayInt32,
-        Type::INT8_ARRAY => DbDataType::ArrayInt64,
-        Type::NUMERIC_ARRAY => DbDataType::ArrayDecimal,
-        Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::BPCHAR_ARRAY | Type::NAME_ARRAY => {
-            DbDataType::ArrayStr
-        }
         Type::INTERVAL => DbDataType::Interval,
-        ref other => DbDataType::Other(other.name().to_owned()),
+        Type::INET | Type::CIDR => DbDataType::Str,
+        ref other => match other.kind() {
+            Kind::Enum(_) => DbDataType::Str,
+            Kind::Domain(inner) => data_type(inner),
+            Kind::Array(element) => array_type(element).unwrap_or_else(|| named(other)),
+            _ => named(other),
+        },
     }
+}
+
+fn named(ty: &Type) -> DbDataType {
+    DbDataType::Other(ty.name().to_owned())
+}
+
+/// The type of an array with such elements. What has no type of its own is text, or a decimal number, which can be NaN.
+fn array_type(element: &Type) -> Option<DbDataType> {
+    Some(match data_type(element) {
+        DbDataType::Int16 | DbDataType::Int32 => DbDataType::ArrayInt32,
+        DbDataType::Int64 => DbDataType::ArrayInt64,
+        DbDataType::Floating32 | DbDataType::Floating64 | DbDataType::Decimal => {
+            DbDataType::ArrayDecimal
+        }
+        DbDataType::Str
+        | DbDataType::Boolean
+        | DbDataType::Uuid
+        | DbDataType::Date
+        | DbDataType::Time
+        | DbDataType::Datetime
+        | DbDataType::Jsonb => DbDataType::ArrayStr,
+        _ => return None,
+    })
 }
 
 /// A value of a row for the guest.
@@ -137,43 +165,32 @@ fn lift(ty: &Type, raw: &[u8]) -> Result<DbValue, Failure> {
         DbDataType::Int64 => DbValue::Int64(protocol::int8_from_sql(raw)?),
         DbDataType::Floating32 => DbValue::Floating32(protocol::float4_from_sql(raw)?),
         DbDataType::Floating64 => DbValue::Floating64(protocol::float8_from_sql(raw)?),
-        DbDataType::Str => DbValue::Str(protocol::text_from_sql(raw)?.to_owned()),
+        DbDataType::Str => DbValue::Str(text(ty, raw)?),
         DbDataType::Binary => DbValue::Binary(raw.to_vec()),
+        DbDataType::Date if is_infinite(ty, raw) => DbValue::Unsupported(raw.to_vec()),
         DbDataType::Date => {
             let date = civil::Date::from_sql(ty, raw)?;
             let (year, month, day) = calendar(date)?;
             DbValue::Date((year, month, day))
         }
         DbDataType::Time => DbValue::Time(clock(civil::Time::from_sql(ty, raw)?)?),
+        DbDataType::Datetime if is_infinite(ty, raw) => DbValue::Unsupported(raw.to_vec()),
         DbDataType::Datetime => {
-            let moment = civil::DateTime::from_sql(ty, raw)?;
+            let moment = datetime(raw)?;
             let (year, month, day) = calendar(moment.date())?;
             let (hour, minute, second, nanosecond) = clock(moment.time())?;
             DbValue::Datetime((year, month, day, hour, minute, second, nanosecond))
         }
-        DbDataType::Timestamp => {
-            DbValue::Timestamp(jiff::Timestamp::from_sql(ty, raw)?.as_second())
-        }
         DbDataType::Uuid => DbValue::Uuid(uuid::Uuid::from_sql(ty, raw)?.to_string()),
-        // The binary format begins with its version number.
-        DbDataType::Jsonb => match raw.split_first() {
-            Some((1, json)) => DbValue::Jsonb(json.to_vec()),
-            _ => return Err("a jsonb value has an unknown version".into()),
-        },
-        DbDataType::Decimal => DbValue::Decimal(Decimal::from_sql(ty, raw)?.to_string()),
+        DbDataType::Jsonb => DbValue::Jsonb(json(raw)?.to_vec()),
+        DbDataType::Decimal => DbValue::Decimal(numeric::text(raw)?),
         DbDataType::RangeInt32 => DbValue::RangeInt32(range(raw, protocol::int4_from_sql)?),
         DbDataType::RangeInt64 => DbValue::RangeInt64(range(raw, protocol::int8_from_sql)?),
-        DbDataType::RangeDecimal => DbValue::RangeDecimal(range(raw, |raw| {
-            Ok(Decimal::from_sql(&Type::NUMERIC, raw)?.to_string())
-        })?),
-        DbDataType::ArrayInt32 => DbValue::ArrayInt32(Vec::from_sql(ty, raw)?),
-        DbDataType::ArrayInt64 => DbValue::ArrayInt64(Vec::from_sql(ty, raw)?),
-        DbDataType::ArrayDecimal => {
-            let items: Vec<Option<Decimal>> = Vec::from_sql(ty, raw)?;
-            let text = |item: Option<Decimal>| item.map(|item| item.to_string());
-            DbValue::ArrayDecimal(items.into_iter().map(text).collect())
-        }
-        DbDataType::ArrayStr => DbValue::ArrayStr(Vec::from_sql(ty, raw)?),
+        DbDataType::RangeDecimal => DbValue::RangeDecimal(range(raw, numeric::text)?),
+        DbDataType::ArrayInt32
+        | DbDataType::ArrayInt64
+        | DbDataType::ArrayDecimal
+        | DbDataType::ArrayStr => array(ty, raw)?,
         DbDataType::Interval => {
             let (micros, days, months) = (raw.get(..8), raw.get(8..12), raw.get(12..16));
             let (Some(micros), Some(days), Some(months)) = (micros, days, months) else {
@@ -185,7 +202,110 @@ fn lift(ty: &Type, raw: &[u8]) -> Result<DbValue, Failure> {
                 months: protocol::int4_from_sql(months)?,
             })
         }
-        DbDataType::Other(_) => DbValue::Unsupported(raw.to_vec()),
+        DbDataType::Timestamp | DbDataType::Other(_) => DbValue::Unsupported(raw.to_vec()),
+    })
+}
+
+/// A text, an enum's value or an address.
+fn text(ty: &Type, raw: &[u8]) -> Result<String, Failure> {
+    if !matches!(*ty, Type::INET | Type::CIDR) {
+        return Ok(protocol::text_from_sql(raw)?.to_owned());
+    }
+    let inet = protocol::inet_from_sql(raw)?;
+    let (address, bits) = (inet.addr(), inet.netmask());
+    Ok(match *ty == Type::INET && bits == all_bits(address) {
+        true => address.to_string(),
+        false => format!("{address}/{bits}"),
+    })
+}
+
+fn all_bits(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}
+
+/// JSON in the binary format, which begins with its version number.
+fn json(raw: &[u8]) -> Result<&[u8], Failure> {
+    match raw.split_first() {
+        Some((1, json)) => Ok(json),
+        _ => Err("a jsonb value has an unknown version".into()),
+    }
+}
+
+/// A date and time; of a type with a time zone, in UTC. Both have the same format.
+fn datetime(raw: &[u8]) -> Result<civil::DateTime, Failure> {
+    civil::DateTime::from_sql(&Type::TIMESTAMP, raw)
+}
+
+/// Whether a date or time is `infinity` or `-infinity`: the largest or the smallest number.
+fn is_infinite(ty: &Type, raw: &[u8]) -> bool {
+    let (largest, smallest) = match *ty {
+        Type::DATE => (&i32::MAX.to_be_bytes()[..], &i32::MIN.to_be_bytes()[..]),
+        _ => (&i64::MAX.to_be_bytes()[..], &i64::MIN.to_be_bytes()[..]),
+    };
+    raw == largest || raw == smallest
+}
+
+/// The elements of an array. An array of several dimensions has no type in `spin:postgres`.
+fn array(ty: &Type, raw: &[u8]) -> Result<DbValue, Failure> {
+    let ty = match ty.kind() {
+        Kind::Domain(inner) => inner,
+        _ => ty,
+    };
+    let Kind::Array(element) = ty.kind() else {
+        return Err("an array has no type of its elements".into());
+    };
+    let array = protocol::array_from_sql(raw)?;
+    if array.dimensions().count()? > 1 {
+        return Ok(DbValue::Unsupported(raw.to_vec()));
+    }
+    let items: Vec<Option<&[u8]>> = array.values().collect()?;
+    Ok(match array_type(element) {
+        Some(DbDataType::ArrayInt32) if *element == Type::INT2 => {
+            let number = |raw: &[u8]| Ok(i32::from(protocol::int2_from_sql(raw)?));
+            DbValue::ArrayInt32(each(items, number)?)
+        }
+        Some(DbDataType::ArrayInt32) => DbValue::ArrayInt32(each(items, protocol::int4_from_sql)?),
+        Some(DbDataType::ArrayInt64) => DbValue::ArrayInt64(each(items, protocol::int8_from_sql)?),
+        Some(DbDataType::ArrayDecimal) => {
+            DbValue::ArrayDecimal(each(items, |raw| element_text(element, raw))?)
+        }
+        _ => DbValue::ArrayStr(each(items, |raw| element_text(element, raw))?),
+    })
+}
+
+fn each<T>(
+    items: Vec<Option<&[u8]>>,
+    read: impl Fn(&[u8]) -> Result<T, Failure>,
+) -> Result<Vec<Option<T>>, Failure> {
+    let items = items.into_iter();
+    items.map(|item| item.map(&read).transpose()).collect()
+}
+
+/// An element of an array that has no type of its own there, as the server shows it.
+fn element_text(ty: &Type, raw: &[u8]) -> Result<String, Failure> {
+    let float = |text: String| match text.as_str() {
+        "inf" => "Infinity".to_owned(),
+        "-inf" => "-Infinity".to_owned(),
+        _ => text,
+    };
+    Ok(match data_type(ty) {
+        DbDataType::Boolean => protocol::bool_from_sql(raw)?.to_string(),
+        DbDataType::Floating32 => float(protocol::float4_from_sql(raw)?.to_string()),
+        DbDataType::Floating64 => float(protocol::float8_from_sql(raw)?.to_string()),
+        DbDataType::Decimal => numeric::text(raw)?,
+        DbDataType::Uuid => uuid::Uuid::from_sql(ty, raw)?.to_string(),
+        DbDataType::Date | DbDataType::Datetime if is_infinite(ty, raw) => {
+            let positive = raw.first().is_some_and(|byte| *byte == 0x7f);
+            if positive { "infinity" } else { "-infinity" }.to_owned()
+        }
+        DbDataType::Date => civil::Date::from_sql(ty, raw)?.to_string(),
+        DbDataType::Time => civil::Time::from_sql(ty, raw)?.to_string(),
+        DbDataType::Datetime => datetime(raw)?.to_string(),
+        DbDataType::Jsonb => protocol::text_from_sql(json(raw)?)?.to_owned(),
+        _ => text(ty, raw)?,
     })
 }
 
@@ -247,10 +367,6 @@ fn time(hour: u8, minute: u8, second: u8, nanosecond: u32) -> Result<civil::Time
     civil::Time::new(hour, minute, second, nanosecond).map_err(|error| error.to_string())
 }
 
-fn decimal(text: &str) -> Result<Decimal, String> {
-    text.parse().map_err(|error| format!("{text}: {error}"))
-}
-
 fn out_of_range(what: &str) -> String {
     format!("a {what} is out of range")
 }
@@ -266,6 +382,37 @@ impl ToSql for Null {
 
     fn accepts(_: &Type) -> bool {
         true
+    }
+
+    to_sql_checked!();
+}
+
+/// A text, also for an enum, an address or a UUID.
+#[derive(Debug)]
+struct Text(String);
+
+impl ToSql for Text {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, Failure> {
+        match *ty {
+            Type::INET | Type::CIDR => {
+                let network = self
+                    .0
+                    .parse::<IpNet>()
+                    .map(|net| (net.addr(), net.prefix_len()));
+                let whole = || Ok::<_, Failure>(self.0.parse().map(|ip| (ip, all_bits(ip)))?);
+                let (address, bits) = network.or_else(|_| whole())?;
+                protocol::inet_to_sql(address, bits, out);
+                Ok(IsNull::No)
+            }
+            Type::UUID => uuid::Uuid::parse_str(&self.0)?.to_sql(ty, out),
+            _ if matches!(ty.kind(), Kind::Enum(_)) => self.0.to_sql(&Type::TEXT, out),
+            _ => self.0.to_sql(ty, out),
+        }
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        let with_text = matches!(*ty, Type::INET | Type::CIDR | Type::UUID);
+        with_text || matches!(ty.kind(), Kind::Enum(_)) || String::accepts(ty)
     }
 
     to_sql_checked!();

@@ -73,7 +73,13 @@ async fn answer(request: Request) -> String {
         "fetch" => fetch(&query)
             .await
             .unwrap_or_else(|error| format!("refused: {error}")),
-        "pg" => postgres(&query)
+        "pg-text" => {
+            let (sql, text) = query.split_once(';').unwrap_or((query.as_str(), ""));
+            postgres(sql, &[pg::ParameterValue::Str(text.to_owned())])
+                .await
+                .unwrap_or_else(|error| format!("error: {error:?}"))
+        }
+        "pg" => postgres(&query, &[])
             .await
             .unwrap_or_else(|error| format!("{error:?}")),
         "pg-leak" => leave_a_server_transaction_open().await,
@@ -173,8 +179,8 @@ async fn open_and_begin() -> Result<pg::Connection, pg::Error> {
 }
 
 /// Runs a statement, in which `+` stands for a space, and returns columns and rows.
-async fn postgres(sql: &str) -> Result<String, pg::Error> {
-    let result = open().await?.query(sql.replace('+', " "), []).await?;
+async fn postgres(sql: &str, values: &[pg::ParameterValue]) -> Result<String, pg::Error> {
+    let result = open().await?.query(sql.replace('+', " "), values).await?;
     let columns: Vec<String> = result
         .columns()
         .iter()
