@@ -202,3 +202,7 @@ pub const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 pub const OUTGOING_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an outgoing request may take until its first byte, and between bytes.
 pub const OUTGOING_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an outgoing connection stays open without a request. Many servers close theirs after a minute.
+pub const OUTGOING_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Outgoing connections without a request that stay open, for each destination and core.
+pub const OUTGOING_IDLE_CONNECTIONS: usize = 16;

@@ -2,8 +2,10 @@
 
 use crate::harness::{Shop, at_once, built, localmart, root, scratch};
 use localmart_testkit::servers;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Serves the guests with their grants.
@@ -343,6 +345,61 @@ fn values_of_every_type_come_from_postgres() {
         said.contains("HTTP/1.1 200") && said.contains("error"),
         "{said}"
     );
+}
+
+/// A server that answers each request with `ok`, and closes every third connection after its first answer. Returns its address and
+/// the number of connections so far.
+fn server_of_connections() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = accepted.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+            std::thread::spawn(move || {
+                let mut received = Vec::new();
+                let mut buffer = [0; 4096];
+                while let Ok(read @ 1..) = stream.read(&mut buffer) {
+                    received.extend_from_slice(&buffer[..read]);
+                    if !received.ends_with(b"\r\n\r\n") {
+                        continue;
+                    }
+                    received.clear();
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                    stream.write_all(answer).unwrap();
+                    if number % 3 == 0 {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (address, accepted)
+}
+
+#[test]
+fn outgoing_connections_stay_open_for_the_next_request() {
+    let (address, accepted) = server_of_connections();
+    let port = address.rsplit(':').next().unwrap();
+    let shop = guests(&["--threads", "1", "--variable", &format!("port={port}")]);
+    let fetch = || {
+        let path = format!("/fetch?http://{address}/");
+        shop.get(&path).expect(200).text
+    };
+    for _ in 0..10 {
+        assert_eq!(fetch(), "200 ok");
+    }
+    assert_eq!(accepted.load(Ordering::SeqCst), 1);
+    // Requests at the same time have connections of their own, one of which the server closes.
+    let answers = at_once(8, |_| fetch());
+    assert_eq!(answers, ["200 ok"; 8]);
+    for _ in 0..10 {
+        assert_eq!(fetch(), "200 ok");
+    }
+    let all = accepted.load(Ordering::SeqCst);
+    assert!(all <= 12, "{all} connections");
 }
 
 /// The result of a statement that is sent without decoding.

@@ -1,6 +1,8 @@
 //! Outgoing `wasi:http` requests: only to allowed hosts, with timeouts, and within the trace of the request that is
 //! being served. Requests to other components, or to the application itself, stay inside the host.
 
+mod client;
+
 use crate::allowed_hosts::{AllowedHost, CHAINING_SUFFIX, SELF};
 use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
@@ -8,7 +10,7 @@ use crate::serve::chain::{self, ChainTarget};
 use http::HeaderValue;
 use std::sync::Arc;
 use std::time::Duration;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, default_send_request};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 /// The permissions and state for outgoing requests of one instance.
 pub struct Outgoing {
@@ -84,11 +86,12 @@ impl WasiHttpHooks for Outgoing {
             ),
         };
         Box::new(async move {
-            use http_body_util::BodyExt as _;
             faults.inject(Capability::Http).await.map_err(on_purpose)?;
-            let (response, io) = default_send_request(request, Some(options)).await?;
-            let io: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(io);
-            Ok((response.map(|body| body.boxed_unsync()), io))
+            let response = client::send(request, options).await?;
+            // The connection is a task of its own.
+            let io: Box<dyn Future<Output = Result<(), Error>> + Send> =
+                Box::new(std::future::ready(Ok(())));
+            Ok((response, io))
         })
     }
 }
