@@ -2,18 +2,20 @@
 # From a clone to the first page: clones this checkout into a temporary folder, starts the shop there with an empty cargo
 # home, and prints the time until `GET /` answers, and the crates that took longest. Needs rustup, a C compiler and curl.
 #
-#   tests/peers/first_page.sh [PROFILE]      PROFILE is release (the default) or dist
+#   tests/peers/first_page.sh [PROFILE] [FOLDER]      PROFILE is release (the default) or dist; FOLDER keeps the clone
 set -euo pipefail
 profile=${1:-release}
 repository=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
-folder=$(mktemp -d)
+folder=${2:-$(mktemp -d)}
+kept=${2:-}
 shop=
 finish() {
     if [ -n "$shop" ]; then kill "$shop" 2>/dev/null || true; fi
-    rm -rf "$folder"
+    if [ -z "$kept" ]; then rm -rf "$folder"; fi
 }
 trap finish EXIT
 
+mkdir -p "$folder"
 git clone --quiet "$repository" "$folder/shop"
 cd "$folder/shop"
 export CARGO_HOME="$folder/cargo" CARGO_TERM_COLOR=never
