@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 /// The deepest folder that is copied. A link that leads back into its own folder exceeds it.
-const MAX_DEPTH: usize = 64;
+const MAX_DEPTH: usize = 32;
 
 /// Copies the files of a component into a folder of its own, as Spin does. The guest sees this snapshot, read only.
 pub(super) fn files(
