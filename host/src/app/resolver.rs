@@ -19,6 +19,7 @@ use serde::Deserialize as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
+use toml::Spanned;
 
 /// Resolves one manifest with the options of the command line.
 pub(super) struct Resolver<'a> {

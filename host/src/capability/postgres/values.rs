@@ -412,7 +412,7 @@ impl ToSql for Text {
 
     fn accepts(ty: &Type) -> bool {
         let with_text = matches!(*ty, Type::INET | Type::CIDR | Type::UUID);
-        with_text || matches!(ty.kind(), Kind::Enum(_)) || String::accepts(ty)
+        with_text || matches!(ty.kind(), Kind::Enum(_)) || <String as ToSql>::accepts(ty)
     }
 
     to_sql_checked!();
