@@ -300,8 +300,8 @@ fn values_of_every_type_come_from_postgres() {
         ),
         ("SELECT INTERVAL'1month'", "months: 1"),
         (
-            "SELECT TIMESTAMPTZ'2026-11-21T01:02:03+01', 'infinity'::timestamp",
-            "Datetime((2026, 11, 21, 0, 2, 3, 0)), DbValue::Unsupported(",
+            "SELECT TIMESTAMPTZ'2026-11-21T01:02:03-01', 'infinity'::timestamp",
+            "Datetime((2026, 11, 21, 2, 2, 3, 0)), DbValue::Unsupported(",
         ),
         (
             "SELECT 'NaN'::float8, '-infinity'::float4, 'NaN'::numeric",
@@ -532,7 +532,7 @@ fn redis_commands_are_carried_or_refused() {
     assert!(
         shop.get("/narrow/redis?GET+a")
             .text
-            .contains("not permitted")
+            .contains("InvalidAddress")
     );
 }
 
