@@ -287,3 +287,20 @@ fn carts_and_logins_have_a_rate_per_address() {
         assert!(answer.starts_with(expected), "{answer}");
     }
 }
+
+#[test]
+fn an_address_has_so_many_requests_in_a_minute() {
+    let shop = shop(&["rate_limit_per_minute=100"]);
+    let send = |client: usize| {
+        let spoofed = format!("198.51.100.{client}");
+        let headers = [("x-forwarded-for", spoofed.as_str())];
+        shop.send("GET", "/api/categories", &headers, &[])
+    };
+    // The shop's own health checks are not among them.
+    let answers: Vec<u16> = (0..110).map(|client| send(client).status).collect();
+    assert_eq!(answers[..100], [200; 100]);
+    let refused = answers.iter().filter(|status| **status == 429).count();
+    assert!(refused >= 8, "{answers:?}");
+    let refused = send(1).expect_code(429, "too_many_requests");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+}

@@ -415,16 +415,19 @@ pub struct ApplicationTool {
     pub request_limits: Vec<RequestLimitTable>,
 }
 
-/// `[[application.tool.localmart.request_limits]]`: limits that some requests share. All values but `requests` may contain
+/// `[[application.tool.localmart.request_limits]]`: limits that some requests share. Rates and numbers may contain
 /// application variables.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestLimitTable {
-    /// Methods and paths, such as `POST /api/things`.
+    /// Methods and routes, such as `POST /api/things` or `* /api/...`.
     pub requests: Vec<String>,
-    /// The rate of one address, such as `60/1m`, or `none`.
+    /// The rate of one address, such as `60/1m`; `0/1m` or `none` for any.
     pub per_address: Option<String>,
-    /// The rate of all addresses together, such as `6000/1m`, or `none`.
+    /// Whether clients on this machine count per address, whatever the limits for clients say.
+    #[serde(default)]
+    pub count_loopback: bool,
+    /// The rate of all addresses together, such as `6000/1m`; `0/1m` or `none` for any.
     pub in_all: Option<String>,
     /// How many run at once on each core; 0 for any number.
     pub at_once: Option<String>,

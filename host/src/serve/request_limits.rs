@@ -2,6 +2,7 @@
 //! run at once. They protect what a request costs before anybody is trusted.
 
 use super::clients::{ClientAddress, counted};
+use super::routes::Pattern;
 use crate::app::parse_duration;
 use crate::manifest::schema::RequestLimitTable;
 use http::Method;
@@ -19,9 +20,11 @@ const REMEMBERED_ADDRESSES: usize = 10_000;
 /// The limits of some requests, which they share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestLimit {
-    /// Methods and paths.
-    requests: Vec<(Method, String)>,
+    /// Methods and routes; `None` for every method.
+    requests: Vec<(Option<Method>, Pattern)>,
     per_address: Option<Rate>,
+    /// Whether clients on this machine count, whatever the limits for clients say.
+    loopback: bool,
     in_all: Option<Rate>,
     /// How many run at once on each core, and how many more may wait.
     at_once: Option<(usize, usize)>,
@@ -40,8 +43,11 @@ impl RequestLimit {
     pub fn parse(table: &RequestLimitTable) -> Result<Self, String> {
         let request = |text: &String| {
             let (method, path) = text.split_once(' ')?;
-            let method = Method::from_bytes(method.as_bytes()).ok()?;
-            path.starts_with('/').then(|| (method, path.to_owned()))
+            let method = match method {
+                "*" => None,
+                method => Some(Method::from_bytes(method.as_bytes()).ok()?),
+            };
+            Some((method, Pattern::parse(path).ok()?))
         };
         let requests = table.requests.iter().map(|text| {
             request(text)
@@ -54,7 +60,7 @@ impl RequestLimit {
                     format!("{key} = `{text}` is neither a rate such as 60/1m nor none")
                 })
             };
-            text.map(read).transpose()
+            Ok::<_, String>(text.map(read).transpose()?.flatten())
         };
         let number = |key: &str, text: &Option<String>| {
             let read = |text: &String| {
@@ -68,31 +74,32 @@ impl RequestLimit {
         Ok(Self {
             requests: requests.collect::<Result<_, _>>()?,
             per_address: rate("per_address", &table.per_address)?,
+            loopback: table.count_loopback,
             in_all: rate("in_all", &table.in_all)?,
             at_once: at_once.map(|most| (most, waiting)),
         })
     }
 
     fn covers(&self, method: &Method, path: &str) -> bool {
-        let same = |(known, at): &(Method, String)| known == method && at == path;
-        self.requests.iter().any(same)
+        self.requests.iter().any(|(known, pattern)| {
+            known.as_ref().is_none_or(|known| known == method) && pattern.matches(path).is_some()
+        })
+    }
+
+    /// Whether it limits anything.
+    fn is_on(&self) -> bool {
+        self.per_address.is_some() || self.in_all.is_some() || self.at_once.is_some()
     }
 }
 
 impl Rate {
-    /// Reads `60/1m`.
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads `60/1m`; `Some(None)` is `0/1m`, no limit.
+    fn parse(text: &str) -> Option<Option<Self>> {
         let (count, period) = text.split_once('/')?;
-        let count = count
-            .trim()
-            .parse::<u32>()
-            .ok()
-            .filter(|count| *count > 0)?;
+        let count = count.trim().parse::<u32>().ok()?;
         let period = parse_duration(period.trim()).filter(|period| !period.is_zero())?;
-        Some(Self {
-            interval: period / count,
-            period,
-        })
+        let interval = period.checked_div(count);
+        Some(interval.map(|interval| Self { interval, period }))
     }
 
     /// Counts a request (the generic cell rate algorithm): all of a period at once, or evenly spaced. `next` is when the
@@ -126,6 +133,7 @@ impl RequestLimits {
         Self {
             limits: limits
                 .into_iter()
+                .filter(RequestLimit::is_on)
                 .map(|limit| (limit, Mutex::default()))
                 .collect(),
         }
@@ -148,7 +156,8 @@ impl RequestLimits {
             let Ok(mut counts) = counted.lock() else {
                 continue;
             };
-            if let Some(rate) = limit.per_address.filter(|_| by_address) {
+            let local = limit.loopback && client.address.ip().is_loopback();
+            if let Some(rate) = limit.per_address.filter(|_| by_address || local) {
                 if counts.addresses.len() >= REMEMBERED_ADDRESSES {
                     counts.addresses.retain(|_, next| *next > now);
                 }
@@ -273,6 +282,28 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_can_be_for_all_requests_below_a_path() {
+        let limit = limit(|table| {
+            table.requests = vec!["* /api/...".to_owned()];
+            table.per_address = Some("2/1h".to_owned());
+            table.count_loopback = true;
+        });
+        let limits = RequestLimits::new(vec![limit.unwrap()]);
+        let send =
+            |method: Method, path: &str| limits.count((&method, path), &client("127.0.0.1"), false);
+        send(Method::POST, "/api/things").unwrap();
+        send(Method::GET, "/api").unwrap();
+        send(Method::GET, "/api/others/1").unwrap_err();
+        send(Method::GET, "/images/1").unwrap();
+    }
+
+    #[test]
+    fn a_rate_of_zero_is_no_limit() {
+        let limit = limit(|table| table.per_address = Some("0/1m".to_owned())).unwrap();
+        assert!(RequestLimits::new(vec![limit]).limits.is_empty());
+    }
+
+    #[test]
     fn all_addresses_have_a_rate_together() {
         let limit = limit(|table| table.in_all = Some("3/1h".to_owned())).unwrap();
         let limits = RequestLimits::new(vec![limit]);
@@ -285,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_rate_recovers() {
-        let rate = Rate::parse("60/1m").unwrap();
+        let rate = Rate::parse("60/1m").unwrap().unwrap();
         let start = Instant::now();
         let mut next = start;
         for _ in 0..60 {
@@ -330,7 +361,7 @@ mod tests {
     fn invalid_values_are_named() {
         for (key, value) in [
             ("per_address", "fast"),
-            ("in_all", "0/1m"),
+            ("in_all", "-1/1m"),
             ("at_once", "x"),
         ] {
             let refused = limit(|table| {
