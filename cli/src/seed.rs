@@ -20,6 +20,9 @@ use std::path::Path;
 /// How long the token for filling a shop is valid, in seconds.
 const TOKEN_SECONDS: u64 = 7_200;
 
+/// The components that must run here to be filled.
+pub(crate) const SERVICES: [&str; 2] = ["catalog", "inventory"];
+
 /// Fills a running shop with products, categories and stock.
 #[derive(Args)]
 pub(crate) struct Seed {

@@ -26,6 +26,7 @@ use localmart_host::limits;
 use localmart_host::link::binding::{BindingOption, Bindings};
 use localmart_host::log::{self, LogWriter};
 use localmart_host::remote::client::RemoteConfig;
+use localmart_host::remote::fake::{self, Fakes};
 use localmart_host::remote::sign::Key;
 use localmart_host::serve::load::{ExtraMetrics, LoadOptions, load};
 use localmart_host::serve::swap::{BeforeSwap, Swapper};
@@ -63,7 +64,7 @@ pub(crate) struct Up {
     #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = pair)]
     environment: Vec<(String, String)>,
     /// Run only this component; may be repeated.
-    #[arg(long, short = 'c')]
+    #[arg(long, short = 'c', visible_alias = "only")]
     component_id: Vec<String>,
     /// Print and log only errors.
     #[arg(long, short = 'q')]
@@ -75,6 +76,10 @@ pub(crate) struct Up {
     /// repeated.
     #[arg(long = "remote", value_name = "COMPONENT=URL", value_parser = pair)]
     remotes: Vec<(String, String)>,
+    /// A file that answers the calls to the components in it, which then do not run: a recording of localmart traffic, or one
+    /// written by hand; may be repeated. With --component-id, a component runs alone.
+    #[arg(long = "fake", value_name = "FILE")]
+    fakes: Vec<PathBuf>,
     /// The address for link calls from other shops. Both shops need the same LOCALMART_LINK_KEY, or the same state folder.
     #[arg(long, value_parser = address)]
     link_listen: Option<SocketAddr>,
@@ -124,6 +129,7 @@ impl Up {
         log_as_json(self.quiet)?;
         open_files::raise();
         let source = self.app.source()?;
+        let fakes = fake::read(&self.fakes)?;
         telemetry::start(&source.parse()?.application.name)?;
         let progress = Progress::new(self.quiet);
         let mut app = self
@@ -160,13 +166,13 @@ impl Up {
             progress.step("migrating the databases");
             Stores::of(&app).check_redis()?;
             migrate::migrate(&app, &state_dir)?;
-            if !self.away().any(|id| id == admin::SERVICE) {
+            if !self.away(&fakes).any(|id| id == admin::SERVICE) {
                 admin = Admin::of(&app, &self.app.given()?, &state_dir, &mut variables)?;
             }
         }
         let lines = routes::table(&app, "{base}");
         let suggestions = Suggestions::of(&app);
-        let mut options = self.load_options(&app, &state_dir, clock)?;
+        let mut options = self.load_options(&app, &state_dir, clock, fakes)?;
         let compiling = "compiling components (those compiled before are reused)";
         let step = progress.counted(compiling, app.components.len());
         options.progress = Some(Box::new(move |done, _| step.at(done)));
@@ -191,7 +197,8 @@ impl Up {
         let now = clock::now(&state_dir)?;
         let staff = token::make(&variables, Role::Staff, SEED_TOKEN_SECONDS, now);
         let _control = control(&swapper, facts.serving(&running), variables);
-        if ours && !self.no_seed && loaded.deployments.contains_key("catalog") {
+        let runs = |component: &str| loaded.deployments.contains_key(component);
+        if ours && !self.no_seed && seed::SERVICES.iter().all(|service| runs(service)) {
             let client = Client::new(&format!("http://{}", reachable(running.address)), staff?);
             seed::if_empty(&client, &state_dir, &progress).context("seeding the empty store")?;
         }
@@ -220,9 +227,10 @@ impl Up {
         Ok(())
     }
 
-    /// Components on other hosts.
-    fn away(&self) -> impl Iterator<Item = String> {
-        self.remotes.iter().map(|(component, _)| component.clone())
+    /// Components that do not run here.
+    fn away<'a>(&'a self, fakes: &'a Fakes) -> impl Iterator<Item = String> {
+        let remote = self.remotes.iter().map(|(component, _)| component);
+        remote.chain(fakes.keys()).cloned()
     }
 
     fn load_options(
@@ -230,6 +238,7 @@ impl Up {
         app: &App,
         state_dir: &Path,
         clock: Clock,
+        fakes: Fakes,
     ) -> anyhow::Result<LoadOptions> {
         let runtime_config = self.app.runtime_config()?;
         let mut named = BTreeMap::new();
@@ -252,13 +261,14 @@ impl Up {
             }),
             synchronous: synchronous(app)?,
             runtime_config,
-            bindings: Bindings::from_options(&self.bindings).with_remote(self.away()),
+            bindings: Bindings::from_options(&self.bindings).with_remote(self.away(&fakes)),
             remotes: RemoteConfig {
                 addresses: self.remotes.iter().cloned().collect(),
                 key: match self.remotes.is_empty() {
                     true => None,
                     false => Some(link_key(state_dir)?),
                 },
+                fakes,
             },
             extra_metrics: app
                 .tool

@@ -5,9 +5,12 @@
 //! component, so that the types are compared before the first call. Every request is signed with a key that both hosts
 //! share ([`sign`]). The content is not encrypted: between machines, use a private network.
 //!
-//! [`shape`] writes types as text, [`server`] answers calls, [`client`] makes them.
+//! [`shape`] writes types as text, [`server`] answers calls, [`client`] makes them. A [`fake`] answers from a file instead;
+//! a [`provider`] is either.
 
 pub mod client;
+pub mod fake;
+pub mod provider;
 pub mod server;
 pub mod shape;
 pub mod sign;

@@ -2,6 +2,7 @@
 
 use super::swaps::{told, verified};
 use crate::harness::{Shop, at_once, built, checkout, fresh_key, root, scratch};
+use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -84,23 +85,94 @@ fn without_the_other_process_a_call_is_unavailable_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_component_runs_alone_with_answers_from_a_file() {
+    let whole = Shop::start();
+    let product = whole.product(1999, 100);
+    let folder = scratch("answers");
+    let record = |callee: &str| {
+        let file = folder.join(format!("{callee}.jsonl"));
+        let (link, path) = (format!("cart->{callee}"), file.to_str().unwrap());
+        told(
+            &whole,
+            &["traffic", "record", "--link", &link, "--to", path],
+        );
+        whole.cart_with(&product, 2);
+        told(&whole, &["traffic", "stop"]);
+        path.to_owned()
+    };
+    let (catalog, inventory) = (record("catalog"), record("inventory"));
+    let alone = |catalog: &str| {
+        let flags = ["--only", "cart", "--fake", catalog, "--fake", &inventory];
+        Shop::start_in(&scratch("state"), &flags)
+    };
+    let shop = alone(&catalog);
+    let cart = shop.cart_with(&product, 2);
+    let shown = shop.get(&format!("/api/carts/{cart}")).expect(200).json();
+    assert_eq!(shown["total"]["amount"], 3998, "{shown}");
+    assert_eq!(shown["items"][0]["available"], 100);
+    shop.get("/api/products").expect(404);
+    drop(shop);
+
+    // One that is written by hand answers any arguments.
+    let recorded = std::fs::read_to_string(&catalog).unwrap();
+    let line: Value = serde_json::from_str(recorded.lines().next().unwrap()).unwrap();
+    let written = |answer: Value| {
+        let line = json!({
+            "callee": "catalog", "interface": line["interface"], "function": line["function"], "answer": answer,
+        });
+        let file = folder.join("written.jsonl");
+        std::fs::write(&file, format!("{line}\n\n")).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let answer = line["answer"].as_str().unwrap().replace("1999", "777");
+    let shop = alone(&written(json!(answer)));
+    let cart = shop.cart_with(&product, 3);
+    let shown = shop.get(&format!("/api/carts/{cart}")).expect(200).json();
+    assert_eq!(shown["total"]["amount"], 3 * 777, "{shown}");
+    drop(shop);
+    let shop = alone(&written(Value::Null));
+    let cart = shop.post("/api/carts", &json!({})).expect(201).json();
+    let item = json!({ "product_id": product, "quantity": 1 });
+    let path = format!("/api/carts/{}/items", cart["id"].as_str().unwrap());
+    shop.post(&path, &item).expect_code(503, "unavailable");
+    drop(shop);
+
+    let wrong = written(json!("\"a text\""));
+    for (flags, reason) in [
+        (
+            ["--only", "cart", "--fake", &wrong],
+            "written.jsonl:1: the answer does not have the type of the function",
+        ),
+        (
+            ["--only", "cart", "--fake", "nowhere.jsonl"],
+            "reading nowhere.jsonl",
+        ),
+    ] {
+        let said = refused_start(&scratch("state"), &flags);
+        assert!(said.contains(reason), "{reason}: {said}");
+    }
+}
+
+/// What a start says that is refused.
+fn refused_start(state: &Path, flags: &[&str]) -> String {
+    let output = crate::harness::localmart()
+        .args(["up", "--no-build", "--no-seed", "--listen", "127.0.0.1:0"])
+        .args(["--observe-listen", "127.0.0.1:0", "-f"])
+        .arg(root().join("spin.toml"))
+        .arg("--state-dir")
+        .arg(state)
+        .args(flags)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    crate::harness::unframed(&crate::harness::printed(&output))
+}
+
+#[test]
 fn what_is_not_there_or_not_allowed_is_refused_at_the_start() {
     built();
     let (state, links) = (scratch("state"), free());
     let there = catalog(&state, &links);
-    let start = |state: &Path, flags: &[&str]| {
-        let output = crate::harness::localmart()
-            .args(["up", "--no-build", "--no-seed", "--listen", "127.0.0.1:0"])
-            .args(["--observe-listen", "127.0.0.1:0", "-f"])
-            .arg(root().join("spin.toml"))
-            .arg("--state-dir")
-            .arg(state)
-            .args(flags)
-            .output()
-            .unwrap();
-        assert!(!output.status.success());
-        crate::harness::unframed(&crate::harness::printed(&output))
-    };
     let nobody = free();
     let address = |component: &str, links: &str| format!("{component}=http://{links}");
     for (state, remote, reason) in [
@@ -118,7 +190,7 @@ fn what_is_not_there_or_not_allowed_is_refused_at_the_start() {
             "the signature is wrong or expired",
         ),
     ] {
-        let said = start(state, &["--remote", &remote]);
+        let said = refused_start(state, &["--remote", &remote]);
         assert!(said.contains(reason), "{remote}: {said}");
     }
     let unsigned = there.send("GET", &format!("http://{links}/links/catalog"), &[], &[]);

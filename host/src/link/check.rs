@@ -6,7 +6,7 @@ use crate::remote::shape;
 use crate::serve::load::component_loader::CompiledComponent;
 use wasmtime::Engine;
 use wasmtime::component::Component;
-use wasmtime::component::types::{ComponentInstance, ComponentItem};
+use wasmtime::component::types::{ComponentInstance, ComponentItem, Type};
 
 /// The imported interfaces that contain functions and that other components, not the host, have to provide.
 pub fn imports(engine: &Engine, component: &Component) -> Vec<String> {
@@ -25,8 +25,18 @@ pub fn imports(engine: &Engine, component: &Component) -> Vec<String> {
     asked.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// The functions of an imported interface, with their types as text.
-pub fn shapes(engine: &Engine, component: &Component, import: &str) -> Vec<(String, String)> {
+/// A function of an imported interface.
+pub struct ImportedFunction {
+    /// Its name.
+    pub name: String,
+    /// Its types as text.
+    pub shape: String,
+    /// The type of its result.
+    pub result: Option<Type>,
+}
+
+/// The functions of an imported interface.
+pub fn functions(engine: &Engine, component: &Component, import: &str) -> Vec<ImportedFunction> {
     let ty = component.component_type();
     let Some(ComponentItem::ComponentInstance(interface)) =
         ty.get_import(engine, import).map(|import| import.ty)
@@ -36,7 +46,11 @@ pub fn shapes(engine: &Engine, component: &Component, import: &str) -> Vec<(Stri
     let functions = interface
         .exports(engine)
         .filter_map(|(name, item)| match item.ty {
-            ComponentItem::ComponentFunc(ty) => Some((name.to_owned(), shape::function(&ty))),
+            ComponentItem::ComponentFunc(ty) => Some(ImportedFunction {
+                name: name.to_owned(),
+                shape: shape::function(&ty),
+                result: ty.results().next(),
+            }),
             _ => None,
         });
     functions.collect()

@@ -310,6 +310,14 @@ pub struct CallContext<'v> {
     pub deadline: u64,
 }
 
+/// Whether a parameter is the context of a call.
+pub fn is_context(param: &Val) -> bool {
+    match param {
+        Val::Record(fields) => fields.iter().any(|(name, _)| name == "trace-parent"),
+        _ => false,
+    }
+}
+
 /// Reads the context of a call.
 pub fn call_context(params: &[Val]) -> CallContext<'_> {
     let mut context = CallContext::default();

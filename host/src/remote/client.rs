@@ -1,6 +1,7 @@
 //! Calls components on other hosts. A call is retried only if it was not sent, or if the interface promises that
 //! repeated calls change nothing more.
 
+use super::fake::Fakes;
 use super::sign::Key;
 use super::{CALLER, ExportedFunction, ExportedInterfaces, SHAPE, SIGNATURE, shape};
 use crate::limits;
@@ -36,6 +37,8 @@ pub struct RemoteConfig {
     pub addresses: BTreeMap<String, String>,
     /// The key; required if there are addresses.
     pub key: Option<Key>,
+    /// Files that answer for components instead.
+    pub fakes: Fakes,
 }
 
 impl RemoteComponent {

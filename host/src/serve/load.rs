@@ -32,6 +32,7 @@ use crate::observe::Readiness;
 use crate::policy::Policies;
 use crate::record::Recorder;
 use crate::remote::client::{RemoteComponent, RemoteConfig};
+use crate::remote::provider::Provider;
 use crate::runtime_config::RuntimeConfig;
 use crate::state::{LoadedComponent, Servers};
 use anyhow::Context as _;
@@ -119,7 +120,7 @@ pub struct Loaded {
     /// Held for reading during a timer's request, for writing while the clock is moved.
     pub timers: RwLock<()>,
     /// The components on other hosts that this application calls.
-    pub remotes: BTreeMap<String, RemoteComponent>,
+    pub remotes: BTreeMap<String, Provider>,
     /// Compiles and links further generations.
     pub loader: ComponentLoader,
     cores: Mutex<Vec<mpsc::UnboundedSender<CoreCommand>>>,
@@ -319,8 +320,11 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
 fn find_remotes(
     plans: &BTreeMap<String, plan::DeploymentPlan>,
     remotes: &RemoteConfig,
-) -> anyhow::Result<BTreeMap<String, RemoteComponent>> {
-    let mut found = BTreeMap::new();
+) -> anyhow::Result<BTreeMap<String, Provider>> {
+    let fakes = remotes.fakes.iter();
+    let mut found: BTreeMap<String, Provider> = fakes
+        .map(|(component, fake)| (component.clone(), Provider::File(fake.clone())))
+        .collect();
     for component in plans.values().flat_map(|plan| &plan.remote) {
         let address = remotes.addresses.get(component);
         if let (Some(address), Some(key)) = (address, &remotes.key)
@@ -328,7 +332,7 @@ fn find_remotes(
         {
             found.insert(
                 component.clone(),
-                RemoteComponent::discover(component, address, key)?,
+                Provider::Host(RemoteComponent::discover(component, address, key)?),
             );
         }
     }

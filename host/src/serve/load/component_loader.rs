@@ -18,7 +18,7 @@ use crate::manifest::{ManifestError, Source};
 use crate::metrics::Metrics;
 use crate::policy::Policies;
 use crate::recipe::{Recipe, RecipeInput, WasmFile};
-use crate::remote::client::RemoteComponent;
+use crate::remote::provider::Provider;
 use crate::state::{Code, HostState, LoadedComponent, Servers};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ use wasmtime::component::{Component, Linker};
 pub struct ComponentLoader {
     pub(in crate::serve) engine: Engine,
     pub(super) policies: Policies,
-    pub(super) remotes: BTreeMap<String, RemoteComponent>,
+    pub(super) remotes: BTreeMap<String, Provider>,
     pub(super) linker: Linker<HostState>,
     pub(super) cache: AotCache,
     pub(super) source: Source,
@@ -336,7 +336,7 @@ impl ComponentLoader {
 }
 
 impl ComponentLoader {
-    /// Defines stubs for the imports that a component on another host answers, after comparing the types.
+    /// Defines stubs for the imports that another host or a file answers, after comparing the types.
     fn define_remote_stubs(
         &self,
         linker: &mut Linker<HostState>,
@@ -351,15 +351,17 @@ impl ComponentLoader {
         let answering = |import: &&String| remote.best(import).is_some();
         let mut answered = imports.iter().filter(answering).peekable();
         if answered.peek().is_none() {
-            return Err(format!(
-                "`{callee}` on the other host exports nothing that `{id}` imports"
-            ));
+            let place = match remote {
+                Provider::Host(_) => "on the other host exports",
+                Provider::File(_) => "in the file of answers has",
+            };
+            return Err(format!("`{callee}` {place} nothing that `{id}` imports"));
         }
         for import in answered {
             let interface = remote.best(import).unwrap_or_default();
-            for (name, shape) in check::shapes(&self.engine, component, import) {
-                remote.fits(interface, &name, &shape).map_err(|reason| {
-                    format!("`{id}` imports `{import}` of `{callee}` on another host, but {reason}")
+            for function in check::functions(&self.engine, component, import) {
+                remote.fits(interface, &function).map_err(|reason| {
+                    format!("`{id}` imports `{import}` of `{callee}`, which does not run here, but {reason}")
                 })?;
             }
             let callee: Arc<str> = callee.into();
