@@ -82,6 +82,7 @@ fn loaded(manifest: &Path, state: &Path) -> anyhow::Result<Loaded> {
         runtime_config: RuntimeConfig::default(),
         bindings: Bindings::all(Binding::Fused),
         remotes: RemoteConfig::default(),
+        tls: None,
         extra_metrics: None,
         points: None,
         clock: Clock::machine(),

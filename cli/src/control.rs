@@ -50,6 +50,9 @@ pub(crate) struct Facts {
     pub(crate) application: String,
     /// The HTTP address.
     pub(crate) address: SocketAddr,
+    /// Whether the address serves HTTPS.
+    #[serde(default)]
+    pub(crate) tls: bool,
     /// The observe address.
     pub(crate) observe: Option<SocketAddr>,
     /// The address for link calls from other shops.
@@ -65,12 +68,26 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// The scheme of the HTTP address.
+    fn scheme(&self) -> &'static str {
+        match self.tls {
+            true => "https",
+            false => "http",
+        }
+    }
+
+    /// The address to which clients on this machine connect.
+    pub(crate) fn url(&self) -> String {
+        format!("{}://{}", self.scheme(), reachable(self.address))
+    }
+
     /// The facts that are known before the application serves.
     pub(crate) fn of(app: &App, state_dir: &Path, address: SocketAddr) -> Self {
         let [database, redis] = Stores::of(app).places();
         Self {
             application: app.name.clone(),
             address,
+            tls: false,
             observe: None,
             links: None,
             manifest: app.source.path.clone(),
@@ -81,10 +98,11 @@ impl Facts {
     }
 
     /// The facts that are known once the application serves.
-    pub(crate) fn serving(self, host: &Serving) -> Self {
+    pub(crate) fn serving(self, host: &Serving, tls: bool) -> Self {
         let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         Self {
             address: host.address,
+            tls,
             observe: host.observe,
             links: host.links,
             manifest: whole(&self.manifest),
@@ -96,7 +114,7 @@ impl Facts {
 
 impl std::fmt::Display for Facts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "serves http://{}", self.address)?;
+        write!(f, "serves {}://{}", self.scheme(), self.address)?;
         if let Some(observe) = self.observe {
             write!(f, ", metrics http://{observe}/metrics")?;
         }
@@ -120,9 +138,13 @@ pub(crate) struct Running {
 impl Running {
     /// The address to which clients on this machine connect.
     fn url(&self) -> String {
-        let served = self.facts.as_ref().map(|facts| facts.address);
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        format!("http://{}", reachable(served.unwrap_or(any)))
+        let unknown = || {
+            format!(
+                "http://{}",
+                SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
+            )
+        };
+        self.facts.as_ref().map_or_else(unknown, Facts::url)
     }
 }
 
@@ -164,7 +186,9 @@ impl FromStr for Named {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let address = text.strip_prefix("http://");
+        let address = text
+            .strip_prefix("http://")
+            .or_else(|| text.strip_prefix("https://"));
         let bare = address.unwrap_or(text);
         let bare = bare.strip_suffix('/').unwrap_or(bare);
         let split = bare

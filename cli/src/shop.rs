@@ -31,7 +31,7 @@ pub(crate) struct Shop {
     /// The state folder.
     pub(crate) state_dir: PathBuf,
     /// The HTTP address, if the shop runs.
-    address: Option<SocketAddr>,
+    address: Option<String>,
     /// The named address, if no shop of this user runs there.
     elsewhere: Option<Named>,
     /// The values of the variables, if the shop runs.
@@ -116,7 +116,7 @@ impl ShopOptions {
         let variables = running.host.get("/variables");
         Ok(Shop {
             state_dir: facts.state_dir.clone(),
-            address: Some(reachable(facts.address)),
+            address: Some(facts.url()),
             elsewhere: None,
             running: Some(variables.context("asking the running shop for its variables")?),
             options: self.app.clone(),
@@ -151,16 +151,14 @@ impl ShopOptions {
     fn note(&self, running: &Running) {
         let here = Path::new(".localmart");
         let named = self.app.from.is_some() || self.app.named_state_dir().is_some();
-        if let Some(Facts {
-            address, state_dir, ..
-        }) = &running.facts
+        if let Some(facts) = &running.facts
             && !named
             && here.is_dir()
-            && !same(here, state_dir)
+            && !same(here, &facts.state_dir)
         {
-            let (address, folder) = (reachable(*address), state_dir.display());
+            let (address, folder) = (facts.url(), facts.state_dir.display());
             eprintln!(
-                "note: this is the running shop at http://{address} (state folder {folder}); for the one here: --shop .localmart"
+                "note: this is the running shop at {address} (state folder {folder}); for the one here: --shop .localmart"
             );
         }
     }
@@ -206,8 +204,8 @@ impl Shop {
 
     /// The address of the shop, or else the default address.
     pub(crate) fn url(&self) -> String {
-        match (self.address, &self.elsewhere) {
-            (Some(address), _) => format!("http://{address}"),
+        match (&self.address, &self.elsewhere) {
+            (Some(address), _) => address.clone(),
             (None, Some(named)) => named.to_string(),
             (None, None) => USUAL.to_owned(),
         }

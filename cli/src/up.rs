@@ -30,6 +30,7 @@ use localmart_host::remote::fake::{self, Fakes};
 use localmart_host::remote::sign::Key;
 use localmart_host::serve::load::{ExtraMetrics, LoadOptions, load};
 use localmart_host::serve::swap::{BeforeSwap, Swapper};
+use localmart_host::serve::tls::ServerTls;
 use localmart_host::serve::{Running, bind, start};
 use localmart_host::telemetry;
 use std::collections::BTreeMap;
@@ -56,6 +57,12 @@ pub(crate) struct Up {
     /// The HTTP address; port 0 chooses a free port.
     #[arg(long, env = "SPIN_HTTP_LISTEN_ADDR", default_value = "127.0.0.1:3000", value_parser = address)]
     listen: SocketAddr,
+    /// The certificate chain of the HTTP address, in PEM; the shop then serves HTTPS. The file is read again when it changes.
+    #[arg(long, env = "SPIN_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM.
+    #[arg(long, env = "SPIN_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// The address of /healthz, /readyz and /metrics. Default: 127.0.0.1:3001 for an application with [application.tool.localmart],
     /// none for others.
     #[arg(long, value_parser = address)]
@@ -193,13 +200,19 @@ impl Up {
         if self.watch {
             watch::begin(swapper.clone(), source.clone())?;
         }
-        let base = format!("http://{}", running.address);
+        let scheme = loaded.scheme();
+        let base = format!("{scheme}://{}", running.address);
         let now = clock::now(&state_dir)?;
         let staff = token::make(&variables, Role::Staff, SEED_TOKEN_SECONDS, now);
-        let _control = control(&swapper, facts.serving(&running), variables);
+        let _control = control(
+            &swapper,
+            facts.serving(&running, loaded.tls.is_some()),
+            variables,
+        );
         let runs = |component: &str| loaded.deployments.contains_key(component);
         if ours && !self.no_seed && seed::SERVICES.iter().all(|service| runs(service)) {
-            let client = Client::new(&format!("http://{}", reachable(running.address)), staff?);
+            let here = format!("{scheme}://{}", reachable(running.address));
+            let client = Client::new(&here, staff?);
             seed::if_empty(&client, &state_dir, &progress).context("seeding the empty store")?;
         }
         loaded.readiness.ready();
@@ -225,6 +238,13 @@ impl Up {
             );
         }
         Ok(())
+    }
+
+    /// The certificate of the HTTP address.
+    fn tls(&self) -> anyhow::Result<Option<Arc<ServerTls>>> {
+        let files = self.tls_cert.as_deref().zip(self.tls_key.as_deref());
+        let read = |(certificate, key)| ServerTls::read(certificate, key);
+        files.map(read).transpose()
     }
 
     /// Components that do not run here.
@@ -270,6 +290,7 @@ impl Up {
                 },
                 fakes,
             },
+            tls: self.tls()?,
             extra_metrics: app
                 .tool
                 .is_some()

@@ -204,5 +204,7 @@ pub const OUTGOING_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const OUTGOING_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an outgoing connection stays open without a request. Many servers close theirs after a minute.
 pub const OUTGOING_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often the files of the certificate are looked at.
+pub const TLS_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// Outgoing connections without a request that stay open, for each destination and core.
 pub const OUTGOING_IDLE_CONNECTIONS: usize = 16;

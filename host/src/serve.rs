@@ -32,6 +32,7 @@ pub mod request_limits;
 pub mod response_body;
 pub mod routes;
 pub mod termination;
+pub mod tls;
 pub mod transport;
 
 pub mod deployment;

@@ -156,7 +156,9 @@ impl Side {
             remotes: RemoteConfig {
                 addresses: away.unwrap_or_default(),
                 key: Some(key.clone()),
+                ..RemoteConfig::default()
             },
+            tls: None,
             extra_metrics: None,
             points: None,
             clock: Clock::machine(),

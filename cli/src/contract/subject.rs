@@ -72,6 +72,7 @@ impl Subject {
                 runtime_config: RuntimeConfig::default(),
                 bindings: Bindings::all(Binding::Isolated),
                 remotes: RemoteConfig::default(),
+                tls: None,
                 extra_metrics: None,
                 points: None,
                 clock: Clock::machine(),

@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// A deadline is checked at least this many times while it passes.
 const CHECKS_PER_TIMEOUT: u32 = 8;
@@ -141,18 +140,18 @@ impl Drop for UnderWay {
     }
 }
 
-/// A TCP connection that records its activity. hyper answers a head that is not valid HTTP itself, with an empty body;
+/// A connection that records its activity. hyper answers a head that is not valid HTTP itself, with an empty body;
 /// with `ours` the socket sends problem+json instead.
 #[derive(Debug)]
-pub struct Socket {
-    stream: TcpStream,
+pub struct Socket<S> {
+    stream: S,
     activity: Rc<Activity>,
     ours: bool,
 }
 
-impl Socket {
+impl<S> Socket<S> {
     /// Wraps a connection.
-    pub fn new(stream: TcpStream, activity: Rc<Activity>, ours: bool) -> Self {
+    pub fn new(stream: S, activity: Rc<Activity>, ours: bool) -> Self {
         Self {
             stream,
             activity,
@@ -188,7 +187,7 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -202,7 +201,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

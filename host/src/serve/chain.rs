@@ -7,6 +7,7 @@ use super::deployment::RoutingKey;
 use super::routes::Matched;
 use crate::trace::Trace;
 use futures::channel::oneshot;
+use http::uri::Scheme;
 use http::{Request, Response};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -66,9 +67,14 @@ async fn call_component(
         named: Vec::new(),
         rest: request.uri().path().to_owned(),
     };
-    let headers =
-        connection::added_headers(&request, Some("/..."), &everything, &trace, INTERNAL_CLIENT);
-    let request = connection::to_guest(request, headers);
+    let headers = connection::added_headers(
+        &request,
+        (Scheme::HTTP, Some("/...")),
+        &everything,
+        &trace,
+        INTERNAL_CLIENT,
+    );
+    let request = connection::to_guest(request, Scheme::HTTP, headers);
     let pool = component.choose(&RoutingKey {
         trace_id: trace.id(),
         headers: Some(request.headers()),

@@ -14,6 +14,7 @@ use crate::app::Target;
 use crate::guest_error::GuestError;
 use crate::telemetry::Kind;
 use crate::trace::Trace;
+use http::uri::Scheme;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -24,18 +25,35 @@ use std::time::{Instant, SystemTime};
 use tokio::net::TcpStream;
 use wasmtime_wasi_http::WasiBody;
 
+/// Tells browsers to use HTTPS only, for a year (RFC 6797).
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
 /// Serves a connection until it ends or the host drains.
 pub async fn serve(core: &Rc<Core>, stream: TcpStream, peer: SocketAddr) {
     let answer = |request: Request<Incoming>, activity: Rc<Activity>| {
         let core = core.clone();
         async move {
             let under_way = activity.request(request.version());
-            let (response, share) = receive(&core, request, peer, &activity).await;
+            let (mut response, share) = receive(&core, request, peer, &activity).await;
+            if core.loaded.tls.is_some() {
+                let headers = response.headers_mut();
+                headers
+                    .entry(http::header::STRICT_TRANSPORT_SECURITY)
+                    .or_insert(HSTS);
+            }
             response.map(|body| Sent::new(body, under_way, share))
         }
     };
     let (loaded, stopped) = (&core.loaded, core.stopped.clone());
-    transport::serve(stream, (&loaded.clients, loaded.ours), stopped, answer).await;
+    let clients = (&*loaded.clients, loaded.ours);
+    let Some(tls) = &loaded.tls else {
+        return transport::serve(stream, clients, stopped, answer).await;
+    };
+    let limits = &loaded.clients.limits;
+    let patience = limits.head_timeout.min(loaded.clients.longest_silence());
+    if let Some(stream) = tls.accept(stream, patience).await {
+        transport::serve(stream, clients, stopped, answer).await;
+    }
 }
 
 /// Receives the body of a request and answers it. The share counts the request for the client of a trusted proxy.
@@ -175,8 +193,9 @@ pub(super) async fn answer(
     };
     let (pool, shadow) = (local.choose(&key), local.shadow(&key));
     let text = (!loaded.ours).then_some(route.spec.text.as_str());
-    let headers = added_headers(&request, text, &matched, &trace, peer);
-    let request = to_guest(request, headers);
+    let scheme = loaded.scheme();
+    let headers = added_headers(&request, (scheme.clone(), text), &matched, &trace, peer);
+    let request = to_guest(request, scheme, headers);
     let generation = pool.generation.number();
     let copy = shadow.and_then(|shadow| Some((shadow, copy(&request)?)));
     let called = pool.call(request, trace.clone()).await;
@@ -250,7 +269,7 @@ fn mirror(shadow: Rc<Pool>, copy: Request<WasiBody>, trace: Trace, expected: Opt
 /// `spin-*` headers.
 pub(super) fn added_headers(
     request: &Request<WasiBody>,
-    route: Option<&str>,
+    (scheme, route): (Scheme, Option<&str>),
     matched: &Matched<'_>,
     trace: &Trace,
     peer: SocketAddr,
@@ -271,7 +290,7 @@ pub(super) fn added_headers(
         let host = authority.or_else(|| header?.to_str().ok());
         let path = request.uri().path_and_query();
         let path = path.map_or("/", |path| path.as_str());
-        let url = format!("http://{}{path}", host.unwrap_or("localhost"));
+        let url = format!("{scheme}://{}{path}", host.unwrap_or("localhost"));
         add("spin-path-info", &matched.rest);
         add("spin-full-url", &url);
         add("spin-matched-route", text);
@@ -294,6 +313,7 @@ pub(super) fn added_headers(
 /// The request as the guest receives it: with an absolute URI and without headers that only the host may set.
 pub(super) fn to_guest(
     request: Request<WasiBody>,
+    scheme: Scheme,
     added: Vec<(HeaderName, HeaderValue)>,
 ) -> Request<WasiBody> {
     let (mut parts, body) = request.into_parts();
@@ -316,7 +336,7 @@ pub(super) fn to_guest(
             .and_then(|host| host.to_str().ok())
             .and_then(|host| host.parse().ok());
         let mut uri = std::mem::take(&mut parts.uri).into_parts();
-        uri.scheme = Some(http::uri::Scheme::HTTP);
+        uri.scheme = Some(scheme);
         uri.authority =
             Some(authority.unwrap_or_else(|| http::uri::Authority::from_static("localhost")));
         parts.uri = http::Uri::from_parts(uri).unwrap_or_default();

@@ -12,6 +12,7 @@ use super::core::CoreCommand;
 use super::deployment::{Deployment, Generation};
 use super::overview::Overview;
 use super::request_limits::RequestLimits;
+use super::tls::ServerTls;
 use crate::aot::AotCache;
 use crate::app::{App, RouteSpec};
 use crate::capability;
@@ -37,6 +38,7 @@ use crate::runtime_config::RuntimeConfig;
 use crate::state::{LoadedComponent, Servers};
 use anyhow::Context as _;
 use component_loader::{CompiledComponent, ComponentLoader, UnlinkedComponent};
+use http::uri::Scheme;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -70,6 +72,8 @@ pub struct LoadOptions {
     pub bindings: Bindings,
     /// Addresses of components on other hosts.
     pub remotes: RemoteConfig,
+    /// The certificate of the HTTP address; `None` for plain HTTP.
+    pub tls: Option<Arc<ServerTls>>,
     /// Additional metrics for `/metrics`, computed at each scrape.
     pub extra_metrics: Option<ExtraMetrics>,
     /// Test points with an action; `None` does not offer the test interface at all.
@@ -121,6 +125,8 @@ pub struct Loaded {
     pub timers: RwLock<()>,
     /// The components on other hosts that this application calls.
     pub remotes: BTreeMap<String, Provider>,
+    /// The certificate of the HTTP address; `None` for plain HTTP.
+    pub tls: Option<Arc<ServerTls>>,
     /// Compiles and links further generations.
     pub loader: ComponentLoader,
     cores: Mutex<Vec<mpsc::UnboundedSender<CoreCommand>>>,
@@ -148,6 +154,14 @@ pub struct LoadReport {
 }
 
 impl Loaded {
+    /// The scheme of the HTTP address.
+    pub fn scheme(&self) -> Scheme {
+        match self.tls {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        }
+    }
+
     /// The connections to Postgres servers.
     pub fn postgres(&self) -> &Postgres {
         &self.loader.servers.postgres
@@ -309,6 +323,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         clock: options.clock,
         timers: RwLock::default(),
         remotes,
+        tls: options.tls,
         loader,
         cores: Mutex::default(),
         turn: AtomicUsize::new(0),

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -64,6 +65,10 @@ impl Acceptor {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     self.pause = limits::ACCEPT_PAUSE;
+                    // Without it, responses can wait up to 40 ms for the client's acknowledgement.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "TCP_NODELAY could not be set");
+                    }
                     match self.clients.connect(peer.ip()) {
                         Ok(connected) => return (stream, peer, connected),
                         // The client may already be gone, and a full send buffer is no reason to wait.
@@ -82,20 +87,17 @@ impl Acceptor {
 
 /// Serves HTTP on a connection until it ends, its client is silent for too long, or the host drains. `answer` gets the
 /// activity of the connection. With `ours`, a head that is not valid HTTP is answered with problem+json.
-pub async fn serve<A, F, B>(
-    stream: TcpStream,
+pub async fn serve<S, A, F, B>(
+    stream: S,
     (clients, ours): (&Clients, bool),
     mut stopped: watch::Receiver<bool>,
     answer: A,
 ) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
     A: Fn(Request<Incoming>, Rc<Activity>) -> F,
     F: Future<Output = Response<B>> + 'static,
     B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
 {
-    // Without it, responses can wait up to 40 ms for the client's acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY could not be set");
-    }
     let activity = Activity::new();
     let service = hyper::service::service_fn(|request| {
         let answer = answer(request, activity.clone());
