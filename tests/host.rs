@@ -66,6 +66,8 @@ mod running;
 mod starting;
 #[path = "host/swaps.rs"]
 mod swaps;
+#[path = "host/tls.rs"]
+mod tls;
 #[path = "host/top.rs"]
 mod top;
 #[path = "host/traffic.rs"]

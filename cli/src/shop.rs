@@ -4,13 +4,12 @@
 //! the flags.
 
 use crate::app::{AppOptions, Stores};
-use crate::control::{self, Facts, Named, Running, reachable, same};
+use crate::control::{self, Named, Running, same};
 use crate::databases;
 use crate::secrets;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// The default address of `localmart up`.
