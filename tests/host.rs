@@ -68,6 +68,8 @@ mod starting;
 mod swaps;
 #[path = "host/tls.rs"]
 mod tls;
+#[path = "host/tls_stores.rs"]
+mod tls_stores;
 #[path = "host/top.rs"]
 mod top;
 #[path = "host/traffic.rs"]

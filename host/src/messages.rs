@@ -1,6 +1,7 @@
 //! Messages for Redis triggers, from subscriptions to servers or from guests of this process. As in Redis, a message
 //! without a subscriber or without capacity is lost, so use messages only as wake-ups.
 
+use crate::capability;
 use crate::limits;
 use futures::StreamExt as _;
 use std::collections::BTreeSet;
@@ -118,7 +119,7 @@ async fn listen(
     address: &str,
     channels: &[String],
 ) -> Result<(), redis::RedisError> {
-    let client = redis::Client::open(address)?;
+    let client = capability::redis::client(address)?;
     let connecting =
         tokio::time::timeout(limits::SERVER_CONNECT_TIMEOUT, client.get_async_pubsub());
     let timed_out =

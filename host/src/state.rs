@@ -18,9 +18,10 @@ use crate::metrics::{ComponentMetrics, RouteMetrics};
 use crate::policy::{PolicyLimits, PolicyState};
 use crate::recipe::Recipe;
 use crate::serve::termination::Termination;
+use percent_encoding::percent_decode_str;
 use prometheus::{IntCounter, IntGauge};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, ResourceTable};
 use wasmtime::{Engine, ResourceLimiter, Store, UpdateDeadline};
@@ -313,6 +314,26 @@ impl HostState {
             }
         });
         Ok(store)
+    }
+
+    /// Checks that a variable of the component names the files of an address: a guest may not choose the files that the
+    /// host reads.
+    pub fn check_files<'f>(&self, files: impl Iterator<Item = &'f Path>) -> Result<(), String> {
+        let variables = &self.component.spec.variables;
+        let named = |file: &str| {
+            variables.values().any(|value| {
+                percent_decode_str(value)
+                    .decode_utf8_lossy()
+                    .contains(file)
+            })
+        };
+        for file in files {
+            let file = file.display().to_string();
+            if !named(&file) {
+                return Err(format!("no variable of the component names the file {file}"));
+            }
+        }
+        Ok(())
     }
 
     /// Logs a connection that `allowed_outbound_hosts` does not allow. The destination has no user name and no password.

@@ -2,6 +2,7 @@
 
 use localmart_guest::redis::{Argument, Redis, Reply};
 use localmart_guest::short_lived::StoreError;
+use localmart_connect::redis::Address;
 use redis::Value;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,14 +13,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The host and port of an address.
 pub fn redis_server(address: &str) -> Result<(String, u16), StoreError> {
-    use redis::IntoConnectionInfo as _;
-    let info = address.into_connection_info().map_err(failed)?;
-    match info.addr() {
-        redis::ConnectionAddr::Tcp(host, port) => Ok((host.clone(), *port)),
-        _ => Err(StoreError(
-            "a Redis address must have the form redis://host:port/number".to_owned(),
-        )),
-    }
+    let address = Address::parse(address).map_err(StoreError)?;
+    Ok((address.host, address.port))
 }
 
 /// A connection to a Redis server; clones share it.
@@ -29,7 +24,8 @@ pub struct RedisServer(Rc<RefCell<redis::Connection>>);
 impl RedisServer {
     /// Connects to `redis://host:port/number`.
     pub fn open(address: &str) -> Result<Self, StoreError> {
-        let client = redis::Client::open(address).map_err(failed)?;
+        let client = Address::parse(address).and_then(|address| address.client());
+        let client = client.map_err(StoreError)?;
         let connection = client
             .get_connection_with_timeout(TIMEOUT)
             .map_err(|error| {

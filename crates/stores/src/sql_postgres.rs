@@ -2,7 +2,8 @@
 
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value};
 use postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
-use postgres::{Client, Config, NoTls};
+use localmart_connect::postgres::{Address, connector};
+use postgres::{Client, Config};
 use std::cell::RefCell;
 use std::error::Error;
 use std::rc::Rc;
@@ -18,9 +19,8 @@ pub struct Postgres(Rc<RefCell<Client>>);
 impl Postgres {
     /// Connects to `postgres://user:password@host:port/database` with the schema of a service, which need not exist yet.
     pub fn open(url: &str, noun: &str) -> Result<Self, SqlError> {
-        let mut config: Config = url
-            .parse()
-            .map_err(|error| SqlError::Failed(format!("the address is not valid: {error}")))?;
+        let (mut config, address) = parsed(url)?;
+        let tls = connector(address.trust.as_ref()).map_err(SqlError::Failed)?;
         let (host, port) = server(&config);
         config.connect_timeout(CONNECT);
         config.options(&format!("-c search_path={noun}"));
@@ -28,7 +28,7 @@ impl Postgres {
         let (connected, client) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             // The receiver is gone if the server answers after the timeout.
-            let _ = connected.send(config.connect(NoTls));
+            let _ = connected.send(config.connect(tls));
         });
         let silent = |_| {
             SqlError::Unavailable(format!(
@@ -53,10 +53,14 @@ impl Postgres {
 
 /// The host and port of an address.
 pub fn postgres_server(url: &str) -> Result<(String, u16), SqlError> {
-    let config: Config = url
-        .parse()
-        .map_err(|error| SqlError::Failed(format!("the address is not valid: {error}")))?;
-    Ok(server(&config))
+    Ok(server(&parsed(url)?.0))
+}
+
+fn parsed(url: &str) -> Result<(Config, Address), SqlError> {
+    let invalid = |reason: String| SqlError::Failed(format!("the address is not valid: {reason}"));
+    let address = Address::parse(url).map_err(invalid)?;
+    let config = address.plain.parse::<Config>();
+    Ok((config.map_err(|error| invalid(error.to_string()))?, address))
 }
 
 /// The host and port, without user, password and options.

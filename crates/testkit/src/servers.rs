@@ -61,6 +61,40 @@ pub fn is_installed() -> bool {
     }
 }
 
+/// The files of a server with TLS, in PEM.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsFiles<'p> {
+    /// The certificate of the server.
+    pub certificate: &'p str,
+    /// Its key.
+    pub key: &'p str,
+    /// The authority of the clients' certificates.
+    pub authority: &'p str,
+}
+
+/// The files of a server with TLS, in its folder.
+const CERTIFICATE: &str = "server.crt";
+const KEY: &str = "server.key";
+const AUTHORITY: &str = "clients.crt";
+
+/// Whether a server has TLS.
+fn has_tls(folder: &Path) -> bool {
+    folder.join(CERTIFICATE).exists()
+}
+
+/// Makes a file readable for the user that the server runs as, and for nobody else.
+fn own(file: &Path, folder: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+        let owner = folder.metadata().unwrap();
+        chown(file, Some(owner.uid()), Some(owner.gid())).unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    #[cfg(not(unix))]
+    let _ = (file, folder);
+}
+
 /// A server that can be killed and started again, on its port and with its data.
 pub struct Server {
     kind: Kind,
@@ -107,6 +141,44 @@ impl Server {
             String::from_utf8_lossy(&made.stderr)
         );
         Some(Self::spawn(Kind::Postgres { durable }, folder))
+    }
+
+    /// Starts a separate Postgres that requires TLS and a client certificate; `None` if it is not installed.
+    pub fn postgres_with_tls(pem: &TlsFiles<'_>) -> Option<Self> {
+        let mut server = Self::new_postgres(false)?;
+        server.kill();
+        let hba = "hostssl all all 127.0.0.1/32 trust clientcert=verify-ca\n";
+        std::fs::write(server.folder.join("data/pg_hba.conf"), hba).unwrap();
+        server.use_certificate(pem);
+        server.start();
+        Some(server)
+    }
+
+    /// Starts a separate Redis that requires TLS and a client certificate; `None` if it is not installed.
+    pub fn redis_with_tls(pem: &TlsFiles<'_>) -> Option<Self> {
+        let mut server = Self::redis()?;
+        server.kill();
+        server.use_certificate(pem);
+        server.start();
+        Some(server)
+    }
+
+    /// Replaces the files of a server with TLS, for its next start.
+    pub fn use_certificate(&self, pem: &TlsFiles<'_>) {
+        for (name, text) in [
+            (CERTIFICATE, pem.certificate),
+            (KEY, pem.key),
+            (AUTHORITY, pem.authority),
+        ] {
+            let file = self.folder.join(name);
+            std::fs::write(&file, text).unwrap();
+            own(&file, &self.folder);
+        }
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Starts a separate Redis with an append-only file; `None` if it is not installed.
@@ -159,7 +231,7 @@ impl Server {
         let give_up = Instant::now() + START;
         loop {
             self.child = self.kind.start(&self.folder, self.port);
-            if self.kind.answers(self.port, &mut self.child) {
+            if self.kind.answers(&self.folder, self.port, &mut self.child) {
                 break;
             }
             assert!(Instant::now() < give_up, "{:?} does not start", self.kind);
@@ -171,7 +243,10 @@ impl Server {
     fn spawn(kind: Kind, folder: PathBuf) -> Self {
         let port = free_port();
         let mut child = kind.start(&folder, port);
-        assert!(kind.answers(port, &mut child), "{kind:?} ended at once");
+        assert!(
+            kind.answers(&folder, port, &mut child),
+            "{kind:?} ended at once"
+        );
         let watchdog = watch(kind, &child, &folder);
         Self {
             kind,
@@ -231,11 +306,36 @@ impl Kind {
                 ] {
                     command.args(["-c", setting]);
                 }
+                if has_tls(folder) {
+                    for (name, file) in [
+                        ("ssl_cert_file", CERTIFICATE),
+                        ("ssl_key_file", KEY),
+                        ("ssl_ca_file", AUTHORITY),
+                    ] {
+                        let setting = format!("{name}={}", folder.join(file).display());
+                        command.args(["-c", &setting]);
+                    }
+                    command.args(["-c", "ssl=on"]);
+                }
                 command
             }
             Self::Redis => {
                 let mut command = Command::new("redis-server");
-                command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+                let ports = match has_tls(folder) {
+                    true => ["--port", "0", "--tls-port"],
+                    false => ["--bind", "127.0.0.1", "--port"],
+                };
+                command.args(ports).arg(port.to_string());
+                if has_tls(folder) {
+                    for (flag, file) in [
+                        ("--tls-cert-file", CERTIFICATE),
+                        ("--tls-key-file", KEY),
+                        ("--tls-ca-cert-file", AUTHORITY),
+                    ] {
+                        command.arg(flag).arg(folder.join(file));
+                    }
+                    command.args(["--bind", "127.0.0.1"]);
+                }
                 command.args(["--save", "", "--appendonly", "yes"]);
                 command.args(["--databases", &REDIS_DATABASES.to_string(), "--dir"]);
                 command.arg(folder).stdout(Stdio::null());
@@ -254,9 +354,10 @@ impl Kind {
     }
 
     /// Waits until the server answers; `false` if it exited instead.
-    fn answers(self, port: u16, child: &mut Child) -> bool {
+    fn answers(self, folder: &Path, port: u16, child: &mut Child) -> bool {
         let url = format!("postgres://localmart@127.0.0.1:{port}/postgres");
         let answers = || match self {
+            _ if has_tls(folder) => TcpStream::connect(("127.0.0.1", port)).is_ok(),
             Self::Postgres { .. } => localmart_stores::Postgres::open(&url, "public").is_ok(),
             Self::Redis => is_up(port),
             Self::Mqtt => TcpStream::connect(("127.0.0.1", port)).is_ok(),

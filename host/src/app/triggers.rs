@@ -301,7 +301,7 @@ impl Resolver<'_> {
             let ours = manifest.application.tool.contains_key("localmart");
             let embedded = ours && address == crate::capability::redis::EMBEDDED;
             if !embedded
-                && redis::IntoConnectionInfo::into_connection_info(address.as_str()).is_err()
+                && localmart_connect::redis::Address::parse(address.as_str()).is_err()
             {
                 // The address is not printed because it may contain a password.
                 return Err(wrong(

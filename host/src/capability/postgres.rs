@@ -24,9 +24,11 @@ use super::bindings::spin::postgres::postgres as wit;
 use crate::limits;
 use crate::state::HostState;
 pub(super) use handle::Answer;
+use localmart_connect::Trust;
+use localmart_connect::postgres::Address;
 use server::Server;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::Host;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 /// The environment variable that tells a guest that concurrent statements on one handle are sent at once and in order.
@@ -35,13 +37,30 @@ pub const PIPELINES_FLAG: &str = "LOCALMART_PIPELINES";
 /// A connection under construction.
 pub struct ConnectionBuilder {
     address: String,
+    /// Trusted certificates in PEM, instead of those of the address.
+    roots: Option<String>,
 }
 
 /// Parses an address and checks every server in it against the allowed hosts, by name and by IP address.
-fn permitted(state: &HostState, address: &str) -> Result<Config, wit::Error> {
-    let config: Config = address.parse().map_err(|error| {
-        wit::Error::ConnectionFailed(format!("the address is not valid: {error}"))
-    })?;
+fn permitted(
+    state: &HostState,
+    address: &str,
+    roots: Option<&str>,
+) -> Result<(Config, Option<Trust>), wit::Error> {
+    let invalid = |reason: String| {
+        wit::Error::ConnectionFailed(format!("the address is not valid: {reason}"))
+    };
+    let Address { plain, mut trust } = Address::parse(address).map_err(invalid)?;
+    let config: Config = plain
+        .parse()
+        .map_err(|error: tokio_postgres::Error| invalid(error.to_string()))?;
+    let named = trust.iter().flat_map(Trust::files);
+    state.check_files(named).map_err(invalid)?;
+    match (&mut trust, roots) {
+        (Some(trust), Some(roots)) => trust.root_text = Some(roots.to_owned()),
+        (None, Some(_)) => return Err(invalid("a CA root needs sslmode=verify-full".to_owned())),
+        (_, None) => {}
+    }
     let port_of = |place: usize| {
         let ports = config.get_ports();
         let port = if ports.len() == 1 {
@@ -77,21 +96,16 @@ fn permitted(state: &HostState, address: &str) -> Result<Config, wit::Error> {
             "address postgres://{host}:{port} is not permitted"
         )));
     }
-    if config.get_ssl_mode() == SslMode::Require {
-        return Err(wit::Error::ConnectionFailed(
-            "this host does not support TLS to Postgres yet; connect over a private network"
-                .to_owned(),
-        ));
-    }
-    Ok(config)
+    Ok((config, trust))
 }
 
 impl HostState {
     pub(super) async fn open_postgres(
         &mut self,
         address: String,
+        roots: Option<String>,
     ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
-        let config = match permitted(self, &address) {
+        let config = match permitted(self, &address, roots.as_deref()) {
             Ok(config) => config,
             Err(error) => return Ok(Err(error)),
         };
@@ -128,10 +142,11 @@ impl HostState {
 async fn open_async<T: Send + 'static>(
     accessor: &Accessor<T, Capabilities>,
     address: String,
+    roots: Option<String>,
 ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
     let permitted = accessor.with(|mut access| {
         let state = access.get();
-        permitted(state, &address)
+        permitted(state, &address, roots.as_deref())
             .map(|config| (state.component.clone(), state.faults.clone(), config))
     });
     let (component, faults, config) = match permitted {
@@ -161,25 +176,26 @@ impl wit::Host for HostState {}
 
 impl wit::HostConnectionBuilder for HostState {
     async fn new(&mut self, address: String) -> wasmtime::Result<Resource<ConnectionBuilder>> {
-        Ok(self.table.push(ConnectionBuilder { address })?)
+        let roots = None;
+        Ok(self.table.push(ConnectionBuilder { address, roots })?)
     }
 
     async fn set_ca_root(
         &mut self,
-        _: Resource<ConnectionBuilder>,
-        _: String,
+        builder: Resource<ConnectionBuilder>,
+        certificates: String,
     ) -> wasmtime::Result<Result<(), wit::Error>> {
-        Ok(Err(wit::Error::Other(
-            "this host does not support TLS to Postgres yet".to_owned(),
-        )))
+        self.table.get_mut(&builder)?.roots = Some(certificates);
+        Ok(Ok(()))
     }
 
     async fn build(
         &mut self,
         builder: Resource<ConnectionBuilder>,
     ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
-        let address = self.table.get(&builder)?.address.clone();
-        self.open_postgres(address).await
+        let ConnectionBuilder { address, roots } = self.table.get(&builder)?;
+        let (address, roots) = (address.clone(), roots.clone());
+        self.open_postgres(address, roots).await
     }
 
     async fn drop(&mut self, builder: Resource<ConnectionBuilder>) -> wasmtime::Result<()> {
@@ -193,10 +209,11 @@ impl<T: Send + 'static> wit::HostConnectionBuilderWithStore<T> for Capabilities 
         accessor: &Accessor<T, Self>,
         builder: Resource<ConnectionBuilder>,
     ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
-        let address = accessor.with(|mut access| {
-            wasmtime::error::Ok(access.get().table.get(&builder)?.address.clone())
+        let (address, roots) = accessor.with(|mut access| {
+            let ConnectionBuilder { address, roots } = access.get().table.get(&builder)?;
+            wasmtime::error::Ok((address.clone(), roots.clone()))
         })?;
-        open_async(accessor, address).await
+        open_async(accessor, address, roots).await
     }
 }
 
@@ -205,7 +222,7 @@ impl wit::HostConnection for HostState {
         &mut self,
         address: String,
     ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
-        self.open_postgres(address).await
+        self.open_postgres(address, None).await
     }
 
     async fn query(
@@ -257,7 +274,7 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
         accessor: &Accessor<T, Self>,
         address: String,
     ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
-        open_async(accessor, address).await
+        open_async(accessor, address, None).await
     }
 
     async fn query_async(

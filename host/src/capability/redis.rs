@@ -9,11 +9,21 @@ use crate::limits;
 use crate::messages::{Message, Messages};
 use crate::state::HostState;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, RedisError, Value};
+use localmart_connect::Trust;
+use localmart_connect::redis::Address;
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use wasmtime::component::{Accessor, Resource};
+
+/// A client of a server, which is not connected yet.
+pub fn client(address: &str) -> Result<Client, RedisError> {
+    let made = Address::parse(address).and_then(|address| address.client());
+    made.map_err(|reason| {
+        RedisError::from((ErrorKind::InvalidClientConfig, "the address", reason))
+    })
+}
 
 /// The address that means no server.
 pub const EMBEDDED: &str = "embedded";
@@ -92,7 +102,7 @@ impl Redis {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(limits::SERVER_CONNECT_TIMEOUT))
             .set_response_timeout(Some(limits::REDIS_COMMAND_TIMEOUT));
-        let client = Client::open(address)?;
+        let client = client(address)?;
         let connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
@@ -267,25 +277,21 @@ impl HostState {
         let servers = &self.component.servers;
         let allowed = |host: &str, port: u16| {
             let hosts = &self.component.allowed_hosts;
-            hosts.iter().any(|one| one.allows("redis", host, port))
+            let allows = |scheme: &str| hosts.iter().any(|one| one.allows(scheme, host, port));
+            allows("redis") || allows("rediss")
         };
         let to = if address == EMBEDDED && servers.embedded_messages {
             To::Embedded(servers.messages.clone())
         } else {
-            let Ok(info) = address.into_connection_info() else {
+            let Ok(server) = Address::parse(address) else {
                 return Ok(Err(wit::Error::InvalidAddress));
             };
-            match info.addr() {
-                redis::ConnectionAddr::Tcp(host, port) if allowed(host, *port) => {}
-                redis::ConnectionAddr::Tcp(host, port) => {
-                    self.log_refused(&format!("redis://{host}:{port}"));
-                    return Ok(Err(wit::Error::InvalidAddress));
-                }
-                _ => {
-                    let refused =
-                        "only TCP connections without TLS to Redis are supported".to_owned();
-                    return Ok(Err(wit::Error::Other(refused)));
-                }
+            if !allowed(&server.host, server.port) {
+                self.log_refused(&format!("redis://{}:{}", server.host, server.port));
+                return Ok(Err(wit::Error::InvalidAddress));
+            }
+            if let Err(reason) = self.check_files(server.trust.iter().flat_map(Trust::files)) {
+                return Ok(Err(wit::Error::Other(reason)));
             }
             To::Server(servers.redis.clone(), address.to_owned())
         };

@@ -43,7 +43,7 @@ impl two::HostConnection for HostState {
         &mut self,
         address: String,
     ) -> wasmtime::Result<Result<Resource<Connection>, two_types::Error>> {
-        Ok(self.open_postgres(address).await?.map_err(failed_two))
+        Ok(self.open_postgres(address, None).await?.map_err(failed_two))
     }
 
     async fn query(
@@ -158,7 +158,7 @@ impl three::HostConnection for HostState {
         &mut self,
         address: String,
     ) -> wasmtime::Result<Result<Resource<Connection>, three::Error>> {
-        Ok(self.open_postgres(address).await?.map_err(failed_three))
+        Ok(self.open_postgres(address, None).await?.map_err(failed_three))
     }
 
     async fn query(

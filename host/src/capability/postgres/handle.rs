@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use tokio::sync::Mutex;
 use tokio_postgres::{Client, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// A guest's handle. Concurrent statements are sent at once, in the order of the calls.
 #[derive(Clone)]
@@ -149,6 +150,7 @@ impl Connection {
         let client = lease.connection.client.clone();
         let mut running = Running {
             client: Some(client.clone()),
+            connector: lease.connection.connector.clone(),
             given_up: self.given_up.clone(),
         };
         let give_up = tokio::time::Instant::now() + limits::POSTGRES_STATEMENT_TIMEOUT;
@@ -314,6 +316,7 @@ impl Answer {
 /// A running statement. If it is dropped early, the server is asked to cancel it, and the connection is not reused.
 struct Running {
     client: Option<Arc<Client>>,
+    connector: MakeRustlsConnect,
     given_up: Arc<AtomicBool>,
 }
 
@@ -322,8 +325,9 @@ impl Drop for Running {
         if let Some(client) = self.client.take() {
             self.given_up.store(true, Ordering::Relaxed);
             let cancel = client.cancel_token();
+            let connector = self.connector.clone();
             let cancelling = async move {
-                let told = cancel.cancel_query(tokio_postgres::NoTls);
+                let told = cancel.cancel_query(connector);
                 // A server that cannot be reached runs nothing.
                 let _ = tokio::time::timeout(limits::SERVER_CONNECT_TIMEOUT, told).await;
                 drop(client);

@@ -14,13 +14,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
-use tokio_postgres::{Client, NoTls, Statement};
+use localmart_connect::{Trust, postgres::connector};
+use tokio_postgres::{Client, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// All connections of the host to Postgres servers.
 pub struct Postgres {
     most: usize,
     inner: Mutex<Inner>,
     counts: Counts,
+    /// What connects, by whom it trusts. Files are read once.
+    connectors: Mutex<HashMap<Option<Trust>, MakeRustlsConnect>>,
 }
 
 #[derive(Default)]
@@ -90,6 +94,8 @@ pub struct Member {
 /// A connection in use or in the pool.
 pub(super) struct PooledConnection {
     pub(super) client: Arc<Client>,
+    /// What connected, to cancel a statement over another connection.
+    pub(super) connector: MakeRustlsConnect,
     schema: Schema,
     /// Prepared statements by schema, because names in a statement have another meaning in another schema.
     statements: HashMap<Schema, HashMap<String, Prepared>>,
@@ -107,6 +113,8 @@ struct Prepared {
 pub(super) enum NoConnection {
     #[error("the server does not answer: {0}")]
     Unreachable(tokio_postgres::Error),
+    #[error("{0}")]
+    Untrusted(String),
     #[error("the server does not answer within {0:?}")]
     Silent(Duration),
     #[error("all connections are in use; none was returned within {0:?}")]
@@ -122,6 +130,7 @@ impl Postgres {
             most: most.max(1),
             inner: Mutex::default(),
             counts: Counts::default(),
+            connectors: Mutex::default(),
         }
     }
 
@@ -263,7 +272,9 @@ impl Postgres {
         place: Place,
     ) -> Result<PooledConnection, NoConnection> {
         let timeout = limits::SERVER_CONNECT_TIMEOUT;
-        let connecting = tokio::time::timeout(timeout, server.config.connect(NoTls)).await;
+        let connector = self.connector(server)?;
+        let connecting = server.config.connect(connector.clone());
+        let connecting = tokio::time::timeout(timeout, connecting).await;
         let connecting = connecting.map_err(|_| NoConnection::Silent(timeout))?;
         let (client, connection) = connecting.map_err(NoConnection::Unreachable)?;
         self.counts.opened.fetch_add(1, Ordering::Relaxed);
@@ -275,10 +286,21 @@ impl Postgres {
         });
         Ok(PooledConnection {
             client: Arc::new(client),
+            connector,
             schema: None,
             statements: HashMap::new(),
             uses: 0,
         })
+    }
+
+    fn connector(&self, server: &Server) -> Result<MakeRustlsConnect, NoConnection> {
+        let mut known = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connector) = known.get(&server.trust) {
+            return Ok(connector.clone());
+        }
+        let made = connector(server.trust.as_ref()).map_err(NoConnection::Untrusted)?;
+        known.insert(server.trust.clone(), made.clone());
+        Ok(made)
     }
 
     /// Returns a connection to the pool. It must be outside a transaction and without session state other than its

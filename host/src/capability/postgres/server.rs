@@ -1,6 +1,7 @@
 //! Which connections can serve an address: those to the same server, database and user. A schema that the address sets
 //! with `options=-c search_path=…` is left out, because the pool sets it on any such connection.
 
+use localmart_connect::Trust;
 use std::sync::Arc;
 use tokio_postgres::Config;
 
@@ -16,11 +17,13 @@ pub(super) struct Server {
     pub(super) schema: Schema,
     /// How to connect, without the schema.
     pub(super) config: Arc<Config>,
+    /// Whom to trust; `None` for a connection without TLS.
+    pub(super) trust: Option<Trust>,
 }
 
 impl Server {
-    /// Splits an address that was parsed to `config`.
-    pub(super) fn new(address: &str, mut config: Config) -> Self {
+    /// Splits an address that was parsed to `config` and `trust`.
+    pub(super) fn new(address: &str, (mut config, trust): (Config, Option<Trust>)) -> Self {
         let schema = config.get_options().and_then(schema_of).map(str::to_owned);
         let (name, schema) = match schema {
             // The name of a schema cannot stand anywhere else after such an assignment.
@@ -41,6 +44,7 @@ impl Server {
             name,
             schema,
             config: Arc::new(config),
+            trust,
         }
     }
 }
@@ -62,7 +66,7 @@ mod tests {
     use super::*;
 
     fn server(address: &str) -> Server {
-        Server::new(address, address.parse().unwrap())
+        Server::new(address, (address.parse().unwrap(), None))
     }
 
     #[test]
