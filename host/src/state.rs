@@ -321,16 +321,16 @@ impl HostState {
     pub fn check_files<'f>(&self, files: impl Iterator<Item = &'f Path>) -> Result<(), String> {
         let variables = &self.component.spec.variables;
         let named = |file: &str| {
-            variables.values().any(|value| {
-                percent_decode_str(value)
-                    .decode_utf8_lossy()
-                    .contains(file)
-            })
+            variables
+                .values()
+                .any(|value| percent_decode_str(value).decode_utf8_lossy().contains(file))
         };
         for file in files {
             let file = file.display().to_string();
             if !named(&file) {
-                return Err(format!("no variable of the component names the file {file}"));
+                return Err(format!(
+                    "no variable of the component names the file {file}"
+                ));
             }
         }
         Ok(())

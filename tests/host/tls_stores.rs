@@ -1,6 +1,8 @@
 //! Postgres and Redis over TLS: a server proves who it is, and so does the shop. Every way in which that fails is named.
 
-use crate::harness::{Shop, built, checkout, fresh_key, localmart, printed, root, scratch, unframed};
+use crate::harness::{
+    Shop, built, checkout, fresh_key, localmart, printed, root, scratch, unframed,
+};
 use localmart_testkit::servers::{Server, TlsFiles};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use std::path::Path;
@@ -83,9 +85,10 @@ fn a_shop_keeps_its_data_in_servers_with_tls() {
         key: &server.key,
         authority: &authority,
     };
-    let (Some(mut postgres), Some(redis)) =
-        (Server::postgres_with_tls(&pem), Server::redis_with_tls(&pem))
-    else {
+    let (Some(mut postgres), Some(redis)) = (
+        Server::postgres_with_tls(&pem),
+        Server::redis_with_tls(&pem),
+    ) else {
         return;
     };
     let folder = scratch("certificates");
@@ -100,12 +103,18 @@ fn a_shop_keeps_its_data_in_servers_with_tls() {
         )
     };
     let on_redis = |roots: &str, own: &str| {
-        format!("rediss://127.0.0.1:{}/0?ssl_ca_certs={roots}{own}", redis.port())
+        format!(
+            "rediss://127.0.0.1:{}/0?ssl_ca_certs={roots}{own}",
+            redis.port()
+        )
     };
     let own_postgres = format!("&sslcert={certificate}&sslkey={key}");
     let own_redis = format!("&ssl_certfile={certificate}&ssl_keyfile={key}");
     let good_redis = on_redis(&roots, &own_redis);
-    let good = stores(&on_postgres("127.0.0.1", &roots, &own_postgres), &good_redis);
+    let good = stores(
+        &on_postgres("127.0.0.1", &roots, &own_postgres),
+        &good_redis,
+    );
 
     let state = scratch("state");
     let flags: Vec<&str> = good.iter().map(String::as_str).collect();
@@ -127,7 +136,10 @@ fn a_shop_keeps_its_data_in_servers_with_tls() {
     let verified = verify.output().unwrap();
     assert!(verified.status.success(), "{}", printed(&verified));
 
-    let plain = format!("postgres://localmart@127.0.0.1:{}/postgres", postgres.port());
+    let plain = format!(
+        "postgres://localmart@127.0.0.1:{}/postgres",
+        postgres.port()
+    );
     for (what, database, short_lived, reason) in [
         (
             "another authority",

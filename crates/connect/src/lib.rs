@@ -53,7 +53,9 @@ impl Trust {
         let (certificate, key) = match (&self.certificate, &self.key) {
             (None, None) => return Ok(config.with_no_client_auth()),
             (Some(certificate), Some(key)) => (certificate, key),
-            _ => return Err("a client certificate needs its key, and a key its certificate".into()),
+            _ => {
+                return Err("a client certificate needs its key, and a key its certificate".into());
+            }
         };
         let secret = PrivateKeyDer::from_pem_file(key)
             .map_err(|error| format!("{} has no private key: {error}", key.display()))?;
@@ -85,9 +87,8 @@ impl Trust {
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        format!("{} has no certificates: {error}", file.display())
-    };
+    let wrong =
+        |error: &dyn std::fmt::Display| format!("{} has no certificates: {error}", file.display());
     let all = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
     all.collect::<Result<_, _>>().map_err(|error| wrong(&error))
 }

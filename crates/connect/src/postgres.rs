@@ -25,14 +25,21 @@ impl Address {
         let (rest, [mode, roots, certificate, key]) = take(address, names);
         let trust = Trust::of(roots, certificate, key);
         let trust = match mode.as_deref() {
-            None if !rest.contains("://") => return Ok(Self { plain: rest, trust: None }),
+            None if !rest.contains("://") => {
+                return Ok(Self {
+                    plain: rest,
+                    trust: None,
+                });
+            }
             None | Some("disable" | "allow" | "prefer") if trust == Trust::default() => None,
             None | Some("disable" | "allow" | "prefer") => {
                 return Err("sslrootcert, sslcert and sslkey need sslmode=verify-full".to_owned());
             }
             Some("require" | "verify-ca" | "verify-full") => Some(trust),
             Some(other) => {
-                return Err(format!("sslmode `{other}` is neither disable nor verify-full"));
+                return Err(format!(
+                    "sslmode `{other}` is neither disable nor verify-full"
+                ));
             }
         };
         let mode = match trust {
@@ -73,9 +80,16 @@ mod tests {
         assert_eq!(plain.plain, "postgres://a@b/c?sslmode=disable");
         assert_eq!(plain.trust, None);
         let plain = read("postgres://a@b/c?options=-c%20x%3Dy&sslmode=prefer");
-        assert_eq!(plain.plain, "postgres://a@b/c?options=-c%20x%3Dy&sslmode=disable");
-        let tls = read("postgres://a@b/c?sslmode=verify-full&sslrootcert=%2Fca.pem&connect_timeout=3");
-        assert_eq!(tls.plain, "postgres://a@b/c?connect_timeout=3&sslmode=require");
+        assert_eq!(
+            plain.plain,
+            "postgres://a@b/c?options=-c%20x%3Dy&sslmode=disable"
+        );
+        let tls =
+            read("postgres://a@b/c?sslmode=verify-full&sslrootcert=%2Fca.pem&connect_timeout=3");
+        assert_eq!(
+            tls.plain,
+            "postgres://a@b/c?connect_timeout=3&sslmode=require"
+        );
         assert_eq!(tls.trust.unwrap().roots, Some("/ca.pem".into()));
         let system = read("postgres://a@b/c?sslmode=require&sslrootcert=system");
         assert_eq!(system.trust, Some(Trust::default()));

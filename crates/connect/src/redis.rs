@@ -82,15 +82,26 @@ mod tests {
     #[test]
     fn tls_parameters_are_taken_out() {
         let plain = Address::parse("redis://b:1/2").unwrap();
-        assert_eq!((plain.host.as_str(), plain.port, plain.trust), ("b", 1, None));
+        assert_eq!(
+            (plain.host.as_str(), plain.port, plain.trust),
+            ("b", 1, None)
+        );
         let tls = Address::parse("rediss://:p@b/0?ssl_ca_certs=ca.pem&protocol=resp3").unwrap();
-        assert_eq!((tls.plain.as_str(), tls.port), ("rediss://:p@b/0?protocol=resp3", 6379));
+        assert_eq!(
+            (tls.plain.as_str(), tls.port),
+            ("rediss://:p@b/0?protocol=resp3", 6379)
+        );
         assert_eq!(tls.trust.unwrap().roots, Some("ca.pem".into()));
     }
 
     #[test]
     fn what_promises_less_than_it_seems_is_refused() {
-        for bad in ["redis://b/0?ssl_ca_certs=ca.pem", "rediss://b/#insecure", "unix:/a", "x"] {
+        for bad in [
+            "redis://b/0?ssl_ca_certs=ca.pem",
+            "rediss://b/#insecure",
+            "unix:/a",
+            "x",
+        ] {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }
     }

@@ -1,8 +1,8 @@
 //! The Redis trait on the blocking driver.
 
+use localmart_connect::redis::Address;
 use localmart_guest::redis::{Argument, Redis, Reply};
 use localmart_guest::short_lived::StoreError;
-use localmart_connect::redis::Address;
 use redis::Value;
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,8 +1,8 @@
 //! The SQL trait on the blocking Postgres driver.
 
+use localmart_connect::postgres::{Address, connector};
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value};
 use postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
-use localmart_connect::postgres::{Address, connector};
 use postgres::{Client, Config};
 use std::cell::RefCell;
 use std::error::Error;

@@ -300,9 +300,7 @@ impl Resolver<'_> {
             let address = expanded(template)?;
             let ours = manifest.application.tool.contains_key("localmart");
             let embedded = ours && address == crate::capability::redis::EMBEDDED;
-            if !embedded
-                && localmart_connect::redis::Address::parse(address.as_str()).is_err()
-            {
+            if !embedded && localmart_connect::redis::Address::parse(address.as_str()).is_err() {
                 // The address is not printed because it may contain a password.
                 return Err(wrong(
                     "the address of this trigger is not the address of a Redis server".to_owned(),

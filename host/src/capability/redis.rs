@@ -8,9 +8,9 @@ use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
 use crate::messages::{Message, Messages};
 use crate::state::HostState;
-use redis::aio::MultiplexedConnection;
 use localmart_connect::Trust;
 use localmart_connect::redis::Address;
+use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,9 +20,7 @@ use wasmtime::component::{Accessor, Resource};
 /// A client of a server, which is not connected yet.
 pub fn client(address: &str) -> Result<Client, RedisError> {
     let made = Address::parse(address).and_then(|address| address.client());
-    made.map_err(|reason| {
-        RedisError::from((ErrorKind::InvalidClientConfig, "the address", reason))
-    })
+    made.map_err(|reason| RedisError::from((ErrorKind::InvalidClientConfig, "the address", reason)))
 }
 
 /// The address that means no server.

@@ -158,7 +158,10 @@ impl three::HostConnection for HostState {
         &mut self,
         address: String,
     ) -> wasmtime::Result<Result<Resource<Connection>, three::Error>> {
-        Ok(self.open_postgres(address, None).await?.map_err(failed_three))
+        Ok(self
+            .open_postgres(address, None)
+            .await?
+            .map_err(failed_three))
     }
 
     async fn query(

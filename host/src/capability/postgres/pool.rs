@@ -8,13 +8,13 @@
 use super::server::{Schema, Server};
 use crate::limits;
 use futures::channel::oneshot;
+use localmart_connect::{Trust, postgres::connector};
 use prometheus::IntCounter;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
-use localmart_connect::{Trust, postgres::connector};
 use tokio_postgres::{Client, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -294,7 +294,10 @@ impl Postgres {
     }
 
     fn connector(&self, server: &Server) -> Result<MakeRustlsConnect, NoConnection> {
-        let mut known = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .connectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(connector) = known.get(&server.trust) {
             return Ok(connector.clone());
         }
