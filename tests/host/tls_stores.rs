@@ -4,7 +4,10 @@ use crate::harness::{
     Shop, built, checkout, fresh_key, localmart, printed, root, scratch, unframed,
 };
 use localmart_testkit::servers::{Server, TlsFiles};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    date_time_ymd,
+};
 use std::path::Path;
 
 /// A certificate and its key, in PEM.
@@ -20,6 +23,7 @@ impl Authority {
     fn new() -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        named(&mut params, "test authority");
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -29,6 +33,7 @@ impl Authority {
 
     fn signs(&self, name: &str, expired: bool) -> Made {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        named(&mut params, name);
         if expired {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2021, 1, 1);
@@ -40,6 +45,12 @@ impl Authority {
             key: key.serialize_pem(),
         }
     }
+}
+
+/// A certificate with the name of its authority would look like one that signed itself.
+fn named(params: &mut CertificateParams, name: &str) {
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
 }
 
 fn written(folder: &Path, name: &str, text: &str) -> String {
