@@ -20,10 +20,10 @@ struct Made {
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        named(&mut params, "test authority");
+        named(&mut params, name);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -88,7 +88,7 @@ fn migrated(flags: &[String]) -> Result<(), String> {
 #[test]
 fn a_shop_keeps_its_data_in_servers_with_tls() {
     built();
-    let (ours, foreign) = (Authority::new(), Authority::new());
+    let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
     let (server, client) = (ours.signs("127.0.0.1", false), ours.signs("shop", false));
     let authority = ours.pem();
     let pem = TlsFiles {
