@@ -6,11 +6,6 @@
 //! keeps the connection permanently after a statement with effects that the next guest must not inherit. If the handle
 //! is dropped during a transaction or a statement, the connection is closed too, and the server rolls back.
 
-#![expect(
-    clippy::result_large_err,
-    reason = "the error type is defined by the interface"
-)]
-
 mod handle;
 mod numeric;
 pub mod pool;
