@@ -369,7 +369,7 @@ fn server_of_connections() -> (String, Arc<AtomicUsize>) {
                     received.clear();
                     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
                     stream.write_all(answer).unwrap();
-                    if number % 3 == 0 {
+                    if number.is_multiple_of(3) {
                         return;
                     }
                 }
