@@ -119,7 +119,7 @@ impl std::fmt::Display for Facts {
             write!(f, ", metrics http://{observe}/metrics")?;
         }
         if let Some(links) = self.links {
-            write!(f, ", links http://{links}")?;
+            write!(f, ", links {links}")?;
         }
         let (manifest, state_dir) = (self.manifest.display(), self.state_dir.display());
         write!(f, "\nmanifest {manifest}, state folder {state_dir}")?;

@@ -25,12 +25,12 @@ use localmart_host::engine::EngineOptions;
 use localmart_host::limits;
 use localmart_host::link::binding::{BindingOption, Bindings};
 use localmart_host::log::{self, LogWriter};
-use localmart_host::remote::client::RemoteConfig;
+use localmart_host::remote::client::{LinkTls, RemoteConfig};
 use localmart_host::remote::fake::{self, Fakes};
 use localmart_host::remote::sign::Key;
 use localmart_host::serve::load::{ExtraMetrics, LoadOptions, load};
 use localmart_host::serve::swap::{BeforeSwap, Swapper};
-use localmart_host::serve::tls::ServerTls;
+use localmart_host::serve::tls::{Files, ServerTls};
 use localmart_host::serve::{Running, bind, start};
 use localmart_host::telemetry;
 use std::collections::BTreeMap;
@@ -90,6 +90,16 @@ pub(crate) struct Up {
     /// The address for link calls from other shops. Both shops need the same LOCALMART_LINK_KEY, or the same state folder.
     #[arg(long, value_parser = address)]
     link_listen: Option<SocketAddr>,
+    /// The certificate of this shop for link calls, in PEM; links to https addresses and the address for links then have TLS, and
+    /// both shops prove who they are.
+    #[arg(long, value_name = "FILE", requires_all = ["link_tls_key", "link_tls_ca"])]
+    link_tls_cert: Option<PathBuf>,
+    /// The private key of that certificate, in PEM.
+    #[arg(long, value_name = "FILE", requires = "link_tls_cert")]
+    link_tls_key: Option<PathBuf>,
+    /// The authority that signed the certificates of all shops that call each other, in PEM.
+    #[arg(long, value_name = "FILE", requires = "link_tls_cert")]
+    link_tls_ca: Option<PathBuf>,
     /// For tests: use a clock that localmart clock advance moves. The state folder keeps the time until the next start.
     #[arg(long, conflicts_with_all = ["remotes", "link_listen"])]
     test_clock: bool,
@@ -243,8 +253,24 @@ impl Up {
     /// The certificate of the HTTP address.
     fn tls(&self) -> anyhow::Result<Option<Arc<ServerTls>>> {
         let files = self.tls_cert.as_deref().zip(self.tls_key.as_deref());
-        let read = |(certificate, key)| ServerTls::read(certificate, key);
+        let read = |(certificate, key): (&Path, &Path)| {
+            ServerTls::read(Files {
+                certificate: certificate.to_owned(),
+                key: key.to_owned(),
+                clients: None,
+            })
+        };
         files.map(read).transpose()
+    }
+
+    /// TLS of the links between shops.
+    fn link_tls(&self) -> anyhow::Result<Option<LinkTls>> {
+        match (&self.link_tls_cert, &self.link_tls_key, &self.link_tls_ca) {
+            (Some(certificate), Some(key), Some(authority)) => {
+                LinkTls::read(certificate, key, authority).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Components that do not run here.
@@ -288,6 +314,7 @@ impl Up {
                     true => None,
                     false => Some(link_key(state_dir)?),
                 },
+                tls: self.link_tls()?,
                 fakes,
             },
             tls: self.tls()?,
@@ -400,7 +427,7 @@ fn announce(base: &str, running: &Running, routes: &str) -> anyhow::Result<()> {
     writeln!(out, "Available Routes:")?;
     write!(out, "{}", routes.replace("{base}", base))?;
     if let Some(links) = running.links {
-        writeln!(out, "Links: http://{links}")?;
+        writeln!(out, "Links: {links}")?;
     }
     if let Some(observe) = running.observe {
         writeln!(out, "Observe: http://{observe}/metrics")?;

@@ -60,7 +60,7 @@ pub fn start(
             let answer =
                 move |request: Request<Incoming>| std::future::ready(answer(&loaded, &request));
             let serving =
-                transport::serve_internal(listener, "the observe address", stopped, answer);
+                transport::serve_internal((listener, None), "the observe address", stopped, answer);
             tokio::task::LocalSet::new().block_on(&runtime, serving);
         });
     thread.context("starting the observe thread")

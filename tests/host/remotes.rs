@@ -1,6 +1,7 @@
 //! Links to components in another process: the same calls, even while one of the processes restarts.
 
 use super::swaps::{told, verified};
+use super::tls_stores::{Authority, written};
 use crate::harness::{Shop, at_once, built, checkout, fresh_key, root, scratch};
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -150,6 +151,57 @@ fn a_component_runs_alone_with_answers_from_a_file() {
     ] {
         let said = refused_start(&scratch("state"), &flags);
         assert!(said.contains(reason), "{reason}: {said}");
+    }
+}
+
+#[test]
+fn processes_prove_to_each_other_who_they_are() {
+    built();
+    let (state, links) = (scratch("state"), free());
+    let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+    let flags = |signer: &Authority, trusted: &Authority| {
+        let folder = scratch("links");
+        let made = signer.signs("127.0.0.1", false);
+        [
+            ("--link-tls-cert", "link.crt", made.certificate),
+            ("--link-tls-key", "link.key", made.key),
+            ("--link-tls-ca", "ca.pem", trusted.pem()),
+        ]
+        .map(|(flag, name, text)| [flag.to_owned(), written(&folder, name, &text)])
+        .concat()
+    };
+    let with = |more: &[&str], tls: &[String]| -> Vec<String> {
+        let more = more.iter().map(ToString::to_string);
+        more.chain(tls.iter().cloned()).collect()
+    };
+    let start = |flags: &[String]| {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        Shop::start_in(&state, &flags)
+    };
+    let good = flags(&ours, &ours);
+    let _there = start(&with(
+        &["--only", "catalog", "--link-listen", &links],
+        &good,
+    ));
+    let remote = format!("catalog=https://{links}");
+    let here = start(&with(&["--remote", &remote], &good));
+    let cart = here.cart_with(&here.product(1999, 10), 1);
+    here.order(&fresh_key(), &checkout(&cart, "tok_visa"))
+        .expect(201);
+    verified(&here);
+    drop(here);
+
+    let plain = format!("catalog=http://{links}");
+    for (what, remote, tls) in [
+        ("a foreign certificate", &remote, flags(&foreign, &ours)),
+        ("a foreign server", &remote, flags(&ours, &foreign)),
+        ("no certificate", &remote, Vec::new()),
+        ("no TLS", &plain, Vec::new()),
+    ] {
+        let flags = with(&["--remote", remote], &tls);
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let said = refused_start(&state, &flags);
+        assert!(said.contains("does not answer at"), "{what}: {said}");
     }
 }
 

@@ -48,7 +48,10 @@ impl Trust {
     }
 
     /// The settings for the TLS library.
-    fn config(&self) -> Result<ClientConfig, String> {
+    ///
+    /// # Errors
+    /// The files cannot be read, or do not fit together.
+    pub fn config(&self) -> Result<ClientConfig, String> {
         let config = ClientConfig::builder().with_root_certificates(self.root_store()?);
         let (certificate, key) = match (&self.certificate, &self.key) {
             (None, None) => return Ok(config.with_no_client_auth()),
@@ -64,7 +67,11 @@ impl Trust {
             .map_err(|error| format!("the client certificate cannot be used: {error}"))
     }
 
-    fn root_store(&self) -> Result<RootCertStore, String> {
+    /// The trusted certificates.
+    ///
+    /// # Errors
+    /// They cannot be read, or there are none.
+    pub fn root_store(&self) -> Result<RootCertStore, String> {
         let mut store = RootCertStore::empty();
         let trusted = match (&self.root_text, &self.roots) {
             (Some(text), _) => CertificateDer::pem_slice_iter(text.as_bytes())

@@ -7,14 +7,19 @@ use super::{CALLER, ExportedFunction, ExportedInterfaces, SHAPE, SIGNATURE, shap
 use crate::limits;
 use crate::link::fit;
 use crate::link::stub::LinkFunction;
+use crate::serve::tls::{Files, ServerTls};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use localmart_connect::Trust;
+use rustls::{ClientConfig, RootCertStore};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::Val;
@@ -37,33 +42,69 @@ pub struct RemoteConfig {
     pub addresses: BTreeMap<String, String>,
     /// The key; required if there are addresses.
     pub key: Option<Key>,
+    /// TLS of the links; required for addresses with https.
+    pub tls: Option<LinkTls>,
     /// Files that answer for components instead.
     pub fakes: Fakes,
 }
 
+/// TLS of the links between hosts. Both hosts have a certificate of one authority.
+#[derive(Clone, Debug)]
+pub struct LinkTls {
+    /// For calls from other hosts.
+    pub server: Arc<ServerTls>,
+    /// For calls to other hosts.
+    pub client: Arc<ClientConfig>,
+}
+
+impl LinkTls {
+    /// Reads the certificate of this host, its key, and the authority of both hosts, all in PEM.
+    pub fn read(certificate: &Path, key: &Path, authority: &Path) -> anyhow::Result<Self> {
+        let trust = Trust {
+            roots: Some(authority.to_owned()),
+            certificate: Some(certificate.to_owned()),
+            key: Some(key.to_owned()),
+            root_text: None,
+        };
+        let server = ServerTls::read(Files {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            clients: Some(authority.to_owned()),
+        })?;
+        let client = Arc::new(trust.config().map_err(anyhow::Error::msg)?);
+        Ok(Self { server, client })
+    }
+}
+
 impl RemoteComponent {
     /// Asks another host for the exports of a component.
-    pub fn discover(component: &str, address: &str, key: &Key) -> anyhow::Result<Self> {
+    pub async fn discover(
+        component: &str,
+        address: &str,
+        (key, client): (&Key, &Http),
+    ) -> anyhow::Result<Self> {
         let address = address.trim_end_matches('/');
-        if !address.starts_with("http://") {
+        if !address.starts_with("http://") && !address.starts_with("https://") {
             bail!("{address} is not the address of another host; write http://host:port");
         }
         let path = format!("/links/{component}");
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(limits::REMOTE_DISCOVER_TIMEOUT))
-            .http_status_as_error(false)
-            .build();
-        let agent = ureq::Agent::from(agent);
-        let asked = agent
-            .get(format!("{address}{path}"))
+        let request = Request::get(format!("{address}{path}"))
             .header(SIGNATURE, key.sign(&path, b""))
-            .call();
+            .body(Full::default())?;
+        let asked = async {
+            let answer = client.request(request).await?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), limits::REMOTE_BYTES).collect();
+            let body = body.await.map_err(anyhow::Error::from_boxed)?.to_bytes();
+            anyhow::Ok((status, String::from_utf8_lossy(&body).into_owned()))
+        };
+        let asked = tokio::time::timeout(limits::REMOTE_DISCOVER_TIMEOUT, asked).await;
+        let asked = asked.unwrap_or_else(|elapsed| Err(elapsed.into()));
         let help = "start it first: localmart up --link-listen";
-        let mut answer = asked.with_context(|| {
+        let (status, text) = asked.with_context(|| {
             format!("the host of `{component}` does not answer at {address}\n  help: {help}")
         })?;
-        let text = answer.body_mut().read_to_string()?;
-        if answer.status() != StatusCode::OK {
+        if status != StatusCode::OK {
             bail!("{address} does not offer `{component}`: {text}");
         }
         Ok(Self {
@@ -186,13 +227,23 @@ impl RemoteComponent {
 }
 
 /// An HTTP client: the connections of a core to other hosts.
-pub type Http = Client<HttpConnector, Full<Bytes>>;
+pub type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// A client without connections.
-pub fn http() -> Http {
+/// A client without connections. Without TLS it reaches no address with https.
+pub fn http(tls: Option<&LinkTls>) -> Http {
     let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(limits::SERVER_CONNECT_TIMEOUT));
+    let nobody = || {
+        let nobody = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+        nobody.with_no_client_auth()
+    };
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls.map_or_else(nobody, |tls| (*tls.client).clone()))
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
     Client::builder(TokioExecutor::new())
         .pool_idle_timeout(limits::REMOTE_IDLE_TIMEOUT)
         .pool_timer(TokioTimer::new())

@@ -33,12 +33,17 @@ pub fn start(
     let thread = std::thread::Builder::new().name("links".to_owned());
     thread
         .spawn(move || {
+            let tls = loaded.link_tls.as_ref().map(|tls| tls.server.clone());
             let answer = move |request: Request<Incoming>| {
                 let (loaded, key) = (loaded.clone(), key.clone());
                 async move { answer(&loaded, &key, request).await }
             };
-            let serving =
-                transport::serve_internal(listener, "the address for links", stopped, answer);
+            let serving = transport::serve_internal(
+                (listener, tls),
+                "the address for links",
+                stopped,
+                answer,
+            );
             tokio::task::LocalSet::new().block_on(&runtime, serving);
         })
         .context("starting the thread for link calls")

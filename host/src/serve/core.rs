@@ -135,7 +135,7 @@ impl Core {
                         gates: loaded.request_limits.gates(),
                         loaded,
                         components,
-                        http: client::http(),
+                        http: client::http(loaded.link_tls.as_ref()),
                         remote_links: RefCell::default(),
                         header_selections: RefCell::default(),
                         stopped,

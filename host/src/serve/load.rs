@@ -32,7 +32,7 @@ use crate::metrics::{Metrics, RouteMetrics};
 use crate::observe::Readiness;
 use crate::policy::Policies;
 use crate::record::Recorder;
-use crate::remote::client::{RemoteComponent, RemoteConfig};
+use crate::remote::client::{self, LinkTls, RemoteComponent, RemoteConfig};
 use crate::remote::provider::Provider;
 use crate::runtime_config::RuntimeConfig;
 use crate::state::{LoadedComponent, Servers};
@@ -125,6 +125,8 @@ pub struct Loaded {
     pub timers: RwLock<()>,
     /// The components on other hosts that this application calls.
     pub remotes: BTreeMap<String, Provider>,
+    /// TLS of the links between hosts; `None` for plain HTTP.
+    pub link_tls: Option<LinkTls>,
     /// The certificate of the HTTP address; `None` for plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
     /// Compiles and links further generations.
@@ -253,7 +255,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
     for plan in plans.values_mut() {
         sources::fetch(&mut plan.spec, &app.source, &fetched)?;
     }
-    let remotes = find_remotes(&plans, &options.remotes)?;
+    let remotes = find_remotes(&plans, &options.remotes).await?;
     let faults = Arc::<Faults>::default();
     let mut mounted = BTreeMap::new();
     for plan in plans.values() {
@@ -324,6 +326,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
         timers: RwLock::default(),
         remotes,
         tls: options.tls,
+        link_tls: options.remotes.tls,
         loader,
         cores: Mutex::default(),
         turn: AtomicUsize::new(0),
@@ -332,7 +335,7 @@ pub async fn load(app: App, options: LoadOptions) -> anyhow::Result<Loaded> {
 }
 
 /// Asks other hosts for the components that this application calls.
-fn find_remotes(
+async fn find_remotes(
     plans: &BTreeMap<String, plan::DeploymentPlan>,
     remotes: &RemoteConfig,
 ) -> anyhow::Result<BTreeMap<String, Provider>> {
@@ -340,6 +343,7 @@ fn find_remotes(
     let mut found: BTreeMap<String, Provider> = fakes
         .map(|(component, fake)| (component.clone(), Provider::File(fake.clone())))
         .collect();
+    let client = client::http(remotes.tls.as_ref());
     for component in plans.values().flat_map(|plan| &plan.remote) {
         let address = remotes.addresses.get(component);
         if let (Some(address), Some(key)) = (address, &remotes.key)
@@ -347,7 +351,9 @@ fn find_remotes(
         {
             found.insert(
                 component.clone(),
-                Provider::Host(RemoteComponent::discover(component, address, key)?),
+                Provider::Host(
+                    RemoteComponent::discover(component, address, (key, &client)).await?,
+                ),
             );
         }
     }

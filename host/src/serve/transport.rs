@@ -3,6 +3,7 @@
 
 use super::activity::{Activity, Socket, UnderWay, check_interval};
 use super::clients::{BUSY, ClientLimits, Clients, Connected, Share};
+use super::tls::ServerTls;
 use crate::limits;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -153,7 +154,7 @@ pub async fn serve<S, A, F, B>(
 
 /// Serves an address that only operators and other hosts use, on the current thread, until the host stops.
 pub async fn serve_internal<A, F, B>(
-    listener: std::net::TcpListener,
+    (listener, tls): (std::net::TcpListener, Option<Arc<ServerTls>>),
     address: &str,
     mut stopped: watch::Receiver<bool>,
     answer: A,
@@ -181,6 +182,7 @@ pub async fn serve_internal<A, F, B>(
             _ = stopped.wait_for(|stopped| *stopped) => return,
         };
         let (clients, answer, stopped) = (clients.clone(), answer.clone(), stopped.clone());
+        let tls = tls.clone();
         tokio::task::spawn_local(async move {
             let _connected = connected;
             let answer = |request: Request<Incoming>, activity: Rc<Activity>| {
@@ -188,7 +190,12 @@ pub async fn serve_internal<A, F, B>(
                 let answered = answer(request);
                 async move { answered.await.map(|body| Sent::new(body, under_way, None)) }
             };
-            serve(stream, (&clients, false), stopped, answer).await;
+            let Some(tls) = tls else {
+                return serve(stream, (&clients, false), stopped, answer).await;
+            };
+            if let Some(stream) = tls.accept(stream, clients.limits.head_timeout).await {
+                serve(stream, (&clients, false), stopped, answer).await;
+            }
         });
     }
 }
