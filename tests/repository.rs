@@ -10,6 +10,7 @@
 )]
 
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -160,6 +161,104 @@ fn vendored_wit_is_locked() {
         lock,
         "vendored WIT differs from wit/deps.lock"
     );
+}
+
+/// The functions and types of the interfaces in a WIT file, by interface and name, without comments and white space.
+fn contract(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().map(|line| line.split("//").next().unwrap());
+    let text: String = lines
+        .filter(|line| !line.trim().starts_with('@'))
+        .flat_map(|line| [line.trim(), " "])
+        .collect();
+    let mut found = BTreeMap::new();
+    for interface in text.split("interface ").skip(1) {
+        let (name, body) = interface.split_once('{').unwrap();
+        let (mut depth, mut item) = (0, String::new());
+        for character in body.chars() {
+            item.push(character);
+            match character {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth < 0 {
+                break;
+            }
+            if depth == 0 && matches!(character, ';' | '}') {
+                let head = item.split(['{', ':', ';', '=']).next().unwrap().trim();
+                // A list of used types may grow.
+                if !head.is_empty() && !head.starts_with("use ") {
+                    let place = format!("{} / {head}", name.trim());
+                    found.insert(place, item.split_whitespace().collect());
+                }
+                item.clear();
+            }
+        }
+    }
+    found
+}
+
+/// The version of the package in a WIT file.
+fn package_version(text: &str) -> semver::Version {
+    let package = text.lines().find(|line| line.starts_with("package "));
+    let version = package.unwrap().split('@').nth(1).unwrap();
+    version.trim_end_matches(';').parse().unwrap()
+}
+
+#[test]
+fn a_contract_grows_and_never_changes() {
+    let mut wrong = Vec::new();
+    let released = files(&root().join("wit/released"));
+    assert!(!released.is_empty());
+    for path in released {
+        let noun = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let folder = files(&root().join("wit").join(&noun));
+        let current: String = folder
+            .iter()
+            .map(|file| std::fs::read_to_string(file).unwrap())
+            .collect();
+        let before = std::fs::read_to_string(&path).unwrap();
+        let (old, new) = (package_version(&before), package_version(&current));
+        assert!(new >= old, "{noun}: {new} is older than {old}");
+        if old.major != new.major {
+            continue;
+        }
+        let (before, now) = (contract(&before), contract(&current));
+        assert!(!before.is_empty(), "{noun} has no contract");
+        for (place, item) in &before {
+            if now.get(place) != Some(item) {
+                wrong.push(format!("localmart:{noun}@{old}: {place}"));
+            }
+        }
+        if now.len() > before.len() && new == old {
+            wrong.push(format!(
+                "localmart:{noun}@{old} has grown; it needs a later minor version"
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "components that were built before would no longer link; add a function or a type instead: {wrong:#?}"
+    );
+}
+
+#[test]
+fn a_changed_contract_is_seen() {
+    let text = "interface a {\n  /// A thing.\n  record b {\n    c: u32, // first\n  }\n  d: func(e: b) -> result<_, b>;\n}\nworld w { export a; }";
+    let before = contract(text);
+    let names: Vec<&str> = before.keys().map(String::as_str).collect();
+    assert_eq!(names, ["a / d", "a / record b"]);
+    for (from, to, place) in [
+        ("c: u32", "c: u64", "a / record b"),
+        ("c: u32,", "c: u32, f: u32,", "a / record b"),
+        ("d: func(e: b)", "d: func(e: b, f: b)", "a / d"),
+        ("d: func", "g: func", "a / d"),
+    ] {
+        let after = contract(&text.replace(from, to));
+        assert_ne!(after.get(place), before.get(place), "{from}");
+    }
+    let commented = text.replace("A thing", "Something else");
+    assert_eq!(contract(&commented), before);
 }
 
 #[test]

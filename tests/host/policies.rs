@@ -121,6 +121,42 @@ fn a_policy_that_misbehaves_goes_by_itself_and_one_with_capabilities_never_comes
 }
 
 #[test]
+fn minor_versions_link_in_both_directions() {
+    let shop = Shop::start();
+    let product = shop.product(1000, 100);
+    let versioned = |name: &str, wasm: Vec<u8>, version: &str| {
+        let interface = |version: &str| format!("localmart:tax/tax@{version}").into_bytes();
+        let wasm = replaced(&wasm, &interface("1.0.0"), &interface(version));
+        written(&format!("{name}-{version}"), &wasm)
+    };
+    let order = |version: &str| {
+        let wasm = std::fs::read(root().join("dist/order.wasm")).unwrap();
+        versioned("order", wasm, version)
+    };
+    let tax = |version: &str| {
+        let wasm = std::fs::read(taxing("none")).unwrap();
+        versioned("tax", wasm, version)
+    };
+    let put = |component: &str, file: PathBuf| {
+        let words = swap(component, &file);
+        told(&shop, &words.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    // A caller that was built for a later version than the policy, then a policy of a later version than its caller.
+    put("order", order("1.1.0"));
+    assert_eq!(amounts(&buy(&shop, &product)), (0, 2000, "[]".into()));
+    put("tax", tax("1.0.0"));
+    assert_eq!(amounts(&buy(&shop, &product)).0, 400);
+    put("tax", tax("1.2.0"));
+    assert_eq!(amounts(&buy(&shop, &product)).0, 400);
+    put("order", root().join("dist/order.wasm"));
+    assert_eq!(amounts(&buy(&shop, &product)).0, 400);
+    let file = tax("2.0.0");
+    let said = refused(&shop, &["swap", "tax", file.to_str().unwrap()]);
+    assert!(said.contains("localmart:tax/tax@1"), "{said}");
+    verified(&shop);
+}
+
+#[test]
 fn a_swap_runs_the_contract_tests_first() {
     let shop = Shop::start();
     let swapped = |what: &str| {

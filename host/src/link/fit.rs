@@ -1,7 +1,8 @@
 //! Which export answers an import, and whether its types fit.
 //!
-//! An export answers an import of the same package and interface if it has the same version or a later one that is
-//! compatible according to semantic versioning. It must then contain every imported function, with types that fit.
+//! An export answers an import of the same package and interface if their versions are on one compatibility track of
+//! semantic versioning. It must then contain every imported function, with types that fit. So an earlier version
+//! answers too, unless its importer calls what the earlier version does not have: importers import only what they call.
 
 use semver::Version;
 use std::collections::HashSet;
@@ -40,7 +41,7 @@ pub enum Match {
 impl Match {
     /// Whether an export with this relation answers the import.
     pub fn answers(self) -> bool {
-        matches!(self, Self::Exact | Self::Compatible)
+        matches!(self, Self::Exact | Self::Compatible | Self::Older)
     }
 
     /// A description for reports.
@@ -48,7 +49,7 @@ impl Match {
         match self {
             Self::Exact => "same version",
             Self::Compatible => "later version that is compatible according to semver",
-            Self::Older => "older than the imported version",
+            Self::Older => "earlier version on the same track",
             Self::Incompatible => "incompatible version according to semver",
             Self::Other => "another interface",
         }
@@ -76,7 +77,7 @@ pub fn compare(import: &str, export: &str) -> Match {
     }
 }
 
-/// The export that matches an import best: the same version, or else the latest compatible one.
+/// The export that matches an import best: the same version, or else the latest one on the track.
 pub fn best<'e>(import: &str, exports: impl Iterator<Item = &'e str>) -> Option<&'e str> {
     let answering = exports.filter(|export| compare(import, export).answers());
     answering.max_by_key(|export| (*export == import, split(export).1))
