@@ -133,9 +133,9 @@ impl Core {
                     let components = loaded.deployments.iter().map(component).collect();
                     let core = Rc::new(Self {
                         gates: loaded.request_limits.gates(),
+                        http: client::http(loaded.link_tls.as_ref()),
                         loaded,
                         components,
-                        http: client::http(loaded.link_tls.as_ref()),
                         remote_links: RefCell::default(),
                         header_selections: RefCell::default(),
                         stopped,
