@@ -261,6 +261,42 @@ fn a_changed_contract_is_seen() {
     assert_eq!(contract(&commented), before);
 }
 
+/// `docs/events/` has the schema of each kind, made of its type. `BLESS=1` writes them.
+#[test]
+fn schemas_of_events_are_those_of_their_types() {
+    let folder = root().join("docs/events");
+    let schemas = localmart_events::schemas();
+    let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+    for (kind, schema) in &schemas {
+        let (file, text) = (
+            folder.join(format!("{kind}.json")),
+            format!("{:#}\n", schema),
+        );
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&file, &text).unwrap();
+        }
+        let committed = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(
+            committed, text,
+            "{kind}: BLESS=1 writes the schema of its type"
+        );
+        let quoted = format!("`{kind}`");
+        assert!(
+            readme.contains(&quoted),
+            "docs/events/README.md lacks {quoted}"
+        );
+    }
+    let known = |path: &PathBuf| {
+        let kind = path.file_stem().unwrap().to_string_lossy().into_owned();
+        schemas.contains_key(kind.as_str()) || kind == "README"
+    };
+    let others: Vec<PathBuf> = files(&folder)
+        .into_iter()
+        .filter(|path| !known(path))
+        .collect();
+    assert!(others.is_empty(), "no type has these schemas: {others:?}");
+}
+
 #[test]
 fn every_component_has_its_files() {
     for entry in std::fs::read_dir(root().join("components"))

@@ -6,6 +6,7 @@ use crate::domain::{
 };
 use crate::picture;
 use crate::service::{Catalog, CatalogError};
+use localmart_events::{EventData as _, ProductViewed};
 use localmart_guest::config::ConfigError;
 use localmart_guest::events::{sweep_events, views};
 use localmart_guest::http::decode::{boolean, money, money_json, text};
@@ -113,10 +114,25 @@ async fn get<D: Database>(api: Api<D>, request: Request) -> Answer {
         .claims
         .as_ref()
         .map(|claims| claims.subject.as_str());
-    views::record_view("product.viewed", "catalog", product.id.as_str(), viewer);
+    views::record_view(
+        "product.viewed",
+        "catalog",
+        (product.id.as_str(), viewer),
+        viewed,
+    );
     Ok(Response::json(200, &encode(&product))
         .with_version(product.version)
         .for_caches(&request))
+}
+
+/// The data of the event that reports views.
+fn viewed(product: &str, viewer: Option<&str>, views: u64) -> Value {
+    let data = ProductViewed {
+        product_id: product.to_owned(),
+        customer_id: viewer.map(str::to_owned),
+        views,
+    };
+    data.to_value()
 }
 
 async fn create<D: Database>(api: Api<D>, request: Request) -> Answer {

@@ -2,6 +2,7 @@
 
 use crate::domain::{Category, Filter, Product, ProductDraft, ProductPatch, Slug, Sort};
 use crate::store::{Store, WriteOutcome};
+use localmart_events::{EventData as _, Price, ProductUpdated};
 use localmart_guest::events::Event;
 use localmart_guest::http::IfMatch;
 use localmart_guest::kernel::page::page;
@@ -9,7 +10,6 @@ use localmart_guest::kernel::{Cursor, Id, Limit};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::wit::Context;
-use serde_json::json;
 
 /// Why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -208,19 +208,22 @@ impl<D: Database> Catalog<D> {
             product.version,
             product.updated_at,
         );
-        let data = json!({
-            "product_id": id,
-            "sku": draft.sku.as_str(),
-            "name": draft.name,
-            "slug": product.slug.as_str(),
-            "description": draft.description,
-            "category": draft.category.as_str(),
-            "price": { "amount": draft.price.amount(), "currency": draft.price.currency().code() },
-            "published": draft.published,
-            "version": product.version,
-            "updated_at": product.updated_at.to_string(),
-        });
-        event.with(data).in_trace(&context.trace_parent)
+        let data = ProductUpdated {
+            product_id: id.to_owned(),
+            sku: draft.sku.as_str().to_owned(),
+            name: draft.name.clone(),
+            slug: product.slug.as_str().to_owned(),
+            description: draft.description.clone(),
+            category: draft.category.as_str().to_owned(),
+            price: Price {
+                amount: draft.price.amount(),
+                currency: draft.price.currency().code().to_owned(),
+            },
+            published: draft.published,
+            version: product.version,
+            updated_at: product.updated_at.to_string(),
+        };
+        event.with(data.to_value()).in_trace(&context.trace_parent)
     }
 
     pub(crate) async fn categories(&self) -> Result<Vec<Category>> {

@@ -2,6 +2,7 @@
 //! was read earlier.
 
 use crate::domain::{LOW_STOCK, Level, Line, MAX_ON_HAND, ReservationState, Shortage};
+use localmart_events::{EventData as _, InventoryLow};
 use localmart_guest::audit;
 use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::{Id, Timestamp};
@@ -9,7 +10,6 @@ use localmart_guest::params;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
 use localmart_guest::wit::Context;
-use serde_json::json;
 
 /// The result of a reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -396,7 +396,7 @@ async fn record_low_stock(
     row: &Row,
     change: &StockChange<'_>,
 ) -> Result<(), SqlError> {
-    let (on_hand, reserved) = (row.integer(0)?, row.integer(1)?);
+    let (on_hand, reserved) = (row.unsigned(0)?, row.unsigned(1)?);
     let event = Event::new(
         &change.ports.new_id(),
         "inventory.low",
@@ -405,8 +405,14 @@ async fn record_low_stock(
         row.unsigned(2)?,
         change.at,
     );
-    let data = json!({ "product_id": product.as_str(), "available": on_hand - reserved, "threshold": LOW_STOCK });
-    let event = event.with(data).in_trace(&change.context.trace_parent);
+    let data = InventoryLow {
+        product_id: product.to_string(),
+        available: on_hand.saturating_sub(reserved),
+        threshold: LOW_STOCK.unsigned_abs(),
+    };
+    let event = event
+        .with(data.to_value())
+        .in_trace(&change.context.trace_parent);
     outbox::record(connection, &event, change.at).await
 }
 

@@ -10,6 +10,7 @@ use crate::domain::returns::ReturnError;
 use crate::domain::status::Status;
 use crate::domain::{Checkout, Failure, Order, PricingError, Step, itemise, number};
 use crate::store::{Claim, Inserted, Scope, Store};
+use localmart_events::PaymentChanged;
 use localmart_guest::events::Event;
 use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit, Money};
@@ -163,9 +164,9 @@ impl<D: Database, L: Links> Orders<D, L> {
     }
 
     /// Records that a payment was refunded.
-    pub(crate) async fn refunded(&self, event: &Event, payment: &str, status: &str) -> Result<()> {
+    pub(crate) async fn refunded(&self, event: &Event, payment: &PaymentChanged) -> Result<()> {
         let now = self.ports.now();
-        Ok(self.store.refunded(event, payment, status, now).await?)
+        Ok(self.store.refunded(event, payment, now).await?)
     }
 
     /// Resumes an order whose payment was decided, if the order waits for it.

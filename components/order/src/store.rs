@@ -15,6 +15,7 @@ pub(crate) use lists::list_statement;
 use crate::domain::links::Payment;
 use crate::domain::status::Status;
 use crate::domain::{Failure, Order};
+use localmart_events::PaymentChanged;
 use localmart_guest::events::{Event, inbox};
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::params;
@@ -228,8 +229,7 @@ impl<D: Database> Store<D> {
     pub(crate) async fn refunded(
         &self,
         event: &Event,
-        payment_id: &str,
-        status: &str,
+        payment: &PaymentChanged,
         now: Timestamp,
     ) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
@@ -240,7 +240,8 @@ impl<D: Database> Store<D> {
                        version = version + 1, updated_at = CAST($4 AS BIGINT) \
                        WHERE payment_id = CAST($1 AS TEXT) AND payment_version < CAST($3 AS BIGINT) AND cancelling = 0 \
                        AND status IN ('paid', 'shipped', 'delivered', 'return_requested', 'returned')";
-            let params = params![payment_id, status, event.version, now];
+            let (id, status) = (&payment.payment_id, payment.status.name());
+            let params = params![id, status, event.version, now];
             connection.execute(sql, params).await.map(drop)
         })
         .await

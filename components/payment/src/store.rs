@@ -1,6 +1,7 @@
 //! The SQL of payment.
 
 use crate::domain::{Payment, Status};
+use localmart_events::{EventData as _, PaymentChanged, PaymentStatus};
 use localmart_guest::audit;
 use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::{Currency, Id, Money};
@@ -8,7 +9,6 @@ use localmart_guest::params;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, decode_rows, transaction};
 use localmart_guest::wit::Context;
-use serde_json::json;
 
 const COLUMNS: &str = "id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, updated_at, customer_id, told";
 
@@ -134,22 +134,23 @@ impl<D: Database> Store<D> {
                 now,
             )
             .await?;
-            let kind = match payment.status {
-                Status::Captured => "payment.captured",
-                Status::Failed => "payment.failed",
-                Status::Refunded | Status::PartiallyRefunded => "payment.refunded",
+            let status = match payment.status {
+                Status::Captured => PaymentStatus::Captured,
+                Status::Failed => PaymentStatus::Failed,
+                Status::Refunded => PaymentStatus::Refunded,
+                Status::PartiallyRefunded => PaymentStatus::PartiallyRefunded,
                 Status::Pending | Status::Authorized | Status::Voided => return Ok(true),
             };
             let event = Event::new(
                 &ports.new_id(),
-                kind,
+                status.kind(),
                 "payment",
                 subject,
                 payment.version + 1,
                 now,
             );
             let event = event
-                .with(event_data(payment))
+                .with(event_data(payment, status).to_value())
                 .in_trace(&context.trace_parent);
             outbox::record(connection, &event, now).await?;
             Ok(true)
@@ -158,18 +159,18 @@ impl<D: Database> Store<D> {
     }
 }
 
-/// The data of payment events; `docs/events/` has the schemas. Contains no token and no e-mail address.
-fn event_data(payment: &Payment) -> serde_json::Value {
-    json!({
-        "payment_id": payment.id.as_str(),
-        "order_id": payment.order_id.as_str(),
-        "customer_id": payment.customer_id,
-        "status": payment.status.name(),
-        "currency": payment.amount.currency().code(),
-        "amount": payment.amount.amount(),
-        "captured": payment.captured,
-        "refunded": payment.refunded,
-    })
+/// The data of an event. Contains no token and no e-mail address.
+fn event_data(payment: &Payment, status: PaymentStatus) -> PaymentChanged {
+    PaymentChanged {
+        payment_id: payment.id.to_string(),
+        order_id: payment.order_id.to_string(),
+        customer_id: payment.customer_id.clone(),
+        status,
+        currency: payment.amount.currency().code().to_owned(),
+        amount: payment.amount.amount(),
+        captured: payment.captured,
+        refunded: payment.refunded,
+    }
 }
 
 fn payment(row: &Row) -> Result<Payment, SqlError> {

@@ -2,10 +2,15 @@
 
 use crate::domain::{Links, OrderChange, OrderSignal};
 use crate::http::RecommendationApi;
+use localmart_events::{EventData as _, OrderChanged, ProductViewed};
 use localmart_guest::events::{Consumer, Event, Refusal};
 use localmart_guest::kernel::Id;
 use localmart_guest::sql::{Database, SqlError};
-use serde_json::Value;
+
+/// The most views that one event can count.
+const MAX_VIEWS: u64 = 1_000_000;
+/// The most pieces that one line can count.
+const MAX_QUANTITY: i64 = 1_000_000;
 
 impl<D: Database, L: Links> Consumer for RecommendationApi<D, L> {
     const GROUP: &'static str = "recommendation";
@@ -28,17 +33,12 @@ impl<D: Database, L: Links> Consumer for RecommendationApi<D, L> {
                     .await
             }
             "product.viewed" => {
-                let product = id(event.data.get("product_id"))?;
-                let customer = event.data.get("customer_id").and_then(Value::as_str);
-                let views = event.data.get("views").and_then(Value::as_i64).unwrap_or(1);
+                let viewed = ProductViewed::read(&event.data).map_err(Refusal::Permanent)?;
+                let product = id(&viewed.product_id)?;
+                let views = i64::try_from(viewed.views.min(MAX_VIEWS)).unwrap_or(0);
+                let customer = viewed.customer_id.as_deref();
                 store
-                    .viewed(
-                        &event.id,
-                        &product,
-                        customer,
-                        views.clamp(0, 1_000_000),
-                        now,
-                    )
+                    .viewed(&event.id, &product, customer, views, now)
                     .await
             }
             _ => Ok(()),
@@ -47,41 +47,26 @@ impl<D: Database, L: Links> Consumer for RecommendationApi<D, L> {
     }
 }
 
-fn invalid_field(what: &str) -> Refusal {
-    Refusal::Permanent(format!(
-        "`data.{what}` does not match the schema of the event"
-    ))
-}
-
-fn id(value: Option<&Value>) -> Result<Id, Refusal> {
-    let id = value.and_then(Value::as_str).and_then(Id::parse);
-    id.ok_or_else(|| invalid_field("product_id"))
+fn id(text: &str) -> Result<Id, Refusal> {
+    let invalid = || Refusal::Permanent("`data.product_id` is not an id".to_owned());
+    Id::parse(text).ok_or_else(invalid)
 }
 
 fn order(event: &Event) -> Result<OrderSignal, Refusal> {
-    let data = &event.data;
-    let items = data
-        .get("items")
-        .and_then(Value::as_array)
-        .ok_or_else(|| invalid_field("items"))?;
-    let mut signal = OrderSignal {
-        order_id: event.subject.clone(),
-        customer_id: data
-            .get("customer_id")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
-        items: Vec::with_capacity(items.len()),
-    };
-    for item in items {
-        let product = id(item.get("product_id"))?;
-        let quantity = item
-            .get("quantity")
-            .and_then(Value::as_i64)
-            .filter(|quantity| (1..=1_000_000).contains(quantity));
-        signal
-            .items
-            .push((product, quantity.ok_or_else(|| invalid_field("quantity"))?));
+    let changed = OrderChanged::read(&event.data).map_err(Refusal::Permanent)?;
+    let mut items = Vec::with_capacity(changed.items.len());
+    for line in changed.items {
+        let quantity = i64::from(line.quantity);
+        if !(1..=MAX_QUANTITY).contains(&quantity) {
+            let reason = format!("`data.items` has a quantity of {quantity}");
+            return Err(Refusal::Permanent(reason));
+        }
+        items.push((id(&line.product_id)?, quantity));
     }
-    signal.items.sort();
-    Ok(signal)
+    items.sort();
+    Ok(OrderSignal {
+        order_id: event.subject.clone(),
+        customer_id: changed.customer_id,
+        items,
+    })
 }

@@ -5,6 +5,7 @@ use crate::domain::{LinkError, Links, Product, Query, Reason, Recommended, ranke
 use crate::http::RecommendationApi;
 use crate::service::Recommendations;
 use crate::store::{BOUGHT_TOGETHER, FOR_CUSTOMER, VIEWED, popular_statement};
+use localmart_events::{EventData as _, OrderChanged, OrderLine, OrderStatus, ProductViewed};
 use localmart_guest::events::{Consumer as _, Event, Refusal};
 use localmart_guest::kernel::{Currency, Id, Limit, Money};
 use localmart_guest::params;
@@ -86,8 +87,20 @@ impl Fixture {
         customer: Option<&str>,
         items: &[(usize, u32)],
     ) -> Event {
-        let item = |(place, quantity): &(usize, u32)| json!({ "product_id": self.products[*place].as_str(), "quantity": quantity, "line_total": 1 });
-        let items: Vec<Value> = items.iter().map(item).collect();
+        let line = |(place, quantity): &(usize, u32)| OrderLine {
+            product_id: self.products[*place].to_string(),
+            quantity: *quantity,
+            line_total: 1,
+        };
+        let data = OrderChanged {
+            order_id: order.to_owned(),
+            number: "1".to_owned(),
+            status: OrderStatus::Paid,
+            customer_id: customer.map(str::to_owned),
+            currency: "USD".to_owned(),
+            total: 1,
+            items: items.iter().map(line).collect(),
+        };
         let event = Event::new(
             &self.environment.ports().new_id(),
             kind,
@@ -96,7 +109,7 @@ impl Fixture {
             version,
             self.environment.now(),
         );
-        event.with(json!({ "order_id": order, "customer_id": customer, "items": items }))
+        event.with(data.to_value())
     }
 
     fn handle_event(&self, event: &Event) {
@@ -117,9 +130,12 @@ impl Fixture {
             0,
             self.environment.now(),
         );
-        self.handle_event(
-            &event.with(json!({ "product_id": id, "customer_id": customer, "views": views })),
-        );
+        let data = ProductViewed {
+            product_id: id.to_owned(),
+            customer_id: customer.map(str::to_owned),
+            views,
+        };
+        self.handle_event(&event.with(data.to_value()));
     }
 
     /// The index, score and reason of each recommendation.

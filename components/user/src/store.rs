@@ -1,6 +1,7 @@
 //! The SQL of user.
 
 use crate::domain::{Profile, User};
+use localmart_events::{EventData as _, UserChanged};
 use localmart_guest::audit;
 use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::{Address, Cursor, Id, Limit, Timestamp};
@@ -368,7 +369,11 @@ impl<D: Database> Store<D> {
             version,
             now,
         );
-        let event = event.with(json!({ "user_id": id.as_str(), "version": version }));
+        let data = UserChanged {
+            user_id: id.to_string(),
+            version,
+        };
+        let event = event.with(data.to_value());
         outbox::record(connection, &event.in_trace(&context.trace_parent), now).await
     }
 

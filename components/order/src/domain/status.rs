@@ -1,5 +1,7 @@
 //! The status graph: one table with every allowed transition.
 
+use localmart_events::OrderStatus;
+
 /// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -11,6 +13,21 @@ pub(crate) enum Status {
     Delivered,
     ReturnRequested,
     Returned,
+}
+
+impl From<Status> for OrderStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Pending => Self::Pending,
+            Status::Paid => Self::Paid,
+            Status::Failed => Self::Failed,
+            Status::Cancelled => Self::Cancelled,
+            Status::Shipped => Self::Shipped,
+            Status::Delivered => Self::Delivered,
+            Status::ReturnRequested => Self::ReturnRequested,
+            Status::Returned => Self::Returned,
+        }
+    }
 }
 
 /// All statuses with their names.

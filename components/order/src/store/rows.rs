@@ -4,6 +4,7 @@ use crate::domain::pricing::Flag;
 use crate::domain::returns::{Pieces, Return, ReturnStatus};
 use crate::domain::status::Status;
 use crate::domain::{Failure, Item, Order, ShortLine, Step, Totals};
+use localmart_events::{EventData as _, OrderChanged, OrderLine, OrderReturned, Returned};
 use localmart_guest::kernel::{Address, Currency, Id, Money, Timestamp};
 use localmart_guest::params;
 use localmart_guest::sql::{Row, SqlError, Value};
@@ -231,29 +232,37 @@ fn invalid(what: &str) -> SqlError {
 
 /// The data of order events; `docs/events/` has the schemas. Contains no e-mail address, no postal address and no token.
 pub(super) fn event_data(order: &Order, returned: Option<&Return>) -> serde_json::Value {
-    let item = |item: &Item| {
-        json!({
-            "product_id": item.product_id.as_str(),
-            "quantity": item.quantity,
-            "line_total": item.line_total.amount(),
-        })
+    let line = |item: &Item| OrderLine {
+        product_id: item.product_id.to_string(),
+        quantity: item.quantity,
+        line_total: item.line_total.amount(),
     };
-    let mut data = json!({
-        "order_id": order.id.as_str(),
-        "number": order.number,
-        "status": order.status.name(),
-        "customer_id": order.customer_id,
-        "currency": order.totals.total.currency().code(),
-        "total": order.totals.total.amount(),
-        "items": order.items.iter().map(item).collect::<Vec<_>>(),
-    });
-    let piece = |piece: &Pieces| json!({ "product_id": piece.product_id.as_str(), "quantity": piece.quantity });
-    if let (Some(returned), Some(object)) = (returned, data.as_object_mut()) {
-        let items: Vec<_> = returned.items.iter().map(piece).collect();
-        let summary = json!({ "id": returned.id.as_str(), "refund": returned.refund.amount(), "items": items });
-        object.insert("return".into(), summary);
+    let changed = OrderChanged {
+        order_id: order.id.to_string(),
+        number: order.number.clone(),
+        status: order.status.into(),
+        customer_id: order.customer_id.clone(),
+        currency: order.totals.total.currency().code().to_owned(),
+        total: order.totals.total.amount(),
+        items: order.items.iter().map(line).collect(),
+    };
+    let Some(returned) = returned else {
+        return changed.to_value();
+    };
+    let pieces = |piece: &Pieces| localmart_events::Pieces {
+        product_id: piece.product_id.to_string(),
+        quantity: piece.quantity,
+    };
+    let returned = Returned {
+        id: returned.id.to_string(),
+        refund: returned.refund.amount(),
+        items: returned.items.iter().map(pieces).collect(),
+    };
+    OrderReturned {
+        order: changed,
+        returned,
     }
-    data
+    .to_value()
 }
 
 fn flags(flags: &[Flag]) -> String {

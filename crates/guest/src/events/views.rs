@@ -3,24 +3,27 @@
 #[cfg(target_arch = "wasm32")]
 pub use pending::record_view;
 
+/// The data of an event for a subject, its viewer and the number of views.
+pub type ViewData = fn(&str, Option<&str>, u64) -> serde_json::Value;
+
 /// Does nothing: native builds have no bus.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn record_view(
     _kind: &'static str,
     _source: &'static str,
-    _subject: &str,
-    _viewer: Option<&str>,
+    _seen: (&str, Option<&str>),
+    _data: ViewData,
 ) {
 }
 
 #[cfg(target_arch = "wasm32")]
 mod pending {
+    use super::ViewData;
     use crate::events::Event;
     use crate::events::bus::Outgoing;
     use crate::events::wasi::publish;
     use crate::log::{self, Level};
     use crate::ports::Ports;
-    use serde_json::json;
     use std::cell::{Cell, RefCell};
     use std::collections::BTreeMap;
     use std::time::Duration;
@@ -36,12 +39,13 @@ mod pending {
         static FLUSHING: Cell<bool> = const { Cell::new(false) };
     }
 
-    /// Counts a view of a subject. An event of this kind, for example `product.viewed`, will report it.
+    /// Counts a view of a subject by a viewer. An event of this kind, for example `product.viewed`, will report it with this
+    /// data.
     pub fn record_view(
         kind: &'static str,
         source: &'static str,
-        subject: &str,
-        viewer: Option<&str>,
+        (subject, viewer): (&str, Option<&str>),
+        data: ViewData,
     ) {
         VIEWS.with_borrow_mut(|views| {
             let key = (subject.to_owned(), viewer.map(str::to_owned));
@@ -60,8 +64,7 @@ mod pending {
             let events: Vec<Outgoing> = views
                 .into_iter()
                 .map(|((subject, viewer), views)| {
-                    let data =
-                        json!({ "product_id": subject, "customer_id": viewer, "views": views });
+                    let data = data(&subject, viewer.as_deref(), views);
                     let event = Event::new(&ports.new_id(), kind, source, &subject, 0, ports.now());
                     let event = event.with(data);
                     Outgoing {
