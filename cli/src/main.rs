@@ -63,7 +63,7 @@ struct Command {
 #[derive(Subcommand)]
 enum Verb {
     /// Build what is out of date, apply migrations, fill an empty store, and serve.
-    Up(up::Up),
+    Up(Box<up::Up>),
     /// Build components, and fuse linked components.
     Build(build::Build),
     /// Apply the migrations that the components carry.

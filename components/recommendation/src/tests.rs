@@ -11,7 +11,7 @@ use localmart_guest::kernel::{Currency, Id, Limit, Money};
 use localmart_guest::params;
 use localmart_guest::wit::{Actor, Context};
 use localmart_testkit::{TestDatabase, TestEnvironment, now};
-use serde_json::{Value, json};
+use serde_json::json;
 
 struct FakeLinks {
     unpublished: Option<Id>,
