@@ -85,6 +85,10 @@ pub(crate) fn keeps(facts: &Facts, component: &str, file: &Path) -> anyhow::Resu
             .map(|name| (name.to_owned(), EMBEDDED.to_owned()))
             .collect(),
     };
+    eprintln!(
+        "testing {} against the contract of {component}",
+        file.display()
+    );
     let mut subject = Subject::start(&app, &[(component, Some(file))])?;
     subject.select(component);
     let failed: Vec<String> = suite
