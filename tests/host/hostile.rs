@@ -296,11 +296,12 @@ fn an_address_has_so_many_requests_in_a_minute() {
         let headers = [("x-forwarded-for", spoofed.as_str())];
         shop.send("GET", "/api/categories", &headers, &[])
     };
-    // The shop's own health checks are not among them.
-    let answers: Vec<u16> = (0..110).map(|client| send(client).status).collect();
-    assert_eq!(answers[..100], [200; 100]);
-    let refused = answers.iter().filter(|status| **status == 429).count();
-    assert!(refused >= 8, "{answers:?}");
-    let refused = send(1).expect_code(429, "too_many_requests");
+    // More may pass, because the rate lets one through every 600 ms.
+    let mut answers = (0..400).map(|client| send(client % 250));
+    let passed = answers.by_ref().take_while(|answer| answer.status == 200);
+    let passed = passed.count();
+    assert!((100..390).contains(&passed), "{passed} requests passed");
+    let refused = answers.find(|answer| answer.status != 200).unwrap();
+    let refused = refused.expect_code(429, "too_many_requests");
     assert_eq!(refused.header("retry-after"), Some("1"));
 }
