@@ -582,6 +582,23 @@ impl Drop for Shop {
     }
 }
 
+/// What the start of a shop says that is refused.
+#[track_caller]
+pub fn refused_start(state: &Path, flags: &[&str]) -> String {
+    let output = localmart()
+        .args(["up", "--no-build", "--no-seed", "--listen", "127.0.0.1:0"])
+        .args(["--observe-listen", "127.0.0.1:0", "-f"])
+        .arg(root().join("spin.toml"))
+        .arg("--state-dir")
+        .arg(state)
+        .args(flags)
+        .output()
+        .unwrap();
+    let said = unframed(&printed(&output));
+    assert!(!output.status.success(), "{flags:?}: {said}");
+    said
+}
+
 /// A new idempotency key.
 pub fn fresh_key() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -2,7 +2,7 @@
 
 use super::swaps::{told, verified};
 use super::tls_stores::{Authority, written};
-use crate::harness::{Shop, at_once, built, checkout, fresh_key, root, scratch};
+use crate::harness::{Shop, at_once, built, checkout, fresh_key, refused_start, scratch};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::Path;
@@ -203,21 +203,6 @@ fn processes_prove_to_each_other_who_they_are() {
         let said = refused_start(&state, &flags);
         assert!(said.contains("does not answer at"), "{what}: {said}");
     }
-}
-
-/// What a start says that is refused.
-fn refused_start(state: &Path, flags: &[&str]) -> String {
-    let output = crate::harness::localmart()
-        .args(["up", "--no-build", "--no-seed", "--listen", "127.0.0.1:0"])
-        .args(["--observe-listen", "127.0.0.1:0", "-f"])
-        .arg(root().join("spin.toml"))
-        .arg("--state-dir")
-        .arg(state)
-        .args(flags)
-        .output()
-        .unwrap();
-    assert!(!output.status.success());
-    crate::harness::unframed(&crate::harness::printed(&output))
 }
 
 #[test]

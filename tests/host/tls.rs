@@ -1,6 +1,6 @@
 //! HTTPS: the certificate that was given, HTTP/2 by ALPN, a new certificate without a restart, and files that are refused.
 
-use crate::harness::{Hostile, Shop, built, localmart, printed, root, scratch, unframed};
+use crate::harness::{Hostile, Shop, built, refused_start, scratch};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use std::io::Write as _;
@@ -135,19 +135,8 @@ fn files_that_are_no_certificate_and_key_are_refused() {
             "reading nowhere.crt",
         ),
     ] {
-        let output = localmart()
-            .args(["up", "--no-build", "--no-seed", "--listen", "127.0.0.1:0"])
-            .args(["--observe-listen", "127.0.0.1:0", "-f"])
-            .arg(root().join("spin.toml"))
-            .arg("--state-dir")
-            .arg(scratch("state"))
-            .args(flags)
-            .output()
-            .unwrap();
-        let said = unframed(&printed(&output));
-        assert!(
-            !output.status.success() && said.contains(reason),
-            "{reason}: {said}"
-        );
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let said = refused_start(&scratch("state"), &flags);
+        assert!(said.contains(reason), "{reason}: {said}");
     }
 }

@@ -1,7 +1,7 @@
 //! Postgres and Redis over TLS: a server proves who it is, and so does the shop. Every way in which that fails is named.
 
 use crate::harness::{
-    Shop, built, checkout, fresh_key, localmart, printed, root, scratch, unframed,
+    Shop, built, checkout, fresh_key, localmart, printed, refused_start, root, scratch,
 };
 use localmart_testkit::servers::{Server, TlsFiles};
 use rcgen::{
@@ -68,23 +68,6 @@ fn stores(postgres: &str, redis: &str) -> [String; 4] {
     ]
 }
 
-/// What a start says with these stores, or none of it if a command succeeds.
-fn migrated(flags: &[String]) -> Result<(), String> {
-    let output = localmart()
-        .args(["up", "--no-build", "--no-seed", "--listen", "127.0.0.1:0"])
-        .args(["--observe-listen", "127.0.0.1:0", "-f"])
-        .arg(root().join("spin.toml"))
-        .arg("--state-dir")
-        .arg(scratch("state"))
-        .args(flags)
-        .output()
-        .unwrap();
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(unframed(&printed(&output))),
-    }
-}
-
 #[test]
 fn a_shop_keeps_its_data_in_servers_with_tls() {
     built();
@@ -147,6 +130,10 @@ fn a_shop_keeps_its_data_in_servers_with_tls() {
     let verified = verify.output().unwrap();
     assert!(verified.status.success(), "{}", printed(&verified));
 
+    let refused = |flags: &[String]| {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        refused_start(&scratch("state"), &flags)
+    };
     let plain = format!(
         "postgres://localmart@127.0.0.1:{}/postgres",
         postgres.port()
@@ -184,7 +171,7 @@ fn a_shop_keeps_its_data_in_servers_with_tls() {
             "UnknownIssuer",
         ),
     ] {
-        let said = migrated(&stores(&database, &short_lived)).unwrap_err();
+        let said = refused(&stores(&database, &short_lived));
         assert!(said.contains(reason), "{what}: {said}");
     }
 
@@ -196,6 +183,6 @@ fn a_shop_keeps_its_data_in_servers_with_tls() {
         ..pem
     });
     postgres.start();
-    let said = migrated(&good).unwrap_err();
+    let said = refused(&good);
     assert!(said.to_lowercase().contains("expired"), "{said}");
 }
