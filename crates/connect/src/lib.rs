@@ -12,7 +12,6 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The value of a parameter for the authorities that the system trusts, as in libpq.
 const SYSTEM: &str = "system";
@@ -101,9 +100,9 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 }
 
 /// Settings that trust nobody, for connections without TLS.
-fn nobody() -> Arc<ClientConfig> {
+pub fn nobody() -> ClientConfig {
     let config = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
-    Arc::new(config.with_no_client_auth())
+    config.with_no_client_auth()
 }
 
 /// Takes parameters out of the query of a URL. Returns the other text and their values, in the order of `names`.

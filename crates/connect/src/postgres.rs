@@ -2,7 +2,6 @@
 //! with the parameters of libpq.
 
 use crate::{Trust, nobody, take};
-use std::sync::Arc;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// An address, with its TLS parameters apart.
@@ -64,7 +63,7 @@ impl Address {
 pub fn connector(trust: Option<&Trust>) -> Result<MakeRustlsConnect, String> {
     let config = match trust {
         Some(trust) => trust.config()?,
-        None => Arc::unwrap_or_clone(nobody()),
+        None => nobody(),
     };
     Ok(MakeRustlsConnect::new(config))
 }

@@ -16,8 +16,8 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use localmart_connect::Trust;
-use rustls::{ClientConfig, RootCertStore};
+use localmart_connect::{Trust, nobody};
+use rustls::ClientConfig;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -235,10 +235,6 @@ pub fn http(tls: Option<&LinkTls>) -> Http {
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(limits::SERVER_CONNECT_TIMEOUT));
-    let nobody = || {
-        let nobody = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
-        nobody.with_no_client_auth()
-    };
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls.map_or_else(nobody, |tls| (*tls.client).clone()))
         .https_or_http()
