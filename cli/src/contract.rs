@@ -21,7 +21,7 @@ use crate::control::Facts;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_guest::config::EMBEDDED;
-use localmart_host::link::fit::Surface;
+use localmart_host::link::graph::surface;
 use localmart_host::manifest::Source;
 use std::path::{Path, PathBuf};
 use subject::Subject;
@@ -68,8 +68,7 @@ pub(crate) fn keeps(facts: &Facts, component: &str, file: &Path) -> anyhow::Resu
         return Ok(());
     };
     let package = format!("localmart:{component}/");
-    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
-    let exports = Surface::of(component, &bytes).map(|surface| surface.exports());
+    let exports = surface(component, file).map(|surface| surface.exports());
     if !exports.is_ok_and(|exports| exports.iter().any(|export| export.starts_with(&package))) {
         return Ok(());
     }

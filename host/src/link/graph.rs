@@ -295,7 +295,8 @@ impl Candidate {
     }
 }
 
-fn surface(id: &str, file: &Path) -> anyhow::Result<Surface> {
+/// The imports and exports of a file.
+pub fn surface(id: &str, file: &Path) -> anyhow::Result<Surface> {
     let read = WasmFile::read(file)?;
     let wasm = componentize::component(&read.bytes)
         .with_context(|| format!("{} is not a component", file.display()))?;
