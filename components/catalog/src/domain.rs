@@ -1,7 +1,7 @@
 //! Products and categories. No clock, no I/O, no JSON.
 
 use localmart_guest::kernel::text::{is_slug, slugify};
-use localmart_guest::kernel::{Id, Money, Timestamp};
+use localmart_guest::kernel::{Id, Money, Timestamp, named};
 use std::collections::BTreeMap;
 
 /// The longest SKU, in characters.
@@ -148,35 +148,15 @@ pub(crate) struct Category {
     pub(crate) parent: Option<Slug>,
 }
 
-/// The sort order of a list of products.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Sort {
-    #[default]
-    Newest,
-    PriceAscending,
-    PriceDescending,
-    Name,
-}
-
-impl Sort {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        match text {
-            "newest" => Some(Self::Newest),
-            "price_asc" => Some(Self::PriceAscending),
-            "price_desc" => Some(Self::PriceDescending),
-            "name" => Some(Self::Name),
-            _ => None,
-        }
-    }
-
-    /// The name of the sort order in queries and cursors.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Newest => "newest",
-            Self::PriceAscending => "price_asc",
-            Self::PriceDescending => "price_desc",
-            Self::Name => "name",
-        }
+named! {
+    /// The sort order of a list of products, with its name in queries and cursors.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) enum Sort {
+        #[default]
+        Newest = "newest",
+        PriceAscending = "price_asc",
+        PriceDescending = "price_desc",
+        Name = "name",
     }
 }
 

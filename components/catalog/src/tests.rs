@@ -178,12 +178,7 @@ fn paging_visits_every_product_once_in_every_sort_order() {
         .unwrap();
         environment.advance_ms(i64::from(n % 2 == 0));
     }
-    for sort in [
-        Sort::Newest,
-        Sort::PriceAscending,
-        Sort::PriceDescending,
-        Sort::Name,
-    ] {
+    for sort in Sort::ALL {
         let (mut seen, mut cursor) = (Vec::new(), None);
         loop {
             let limit = Limit::parse("5").unwrap();
@@ -219,12 +214,7 @@ fn no_list_reads_the_whole_table() {
         key: "5".into(),
         id: "x".into(),
     };
-    for sort in [
-        Sort::Newest,
-        Sort::PriceAscending,
-        Sort::PriceDescending,
-        Sort::Name,
-    ] {
+    for sort in Sort::ALL {
         for category in [None, Slug::parse("cups")] {
             let filter = Filter {
                 category,

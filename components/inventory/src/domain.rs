@@ -1,6 +1,6 @@
 //! Stock levels, reservation states, and the link that the service needs. No clock, no I/O.
 
-use localmart_guest::kernel::Id;
+use localmart_guest::kernel::{Id, named};
 use localmart_guest::wit::Context;
 
 /// The largest number of pieces in one adjustment.
@@ -48,23 +48,14 @@ pub(crate) struct Shortage {
     pub(crate) available: u64,
 }
 
-/// The state of a reservation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReservationState {
-    Held,
-    Sold,
-    Released,
-    Restocked,
-}
-
-impl ReservationState {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Sold => "sold",
-            Self::Released => "released",
-            Self::Restocked => "restocked",
-        }
+named! {
+    /// The state of a reservation.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum ReservationState {
+        Held = "held",
+        Sold = "sold",
+        Released = "released",
+        Restocked = "restocked",
     }
 }
 

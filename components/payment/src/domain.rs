@@ -1,44 +1,22 @@
 //! A payment and its status. No clock, no I/O.
 
-use localmart_guest::kernel::{Id, Money, Timestamp};
+use localmart_guest::kernel::{Id, Money, Timestamp, named};
 
-/// The status of a payment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    Pending,
-    Authorized,
-    Captured,
-    PartiallyRefunded,
-    Refunded,
-    Voided,
-    Failed,
+named! {
+    /// The status of a payment.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Status {
+        Pending = "pending",
+        Authorized = "authorized",
+        Captured = "captured",
+        PartiallyRefunded = "partially_refunded",
+        Refunded = "refunded",
+        Voided = "voided",
+        Failed = "failed",
+    }
 }
 
 impl Status {
-    const ALL: [(Self, &'static str); 7] = [
-        (Self::Pending, "pending"),
-        (Self::Authorized, "authorized"),
-        (Self::Captured, "captured"),
-        (Self::PartiallyRefunded, "partially_refunded"),
-        (Self::Refunded, "refunded"),
-        (Self::Voided, "voided"),
-        (Self::Failed, "failed"),
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(status, _)| *status == self)
-            .map_or("", |(_, name)| name)
-    }
-
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .find(|(_, known)| *known == name)
-            .map(|(status, _)| *status)
-    }
-
     /// Whether money was captured that can be refunded.
     pub(crate) fn is_refundable(self) -> bool {
         matches!(self, Self::Captured | Self::PartiallyRefunded)

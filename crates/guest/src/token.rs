@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use localmart_kernel::Timestamp;
+use localmart_kernel::{Timestamp, named};
 use serde_json::Value;
 use sha2::Sha256;
 
@@ -15,44 +15,24 @@ pub const AUDIENCE: &str = "localmart";
 /// How far clocks may differ, in seconds.
 const LEEWAY_S: i64 = 5;
 
-/// The role of a user; each role includes the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Buys goods.
-    Customer,
-    /// Runs the shop.
-    Staff,
-    /// Runs the shop and manages users.
-    Admin,
+named! {
+    /// The role of a user; each role includes the ones before it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Role {
+        /// Buys goods.
+        Customer = "customer",
+        /// Runs the shop.
+        Staff = "staff",
+        /// Runs the shop and manages users.
+        Admin = "admin",
+    }
 }
 
 impl Role {
-    const ALL: [(Self, &'static str); 3] = [
-        (Self::Customer, "customer"),
-        (Self::Staff, "staff"),
-        (Self::Admin, "admin"),
-    ];
-
-    /// The role with this name.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .find(|(_, name)| *name == text)
-            .map(|(role, _)| *role)
-    }
-
-    /// The name of the role.
-    pub fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(role, _)| *role == self)
-            .map_or("", |(_, name)| name)
-    }
-
     /// The names of this role and of the roles that it includes.
     pub fn names(self) -> Vec<&'static str> {
-        let included = Self::ALL.iter().filter(|(role, _)| *role <= self);
-        included.map(|(_, name)| *name).collect()
+        let included = Self::ALL.into_iter().filter(|role| *role <= self);
+        included.map(Self::name).collect()
     }
 }
 

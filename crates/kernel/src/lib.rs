@@ -1,12 +1,13 @@
 //! The value types that all services share: pure code without clock, random numbers or I/O.
 //!
 //! In reading order: [`money`] (exact amounts), [`id`] (UUIDv7), [`time`] (Unix milliseconds and RFC 3339), [`address`]
-//! (postal addresses), [`page`] (limits and opaque cursors), [`text`] (sort keys and slugs). This crate knows no service,
-//! no HTTP and no SQL.
+//! (postal addresses), [`page`] (limits and opaque cursors), [`text`] (sort keys and slugs), [`named!`] (enums whose cases
+//! have names). This crate knows no service, no HTTP and no SQL.
 
 pub mod address;
 pub mod id;
 pub mod money;
+mod named;
 pub mod page;
 pub mod text;
 pub mod time;

@@ -2,28 +2,19 @@
 //! in this order. If a policy gives no decision or an impossible one, its amount is 0 and the order gets a flag.
 
 use super::{Item, PricingError, Totals};
-use localmart_guest::kernel::{Address, Currency, Money, MoneyError};
+use localmart_guest::kernel::{Address, Currency, Money, MoneyError, named};
 
-/// A policy that gave no valid decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flag {
-    Discount,
-    Shipping,
-    Tax,
+named! {
+    /// A policy that gave no valid decision.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Flag {
+        Discount = "discount_unavailable",
+        Shipping = "shipping_unavailable",
+        Tax = "tax_unavailable",
+    }
 }
 
 impl Flag {
-    const ALL: [(Self, &'static str); 3] = [
-        (Self::Discount, "discount_unavailable"),
-        (Self::Shipping, "shipping_unavailable"),
-        (Self::Tax, "tax_unavailable"),
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        let found = Self::ALL.iter().find(|(flag, _)| *flag == self);
-        found.map_or("", |(_, name)| name)
-    }
-
     /// The policy that decides.
     pub(crate) fn policy(self) -> &'static str {
         match self {
@@ -31,11 +22,6 @@ impl Flag {
             Self::Shipping => "shipping-rate",
             Self::Tax => "tax",
         }
-    }
-
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        let found = Self::ALL.iter().find(|(_, known)| *known == name);
-        found.map(|(flag, _)| *flag)
     }
 }
 

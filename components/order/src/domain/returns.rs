@@ -2,34 +2,17 @@
 
 use super::{Item, Order};
 use localmart_guest::kernel::money::Rounding;
-use localmart_guest::kernel::{Id, Money, MoneyError, Timestamp};
+use localmart_guest::kernel::{Id, Money, MoneyError, Timestamp, named};
 
-/// The status of a return.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReturnStatus {
-    Requested,
-    /// Staff approved the return; refund and restocking are in progress.
-    Approving,
-    Approved,
-    Rejected,
-}
-
-impl ReturnStatus {
-    const ALL: [(Self, &'static str); 4] = [
-        (Self::Requested, "requested"),
-        (Self::Approving, "approving"),
-        (Self::Approved, "approved"),
-        (Self::Rejected, "rejected"),
-    ];
-
-    pub(crate) fn name(self) -> &'static str {
-        let found = Self::ALL.iter().find(|(status, _)| *status == self);
-        found.map_or("", |(_, name)| name)
-    }
-
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        let found = Self::ALL.iter().find(|(_, known)| *known == name);
-        found.map(|(status, _)| *status)
+named! {
+    /// The status of a return.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum ReturnStatus {
+        Requested = "requested",
+        /// Staff approved the return; refund and restocking are in progress.
+        Approving = "approving",
+        Approved = "approved",
+        Rejected = "rejected",
     }
 }
 

@@ -1,18 +1,21 @@
 //! The status graph: one table with every allowed transition.
 
 use localmart_events::OrderStatus;
+use localmart_guest::kernel::named;
 
-/// The status of an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
-    Pending,
-    Paid,
-    Failed,
-    Cancelled,
-    Shipped,
-    Delivered,
-    ReturnRequested,
-    Returned,
+named! {
+    /// The status of an order.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Status {
+        Pending = "pending",
+        Paid = "paid",
+        Failed = "failed",
+        Cancelled = "cancelled",
+        Shipped = "shipped",
+        Delivered = "delivered",
+        ReturnRequested = "return_requested",
+        Returned = "returned",
+    }
 }
 
 impl From<Status> for OrderStatus {
@@ -30,18 +33,6 @@ impl From<Status> for OrderStatus {
     }
 }
 
-/// All statuses with their names.
-pub(crate) const ALL: [(Status, &str); 8] = [
-    (Status::Pending, "pending"),
-    (Status::Paid, "paid"),
-    (Status::Failed, "failed"),
-    (Status::Cancelled, "cancelled"),
-    (Status::Shipped, "shipped"),
-    (Status::Delivered, "delivered"),
-    (Status::ReturnRequested, "return_requested"),
-    (Status::Returned, "returned"),
-];
-
 /// All allowed transitions.
 const GRAPH: [(Status, Status); 9] = [
     (Status::Pending, Status::Paid),
@@ -56,18 +47,6 @@ const GRAPH: [(Status, Status); 9] = [
 ];
 
 impl Status {
-    pub(crate) fn name(self) -> &'static str {
-        ALL.iter()
-            .find(|(status, _)| *status == self)
-            .map_or("", |(_, name)| name)
-    }
-
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        ALL.iter()
-            .find(|(_, known)| *known == name)
-            .map(|(status, _)| *status)
-    }
-
     pub(crate) fn may_become(self, next: Self) -> bool {
         GRAPH.contains(&(self, next))
     }
