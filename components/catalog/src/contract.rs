@@ -80,7 +80,7 @@ fn to_wit(product: Product) -> WitProduct {
         name: product.draft.name,
         slug: product.slug.as_str().to_owned(),
         category: product.draft.category.as_str().to_owned(),
-        price: product.draft.price.into(),
+        price: product.draft.prices.price().into(),
         published: product.draft.published,
         version: product.version,
     }

@@ -75,6 +75,39 @@ impl Slug {
     }
 }
 
+/// Why the fields of a product do not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DraftError {
+    #[error("the price before the reduction has another currency than the price")]
+    CurrencyMismatch,
+}
+
+/// The amounts of a product, all in one currency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prices {
+    price: Money,
+    compare_at: Option<Money>,
+}
+
+impl Prices {
+    /// Refuses amounts in different currencies, because the currency is stored once.
+    pub(crate) fn new(price: Money, compare_at: Option<Money>) -> Result<Self, DraftError> {
+        if compare_at.is_some_and(|compare_at| compare_at.currency() != price.currency()) {
+            return Err(DraftError::CurrencyMismatch);
+        }
+        Ok(Self { price, compare_at })
+    }
+
+    pub(crate) fn price(&self) -> Money {
+        self.price
+    }
+
+    /// The price before a reduction.
+    pub(crate) fn compare_at(&self) -> Option<Money> {
+        self.compare_at
+    }
+}
+
 /// The fields of a product that staff edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProductDraft {
@@ -83,19 +116,9 @@ pub(crate) struct ProductDraft {
     pub(crate) slug: Option<Slug>,
     pub(crate) description: String,
     pub(crate) category: Slug,
-    pub(crate) price: Money,
-    /// The price before a reduction, in the currency of the price.
-    pub(crate) compare_at_price: Option<Money>,
+    pub(crate) prices: Prices,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) published: bool,
-}
-
-impl ProductDraft {
-    /// Whether the amounts are in one currency. A product that breaks this rule is never stored.
-    pub(crate) fn has_one_currency(&self) -> bool {
-        let compare = self.compare_at_price.as_ref();
-        compare.is_none_or(|compare| compare.currency() == self.price.currency())
-    }
 }
 
 /// A partial change to a product.
@@ -113,19 +136,20 @@ pub(crate) struct ProductPatch {
 }
 
 impl ProductPatch {
-    /// Applies the change to a draft.
-    pub(crate) fn onto(self, draft: ProductDraft) -> ProductDraft {
-        ProductDraft {
+    /// Applies the change to a draft, unless the result would break a rule of products.
+    pub(crate) fn onto(self, draft: ProductDraft) -> Result<ProductDraft, DraftError> {
+        let price = self.price.unwrap_or(draft.prices.price);
+        let compare_at = self.compare_at_price.unwrap_or(draft.prices.compare_at);
+        Ok(ProductDraft {
             sku: self.sku.unwrap_or(draft.sku),
             name: self.name.unwrap_or(draft.name),
             slug: self.slug.or(draft.slug),
             description: self.description.unwrap_or(draft.description),
             category: self.category.unwrap_or(draft.category),
-            price: self.price.unwrap_or(draft.price),
-            compare_at_price: self.compare_at_price.unwrap_or(draft.compare_at_price),
+            prices: Prices::new(price, compare_at)?,
             attributes: self.attributes.unwrap_or(draft.attributes),
             published: self.published.unwrap_or(draft.published),
-        }
+        })
     }
 }
 

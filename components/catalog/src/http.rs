@@ -1,8 +1,8 @@
 //! The HTTP API of the catalog: products, categories, pictures.
 
 use crate::domain::{
-    Category, Filter, MAX_ATTRIBUTES, MAX_DESCRIPTION, MAX_NAME, Product, ProductDraft,
-    ProductPatch, Sku, Slug, Sort,
+    Category, DraftError, Filter, MAX_ATTRIBUTES, MAX_DESCRIPTION, MAX_NAME, Prices, Product,
+    ProductDraft, ProductPatch, Sku, Slug, Sort,
 };
 use crate::picture;
 use crate::service::{Catalog, CatalogError};
@@ -297,20 +297,30 @@ fn decode_draft(body: &[u8]) -> Result<ProductDraft, Problem> {
     let compare_at_price = fields.optional("compare_at_price", money);
     let attributes = fields.optional("attributes", attributes);
     let published = fields.optional("published", boolean);
-    let draft = sku.zip(name).zip(description).zip(category).zip(price);
-    fields.finish(draft.map(
-        |((((sku, name), description), category), price)| ProductDraft {
-            sku,
-            name,
-            slug: slug_text,
-            description,
-            category,
-            price,
-            compare_at_price,
-            attributes: attributes.unwrap_or_default(),
-            published: published.unwrap_or(false),
-        },
-    ))
+    let prices = price.and_then(|price| {
+        let prices = Prices::new(price, compare_at_price);
+        prices
+            .map_err(|why| {
+                let (field, code, detail) = draft_error(why);
+                fields.report(field, code, detail.to_owned());
+            })
+            .ok()
+    });
+    fields.finish(match (sku, name, description, category, prices) {
+        (Some(sku), Some(name), Some(description), Some(category), Some(prices)) => {
+            Some(ProductDraft {
+                sku,
+                name,
+                slug: slug_text,
+                description,
+                category,
+                prices,
+                attributes: attributes.unwrap_or_default(),
+                published: published.unwrap_or(false),
+            })
+        }
+        _ => None,
+    })
 }
 
 fn decode_patch(body: &[u8]) -> Result<ProductPatch, Problem> {
@@ -329,6 +339,17 @@ fn decode_patch(body: &[u8]) -> Result<ProductPatch, Problem> {
     fields.finish(Some(patch))
 }
 
+/// The field at fault, the code and the explanation.
+fn draft_error(why: DraftError) -> (&'static str, &'static str, &'static str) {
+    match why {
+        DraftError::CurrencyMismatch => (
+            "compare_at_price",
+            "currency_mismatch",
+            "must be in the currency of the price",
+        ),
+    }
+}
+
 fn encode(product: &Product) -> Value {
     let draft = &product.draft;
     let mut body = json!({
@@ -338,7 +359,7 @@ fn encode(product: &Product) -> Value {
         "slug": product.slug.as_str(),
         "description": draft.description,
         "category": draft.category.as_str(),
-        "price": money_json(draft.price),
+        "price": money_json(draft.prices.price()),
         "image_url": format!("/images/{}-v{}.svg", product.id, product.version),
         "attributes": draft.attributes,
         "rating": { "average": 0, "count": 0 },
@@ -347,7 +368,7 @@ fn encode(product: &Product) -> Value {
         "created_at": product.created_at.to_string(),
         "updated_at": product.updated_at.to_string(),
     });
-    if let (Some(compare), Some(object)) = (draft.compare_at_price, body.as_object_mut()) {
+    if let (Some(compare), Some(object)) = (draft.prices.compare_at(), body.as_object_mut()) {
         object.insert("compare_at_price".into(), money_json(compare));
     }
     body
@@ -387,11 +408,10 @@ impl From<CatalogError> for Problem {
                 "cycle",
                 "the category would be among its own ancestors, or the tree too deep",
             ),
-            CatalogError::CurrencyMismatch => with_code(
-                "compare_at_price",
-                "currency_mismatch",
-                "must be in the currency of the price",
-            ),
+            CatalogError::Draft(why) => {
+                let (field, code, detail) = draft_error(why);
+                with_code(field, code, detail)
+            }
             CatalogError::CategoryInUse => Self::business(
                 409,
                 "category_in_use",

@@ -1,6 +1,8 @@
 //! The operations of the catalog: one function each, independent of HTTP and SQL.
 
-use crate::domain::{Category, Filter, Product, ProductDraft, ProductPatch, Slug, Sort};
+use crate::domain::{
+    Category, DraftError, Filter, Product, ProductDraft, ProductPatch, Slug, Sort,
+};
 use crate::store::{Store, WriteOutcome};
 use localmart_events::{EventData as _, Price, ProductUpdated};
 use localmart_guest::events::Event;
@@ -28,8 +30,8 @@ pub(crate) enum CatalogError {
     UnknownParent,
     #[error("the category would be among its own ancestors")]
     CategoryCycle,
-    #[error("the price before the reduction has another currency than the price")]
-    CurrencyMismatch,
+    #[error(transparent)]
+    Draft(#[from] DraftError),
     #[error("the category still contains products or categories")]
     CategoryInUse,
     #[error("it was changed in the meantime")]
@@ -90,9 +92,6 @@ impl<D: Database> Catalog<D> {
     }
 
     pub(crate) async fn create(&self, context: &Context, draft: ProductDraft) -> Result<Product> {
-        if !draft.has_one_currency() {
-            return Err(CatalogError::CurrencyMismatch);
-        }
         let (now, id) = (self.ports.now(), self.ports.new_id());
         let slug = draft.slug.clone().unwrap_or_else(|| {
             let texts = [draft.name.as_str(), draft.sku.as_str()];
@@ -131,7 +130,7 @@ impl<D: Database> Catalog<D> {
         draft: ProductDraft,
         if_match: Option<IfMatch>,
     ) -> Result<Product> {
-        self.change(context, id, if_match, |_| draft).await
+        self.change(context, id, if_match, |_| Ok(draft)).await
     }
 
     pub(crate) async fn patch(
@@ -164,7 +163,7 @@ impl<D: Database> Catalog<D> {
         context: &Context,
         id: &str,
         if_match: Option<IfMatch>,
-        new: impl FnOnce(ProductDraft) -> ProductDraft,
+        new: impl FnOnce(ProductDraft) -> std::result::Result<ProductDraft, DraftError>,
     ) -> Result<Product> {
         let id = Id::parse(id).ok_or(CatalogError::ProductNotFound)?;
         let known = self
@@ -175,10 +174,7 @@ impl<D: Database> Catalog<D> {
         if if_match.is_some_and(|versions| !versions.allows(known.version)) {
             return Err(CatalogError::VersionConflict);
         }
-        let draft = new(known.draft);
-        if !draft.has_one_currency() {
-            return Err(CatalogError::CurrencyMismatch);
-        }
+        let draft = new(known.draft)?;
         let product = Product {
             slug: draft.slug.clone().unwrap_or(known.slug),
             draft,
@@ -216,8 +212,8 @@ impl<D: Database> Catalog<D> {
             description: draft.description.clone(),
             category: draft.category.as_str().to_owned(),
             price: Price {
-                amount: draft.price.amount(),
-                currency: draft.price.currency().code().to_owned(),
+                amount: draft.prices.price().amount(),
+                currency: draft.prices.price().currency().code().to_owned(),
             },
             published: draft.published,
             version: product.version,
@@ -274,7 +270,9 @@ fn cursor(sort: Sort, last: &Product) -> Cursor {
     use localmart_guest::kernel::text::sort_key;
     let key = match sort {
         Sort::Newest => last.created_at.ms().to_string(),
-        Sort::PriceAscending | Sort::PriceDescending => last.draft.price.amount().to_string(),
+        Sort::PriceAscending | Sort::PriceDescending => {
+            last.draft.prices.price().amount().to_string()
+        }
         Sort::Name => sort_key(&last.draft.name),
     };
     Cursor {

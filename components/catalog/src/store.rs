@@ -1,6 +1,8 @@
 //! The SQL of the catalog.
 
-use crate::domain::{Category, Filter, MAX_CATEGORY_DEPTH, Product, ProductDraft, Sku, Slug, Sort};
+use crate::domain::{
+    Category, Filter, MAX_CATEGORY_DEPTH, Prices, Product, ProductDraft, Sku, Slug, Sort,
+};
 use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::text::sort_key;
 use localmart_guest::kernel::{Currency, Cursor, Id, Limit, Money};
@@ -317,9 +319,9 @@ fn columns(product: &Product) -> Vec<Value> {
         product.slug.as_str(),
         draft.description.as_str(),
         draft.category.as_str(),
-        draft.price.amount(),
-        draft.price.currency().code(),
-        draft.compare_at_price.map(|money| money.amount()),
+        draft.prices.price().amount(),
+        draft.prices.price().currency().code(),
+        draft.prices.compare_at().map(|money| money.amount()),
         attributes,
         draft.published,
         product.version,
@@ -344,14 +346,15 @@ fn product(row: &Row) -> Result<Product, SqlError> {
     let invalid = |what: &str| SqlError::Failed(format!("a product's {what} is not valid"));
     let currency = Currency::parse(&row.text(7)?).map_err(|_| invalid("currency"))?;
     let money = |amount| Money::new(amount, currency).map_err(|_| invalid("price"));
+    let compare_at = row.maybe_unsigned(8)?.map(money).transpose()?;
     let draft = ProductDraft {
         sku: Sku::stored(row.text(1)?),
         name: row.text(2)?,
         slug: None,
         description: row.text(4)?,
         category: Slug::stored(row.text(5)?),
-        price: money(row.unsigned(6)?)?,
-        compare_at_price: row.maybe_unsigned(8)?.map(money).transpose()?,
+        prices: Prices::new(money(row.unsigned(6)?)?, compare_at)
+            .map_err(|_| invalid("currency"))?,
         attributes: serde_json::from_str(&row.text(9)?).map_err(|_| invalid("attributes"))?,
         published: row.boolean(10)?,
     };

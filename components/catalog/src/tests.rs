@@ -1,6 +1,8 @@
 //! The rules and SQL statements of the catalog, on SQLite and Postgres.
 
-use crate::domain::{Filter, Product, ProductDraft, ProductPatch, Sku, Slug, Sort};
+use crate::domain::{
+    DraftError, Filter, Prices, Product, ProductDraft, ProductPatch, Sku, Slug, Sort,
+};
 use crate::service::{Catalog, CatalogError};
 use crate::store::list_statement;
 use localmart_guest::kernel::{Currency, Cursor, Limit, Money};
@@ -31,8 +33,7 @@ fn draft(sku: &str, name: &str, price: u64) -> ProductDraft {
         slug: None,
         description: String::new(),
         category: Slug::parse("cups").unwrap(),
-        price: Money::new(price, Currency::USD).unwrap(),
-        compare_at_price: None,
+        prices: Prices::new(Money::new(price, Currency::USD).unwrap(), None).unwrap(),
         attributes: [("colour".to_owned(), "blue".to_owned())].into(),
         published: true,
     }
@@ -127,7 +128,10 @@ fn a_stale_version_changes_nothing() {
         Some(1.into()),
     ))
     .unwrap();
-    assert_eq!((changed.version, changed.draft.price.amount()), (2, 2499));
+    assert_eq!(
+        (changed.version, changed.draft.prices.price().amount()),
+        (2, 2499)
+    );
     assert!(changed.updated_at > changed.created_at);
     assert_eq!(
         now(catalog.patch(
@@ -142,10 +146,42 @@ fn a_stale_version_changes_nothing() {
         now(catalog.product(made.id.as_str(), false))
             .unwrap()
             .draft
-            .price
+            .prices
+            .price()
             .amount(),
         2499
     );
+}
+
+#[test]
+fn no_write_leaves_amounts_in_two_currencies() {
+    let money = |amount, code| Money::new(amount, Currency::parse(code).unwrap()).unwrap();
+    let mismatch = DraftError::CurrencyMismatch;
+    assert_eq!(
+        Prices::new(money(100, "USD"), Some(money(150, "EUR"))),
+        Err(mismatch)
+    );
+    let (catalog, _) = catalog();
+    let made = now(catalog.create(&Context::system(""), draft("A1", "One", 100))).unwrap();
+    let patch = |price, compare_at_price| {
+        let patch = ProductPatch {
+            price,
+            compare_at_price,
+            ..ProductPatch::default()
+        };
+        now(catalog.patch(&Context::system(""), made.id.as_str(), patch, None))
+            .map(|product| product.draft.prices)
+    };
+    let refused = Err(CatalogError::Draft(mismatch));
+    let (usd, yen) = (money(150, "USD"), money(5000, "JPY"));
+    assert_eq!(patch(None, Some(Some(yen))), refused);
+    let reduced = Prices::new(money(100, "USD"), Some(usd)).unwrap();
+    assert_eq!(patch(None, Some(Some(usd))), Ok(reduced));
+    assert_eq!(patch(Some(yen), None), refused);
+    let stored = now(catalog.product(made.id.as_str(), true)).unwrap();
+    assert_eq!(stored.draft.prices, reduced);
+    let relabelled = Prices::new(yen, None).unwrap();
+    assert_eq!(patch(Some(yen), Some(None)), Ok(relabelled));
 }
 
 #[test]
@@ -196,7 +232,7 @@ fn paging_visits_every_product_once_in_every_sort_order() {
         assert_eq!((seen.len(), ids.len()), (23, 23), "{sort:?}");
         let prices: Vec<u64> = seen
             .iter()
-            .map(|product| product.draft.price.amount())
+            .map(|product| product.draft.prices.price().amount())
             .collect();
         match sort {
             Sort::PriceAscending => assert!(prices.is_sorted()),
