@@ -6,7 +6,7 @@ pub(crate) mod pricing;
 pub(crate) mod returns;
 pub(crate) mod status;
 
-use links::{CartSnapshot, Product};
+use links::{CartSnapshot, PaymentStatus, Product};
 use localmart_guest::kernel::{Address, Id, Money, MoneyError, Timestamp};
 use pricing::Flag;
 use returns::Return;
@@ -94,7 +94,7 @@ pub(crate) struct Order {
     pub(crate) flags: Vec<Flag>,
     pub(crate) shipping_address: Address,
     pub(crate) billing_address: Address,
-    pub(crate) payment: Option<(Id, String)>,
+    pub(crate) payment: Option<(Id, PaymentStatus)>,
     /// The token of the payment provider, kept until the payment is decided, so that the checkout can be resumed.
     pub(crate) payment_token: Option<String>,
     pub(crate) failure: Option<Failure>,

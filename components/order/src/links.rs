@@ -5,7 +5,7 @@ use crate::contract::bindings::localmart::{
     shipping_rate::shipping_rate, tax::tax, user::user,
 };
 use crate::domain::links::{
-    CartSnapshot, Line, LinkError, LinkResult, Links, Payment, Product, Refund,
+    CartSnapshot, Line, LinkError, LinkResult, Links, Payment, PaymentStatus, Product, Refund,
 };
 use crate::domain::pricing::{Policies, PricingInput, Tax};
 use crate::domain::{Item, ShortLine};
@@ -265,13 +265,13 @@ fn snapshot(cart: cart::Cart) -> LinkResult<CartSnapshot> {
 
 fn paid(payment: payment::Payment) -> LinkResult<Payment> {
     let status = match payment.status {
-        payment::Status::Pending => "pending",
-        payment::Status::Authorized => "authorized",
-        payment::Status::Captured => "captured",
-        payment::Status::PartiallyRefunded => "partially_refunded",
-        payment::Status::Refunded => "refunded",
-        payment::Status::Voided => "voided",
-        payment::Status::Failed => "failed",
+        payment::Status::Pending => PaymentStatus::Pending,
+        payment::Status::Authorized => PaymentStatus::Authorized,
+        payment::Status::Captured => PaymentStatus::Captured,
+        payment::Status::PartiallyRefunded => PaymentStatus::PartiallyRefunded,
+        payment::Status::Refunded => PaymentStatus::Refunded,
+        payment::Status::Voided => PaymentStatus::Voided,
+        payment::Status::Failed => PaymentStatus::Failed,
     };
     Ok(Payment {
         id: id(&payment.id)?,

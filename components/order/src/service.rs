@@ -4,7 +4,7 @@
 mod returns;
 pub(crate) mod saga;
 
-use crate::domain::links::{LinkError, Links};
+use crate::domain::links::{LinkError, Links, PaymentStatus};
 use crate::domain::pricing::price;
 use crate::domain::returns::ReturnError;
 use crate::domain::status::Status;
@@ -157,9 +157,9 @@ impl<D: Database, L: Links> Orders<D, L> {
             return false;
         };
         match self.links.settle(&context.as_system(), payment).await {
-            Ok(payment) => payment.status == "refunded",
+            Ok(payment) => payment.status == PaymentStatus::Refunded,
             Err(LinkError::PaymentEnded) => true,
-            Err(_) => known == "refunded",
+            Err(_) => *known == PaymentStatus::Refunded,
         }
     }
 

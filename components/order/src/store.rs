@@ -12,7 +12,7 @@ pub(crate) use lists::Scope;
 #[cfg(test)]
 pub(crate) use lists::list_statement;
 
-use crate::domain::links::Payment;
+use crate::domain::links::{Payment, PaymentStatus};
 use crate::domain::status::Status;
 use crate::domain::{Failure, Order};
 use localmart_events::PaymentChanged;
@@ -131,7 +131,7 @@ impl<D: Database> Store<D> {
     ) -> Result<(), SqlError> {
         let sql = "UPDATE orders SET payment_id = CAST($2 AS TEXT), payment_status = CAST($3 AS TEXT), next_try_at = CAST($5 AS BIGINT), \
                    version = version + 1, updated_at = CAST($4 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND status = 'pending'";
-        let params = params![id, &payment.id, payment.status, now, next];
+        let params = params![id, &payment.id, payment.status.name(), now, next];
         transaction(&self.database, async |connection| {
             connection.execute(sql, params).await?;
             let order = must_read(connection, id).await?;
@@ -165,7 +165,7 @@ impl<D: Database> Store<D> {
             now,
             None,
             sql,
-            params![id, &payment.id, payment.status, now],
+            params![id, &payment.id, payment.status.name(), now],
         )
         .await
     }
@@ -190,7 +190,7 @@ impl<D: Database> Store<D> {
             payment
                 .map(|payment| Value::from(&payment.id))
                 .unwrap_or(Value::Null),
-            payment.map(|payment| payment.status),
+            payment.map(|payment| payment.status.name()),
             now
         ];
         let changed = self.change(context, id, Status::Failed, now, Some(code), sql, params);
@@ -240,8 +240,8 @@ impl<D: Database> Store<D> {
                        version = version + 1, updated_at = CAST($4 AS BIGINT) \
                        WHERE payment_id = CAST($1 AS TEXT) AND payment_version < CAST($3 AS BIGINT) AND cancelling = 0 \
                        AND status IN ('paid', 'shipped', 'delivered', 'return_requested', 'returned')";
-            let (id, status) = (&payment.payment_id, payment.status.name());
-            let params = params![id, status, event.version, now];
+            let (id, status) = (&payment.payment_id, PaymentStatus::from(payment.status));
+            let params = params![id, status.name(), event.version, now];
             connection.execute(sql, params).await.map(drop)
         })
         .await
@@ -270,7 +270,7 @@ impl<D: Database> Store<D> {
             payment
                 .map(|payment| Value::from(&payment.id))
                 .unwrap_or(Value::Null),
-            payment.map(|payment| payment.status),
+            payment.map(|payment| payment.status.name()),
             now
         ];
         let (to, reason) = (Status::Cancelled, reason.as_deref());

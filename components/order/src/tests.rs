@@ -2,7 +2,7 @@
 
 mod fixture;
 
-use crate::domain::links::LinkError;
+use crate::domain::links::{LinkError, PaymentStatus};
 use crate::domain::returns::{Pieces, Return, ReturnError, ReturnStatus, refund_of};
 use crate::domain::status::Status;
 use crate::domain::{Failure, PricingError, number};
@@ -198,8 +198,8 @@ fn returned_pieces_are_refunded_piece_by_piece() {
     );
     let after = fixture.approve(&order, &first).unwrap();
     assert_eq!(
-        (after.status, after.payment.as_ref().unwrap().1.as_str()),
-        (Status::Delivered, "partially_refunded")
+        (after.status, after.payment.as_ref().unwrap().1),
+        (Status::Delivered, PaymentStatus::PartiallyRefunded)
     );
     assert_eq!(fixture.totals(), (4, 0, 3998, 1999));
     assert!(

@@ -2,7 +2,7 @@
 
 use super::ShortLine;
 use super::pricing::Policies;
-use localmart_guest::kernel::{Currency, Id, Money, Timestamp};
+use localmart_guest::kernel::{Currency, Id, Money, Timestamp, named};
 use localmart_guest::wit::Context;
 
 /// A product with its current price.
@@ -33,12 +33,37 @@ pub(crate) struct CartSnapshot {
     pub(crate) version: u64,
 }
 
+named! {
+    /// The status of a payment, as the payment service reports it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum PaymentStatus {
+        Pending = "pending",
+        Authorized = "authorized",
+        Captured = "captured",
+        PartiallyRefunded = "partially_refunded",
+        Refunded = "refunded",
+        Voided = "voided",
+        Failed = "failed",
+    }
+}
+
+impl From<localmart_events::PaymentStatus> for PaymentStatus {
+    fn from(told: localmart_events::PaymentStatus) -> Self {
+        use localmart_events::PaymentStatus as Told;
+        match told {
+            Told::Captured => Self::Captured,
+            Told::Failed => Self::Failed,
+            Told::PartiallyRefunded => Self::PartiallyRefunded,
+            Told::Refunded => Self::Refunded,
+        }
+    }
+}
+
 /// The parts of a payment that an order needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Payment {
     pub(crate) id: Id,
-    /// The value of the order's `payment.status`.
-    pub(crate) status: &'static str,
+    pub(crate) status: PaymentStatus,
     /// Grows with every change.
     pub(crate) version: u64,
 }

@@ -37,7 +37,7 @@ pub(crate) fn order(order: &Order, guest_token: Option<String>) -> Value {
         if let Some((id, status)) = &order.payment {
             object.insert(
                 "payment".into(),
-                json!({ "id": id.as_str(), "status": status }),
+                json!({ "id": id.as_str(), "status": status.name() }),
             );
         }
         if let Some(token) = guest_token {

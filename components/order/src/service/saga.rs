@@ -2,7 +2,7 @@
 //! the start, and steps that were already done change nothing.
 
 use super::{LEASE_MS, OrderError, Orders, Result};
-use crate::domain::links::{Line, LinkError, Links, Payment};
+use crate::domain::links::{Line, LinkError, Links, Payment, PaymentStatus};
 use crate::domain::status::Status;
 use crate::domain::{Failure, Order};
 use localmart_guest::kernel::{Id, Timestamp};
@@ -137,14 +137,18 @@ impl<D: Database, L: Links> Orders<D, L> {
         if let Some((payment, _)) = order
             .payment
             .as_ref()
-            .filter(|(_, status)| status == "pending")
+            .filter(|(_, status)| *status == PaymentStatus::Pending)
         {
             let settled = self.links.settle(context, payment).await?;
             return match settled.status {
-                "authorized" | "captured" | "partially_refunded" => Ok(settled),
-                "pending" => Err(LinkError::NoAnswer(settled)),
-                "failed" => Err(LinkError::Declined("The card was declined.".to_owned())),
-                _ => Err(LinkError::PaymentEnded),
+                PaymentStatus::Authorized
+                | PaymentStatus::Captured
+                | PaymentStatus::PartiallyRefunded => Ok(settled),
+                PaymentStatus::Pending => Err(LinkError::NoAnswer(settled)),
+                PaymentStatus::Failed => {
+                    Err(LinkError::Declined("The card was declined.".to_owned()))
+                }
+                PaymentStatus::Voided | PaymentStatus::Refunded => Err(LinkError::PaymentEnded),
             };
         }
         let token = order.payment_token.as_deref().unwrap_or_default();

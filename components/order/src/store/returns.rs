@@ -134,7 +134,7 @@ impl<D: Database> Store<D> {
             if let Some(refund) = refund {
                 let sql = "UPDATE orders SET payment_status = CAST($2 AS TEXT), payment_version = CAST($3 AS BIGINT) \
                            WHERE id = CAST($1 AS TEXT) AND payment_version < CAST($3 AS BIGINT)";
-                let params = params![order, refund.payment.status, refund.payment.version];
+                let params = params![order, refund.payment.status.name(), refund.payment.version];
                 connection.execute(sql, params).await?;
             }
             let change = StatusChange { to, reason: None, event: Some(("order.returned", Some(&done))) };

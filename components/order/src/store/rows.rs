@@ -1,5 +1,6 @@
 //! Converts orders to columns and back.
 
+use crate::domain::links::PaymentStatus;
 use crate::domain::pricing::Flag;
 use crate::domain::returns::{Pieces, Return, ReturnStatus};
 use crate::domain::status::Status;
@@ -119,7 +120,8 @@ pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, 
         |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| invalid("amount"));
     let payment = match (row.maybe_text(14)?, row.maybe_text(15)?) {
         (Some(id), Some(status)) => {
-            Some((Id::parse(&id).ok_or_else(|| invalid("payment"))?, status))
+            let payment = Id::parse(&id).zip(PaymentStatus::parse(&status));
+            Some(payment.ok_or_else(|| invalid("payment"))?)
         }
         _ => None,
     };

@@ -1,7 +1,7 @@
 //! Fake services for the tests of orders: one product, one cart, one payment provider. A test can make any call fail.
 
 use crate::domain::links::{
-    CartSnapshot, Line, LinkError, LinkResult, Links, Payment, Product, Refund,
+    CartSnapshot, Line, LinkError, LinkResult, Links, Payment, PaymentStatus, Product, Refund,
 };
 use crate::domain::pricing::{Policies, PricingInput, Tax};
 use crate::domain::returns::{Pieces, Return};
@@ -30,7 +30,7 @@ struct FakeServices {
     on_hand: u32,
     reservations: BTreeMap<String, (u32, FakeReservation)>,
     /// Per order: payment id, status, amount, captured, refunded.
-    payments: BTreeMap<String, (Id, &'static str, u64, u64, u64)>,
+    payments: BTreeMap<String, (Id, PaymentStatus, u64, u64, u64)>,
     /// The refunded amounts by name.
     refunds: BTreeMap<String, u64>,
     /// The returns whose pieces are back in stock.
@@ -399,9 +399,9 @@ impl Links for FakeLinks {
             });
             services.refunds.insert(name.to_owned(), amount);
             payment.1 = if payment.4 == payment.3 {
-                "refunded"
+                PaymentStatus::Refunded
             } else {
-                "partially_refunded"
+                PaymentStatus::PartiallyRefunded
             };
             Ok(Refund {
                 amount: Money::new(amount, at_most.currency()).unwrap(),
@@ -429,28 +429,28 @@ impl Links for FakeLinks {
         self.call(|services| {
             let fresh = (
                 services.environment.ports().new_id(),
-                "pending",
+                PaymentStatus::Pending,
                 amount.amount(),
                 0,
                 0,
             );
             let payment = services.payments.entry(order.to_string()).or_insert(fresh);
-            if payment.1 == "pending" {
+            if payment.1 == PaymentStatus::Pending {
                 payment.1 = match token {
-                    "tok_declined" => "failed",
+                    "tok_declined" => PaymentStatus::Failed,
                     "tok_timeout" => {
                         return Err(LinkError::NoAnswer(Payment {
                             id: payment.0.clone(),
-                            status: "pending",
+                            status: PaymentStatus::Pending,
                             version: 1,
                         }));
                     }
-                    _ => "authorized",
+                    _ => PaymentStatus::Authorized,
                 };
             }
             match payment.1 {
-                "failed" => Err(LinkError::Declined("no".into())),
-                "voided" | "refunded" => Err(LinkError::PaymentEnded),
+                PaymentStatus::Failed => Err(LinkError::Declined("no".into())),
+                PaymentStatus::Voided | PaymentStatus::Refunded => Err(LinkError::PaymentEnded),
                 status => Ok(Payment {
                     id: payment.0.clone(),
                     status,
@@ -467,8 +467,8 @@ impl Links for FakeLinks {
                 .values_mut()
                 .find(|payment| payment.0 == *id)
                 .unwrap();
-            if payment.1 == "authorized" {
-                payment.1 = "captured";
+            if payment.1 == PaymentStatus::Authorized {
+                payment.1 = PaymentStatus::Captured;
                 payment.3 = payment.2;
             }
             Ok(Payment {
@@ -486,8 +486,8 @@ impl Links for FakeLinks {
                 .values_mut()
                 .find(|payment| payment.0 == *id)
                 .unwrap();
-            if payment.1 == "pending" {
-                payment.1 = "authorized";
+            if payment.1 == PaymentStatus::Pending {
+                payment.1 = PaymentStatus::Authorized;
             }
             Ok(Payment {
                 id: id.clone(),
@@ -501,9 +501,11 @@ impl Links for FakeLinks {
         self.call(|services| {
             Ok(services.payments.get_mut(order.as_str()).map(|payment| {
                 match payment.1 {
-                    "pending" | "authorized" => payment.1 = "voided",
-                    "captured" => {
-                        payment.1 = "refunded";
+                    PaymentStatus::Pending | PaymentStatus::Authorized => {
+                        payment.1 = PaymentStatus::Voided
+                    }
+                    PaymentStatus::Captured => {
+                        payment.1 = PaymentStatus::Refunded;
                         payment.4 = payment.3;
                     }
                     _ => {}
