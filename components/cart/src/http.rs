@@ -93,7 +93,10 @@ async fn merge<D: Database, K: ShortLived, L: Links>(
     let mut fields = Fields::of_body(&request.body)?;
     let guest = fields.required("guest_cart_id", id);
     let guest = fields.finish(guest)?;
-    let cart = api.carts.merge(&request.context(), &guest).await?;
+    let cart = api
+        .carts
+        .merge(&request.context(), &guest, api.default_currency)
+        .await?;
     Ok(respond(200, &cart))
 }
 
@@ -274,6 +277,7 @@ impl From<CartError> for Problem {
                 "amount_overflow",
                 "The total would be larger than the largest possible amount.",
             ),
+            CartError::Amounts(_) => Self::internal().caused_by(&error),
             CartError::VersionConflict => Self::version_conflict(),
             CartError::Contended | CartError::Link(_) => Self::unavailable(),
             CartError::Store(StorageError::ShortLived(error)) => error.into(),

@@ -25,6 +25,9 @@ pub(crate) enum CartError {
     Line(#[from] LineError),
     #[error("the amount is too large")]
     Overflow,
+    /// A calculation with stored amounts failed for another reason, which is a fault of the shop.
+    #[error("the cart has no total: {0}")]
+    Amounts(MoneyError),
     #[error("the cart was changed in the meantime")]
     VersionConflict,
     #[error("too many concurrent changes to the cart")]
@@ -38,8 +41,8 @@ pub(crate) enum CartError {
 impl From<MoneyError> for CartError {
     fn from(error: MoneyError) -> Self {
         match error {
-            MoneyError::CurrencyMismatch => Self::Contended,
-            _ => Self::Overflow,
+            MoneyError::Overflow => Self::Overflow,
+            other => Self::Amounts(other),
         }
     }
 }
@@ -122,14 +125,20 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         Err(CartError::Contended)
     }
 
-    /// Merges a guest's cart into the user's current cart, once.
-    pub(crate) async fn merge(&self, context: &Context, guest_id: &Id) -> Result<PricedCart> {
+    /// Merges a guest's cart into the user's current cart, once. `currency` is that of a new cart, if the user has none
+    /// and the guest's cart is gone.
+    pub(crate) async fn merge(
+        &self,
+        context: &Context,
+        guest_id: &Id,
+        currency: Currency,
+    ) -> Result<PricedCart> {
         let owner = user_id(context).ok_or(CartError::NotFound)?;
         let read = self.store.read_guests(guest_id, self.ports.now()).await?;
         let guest = match read {
             Some(read) => read.cart,
             None if self.store.is_merged(guest_id, owner).await? => {
-                return self.mine(context, Currency::USD).await;
+                return self.mine(context, currency).await;
             }
             None => return Err(CartError::NotFound),
         };

@@ -2,7 +2,7 @@
 
 use crate::domain::{Cart, LineError, LinkError, Links, Product};
 use crate::service::{CartError, Carts};
-use localmart_guest::kernel::{Currency, Id, Money, money::MAX_AMOUNT};
+use localmart_guest::kernel::{Currency, Id, Money, MoneyError, money::MAX_AMOUNT};
 use localmart_guest::wit::Context;
 use localmart_testkit::{MemoryStore, TestDatabase, TestEnvironment, now};
 use std::time::Duration;
@@ -295,7 +295,9 @@ fn merging_adds_and_caps_quantities_once() {
     shop.put(&guest(), &guest_cart, 0, 2);
     shop.put(&guest(), &guest_cart, 1, 9);
     for _ in 0..2 {
-        let merged = now(shop.carts.merge(&ada, &guest_cart.id)).unwrap().cart;
+        let merged = now(shop.carts.merge(&ada, &guest_cart.id, Currency::USD))
+            .unwrap()
+            .cart;
         assert_eq!(
             (merged.id.clone(), shop.quantities(&merged)),
             (mine.id.clone(), vec![3, 99])
@@ -306,14 +308,41 @@ fn merging_adds_and_caps_quantities_once() {
         Err(CartError::NotFound)
     );
     assert_eq!(
-        now(shop.carts.merge(&bob, &guest_cart.id)).unwrap_err(),
+        now(shop.carts.merge(&bob, &guest_cart.id, Currency::USD)).unwrap_err(),
         CartError::NotFound
     );
     assert_eq!(
-        now(shop.carts.merge(&ada, &mine.id)).unwrap_err(),
+        now(shop.carts.merge(&ada, &mine.id, Currency::USD)).unwrap_err(),
         CartError::NotFound,
         "only guests' carts can be merged"
     );
+}
+
+#[test]
+fn a_merge_repeated_after_both_carts_expired_gives_a_cart_in_the_currency_of_the_shop() {
+    let shop = shop(&[(5, "USD", true)]);
+    let (ada, euros) = (user("ada"), Currency::parse("EUR").unwrap());
+    let guest_cart = now(shop.carts.create(&guest(), Currency::USD))
+        .unwrap()
+        .cart;
+    shop.put(&guest(), &guest_cart, 0, 1);
+    let merge = || {
+        now(shop.carts.merge(&ada, &guest_cart.id, euros))
+            .unwrap()
+            .cart
+    };
+    assert_eq!(merge().currency, Currency::USD);
+    shop.environment.advance_ms(61_000);
+    let fresh = merge();
+    assert_eq!((fresh.currency, fresh.lines.len()), (euros, 0));
+}
+
+#[test]
+fn a_calculation_that_fails_is_not_taken_for_a_concurrent_change() {
+    let overflow: CartError = MoneyError::Overflow.into();
+    assert_eq!(overflow, CartError::Overflow);
+    let mismatch: CartError = MoneyError::CurrencyMismatch.into();
+    assert_eq!(mismatch, CartError::Amounts(MoneyError::CurrencyMismatch));
 }
 
 #[test]
@@ -326,7 +355,7 @@ fn carts_of_two_currencies_do_not_merge_unless_one_is_empty() {
     let mine = shop.mine(&ada);
     shop.put(&ada, &mine, 0, 1);
     assert_eq!(
-        now(shop.carts.merge(&ada, &guest_cart.id)).unwrap_err(),
+        now(shop.carts.merge(&ada, &guest_cart.id, Currency::USD)).unwrap_err(),
         CartError::CurrencyMismatch(Currency::USD)
     );
     assert!(
@@ -338,7 +367,7 @@ fn carts_of_two_currencies_do_not_merge_unless_one_is_empty() {
         .set(&ada, mine.id.as_str(), &shop.products[0], 0, None))
     .unwrap();
     assert_eq!(
-        now(shop.carts.merge(&ada, &guest_cart.id))
+        now(shop.carts.merge(&ada, &guest_cart.id, Currency::USD))
             .unwrap()
             .cart
             .currency,
