@@ -43,7 +43,7 @@ pub(crate) enum OrderError {
     #[error("there is no such return")]
     ReturnNotFound,
     #[error("these items cannot be returned")]
-    Return(ReturnError),
+    Return(#[from] ReturnError),
     #[error("a guest must give an e-mail address")]
     NoEmail,
     #[error("there is no such cart")]

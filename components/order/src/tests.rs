@@ -10,7 +10,7 @@ use crate::service::OrderError;
 use crate::store::Claim;
 use fixture::Fixture;
 use localmart_guest::kernel::money::MAX_AMOUNT;
-use localmart_guest::kernel::{Currency, Money};
+use localmart_guest::kernel::{Currency, Money, MoneyError};
 use localmart_guest::wit::Context;
 use localmart_testkit::now;
 
@@ -293,6 +293,36 @@ fn the_refunds_of_all_pieces_add_up_to_the_amount_paid() {
         }
         assert_eq!(usd(sum), order.totals.total);
     }
+}
+
+#[test]
+fn an_order_whose_amounts_contradict_each_other_has_no_refund() {
+    let fixture = Fixture::new(1999, 5);
+    let order = fixture.checkout("tok_visa").unwrap();
+    let usd = |amount| Money::new(amount, Currency::USD).unwrap();
+    let pieces = |quantity| {
+        [Pieces {
+            product_id: order.items[0].product_id.clone(),
+            quantity,
+        }]
+    };
+    let negative = Err(ReturnError::Amounts(MoneyError::Negative));
+    let mut discounted = order.clone();
+    discounted.items[0].discount = usd(order.items[0].line_total.amount() + 1);
+    assert_eq!(refund_of(&discounted, &pieces(1)), negative);
+    // One piece was returned for more than the whole order cost.
+    let mut generous = order.clone();
+    generous.returns.push(Return {
+        id: fixture.environment.ports().new_id(),
+        name: String::new(),
+        status: ReturnStatus::Approved,
+        items: pieces(1).to_vec(),
+        reason: String::new(),
+        refund: usd(order.totals.total.amount() + 1),
+        created_at: fixture.environment.now(),
+        updated_at: fixture.environment.now(),
+    });
+    assert_eq!(refund_of(&generous, &pieces(1)), negative);
 }
 
 #[test]

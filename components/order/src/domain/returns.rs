@@ -39,12 +39,16 @@ pub(crate) struct Return {
 }
 
 /// Why pieces cannot be returned. Indexes refer to the lines of the request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ReturnError {
-    /// The order has no such product.
+    #[error("line {0}: the order has no such product")]
     NotOrdered(usize),
     /// The quantity is larger than the number of pieces that were not returned before.
+    #[error("line {index}: at most {left} can be returned")]
     TooMany { index: usize, left: u32 },
+    /// The stored amounts contradict each other, so no refund can be computed.
+    #[error("the amounts of the order do not add up: {0}")]
+    Amounts(#[from] MoneyError),
 }
 
 /// The refund for pieces of an order. The price of an item is divided so that all its pieces together give exactly the amount
@@ -60,12 +64,11 @@ pub(crate) fn refund_of(order: &Order, pieces: &[Pieces]) -> Result<Money, Retur
         if wanted.quantity > left {
             return Err(ReturnError::TooMany { index, left });
         }
-        let share = |pieces| share(item, pieces).unwrap_or(owed);
-        let part = share(before + wanted.quantity).minus(share(before));
-        owed = part.and_then(|part| owed.plus(part)).unwrap_or(owed);
+        let part = share(item, before + wanted.quantity)?.minus(share(item, before)?)?;
+        owed = owed.plus(part)?;
     }
     if is_everything(order, pieces) {
-        return Ok(rest(order).unwrap_or(owed));
+        return Ok(rest(order)?);
     }
     Ok(owed)
 }

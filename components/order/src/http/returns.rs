@@ -98,7 +98,7 @@ fn repeated(items: &[Pieces]) -> Vec<usize> {
     (0..items.len()).filter(again).collect()
 }
 
-/// `422 return_exceeds_order` with the line at fault.
+/// `422 return_exceeds_order` with the line at fault, or 500 if the stored order is.
 pub(super) fn return_error(why: &ReturnError) -> Problem {
     let (field, code, detail) = match why {
         ReturnError::NotOrdered(index) => {
@@ -109,6 +109,7 @@ pub(super) fn return_error(why: &ReturnError) -> Problem {
             let detail = format!("at most {left} can be returned");
             (format!("items[{index}].quantity"), "too_many", detail)
         }
+        ReturnError::Amounts(_) => return Problem::internal().caused_by(why),
     };
     let words = "The return contains more than was bought.";
     let error = FieldProblem {

@@ -34,7 +34,7 @@ impl<D: Database, L: Links> Orders<D, L> {
             id: self.ports.new_id(),
             name: name.to_owned(),
             status: ReturnStatus::Requested,
-            refund: refund_of(&order, &items).map_err(OrderError::Return)?,
+            refund: refund_of(&order, &items)?,
             items,
             reason,
             created_at: now,
