@@ -1,7 +1,7 @@
 //! A cart, its rules, and the links that the service needs. No clock, no I/O.
 
-use localmart_guest::kernel::{Currency, Id, Money, MoneyError, Timestamp};
-use localmart_guest::wit::{Actor, Context};
+use localmart_guest::kernel::{Asker, Currency, Id, Money, MoneyError, Timestamp};
+use localmart_guest::wit::Context;
 
 /// The largest quantity of a line.
 pub(crate) const MAX_QUANTITY: u32 = 99;
@@ -89,14 +89,13 @@ impl Cart {
         }
     }
 
-    /// Whether this actor may read and change the cart. A guest's cart is open to everybody who knows its id, a user's cart
+    /// Whether this asker may read and change the cart. A guest's cart is open to everybody who knows its id, a user's cart
     /// to the user, and all carts to the system.
-    pub(crate) fn is_open_to(&self, actor: &Actor) -> bool {
-        match (&self.owner, actor) {
+    pub(crate) fn is_open_to(&self, asker: &Asker) -> bool {
+        match &self.owner {
             _ if self.merged_by.is_some() => false,
-            (None, _) | (_, Actor::System) => true,
-            (Some(_), Actor::Anonymous) => false,
-            (Some(owner), Actor::Customer(id) | Actor::Staff(id) | Actor::Admin(id)) => owner == id,
+            None => true,
+            Some(owner) => *asker == Asker::System || asker.is_user(owner),
         }
     }
 

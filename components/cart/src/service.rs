@@ -222,7 +222,8 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
             Actor::System => self.store.read(id, now).await?,
             _ => self.store.read_for_user(id, now).await?,
         };
-        let open = |read: &StoredCart| read.cart.is_open_to(&context.actor);
+        let asker = context.asker();
+        let open = |read: &StoredCart| read.cart.is_open_to(&asker);
         read.filter(open).ok_or(CartError::NotFound)
     }
 

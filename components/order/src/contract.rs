@@ -2,7 +2,10 @@
 
 use crate::domain::Order;
 use crate::domain::status::Status;
-use bindings::exports::localmart::order::order::{Status as WitStatus, Summary};
+use crate::store::Store;
+use bindings::exports::localmart::order::order::{Error, Status as WitStatus, Summary};
+use localmart_guest::kernel::{Asker, Id};
+use localmart_guest::sql::{Database, SqlError};
 
 #[allow(
     missing_docs,
@@ -35,36 +38,36 @@ pub(crate) mod bindings {
 #[cfg(target_arch = "wasm32")]
 mod component {
     use super::bindings::exports::localmart::order::order::{Error, Guest, Summary};
-    use super::{bindings, summary};
+    use super::{bindings, get};
     use crate::store::Store;
-    use localmart_guest::kernel::Id;
     use localmart_guest::ports::Ports;
-    use localmart_guest::sql::{ServiceDatabase, SqlError};
-    use localmart_guest::wit::{Actor, Context};
+    use localmart_guest::sql::ServiceDatabase;
+    use localmart_guest::wit::Context;
 
     struct Component;
     bindings::export!(Component with_types_in bindings);
 
     impl Guest for Component {
         async fn get(context: Context, id: String) -> Result<Summary, Error> {
-            // A guest needs the order token, which this contract does not carry.
-            if !matches!(
-                context.actor,
-                Actor::Staff(_) | Actor::Admin(_) | Actor::System
-            ) {
-                return Err(Error::NotFound);
-            }
-            let id = Id::parse(&id).ok_or(Error::NotFound)?;
-            let order = Store::new(ServiceDatabase::new("order"), Ports::real())
-                .order(&id)
-                .await;
-            match order {
-                Ok(order) => order.map(summary).ok_or(Error::NotFound),
-                Err(SqlError::Unavailable(reason)) => Err(Error::Unavailable(reason)),
-                Err(SqlError::Failed(reason)) => Err(Error::Other(reason)),
-            }
+            let store = Store::new(ServiceDatabase::new("order"), Ports::real());
+            get(&store, &context.asker(), &id).await
         }
     }
+}
+
+/// The order with this id, if it is open to this asker. A guest needs the order token, which this contract does not carry.
+pub(crate) async fn get<D: Database>(
+    store: &Store<D>,
+    asker: &Asker,
+    id: &str,
+) -> Result<Summary, Error> {
+    let id = Id::parse(id).ok_or(Error::NotFound)?;
+    let order = store.order(&id).await.map_err(|error| match error {
+        SqlError::Unavailable(reason) => Error::Unavailable(reason),
+        SqlError::Failed(reason) => Error::Other(reason),
+    })?;
+    let order = order.filter(|order| order.is_open_to(asker, false));
+    order.map(summary).ok_or(Error::NotFound)
 }
 
 fn summary(order: Order) -> Summary {

@@ -7,7 +7,7 @@ pub(crate) mod returns;
 pub(crate) mod status;
 
 use links::{CartSnapshot, PaymentStatus, Product};
-use localmart_guest::kernel::{Address, Id, Money, MoneyError, Timestamp};
+use localmart_guest::kernel::{Address, Asker, Id, Money, MoneyError, Timestamp};
 use pricing::Flag;
 use returns::Return;
 use status::Status;
@@ -108,6 +108,15 @@ pub(crate) struct Order {
     pub(crate) version: u64,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
+}
+
+impl Order {
+    /// Whether somebody may see and change the order: those who run the shop, its user, and whoever holds its token, which
+    /// the guest got who ordered.
+    pub(crate) fn is_open_to(&self, asker: &Asker, holds_token: bool) -> bool {
+        let owner = self.customer_id.as_deref();
+        asker.runs_the_shop() || holds_token || owner.is_some_and(|owner| asker.is_user(owner))
+    }
 }
 
 /// Why a cart cannot be ordered.

@@ -178,7 +178,7 @@ async fn advance_to<D: Database, L: Links>(
     to: Status,
 ) -> Answer {
     Fields::of_body(or_empty(&request.body))?.finish(Some(()))?;
-    let order = api.orders.get(request.param("id"), |_| true).await?;
+    let order = requested(api, request).await?;
     must_match(request, &order)?;
     let context = request.context();
     Ok(respond(&api.orders.advance_to(&context, &order, to).await?))
@@ -198,10 +198,7 @@ fn must_match(request: &Request, order: &Order) -> Result<(), Problem> {
 
 async fn get<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let order = api
-        .orders
-        .get(request.param("id"), |order| owns(&api, &request, order))
-        .await?;
+    let order = requested(&api, &request).await?;
     Ok(respond(&order))
 }
 
@@ -209,10 +206,7 @@ async fn cancel<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answ
     let mut fields = Fields::of_body(or_empty(&request.body))?;
     let reason = fields.optional("reason", text(0, 500));
     let reason = fields.finish(Some(reason))?;
-    let order = api
-        .orders
-        .get(request.param("id"), |order| owns(&api, &request, order))
-        .await?;
+    let order = requested(&api, &request).await?;
     must_match(&request, &order)?;
     Ok(respond(
         &api.orders.cancel(&request.context(), order, reason).await?,
@@ -236,17 +230,14 @@ where
     Ok(Response::json(200, &json!({ "looked_at": looked_at })))
 }
 
-/// Whether the caller may use an order: its user, a guest with its token, or staff.
-fn owns<D: Database, L: Links>(api: &Api<D, L>, request: &Request, order: &Order) -> bool {
+/// The order in the path, if it is open to the caller.
+async fn requested<D: Database, L: Links>(
+    api: &Api<D, L>,
+    request: &Request,
+) -> Result<Order, OrderError> {
+    let (id, asker) = (request.param("id"), request.context().asker());
     let token = request.header("x-order-token");
-    let user = request
-        .claims
-        .as_ref()
-        .map(|claims| claims.subject.as_str());
-    let mine = user.is_some() && order.customer_id.as_deref() == user;
-    request.has_role(Role::Staff)
-        || mine
-        || token.is_some_and(|token| api.orders.is_guest_token(order, token))
+    api.orders.get(id, &asker, token).await
 }
 
 fn respond(order: &Order) -> Response {

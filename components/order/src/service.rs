@@ -13,7 +13,7 @@ use crate::store::{Claim, Inserted, Scope, Store};
 use localmart_events::PaymentChanged;
 use localmart_guest::events::Event;
 use localmart_guest::kernel::page::page;
-use localmart_guest::kernel::{Cursor, Id, Limit, Money};
+use localmart_guest::kernel::{Asker, Cursor, Id, Limit, Money};
 use localmart_guest::log::{self, Level};
 use localmart_guest::point;
 use localmart_guest::ports::Ports;
@@ -97,15 +97,15 @@ impl<D: Database, L: Links> Orders<D, L> {
         }
     }
 
-    /// The order with this id, if `may_see` allows it.
-    pub(crate) async fn get(
-        &self,
-        id: &str,
-        may_see: impl FnOnce(&Order) -> bool,
-    ) -> Result<Order> {
+    /// The order with this id, if it is open to this asker. `token` is the capability of a guest.
+    pub(crate) async fn get(&self, id: &str, asker: &Asker, token: Option<&str>) -> Result<Order> {
         let id = Id::parse(id).ok_or(OrderError::NotFound)?;
         let order = self.store.order(&id).await?;
-        order.filter(may_see).ok_or(OrderError::NotFound)
+        let open = |order: &Order| {
+            let holds_token = token.is_some_and(|token| self.is_guest_token(order, token));
+            order.is_open_to(asker, holds_token)
+        };
+        order.filter(open).ok_or(OrderError::NotFound)
     }
 
     /// A page of orders, newest first, and the cursor of the next page.
@@ -189,7 +189,7 @@ impl<D: Database, L: Links> Orders<D, L> {
     }
 
     /// Whether a token is the capability for an order.
-    pub(crate) fn is_guest_token(&self, order: &Order, token: &str) -> bool {
+    fn is_guest_token(&self, order: &Order, token: &str) -> bool {
         is_capability(&self.settings.order_token_key, order.id.as_str(), token)
     }
 

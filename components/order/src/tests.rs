@@ -5,12 +5,12 @@ mod fixture;
 use crate::domain::links::{LinkError, PaymentStatus};
 use crate::domain::returns::{Pieces, Return, ReturnError, ReturnStatus, refund_of};
 use crate::domain::status::Status;
-use crate::domain::{Failure, PricingError, number};
+use crate::domain::{Checkout, Failure, PricingError, number};
 use crate::service::OrderError;
-use crate::store::Claim;
+use crate::store::{Claim, Store};
 use fixture::Fixture;
 use localmart_guest::kernel::money::MAX_AMOUNT;
-use localmart_guest::kernel::{Currency, Money, MoneyError};
+use localmart_guest::kernel::{Asker, Currency, Money, MoneyError};
 use localmart_guest::wit::Context;
 use localmart_testkit::now;
 
@@ -64,7 +64,7 @@ fn the_sweep_finishes_a_checkout_that_is_not_retried() {
         fixture.recover();
         fixture.environment.advance_ms(12_000);
         now(fixture.orders.sweep(&Context::system(""))).unwrap();
-        let order = now(fixture.orders.get(id.as_str(), |_| true));
+        let order = now(fixture.orders.get(id.as_str(), &Asker::System, None));
         match order {
             Ok(order) => assert_eq!(
                 (order.status, fixture.totals()),
@@ -293,6 +293,50 @@ fn the_refunds_of_all_pieces_add_up_to_the_amount_paid() {
         }
         assert_eq!(usd(sum), order.totals.total);
     }
+}
+
+#[test]
+fn an_order_is_open_to_its_user_to_the_shop_and_to_whoever_holds_its_token() {
+    let fixture = Fixture::new(1999, 5);
+    let mut order = fixture.checkout("tok_visa").unwrap();
+    let (id, token) = (order.id.clone(), fixture.orders.guest_token(&order));
+    let get = |asker: &Asker, token| now(fixture.orders.get(id.as_str(), asker, token)).is_ok();
+    let (ada, bob) = (Asker::Customer("ada".into()), Asker::Customer("bob".into()));
+    for asker in [&Asker::Guest, &ada] {
+        assert!(!get(asker, None) && !get(asker, Some("x")) && get(asker, Some(&token)));
+    }
+    order.customer_id = Some("ada".to_owned());
+    for (asker, open) in [
+        (Asker::Guest, false),
+        (bob, false),
+        (ada, true),
+        (Asker::Staff("eve".into()), true),
+        (Asker::Admin("eve".into()), true),
+        (Asker::System, true),
+    ] {
+        assert_eq!(order.is_open_to(&asker, false), open, "{asker:?}");
+        assert!(order.is_open_to(&asker, true), "{asker:?}");
+    }
+}
+
+#[test]
+fn other_services_read_an_order_with_the_authority_of_their_caller() {
+    use crate::contract::get;
+    let fixture = Fixture::new(1999, 5);
+    let id = fixture.environment.ports().new_id();
+    let checkout = Checkout {
+        customer_id: Some("ada".into()),
+        ..fixture.checkout_form("tok_visa")
+    };
+    now(fixture
+        .orders
+        .checkout(&Context::system(""), &id, &checkout))
+    .unwrap();
+    let store = Store::new(fixture.database.clone(), fixture.environment.ports());
+    let read = |asker: Asker| now(get(&store, &asker, id.as_str())).is_ok();
+    assert!(read(Asker::Customer("ada".into())), "her own order");
+    assert!(read(Asker::Staff("eve".into())) && read(Asker::System));
+    assert!(!read(Asker::Customer("bob".into())) && !read(Asker::Guest));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A payment and its status. No clock, no I/O.
 
-use localmart_guest::kernel::{Id, Money, Timestamp, named};
+use localmart_guest::kernel::{Asker, Id, Money, Timestamp, named};
 
 named! {
     /// The status of a payment.
@@ -45,6 +45,13 @@ pub(crate) struct Payment {
 }
 
 impl Payment {
+    /// Whether somebody may see the payment: those who run the shop, the user who pays, and whoever holds the token of the
+    /// order, which the guest got who ordered.
+    pub(crate) fn is_open_to(&self, asker: &Asker, holds_token: bool) -> bool {
+        let owner = self.customer_id.as_deref();
+        asker.runs_the_shop() || holds_token || owner.is_some_and(|owner| asker.is_user(owner))
+    }
+
     /// Adds a refund and updates the status.
     pub(crate) fn add_refund(&mut self, amount: u64) {
         self.refunded += amount;

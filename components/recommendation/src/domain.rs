@@ -1,6 +1,6 @@
 //! Signals, reasons, and the links that the service needs. No clock, no I/O.
 
-use localmart_guest::kernel::{Id, Money};
+use localmart_guest::kernel::{Asker, Id, Money};
 use localmart_guest::wit::Context;
 use std::collections::BTreeSet;
 
@@ -63,6 +63,15 @@ pub(crate) struct Recommended {
 pub(crate) struct Query {
     pub(crate) product_id: Option<Id>,
     pub(crate) customer_id: Option<String>,
+}
+
+impl Query {
+    /// The customer of the query, if this asker may use the history of the customer: the customer, those who run the shop,
+    /// and the shop itself.
+    pub(crate) fn customer_open_to(&self, asker: &Asker) -> Option<&str> {
+        let customer = self.customer_id.as_deref();
+        customer.filter(|customer| asker.runs_the_shop() || asker.is_user(customer))
+    }
 }
 
 /// An order that was paid or cancelled.

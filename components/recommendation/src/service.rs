@@ -6,7 +6,7 @@ use localmart_guest::kernel::{Id, Limit};
 use localmart_guest::log::{self, Level};
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{Database, SqlError};
-use localmart_guest::wit::{Actor, Context};
+use localmart_guest::wit::Context;
 
 /// How many candidates are checked at once in catalog and inventory.
 const BATCH: usize = 100;
@@ -98,21 +98,12 @@ impl<D: Database, L: Links> Recommendations<D, L> {
         found
     }
 
-    /// Candidates for a product or for a customer. The history of a customer is used only for calls by the customer, by staff
-    /// and by the shop itself.
+    /// Candidates for a product or for a customer.
     async fn personal(&self, context: &Context, query: &Query) -> Result<Vec<Candidate>> {
         if let Some(product) = &query.product_id {
             return Ok(self.store.bought_together(product, BATCH).await?);
         }
-        let known = query
-            .customer_id
-            .as_deref()
-            .filter(|customer| match &context.actor {
-                Actor::Staff(_) | Actor::Admin(_) | Actor::System => true,
-                Actor::Customer(id) => id == customer,
-                Actor::Anonymous => false,
-            });
-        match known {
+        match query.customer_open_to(&context.asker()) {
             Some(customer) => Ok(self.store.for_customer(customer, BATCH).await?),
             None => Ok(Vec::new()),
         }

@@ -25,24 +25,20 @@ mod component {
     use localmart_guest::kernel::Id;
     use localmart_guest::ports::Ports;
     use localmart_guest::sql::{ServiceDatabase, SqlError};
-    use localmart_guest::wit::{Actor, Context};
+    use localmart_guest::wit::Context;
 
     struct Component;
     bindings::export!(Component with_types_in bindings);
 
     impl Guest for Component {
         async fn get(context: Context, id: String) -> Result<Contact, Error> {
-            let may = match &context.actor {
-                Actor::System | Actor::Staff(_) | Actor::Admin(_) => true,
-                Actor::Customer(user) => *user == id,
-                Actor::Anonymous => false,
-            };
-            let id = Id::parse(&id).filter(|_| may).ok_or(Error::NotFound)?;
+            let (id, asker) = (Id::parse(&id).ok_or(Error::NotFound)?, context.asker());
             let store = Store::new(ServiceDatabase::new("user"), Ports::real());
             let user = store.by_id(&id).await.map_err(|error| match error {
                 SqlError::Unavailable(reason) => Error::Unavailable(reason),
                 SqlError::Failed(reason) => Error::Other(reason),
             })?;
+            let user = user.filter(|user| user.is_open_to(&asker));
             let user = user.ok_or(Error::NotFound)?;
             Ok(Contact {
                 id: user.id.into(),

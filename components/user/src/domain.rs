@@ -4,7 +4,7 @@ use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use localmart_guest::kernel::text::clean;
-use localmart_guest::kernel::{Address, Id, Timestamp};
+use localmart_guest::kernel::{Address, Asker, Id, Timestamp};
 use localmart_guest::token::Role;
 use serde_json::{Map, Value};
 
@@ -37,6 +37,13 @@ pub(crate) struct User {
     pub(crate) version: u64,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
+}
+
+impl User {
+    /// Whether somebody may see name and e-mail address: the user, and those who run the shop.
+    pub(crate) fn is_open_to(&self, asker: &Asker) -> bool {
+        asker.runs_the_shop() || asker.is_user(self.id.as_str())
+    }
 }
 
 /// A change to a profile: `None` leaves a field as it is, `Some(None)` removes it.

@@ -58,7 +58,7 @@ pub(crate) use generated::spin::{postgres::postgres, redis::redis};
 pub(crate) use generated::wasi::keyvalue;
 pub use types::{Actor, Context};
 
-use localmart_kernel::{Currency, Money, MoneyError};
+use localmart_kernel::{Asker, Currency, Money, MoneyError};
 
 impl Context {
     /// The context of a call that no user asked for: timers, sweeps, recovery.
@@ -70,12 +70,29 @@ impl Context {
         }
     }
 
+    /// Who makes the call.
+    pub fn asker(&self) -> Asker {
+        Asker::from(&self.actor)
+    }
+
     /// The same call with the authority of the system: checkout may do more in other services than the shopper may.
     pub fn as_system(&self) -> Self {
         Self {
             trace_parent: self.trace_parent.clone(),
             actor: Actor::System,
             deadline: self.deadline,
+        }
+    }
+}
+
+impl From<&Actor> for Asker {
+    fn from(actor: &Actor) -> Self {
+        match actor {
+            Actor::Anonymous => Self::Guest,
+            Actor::Customer(id) => Self::Customer(id.clone()),
+            Actor::Staff(id) => Self::Staff(id.clone()),
+            Actor::Admin(id) => Self::Admin(id.clone()),
+            Actor::System => Self::System,
         }
     }
 }

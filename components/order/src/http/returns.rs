@@ -1,6 +1,6 @@
 //! The HTTP API of returns: the owner of an order requests a return, and staff decide.
 
-use super::{Api, encode, or_empty, owns};
+use super::{Api, encode, or_empty, requested};
 use crate::domain::Order;
 use crate::domain::links::Links;
 use crate::domain::returns::{Pieces, Return, ReturnError};
@@ -39,24 +39,21 @@ pub(super) async fn request_return<D: Database, L: Links>(
         fields.report(&field, "duplicate", "is listed twice".to_owned());
     }
     let (items, reason) = fields.finish(items.zip(reason))?;
-    let order = api
-        .orders
-        .get(request.param("id"), |order| owns(&api, &request, order));
-    let order = order.await?;
+    let order = requested(&api, &request).await?;
     // The idempotency key names the return, so that a crash before the key is stored cannot lead to a second return.
     let name = required_effect_name(&request, "return")?;
     let context = request.context();
-    let requested = api
+    let asked = api
         .orders
         .request_return(&context, order, &name, items, reason);
-    let (order, returned) = requested.await?;
+    let (order, returned) = asked.await?;
     Ok(respond(201, &order, &returned))
 }
 
 /// `POST /api/orders/{id}/returns/{rid}/approve`
 pub(super) async fn approve<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     Fields::of_body(or_empty(&request.body))?.finish(Some(()))?;
-    let order = api.orders.get(request.param("id"), |_| true).await?;
+    let order = requested(&api, &request).await?;
     let context = request.context();
     let approved = api
         .orders
@@ -70,7 +67,7 @@ pub(super) async fn reject<D: Database, L: Links>(api: Api<D, L>, request: Reque
     let mut fields = Fields::of_body(or_empty(&request.body))?;
     let reason = fields.optional("reason", text(0, MAX_REASON));
     let reason = fields.finish(Some(reason))?;
-    let order = api.orders.get(request.param("id"), |_| true).await?;
+    let order = requested(&api, &request).await?;
     let (context, id) = (request.context(), request.param("rid"));
     let rejected = api
         .orders

@@ -8,7 +8,7 @@ use crate::domain::returns::{Pieces, Return};
 use crate::domain::status::Status;
 use crate::domain::{Checkout, Order, ShortLine};
 use crate::service::{OrderError, Orders, Settings};
-use localmart_guest::kernel::{Address, Currency, Id, Money, Timestamp};
+use localmart_guest::kernel::{Address, Asker, Currency, Id, Money, Timestamp};
 use localmart_guest::wit::Context;
 use localmart_testkit::{TestDatabase, TestEnvironment, now};
 use std::cell::RefCell;
@@ -44,6 +44,7 @@ pub(super) struct FakeLinks(Rc<RefCell<FakeServices>>);
 
 pub(super) struct Fixture {
     pub(super) environment: TestEnvironment,
+    pub(super) database: TestDatabase,
     pub(super) orders: Orders<TestDatabase, FakeLinks>,
     services: Rc<RefCell<FakeServices>>,
 }
@@ -89,13 +90,14 @@ impl Fixture {
             include_str!("../../migrations/0005_flags.sql"),
         ]);
         let orders = Orders::new(
-            database,
+            database.clone(),
             FakeLinks(services.clone()),
             environment.ports(),
             settings,
         );
         Self {
             environment,
+            database,
             orders,
             services,
         }
@@ -125,7 +127,7 @@ impl Fixture {
     }
 
     pub(super) fn read(&self, id: &Id) -> Result<Order, OrderError> {
-        now(self.orders.get(id.as_str(), |_| true))
+        now(self.orders.get(id.as_str(), &Asker::System, None))
     }
 
     /// A delivered order with two pieces.
@@ -200,7 +202,7 @@ impl Fixture {
         (services.on_hand, reserved, captured, refunded)
     }
 
-    fn checkout_form(&self, token: &str) -> Checkout {
+    pub(super) fn checkout_form(&self, token: &str) -> Checkout {
         let address = Address {
             name: "N".into(),
             line1: "L".into(),
