@@ -104,6 +104,8 @@ const STEPS: [&str; 4] = [
 #[test]
 fn a_start_says_what_it_is_doing_in_plain_lines() {
     let shop = Shop::start_seeded(&scratch("steps"), &[], &[]);
+    let [.., last] = STEPS;
+    shop.eventually(last, || shop.log().contains(last));
     let log = shop.log();
     let mut lines = log.lines();
     for step in STEPS {
