@@ -128,13 +128,13 @@ mod tests {
     #[test]
     fn a_worktree_shares_the_branches() {
         let files = [
-            ("work/.git", "gitdir: ../main/.git/worktrees/work\n"),
-            ("main/.git/worktrees/work/HEAD", "ref: refs/heads/work\n"),
-            ("main/.git/worktrees/work/commondir", "../..\n"),
-            ("main/.git/refs/heads/work", ONE),
+            ("side/.git", "gitdir: ../main/.git/worktrees/side\n"),
+            ("main/.git/worktrees/side/HEAD", "ref: refs/heads/side\n"),
+            ("main/.git/worktrees/side/commondir", "../..\n"),
+            ("main/.git/refs/heads/side", ONE),
         ];
-        let watched = ["main/.git/worktrees/work/HEAD", "main/.git/refs/heads/work"];
-        check("worktree", &files, "work", Some("111111111111"), &watched);
+        let watched = ["main/.git/worktrees/side/HEAD", "main/.git/refs/heads/side"];
+        check("worktree", &files, "side", Some("111111111111"), &watched);
     }
 
     #[test]
