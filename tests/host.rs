@@ -28,6 +28,8 @@ mod conformance;
 mod contracts;
 #[path = "host/damage.rs"]
 mod damage;
+#[path = "host/declared.rs"]
+mod declared;
 #[path = "host/examples.rs"]
 mod examples;
 #[path = "host/faults.rs"]

@@ -9,6 +9,7 @@
     reason = "a test may stop at once"
 )]
 
+use localmart_declaration::{Declaration, Declarations};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -300,6 +301,33 @@ fn schemas_of_events_are_those_of_their_types() {
 }
 
 #[test]
+fn what_follows_from_the_declarations_is_up_to_date() {
+    let manifest = std::process::Command::new(env!("CARGO_BIN_EXE_localmart"))
+        .args(["manifest", "--check", "--from"])
+        .arg(root())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&manifest.stderr);
+    assert!(manifest.status.success(), "{said}");
+}
+
+#[test]
+fn every_kind_of_event_is_told_by_one_service() {
+    let all = Declarations::read(&root().join("components")).unwrap();
+    let mut told: Vec<&str> = Vec::new();
+    for one in all.0.values() {
+        told.extend(one.tells.iter().map(String::as_str));
+    }
+    told.sort_unstable();
+    let schemas = localmart_events::schemas();
+    let kinds: Vec<&str> = schemas.keys().map(AsRef::as_ref).collect();
+    assert_eq!(
+        told, kinds,
+        "declared in component.toml, and in crates/events"
+    );
+}
+
+#[test]
 fn every_component_has_its_files() {
     for entry in std::fs::read_dir(root().join("components"))
         .unwrap()
@@ -310,12 +338,10 @@ fn every_component_has_its_files() {
         if noun == "examples" {
             continue;
         }
-        let manifest = std::fs::read_to_string(root().join("spin.toml")).unwrap();
-        let table = format!("[component.{noun}.tool.localmart]\n");
-        let is_policy = manifest.contains(&(table + "policy = "));
+        let declared = Declaration::read(&entry.path()).unwrap();
         let service = ["src/domain.rs", "src/service.rs", "src/http.rs"];
-        let service = if is_policy { &[][..] } else { &service };
-        let parts = ["README.md", "Cargo.toml", "src/lib.rs"];
+        let service = if declared.policy { &[][..] } else { &service };
+        let parts = ["README.md", "Cargo.toml", "contract.rs", "src/lib.rs"];
         for part in parts.iter().chain(service) {
             assert!(
                 entry.path().join(part).is_file(),
@@ -325,10 +351,6 @@ fn every_component_has_its_files() {
         assert!(
             root().join(format!("wit/{noun}/{noun}.wit")).is_file(),
             "wit/{noun}/{noun}.wit is missing"
-        );
-        assert!(
-            manifest.contains(&format!("[component.{noun}]")),
-            "spin.toml has no component {noun}"
         );
     }
 }

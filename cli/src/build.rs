@@ -10,7 +10,7 @@ mod stale;
 use crate::app::AppOptions;
 use anyhow::{Context as _, bail};
 use clap::Args;
-pub(crate) use compile::{MIGRATIONS, built_by_cargo, cargo};
+pub(crate) use compile::{DECLARATION, MIGRATIONS, built_by_cargo, cargo};
 use localmart_host::manifest::schema::{Commands, Component, ComponentTool};
 use localmart_host::manifest::{Manifest, Source};
 use serde::Deserialize as _;

@@ -1,20 +1,10 @@
 //! `localmart test`: runs the contract suite of an interface against any component, on temporary stores. There is one suite for each
 //! WIT package. It checks what every component that exports the interface must do, however it is implemented.
 //!
-//! [`subject`] is the component under test. The suites have the names of their packages.
+//! [`subject`] is the component under test. A suite is in the folder of its component, `components/<noun>/contract.rs`; the build
+//! script gathers them.
 
-mod cart;
-mod catalog;
-mod discount;
-mod inventory;
-mod order;
-mod payment;
-mod ranking;
-mod recommendation;
-mod shipping_rate;
 mod subject;
-mod tax;
-mod user;
 
 use crate::app::AppOptions;
 use crate::control::Facts;
@@ -46,20 +36,8 @@ struct Case {
     check: fn(&Subject) -> anyhow::Result<()>,
 }
 
-/// The suites by component.
-const SUITES: &[(&str, &[Case])] = &[
-    ("cart", cart::CASES),
-    ("catalog", catalog::CASES),
-    ("discount", discount::CASES),
-    ("inventory", inventory::CASES),
-    ("order", order::CASES),
-    ("payment", payment::CASES),
-    ("ranking", ranking::CASES),
-    ("recommendation", recommendation::CASES),
-    ("shipping-rate", shipping_rate::CASES),
-    ("tax", tax::CASES),
-    ("user", user::CASES),
-];
+// The suites, each in the folder of its component: `const SUITES: &[(&str, &[Case])]`.
+include!(concat!(env!("OUT_DIR"), "/contracts.rs"));
 
 /// Runs the contract tests of a component on a file that takes its place in a running shop, in a shop of its own on temporary stores.
 /// A file without the component's interface is not tested; the running shop refuses it.

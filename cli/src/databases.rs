@@ -6,9 +6,11 @@
 
 use crate::app::Stores;
 use anyhow::{Context as _, bail};
+use localmart_guest::params;
+use localmart_guest::sql::Connection as _;
 use localmart_host::app::App;
 use localmart_host::runtime_config::{KeyValueStore, RuntimeConfig};
-use localmart_stores::Chosen;
+use localmart_stores::{Chosen, now};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -52,6 +54,34 @@ pub(crate) fn open(stores: &Stores, state_dir: &Path, service: &str) -> anyhow::
     }
     Chosen::open(&stores.database_url, state_dir, service)
         .with_context(|| format!("opening the database of {service}"))
+}
+
+/// The services whose database has a table with this name.
+pub(crate) fn services_with(
+    stores: &Stores,
+    state_dir: &Path,
+    table: &str,
+) -> anyhow::Result<Vec<String>> {
+    let found = |database: &Chosen, sql: &str| -> anyhow::Result<Vec<String>> {
+        let rows = now(database.query(sql, params![table]))??;
+        let names: Result<Vec<String>, _> = rows.iter().map(|row| row.text(0)).collect();
+        Ok(names?)
+    };
+    if !stores.in_files() {
+        let server = Chosen::open(&stores.database_url, state_dir, "public")?;
+        let sql = "SELECT table_schema::TEXT FROM information_schema.tables WHERE table_name = $1 ORDER BY 1";
+        return found(&server, sql);
+    }
+    let mut services = Vec::new();
+    for path in files_in(state_dir) {
+        let service = path.file_stem().unwrap_or_default().to_string_lossy();
+        let database = Chosen::open(&stores.database_url, state_dir, &service)?;
+        let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name = $1";
+        if !found(&database, sql)?.is_empty() {
+            services.push(service.into_owned());
+        }
+    }
+    Ok(services)
 }
 
 /// Checks all database files of a state folder.

@@ -1,9 +1,13 @@
 //! `localmart explain`: which component answers each import of another, and why other candidates do not.
 
 use crate::app::AppOptions;
-use anyhow::bail;
+use crate::build::DECLARATION;
+use anyhow::{Context as _, bail};
 use clap::Args;
+use localmart_declaration::Declaration;
 use localmart_host::link::graph::{Candidate, Import, LinkGraph};
+use localmart_host::sections;
+use std::path::Path;
 
 /// Shows which component answers each import of a component, and why other candidates do not.
 #[derive(Args)]
@@ -31,8 +35,10 @@ impl Explain {
         }
         let imports = graph.imports(&self.component);
         let (host, exports) = graph.host_imports_and_exports(&self.component);
+        let declared = graph.file(&self.component).map(declaration).transpose()?;
+        let declared = declared.flatten();
         if self.json {
-            let all = serde_json::json!({ "imports": imports, "host": host, "exports": exports });
+            let all = serde_json::json!({ "imports": imports, "host": host, "exports": exports, "declares": declared });
             println!("{all:#}");
             return Ok(());
         }
@@ -49,6 +55,12 @@ impl Explain {
         println!("exports");
         for name in exports {
             println!("  {name}");
+        }
+        if let Some(declared) = declared {
+            println!("declares");
+            for line in lines(&declared) {
+                println!("  {line}");
+            }
         }
         let open = imports.iter().filter(|import| import.answered_by.is_none());
         match open.count() {
@@ -84,4 +96,40 @@ fn print(import: &Import) {
             );
         }
     }
+}
+
+/// What a component declares about itself; `None` if its file carries no declaration.
+fn declaration(file: &Path) -> anyhow::Result<Option<Declaration>> {
+    let wasm = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let sections = sections::read(&wasm, DECLARATION).map_err(anyhow::Error::msg)?;
+    // A fused file carries the sections of all its parts.
+    match sections.as_slice() {
+        [one] => Ok(Some(serde_json::from_slice(one).with_context(|| {
+            format!("the section {DECLARATION} of {}", file.display())
+        })?)),
+        _ => Ok(None),
+    }
+}
+
+fn lines(declared: &Declaration) -> Vec<String> {
+    let line = |what: &str, items: Vec<&str>| {
+        (!items.is_empty()).then(|| format!("{what}: {}", items.join(", ")))
+    };
+    let settings = declared
+        .settings
+        .keys()
+        .chain(declared.http_settings.keys());
+    [
+        line(
+            "routes",
+            declared.routes.iter().map(String::as_str).collect(),
+        ),
+        line("tells", declared.tells.iter().map(String::as_str).collect()),
+        line("hears", declared.hears.iter().map(String::as_str).collect()),
+        line("settings", settings.map(String::as_str).collect()),
+        line("timer", declared.timer.as_deref().into_iter().collect()),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

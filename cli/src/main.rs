@@ -18,7 +18,9 @@ mod explain;
 mod fault;
 mod graph;
 mod logs;
+mod manifest;
 mod migrate;
+mod new;
 mod open_files;
 mod progress;
 mod promote;
@@ -66,6 +68,10 @@ enum Verb {
     Up(Box<up::Up>),
     /// Build components, and fuse linked components.
     Build(build::Build),
+    /// Make a new service.
+    New(new::New),
+    /// Write the lists that come from the declarations of the components.
+    Manifest(manifest::Manifest),
     /// Apply the migrations that the components carry.
     Migrate(migrate::Migrate),
     /// Fill a running shop with products, categories and stock.
@@ -148,6 +154,8 @@ fn main() -> ExitCode {
     let result = match Command::parse().verb {
         Verb::Up(verb) => verb.run(),
         Verb::Build(verb) => verb.run(),
+        Verb::Manifest(verb) => verb.run(),
+        Verb::New(verb) => verb.run(),
         Verb::Migrate(verb) => verb.run(),
         Verb::Seed(verb) => verb.run(),
         Verb::Replay(verb) => verb.run(),

@@ -288,11 +288,12 @@ fn the_sweep_deletes_expired_values() {
         let token = [("x-sweep-token", token.trim_matches('"'))];
         shop.send("POST", "/internal/cart/sweep", &token, &[])
             .expect(200)
-            .json()["removed"]
+            .json()["expired"]["cart/"]
             .clone()
     };
     // A Redis server deletes expired values by its own clock, so the sweep finds none.
-    let left = if crate::STORES.redis { 0 } else { 2 };
-    assert_eq!((sweep(), sweep()), (json!(left), json!(0)));
+    let left = if crate::STORES.redis { 0 } else { 1 };
+    // The keys were just looked through, so the second sweep leaves them alone.
+    assert_eq!((sweep(), sweep()), (json!(left), Value::Null));
     assert_ne!(make()["id"], first["id"]);
 }

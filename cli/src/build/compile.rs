@@ -1,8 +1,9 @@
-//! Components of this repository's layout: cargo compiles them, then each gets its migrations and the retry promises of its
-//! interfaces as custom sections.
+//! Components of this repository's layout: cargo compiles them, then each gets its migrations, its declaration and the
+//! retry promises of its interfaces as custom sections.
 
 use super::{Project, TARGET, write};
 use anyhow::{Context as _, bail};
+use localmart_declaration::Declaration;
 use localmart_host::link::promise::{self, Promise, Promises};
 use localmart_host::sections;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,8 @@ use wit_parser::UnresolvedPackageGroup;
 const PROFILE: &str = "component";
 /// The custom section that carries a service's migrations.
 pub(crate) const MIGRATIONS: &str = "localmart:migrations";
+/// The custom section that carries the declaration of a component, as JSON.
+pub(crate) const DECLARATION: &str = "localmart:component";
 /// The package and the folder of the guest kit.
 const KIT: (&str, &str) = ("localmart-guest", "crates/guest");
 
@@ -113,6 +116,11 @@ impl Project<'_> {
                         serde_json::json!({ "service": service, "migrations": migrations });
                     wasm = sections::append(&wasm, MIGRATIONS, section.to_string().as_bytes());
                 }
+            }
+            let declared = folder.join("components").join(id);
+            if declared.join(localmart_declaration::FILE).is_file() {
+                let declared = serde_json::to_vec(&Declaration::read(&declared)?)?;
+                wasm = sections::append(&wasm, DECLARATION, &declared);
             }
             let promises = promises(&folder.join("wit").join(id))?;
             if !promises.is_empty() {

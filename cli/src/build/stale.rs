@@ -7,12 +7,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// The sources that all components of this repository's layout share; each also has its own in `components/<id>`. The last four
-/// turn the output of the compiler into a component.
+/// The sources that all components of this repository's layout share; each also has its own in `components/<id>`, and the
+/// contracts of itself and its links in `wit`. The last four turn the output of the compiler into a component.
 const SHARED: &[&str] = &[
     "crates/kernel",
     "crates/guest",
-    "wit",
+    "crates/component",
+    "crates/declaration",
+    "crates/events",
+    "wit/kernel",
+    "wit/deps",
     ".cargo/config.toml",
     "Cargo.lock",
     "Cargo.toml",
@@ -29,11 +33,21 @@ impl Project<'_> {
         let shared = SHARED.iter().map(|place| self.folder.join(place));
         let shared = shared.filter_map(|place| newest(&place)).max();
         let is_stale = |id: &&String| {
-            let own = newest(&self.folder.join("components").join(id));
+            let own = self
+                .own_sources(id)
+                .filter_map(|place| newest(&place))
+                .max();
             let built = modified(&self.part(id));
             built.is_none() || built < own.max(shared)
         };
         ids.iter().filter(is_stale).cloned().collect()
+    }
+
+    /// The sources that a component does not share with all others.
+    fn own_sources(&self, id: &str) -> impl Iterator<Item = PathBuf> {
+        let contracts = self.parts(id).into_iter();
+        let contracts = contracts.map(|part| self.folder.join("wit").join(part));
+        std::iter::once(self.folder.join("components").join(id)).chain(contracts)
     }
 
     /// Whether a component with links must be fused again.
@@ -54,9 +68,7 @@ pub(crate) fn sources(source: &Source) -> anyhow::Result<Vec<PathBuf>> {
     let project = Project::read(source, false)?;
     let (mut files, ours) = (Vec::new(), project.ours());
     if !ours.is_empty() {
-        let own = ours
-            .iter()
-            .map(|id| project.folder.join("components").join(id));
+        let own = ours.iter().flat_map(|id| project.own_sources(id));
         let shared = SHARED.iter().map(|place| project.folder.join(place));
         for place in own.chain(shared) {
             files_in(&place, &mut files);

@@ -70,8 +70,8 @@ pub(super) struct Facts {
     pub(super) whole_history: bool,
     /// Events in the outbox of each service that are not published yet.
     pub(super) waiting: BTreeMap<String, i64>,
-    /// Pieces of each product that recommendation has counted as sold.
-    pub(super) sold_signals: BTreeMap<String, i64>,
+    /// Pieces of each product that recommendation has counted as sold; `None` in a shop without recommendations.
+    pub(super) sold_signals: Option<BTreeMap<String, i64>>,
     /// Whether every consumer has read everything.
     pub(super) all_read: bool,
     /// Rows that no service can decode, each with the reason.
@@ -86,19 +86,17 @@ impl Facts {
         facts.read_stock(&open("inventory")?)?;
         facts.read_payments(&open("payment")?)?;
         facts.read_orders(&open("order")?)?;
-        for service in ["catalog", "inventory", "payment", "order", "user"] {
-            let waiting = rows(&open(service)?, "SELECT COUNT(*) FROM outbox")?;
-            facts.waiting.insert(
-                service.to_owned(),
-                waiting.first().map_or(Ok(0), |row| row.integer(0))?,
-            );
+        for service in databases::services_with(stores, state_dir, "outbox")? {
+            let waiting = rows(&open(&service)?, "SELECT COUNT(*) FROM outbox")?;
+            let waiting = waiting.first().map_or(Ok(0), |row| row.integer(0))?;
+            facts.waiting.insert(service, waiting);
         }
         facts.read_events(&OpenBus::open(stores, state_dir)?)?;
-        for row in rows(
-            &open("recommendation")?,
-            "SELECT product_id, sold FROM popularity",
-        )? {
-            facts.sold_signals.insert(row.text(0)?, row.integer(1)?);
+        for service in databases::services_with(stores, state_dir, "popularity")? {
+            let signals = facts.sold_signals.get_or_insert_default();
+            for row in rows(&open(&service)?, "SELECT product_id, sold FROM popularity")? {
+                signals.insert(row.text(0)?, row.integer(1)?);
+            }
         }
         Ok(facts)
     }

@@ -172,9 +172,9 @@ fn effects(facts: &Facts, wrong: &mut Vec<String>) {
             wrong.push(format!("I6 {service}: {waiting} events wait for the bus"));
         }
     }
-    if !facts.all_read {
+    let Some(signals) = facts.sold_signals.as_ref().filter(|_| facts.all_read) else {
         return;
-    }
+    };
     let mut sold: BTreeMap<&str, i64> = BTreeMap::new();
     let counts = |order: &&Order| {
         order.history.iter().any(|status| status == "paid") && order.status != "cancelled"
@@ -184,7 +184,7 @@ fn effects(facts: &Facts, wrong: &mut Vec<String>) {
             *sold.entry(product).or_default() += quantity;
         }
     }
-    for (product, signals) in &facts.sold_signals {
+    for (product, signals) in signals {
         let truly = sold.remove(product.as_str()).unwrap_or_default();
         if truly != *signals {
             wrong.push(format!(

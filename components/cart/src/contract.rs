@@ -1,53 +1,23 @@
-//! The WIT exports of carts, and the bindings of all contracts that this component uses.
+//! The WIT exports of carts.
 
+use crate::bindings::exports::localmart::cart::cart::Error;
 use crate::service::CartError;
-use bindings::exports::localmart::cart::cart::Error;
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    reason = "generated from documented WIT"
-)]
-pub(crate) mod bindings {
-    use localmart_guest::wit_bindgen;
-    wit_bindgen::generate!({
-        world: "localmart:cart/component@1.0.0",
-        path: ["../../wit/kernel", "../../wit/catalog", "../../wit/inventory", "../../wit/cart"],
-        runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
-        generate_all,
-    });
-}
 
 #[cfg(target_arch = "wasm32")]
 mod component {
-    use super::bindings;
-    use super::bindings::exports::localmart::cart::cart::{Cart, Error, Guest, Line};
-    use crate::links::Linked;
-    use crate::service::Carts;
-    use localmart_guest::config;
+    use crate::Wired;
+    use crate::bindings::exports::localmart::cart::cart::{Cart, Error, Guest, Line};
     use localmart_guest::kernel::Id;
-    use localmart_guest::ports::Ports;
-    use localmart_guest::short_lived::ServiceStore;
-    use localmart_guest::sql::ServiceDatabase;
+    use localmart_guest::service::instance;
     use localmart_guest::wit::Context;
+    use std::rc::Rc;
 
     struct Component;
-    bindings::export!(Component with_types_in bindings);
+    crate::bindings::export!(Component with_types_in crate::bindings);
 
-    async fn carts() -> Result<Carts<ServiceDatabase, ServiceStore, Linked>, Error> {
-        let ttl = config::duration("cart_ttl")
-            .await
-            .map_err(|error| Error::Other(error.to_string()))?;
-        let database = ServiceDatabase::new("cart");
-        Ok(Carts::new(
-            database,
-            ServiceStore,
-            Linked,
-            Ports::real(),
-            ttl,
-        ))
+    async fn carts() -> Result<Rc<Wired>, Error> {
+        let wired = instance::<Wired>().await;
+        wired.map_err(|error| Error::Other(error.to_string()))
     }
 
     fn order(id: &str) -> Result<Id, Error> {

@@ -1,44 +1,29 @@
 //! The HTTP API of carts, for guests and users.
 
+use crate::DECLARED;
 use crate::domain::{LineError, Links, PricedCart, PricedLine};
 use crate::service::{CartError, Carts};
 use crate::store::StorageError;
-use localmart_guest::config::{self, ConfigError};
 use localmart_guest::http::decode::{currency, id, integer, money_json};
 use localmart_guest::http::{
-    Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes, Service,
+    Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes,
 };
-use localmart_guest::kernel::{Currency, Id};
-use localmart_guest::ports::Ports;
+use localmart_guest::kernel::Id;
+use localmart_guest::service::{Declared, Service, count};
 use localmart_guest::short_lived::ShortLived;
 use localmart_guest::sql::Database;
 use localmart_guest::token::Role;
-use serde_json::{Value, json};
+use localmart_guest::wit::Context;
+use serde_json::{Map, Value, json};
 use std::rc::Rc;
 
-/// The HTTP API with its configuration.
-pub(crate) struct CartApi<D, K, L> {
-    carts: Carts<D, K, L>,
-    default_currency: Currency,
-}
-
-impl<D, K, L> Service for CartApi<D, K, L>
+impl<D, K, L> Service for Carts<D, K, L>
 where
     D: Database + From<&'static str>,
     K: ShortLived + Default + 'static,
     L: Links + Default + 'static,
 {
-    const NOUN: &'static str = "cart";
-
-    async fn start(ports: Ports) -> Result<Self, ConfigError> {
-        let ttl = config::duration("cart_ttl").await?;
-        let default_currency = Currency::parse(&config::text("default_currency").await?);
-        Ok(Self {
-            carts: Carts::new(D::from(Self::NOUN), K::default(), L::default(), ports, ttl),
-            default_currency: default_currency
-                .map_err(|_| ConfigError::Invalid("default_currency", "an ISO 4217 code"))?,
-        })
-    }
+    const DECLARED: Declared = DECLARED;
 
     fn routes() -> Routes<Self> {
         let (all, user) = (Access::All, Access::Only(Role::Customer));
@@ -52,11 +37,14 @@ where
             .on("POST", "/api/carts/{id}/items", all, add)
             .on("PUT", "/api/carts/{id}/items/{product_id}", all, set)
             .on("DELETE", "/api/carts/{id}/items/{product_id}", all, remove)
-            .on("POST", "/internal/cart/sweep", Access::Sweep, sweep)
+    }
+
+    async fn sweep(&self, _: &Context) -> Result<Map<String, Value>, Problem> {
+        Ok(count("removed", Carts::sweep(self).await?))
     }
 }
 
-type Api<D, K, L> = Rc<CartApi<D, K, L>>;
+type Api<D, K, L> = Rc<Carts<D, K, L>>;
 
 async fn create<D: Database, K: ShortLived, L: Links>(
     api: Api<D, K, L>,
@@ -71,18 +59,15 @@ async fn create<D: Database, K: ShortLived, L: Links>(
     let currency = fields.optional("currency", currency);
     let currency = fields
         .finish(Some(currency))?
-        .unwrap_or(api.default_currency);
-    let cart = api.carts.create(&request.context(), currency).await?;
+        .unwrap_or(api.default_currency());
+    let cart = api.create(&request.context(), currency).await?;
     let location = format!("/api/carts/{}", cart.cart.id);
     Ok(respond(201, &cart).with_header("location", location))
 }
 
 async fn mine<D: Database, K: ShortLived, L: Links>(api: Api<D, K, L>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let cart = api
-        .carts
-        .mine(&request.context(), api.default_currency)
-        .await?;
+    let cart = api.mine(&request.context(), api.default_currency()).await?;
     Ok(respond(200, &cart))
 }
 
@@ -94,8 +79,7 @@ async fn merge<D: Database, K: ShortLived, L: Links>(
     let guest = fields.required("guest_cart_id", id);
     let guest = fields.finish(guest)?;
     let cart = api
-        .carts
-        .merge(&request.context(), &guest, api.default_currency)
+        .merge(&request.context(), &guest, api.default_currency())
         .await?;
     Ok(respond(200, &cart))
 }
@@ -104,9 +88,7 @@ async fn get<D: Database, K: ShortLived, L: Links>(api: Api<D, K, L>, request: R
     request.query(&[])?.finish()?;
     Ok(respond(
         200,
-        &api.carts
-            .view(&request.context(), request.param("id"))
-            .await?,
+        &api.view(&request.context(), request.param("id")).await?,
     ))
 }
 
@@ -115,7 +97,7 @@ async fn delete<D: Database, K: ShortLived, L: Links>(
     request: Request,
 ) -> Answer {
     let context = request.context();
-    api.carts.delete(&context, request.param("id")).await?;
+    api.delete(&context, request.param("id")).await?;
     Ok(Response::no_content())
 }
 
@@ -125,7 +107,6 @@ async fn add<D: Database, K: ShortLived, L: Links>(api: Api<D, K, L>, request: R
     let quantity = fields.required("quantity", quantity(1));
     let (product, quantity) = fields.finish(product.zip(quantity))?;
     let cart = api
-        .carts
         .add(
             &request.context(),
             request.param("id"),
@@ -158,10 +139,7 @@ async fn change<D: Database, K: ShortLived, L: Links>(
 ) -> Answer {
     let Some(product) = Id::parse(request.param("product_id")) else {
         // The product id is invalid: removing it changes nothing, and adding it is an error.
-        let cart = api
-            .carts
-            .view(&request.context(), request.param("id"))
-            .await?;
+        let cart = api.view(&request.context(), request.param("id")).await?;
         return if quantity == 0 {
             Ok(respond(200, &cart))
         } else {
@@ -169,7 +147,6 @@ async fn change<D: Database, K: ShortLived, L: Links>(
         };
     };
     let cart = api
-        .carts
         .set(
             &request.context(),
             request.param("id"),
@@ -179,11 +156,6 @@ async fn change<D: Database, K: ShortLived, L: Links>(
         )
         .await?;
     Ok(respond(200, &cart))
-}
-
-async fn sweep<D: Database, K: ShortLived, L: Links>(api: Api<D, K, L>, _: Request) -> Answer {
-    let removed = api.carts.sweep().await?;
-    Ok(Response::json(200, &json!({ "removed": removed })))
 }
 
 /// Decodes a quantity. The domain checks the upper limit.

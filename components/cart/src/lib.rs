@@ -16,7 +16,4 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-#[cfg(target_arch = "wasm32")]
-localmart_guest::export_http!(
-    http::CartApi<localmart_guest::sql::ServiceDatabase, localmart_guest::short_lived::ServiceStore, links::Linked>
-);
+localmart_guest::component!(service::Carts<localmart_guest::sql::ServiceDatabase, localmart_guest::short_lived::ServiceStore, links::Linked>);

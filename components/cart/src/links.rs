@@ -1,6 +1,6 @@
 //! Calls to the linked services over WIT.
 
-use crate::contract::bindings::localmart::{catalog::catalog, inventory::inventory};
+use crate::bindings::localmart::{catalog::catalog, inventory::inventory};
 use crate::domain::{LinkError, Links, Product};
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::wit::Context;

@@ -1,10 +1,13 @@
 //! The operations on carts: one function each, independent of HTTP and storage.
 
+use crate::DECLARED;
 use crate::domain::{Cart, LineError, LinkError, Links, PricedCart, Product, price};
 use crate::store::{StorageError, Store, StoredCart};
+use localmart_guest::config::{self, ConfigError};
 use localmart_guest::http::IfMatch;
 use localmart_guest::kernel::{Currency, Id, MoneyError};
 use localmart_guest::ports::Ports;
+use localmart_guest::service::Wire;
 use localmart_guest::short_lived::ShortLived;
 use localmart_guest::sql::Database;
 use localmart_guest::wit::{Actor, Context};
@@ -61,18 +64,55 @@ pub(crate) struct Carts<D, K, L> {
     store: Store<D, K>,
     links: L,
     ports: Ports,
-    ttl_ms: i64,
+    settings: Settings,
+}
+
+/// What an operator decides about carts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// How long a cart lives after its last change, in milliseconds.
+    pub(crate) ttl_ms: i64,
+    /// The currency of a cart that names none.
+    pub(crate) currency: Currency,
+}
+
+impl<D, K, L> Wire for Carts<D, K, L>
+where
+    D: Database + From<&'static str>,
+    K: ShortLived + Default + 'static,
+    L: Links + Default + 'static,
+{
+    async fn wire(ports: Ports) -> std::result::Result<Self, ConfigError> {
+        let currency = Currency::parse(&config::text("default_currency").await?);
+        let settings = Settings {
+            ttl_ms: config::milliseconds("cart_ttl").await?,
+            currency: currency
+                .map_err(|_| ConfigError::Invalid("default_currency", "an ISO 4217 code"))?,
+        };
+        let (values, links) = (K::default(), L::default());
+        Ok(Self::new(
+            D::from(DECLARED.noun),
+            values,
+            links,
+            ports,
+            settings,
+        ))
+    }
 }
 
 impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
-    pub(crate) fn new(database: D, values: K, links: L, ports: Ports, ttl: Duration) -> Self {
-        let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+    pub(crate) fn new(database: D, values: K, links: L, ports: Ports, settings: Settings) -> Self {
         Self {
             store: Store::new(database, values),
             links,
             ports,
-            ttl_ms,
+            settings,
         }
+    }
+
+    /// The currency of a cart that names none.
+    pub(crate) fn default_currency(&self) -> Currency {
+        self.settings.currency
     }
 
     /// Creates a cart for the user in the context, or for a guest.
@@ -88,8 +128,8 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
         let now = self.ports.now();
         // Anybody may create carts, so one that stays empty goes early.
         let ttl_ms = match owner {
-            Some(_) => self.ttl_ms,
-            None => self.ttl_ms.min(EMPTY_CART_MS),
+            Some(_) => self.settings.ttl_ms,
+            None => self.settings.ttl_ms.min(EMPTY_CART_MS),
         };
         Cart {
             id: self.ports.new_id(),
@@ -153,7 +193,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
             let now = self.ports.now();
             merged.version += 1;
             merged.updated_at = now;
-            merged.expires_at = now.plus_ms(self.ttl_ms);
+            merged.expires_at = now.plus_ms(self.settings.ttl_ms);
             match self
                 .store
                 .merge(&merged, own_cart.version, guest_id, now)
@@ -307,7 +347,10 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
 
     pub(crate) async fn sweep(&self) -> Result<u64> {
         let now = self.ports.now();
-        Ok(self.store.sweep(now, now.plus_ms(-self.ttl_ms)).await?)
+        Ok(self
+            .store
+            .sweep(now, now.plus_ms(-self.settings.ttl_ms))
+            .await?)
     }
 
     /// Changes a line if the product is for sale in the cart's currency and the total stays below the limit.
@@ -371,7 +414,7 @@ impl<D: Database, K: ShortLived, L: Links> Carts<D, K, L> {
             }
             cart.version += 1;
             cart.updated_at = now;
-            cart.expires_at = now.plus_ms(self.ttl_ms);
+            cart.expires_at = now.plus_ms(self.settings.ttl_ms);
             if self.store.write(&cart, &read, now).await? {
                 return Ok(cart);
             }

@@ -130,8 +130,8 @@ impl<D: Database, K: ShortLived> Store<D, K> {
         }
     }
 
-    /// Deletes expired carts, and the records of merges older than `merged_before`.
+    /// Deletes expired carts of users, and the records of merges older than `merged_before`. Guests' carts expire by themselves.
     pub(crate) async fn sweep(&self, now: Timestamp, merged_before: Timestamp) -> Result<u64> {
-        Ok(self.guests.sweep(now).await? + self.users.sweep(now, merged_before).await?)
+        Ok(self.users.sweep(now, merged_before).await?)
     }
 }

@@ -1,53 +1,37 @@
-//! The WIT exports of the catalog, with their bindings.
+//! The WIT exports of the catalog.
 
+use crate::bindings::exports::localmart::catalog::catalog::{Error, Product as WitProduct};
 use crate::domain::Product;
 use crate::service::{Catalog, CatalogError};
-use bindings::exports::localmart::catalog::catalog::{Error, Product as WitProduct};
 use localmart_guest::sql::Database;
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    reason = "generated from documented WIT"
-)]
-mod bindings {
-    use localmart_guest::wit_bindgen;
-    wit_bindgen::generate!({
-        world: "localmart:catalog/component@1.0.0",
-        path: ["../../wit/kernel", "../../wit/catalog"],
-        runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
-        generate_all,
-    });
-}
 
 /// The largest number of products in one call.
 const MAX_PRODUCTS: usize = 200;
 
 #[cfg(target_arch = "wasm32")]
 mod component {
-    use super::bindings::exports::localmart::catalog::catalog::{Error, Guest, Product};
-    use super::{bindings, get_product, get_products};
-    use crate::service::Catalog;
-    use localmart_guest::ports::Ports;
-    use localmart_guest::sql::ServiceDatabase;
+    use super::{get_product, get_products};
+    use crate::Wired;
+    use crate::bindings::exports::localmart::catalog::catalog::{Error, Guest, Product};
+    use localmart_guest::service::instance;
     use localmart_guest::wit::Context;
+    use std::rc::Rc;
 
     struct Component;
-    bindings::export!(Component with_types_in bindings);
+    crate::bindings::export!(Component with_types_in crate::bindings);
 
-    fn catalog() -> Catalog<ServiceDatabase> {
-        Catalog::new(ServiceDatabase::new("catalog"), Ports::real())
+    async fn catalog() -> Result<Rc<Wired>, Error> {
+        let wired = instance::<Wired>().await;
+        wired.map_err(|error| Error::Other(error.to_string()))
     }
 
     impl Guest for Component {
         async fn get_product(_: Context, id: String) -> Result<Product, Error> {
-            get_product(&catalog(), &id).await
+            get_product(&*catalog().await?, &id).await
         }
 
         async fn get_products(_: Context, ids: Vec<String>) -> Result<Vec<Product>, Error> {
-            get_products(&catalog(), &ids).await
+            get_products(&*catalog().await?, &ids).await
         }
     }
 }

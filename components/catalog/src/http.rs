@@ -1,5 +1,6 @@
 //! The HTTP API of the catalog: products, categories, pictures.
 
+use crate::DECLARED;
 use crate::domain::{
     Category, DraftError, Filter, MAX_ATTRIBUTES, MAX_DESCRIPTION, MAX_NAME, Prices, Product,
     ProductDraft, ProductPatch, Sku, Slug, Sort,
@@ -7,14 +8,13 @@ use crate::domain::{
 use crate::picture;
 use crate::service::{Catalog, CatalogError};
 use localmart_events::{EventData as _, ProductViewed};
-use localmart_guest::config::ConfigError;
-use localmart_guest::events::{sweep_events, views};
+use localmart_guest::events::views;
 use localmart_guest::http::decode::{boolean, money, money_json, text};
 use localmart_guest::http::{
-    Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes, Service,
+    Access, Answer, FieldProblem, Fields, Invalid, Problem, Request, Response, Routes,
 };
 use localmart_guest::kernel::{Cursor, Limit};
-use localmart_guest::ports::Ports;
+use localmart_guest::service::{Declared, Service};
 use localmart_guest::sql::Database;
 use localmart_guest::token::Role;
 use serde_json::{Value, json};
@@ -24,21 +24,8 @@ use std::rc::Rc;
 /// What a picture may do if a browser opens it as a page: nothing but show its own shapes.
 const PICTURE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
 
-/// The HTTP API with its service.
-pub(crate) struct CatalogApi<D> {
-    catalog: Catalog<D>,
-    ports: Ports,
-}
-
-impl<D: Database + From<&'static str>> Service for CatalogApi<D> {
-    const NOUN: &'static str = "catalog";
-
-    async fn start(ports: Ports) -> Result<Self, ConfigError> {
-        Ok(Self {
-            catalog: Catalog::new(D::from(Self::NOUN), ports.clone()),
-            ports,
-        })
-    }
+impl<D: Database + From<&'static str>> Service for Catalog<D> {
+    const DECLARED: Declared = DECLARED;
 
     fn routes() -> Routes<Self> {
         let staff = Access::Only(Role::Staff);
@@ -54,11 +41,10 @@ impl<D: Database + From<&'static str>> Service for CatalogApi<D> {
             .on("PUT", "/api/categories/{slug}", staff, replace_category)
             .on("DELETE", "/api/categories/{slug}", staff, delete_category)
             .on("GET", "/images/{name}", Access::All, image)
-            .on("POST", "/internal/catalog/sweep", Access::Sweep, sweep)
     }
 }
 
-type Api<D> = Rc<CatalogApi<D>>;
+type Api<D> = Rc<Catalog<D>>;
 
 async fn list<D: Database>(api: Api<D>, request: Request) -> Answer {
     let mut query = request.query(&[
@@ -96,10 +82,7 @@ async fn list<D: Database>(api: Api<D>, request: Request) -> Answer {
         },
     );
     query.finish()?;
-    let (products, next) = api
-        .catalog
-        .products(&filter, sort, limit, cursor.as_ref())
-        .await?;
+    let (products, next) = api.products(&filter, sort, limit, cursor.as_ref()).await?;
     let page = Response::page(products.iter().map(encode).collect(), next);
     Ok(page.for_caches(&request))
 }
@@ -107,7 +90,6 @@ async fn list<D: Database>(api: Api<D>, request: Request) -> Answer {
 async fn get<D: Database>(api: Api<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
     let product = api
-        .catalog
         .product(request.param("id"), request.has_role(Role::Staff))
         .await?;
     let viewer = request
@@ -137,7 +119,7 @@ fn viewed(product: &str, viewer: Option<&str>, views: u64) -> Value {
 
 async fn create<D: Database>(api: Api<D>, request: Request) -> Answer {
     let draft = decode_draft(&request.body)?;
-    let product = api.catalog.create(&request.context(), draft).await?;
+    let product = api.create(&request.context(), draft).await?;
     let location = format!("/api/products/{}", product.id);
     Ok(Response::json(201, &encode(&product))
         .with_version(product.version)
@@ -147,7 +129,6 @@ async fn create<D: Database>(api: Api<D>, request: Request) -> Answer {
 async fn replace<D: Database>(api: Api<D>, request: Request) -> Answer {
     let draft = decode_draft(&request.body)?;
     let product = api
-        .catalog
         .replace(
             &request.context(),
             request.param("id"),
@@ -161,7 +142,6 @@ async fn replace<D: Database>(api: Api<D>, request: Request) -> Answer {
 async fn patch<D: Database>(api: Api<D>, request: Request) -> Answer {
     let patch = decode_patch(&request.body)?;
     let product = api
-        .catalog
         .patch(
             &request.context(),
             request.param("id"),
@@ -174,15 +154,14 @@ async fn patch<D: Database>(api: Api<D>, request: Request) -> Answer {
 
 async fn unpublish<D: Database>(api: Api<D>, request: Request) -> Answer {
     let context = request.context();
-    api.catalog
-        .unpublish(&context, request.param("id"), request.if_match())
+    api.unpublish(&context, request.param("id"), request.if_match())
         .await?;
     Ok(Response::no_content())
 }
 
 async fn categories<D: Database>(api: Api<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let categories = api.catalog.categories().await?;
+    let categories = api.categories().await?;
     let page = Response::page(categories.iter().map(encode_category).collect(), None);
     Ok(page.for_caches(&request))
 }
@@ -193,7 +172,7 @@ async fn create_category<D: Database>(api: Api<D>, request: Request) -> Answer {
     let name = fields.required("name", text(1, MAX_NAME));
     let parent = fields.optional("parent", slug);
     let name = fields.finish(name)?;
-    let category = api.catalog.create_category(chosen, name, parent).await?;
+    let category = api.create_category(chosen, name, parent).await?;
     let location = format!("/api/categories/{}", category.slug.as_str());
     Ok(Response::json(201, &encode_category(&category)).with_header("location", location))
 }
@@ -204,20 +183,14 @@ async fn replace_category<D: Database>(api: Api<D>, request: Request) -> Answer 
     let parent = fields.optional("parent", slug);
     let name = fields.finish(name)?;
     let category = api
-        .catalog
         .replace_category(request.param("slug"), name, parent)
         .await?;
     Ok(Response::json(200, &encode_category(&category)))
 }
 
 async fn delete_category<D: Database>(api: Api<D>, request: Request) -> Answer {
-    api.catalog.delete_category(request.param("slug")).await?;
+    api.delete_category(request.param("slug")).await?;
     Ok(Response::no_content())
-}
-
-async fn sweep<D: Database + From<&'static str>>(api: Api<D>, _: Request) -> Answer {
-    sweep_events::<CatalogApi<D>>(&api.ports).await?;
-    Ok(Response::json(200, &json!({})))
 }
 
 async fn image<D: Database>(api: Api<D>, request: Request) -> Answer {
@@ -228,14 +201,10 @@ async fn image<D: Database>(api: Api<D>, request: Request) -> Answer {
         .map(|(id, _)| id);
     let id = id.ok_or_else(|| Problem::not_found("picture"))?;
     // Pictures of unpublished products stay available, because orders show them.
-    let product = api
-        .catalog
-        .product(id, true)
-        .await
-        .map_err(|error| match error {
-            CatalogError::ProductNotFound => Problem::not_found("picture"),
-            other => other.into(),
-        })?;
+    let product = api.product(id, true).await.map_err(|error| match error {
+        CatalogError::ProductNotFound => Problem::not_found("picture"),
+        other => other.into(),
+    })?;
     let response = Response::bytes(200, "image/svg+xml", picture::draw(&product).into_bytes());
     Ok(response
         .with_header("cache-control", "public, max-age=31536000, immutable")

@@ -15,5 +15,4 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-#[cfg(target_arch = "wasm32")]
-localmart_guest::export_http!(http::CatalogApi<localmart_guest::sql::ServiceDatabase>);
+localmart_guest::component!(service::Catalog<localmart_guest::sql::ServiceDatabase>);

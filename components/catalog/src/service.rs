@@ -1,15 +1,18 @@
 //! The operations of the catalog: one function each, independent of HTTP and SQL.
 
+use crate::DECLARED;
 use crate::domain::{
     Category, DraftError, Filter, Product, ProductDraft, ProductPatch, Slug, Sort,
 };
 use crate::store::{Store, WriteOutcome};
 use localmart_events::{EventData as _, Price, ProductUpdated};
+use localmart_guest::config::ConfigError;
 use localmart_guest::events::Event;
 use localmart_guest::http::IfMatch;
 use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Cursor, Id, Limit};
 use localmart_guest::ports::Ports;
+use localmart_guest::service::Wire;
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::wit::Context;
 
@@ -50,6 +53,12 @@ pub(crate) struct Catalog<D> {
 
 /// A page of products, and the cursor of the next page.
 pub(crate) type ProductPage = (Vec<Product>, Option<String>);
+
+impl<D: Database + From<&'static str>> Wire for Catalog<D> {
+    async fn wire(ports: Ports) -> std::result::Result<Self, ConfigError> {
+        Ok(Self::new(D::from(DECLARED.noun), ports))
+    }
+}
 
 impl<D: Database> Catalog<D> {
     pub(crate) fn new(database: D, ports: Ports) -> Self {

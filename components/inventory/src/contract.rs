@@ -1,46 +1,29 @@
-//! The WIT exports of inventory, and the bindings of all contracts that this component uses.
+//! The WIT exports of inventory.
 
+use crate::bindings::exports::localmart::inventory::inventory::{Error, Shortage as WitShortage};
 use crate::domain::Shortage;
 use crate::service::InventoryError;
-use bindings::exports::localmart::inventory::inventory::{Error, Shortage as WitShortage};
 use localmart_guest::kernel::Id;
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    reason = "generated from documented WIT"
-)]
-pub(crate) mod bindings {
-    use localmart_guest::wit_bindgen;
-    wit_bindgen::generate!({
-        world: "localmart:inventory/component@1.0.0",
-        path: ["../../wit/kernel", "../../wit/catalog", "../../wit/inventory"],
-        runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
-        generate_all,
-    });
-}
 
 #[cfg(target_arch = "wasm32")]
 mod component {
-    use super::bindings::exports::localmart::inventory::inventory::{
+    use super::id;
+    use crate::Wired;
+    use crate::bindings::exports::localmart::inventory::inventory::{
         Error, Guest, Level, Line as WitLine,
     };
-    use super::{bindings, id};
     use crate::domain::Line;
-    use crate::links::Linked;
-    use crate::service::Inventory;
     use localmart_guest::kernel::Timestamp;
-    use localmart_guest::ports::Ports;
-    use localmart_guest::sql::ServiceDatabase;
+    use localmart_guest::service::instance;
     use localmart_guest::wit::Context;
+    use std::rc::Rc;
 
     struct Component;
-    bindings::export!(Component with_types_in bindings);
+    crate::bindings::export!(Component with_types_in crate::bindings);
 
-    fn inventory() -> Inventory<ServiceDatabase, Linked> {
-        Inventory::new(ServiceDatabase::new("inventory"), Linked, Ports::real())
+    async fn inventory() -> Result<Rc<Wired>, Error> {
+        let wired = instance::<Wired>().await;
+        wired.map_err(|error| Error::Other(error.to_string()))
     }
 
     fn from_wit(lines: Vec<WitLine>) -> Result<Vec<Line>, Error> {
@@ -59,7 +42,7 @@ mod component {
                 .iter()
                 .map(|text| id(text))
                 .collect::<Result<Vec<_>, _>>()?;
-            let levels = inventory().levels(&ids).await?;
+            let levels = inventory().await?.levels(&ids).await?;
             let to_wit = |level: crate::domain::Level| Level {
                 product_id: level.product_id.into(),
                 on_hand: level.on_hand,
@@ -77,16 +60,20 @@ mod component {
             let lines = from_wit(lines)?;
             let expires_at = Timestamp::from_ms(i64::try_from(expires_at).unwrap_or(i64::MAX));
             Ok(inventory()
+                .await?
                 .reserve(&context, &id(&order_id)?, &lines, expires_at)
                 .await?)
         }
 
         async fn confirm(context: Context, order_id: String) -> Result<(), Error> {
-            Ok(inventory().confirm(&context, &id(&order_id)?).await?)
+            Ok(inventory()
+                .await?
+                .confirm(&context, &id(&order_id)?)
+                .await?)
         }
 
         async fn release(_: Context, order_id: String) -> Result<(), Error> {
-            Ok(inventory().release(&id(&order_id)?).await?)
+            Ok(inventory().await?.release(&id(&order_id)?).await?)
         }
 
         async fn take_back(
@@ -97,11 +84,17 @@ mod component {
         ) -> Result<(), Error> {
             let (order, id) = (id(&order_id)?, id(&return_id)?);
             let lines = from_wit(lines)?;
-            Ok(inventory().take_back(&context, &order, &id, &lines).await?)
+            Ok(inventory()
+                .await?
+                .take_back(&context, &order, &id, &lines)
+                .await?)
         }
 
         async fn restock(context: Context, order_id: String) -> Result<(), Error> {
-            Ok(inventory().restock(&context, &id(&order_id)?).await?)
+            Ok(inventory()
+                .await?
+                .restock(&context, &id(&order_id)?)
+                .await?)
         }
     }
 }

@@ -1,37 +1,24 @@
 //! The HTTP API of inventory: stock levels and adjustments.
 
+use crate::DECLARED;
 use crate::domain::{Level, Links, MAX_DELTA};
 use crate::service::{Inventory, InventoryError};
-use localmart_guest::config::ConfigError;
-use localmart_guest::events::sweep_events;
 use localmart_guest::http::decode::{integer, text};
 use localmart_guest::http::idempotency::effect_name;
-use localmart_guest::http::{
-    Access, Answer, Fields, Invalid, Problem, Request, Response, Routes, Service,
-};
-use localmart_guest::ports::Ports;
+use localmart_guest::http::{Access, Answer, Fields, Invalid, Problem, Request, Response, Routes};
+use localmart_guest::service::{Declared, Service, count};
 use localmart_guest::sql::Database;
 use localmart_guest::token::Role;
-use serde_json::{Value, json};
+use localmart_guest::wit::Context;
+use serde_json::{Map, Value, json};
 use std::rc::Rc;
 
-/// The HTTP API with its service.
-pub(crate) struct InventoryApi<D, L> {
-    inventory: Inventory<D, L>,
-    ports: Ports,
-}
-
-impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service
-    for InventoryApi<D, L>
+impl<D, L> Service for Inventory<D, L>
+where
+    D: Database + From<&'static str>,
+    L: Links + Default + 'static,
 {
-    const NOUN: &'static str = "inventory";
-
-    async fn start(ports: Ports) -> Result<Self, ConfigError> {
-        Ok(Self {
-            inventory: Inventory::new(D::from(Self::NOUN), L::default(), ports.clone()),
-            ports,
-        })
-    }
+    const DECLARED: Declared = DECLARED;
 
     fn routes() -> Routes<Self> {
         Routes::new()
@@ -42,16 +29,18 @@ impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service
                 Access::Only(Role::Staff),
                 adjust,
             )
-            .on("POST", "/internal/inventory/sweep", Access::Sweep, sweep)
+    }
+
+    async fn sweep(&self, _: &Context) -> Result<Map<String, Value>, Problem> {
+        Ok(count("released", Inventory::sweep(self).await?))
     }
 }
 
-type Api<D, L> = Rc<InventoryApi<D, L>>;
+type Api<D, L> = Rc<Inventory<D, L>>;
 
 async fn get<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
     let level = api
-        .inventory
         .level(&request.context(), request.param("product_id"))
         .await?;
     Ok(Response::json(200, &encode(&level)))
@@ -65,20 +54,10 @@ async fn adjust<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answ
     // An idempotency key names the adjustment, so that a crash before the key is stored cannot lead to a second adjustment.
     let name = effect_name(&request, "adjustment")?;
     let (context, product) = (request.context(), request.param("product_id"));
-    let inventory = &api.inventory;
+    let inventory = &api;
     let adjusted = inventory.adjust(&context, product, delta, &reason, name.as_deref());
     let level = adjusted.await?;
     Ok(Response::json(200, &encode(&level)))
-}
-
-async fn sweep<D, L>(api: Api<D, L>, _: Request) -> Answer
-where
-    D: Database + From<&'static str>,
-    L: Links + Default + 'static,
-{
-    sweep_events::<InventoryApi<D, L>>(&api.ports).await?;
-    let released = api.inventory.sweep().await?;
-    Ok(Response::json(200, &json!({ "released": released })))
 }
 
 fn nonzero(value: &Value) -> Result<i64, Invalid> {

@@ -15,5 +15,4 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-#[cfg(target_arch = "wasm32")]
-localmart_guest::export_http!(http::InventoryApi<localmart_guest::sql::ServiceDatabase, links::Linked>);
+localmart_guest::component!(service::Inventory<localmart_guest::sql::ServiceDatabase, links::Linked>);

@@ -1,6 +1,6 @@
 //! Calls to the linked services over WIT.
 
-use crate::contract::bindings::localmart::catalog::catalog;
+use crate::bindings::localmart::catalog::catalog;
 use crate::domain::{LinkError, Links};
 use localmart_guest::kernel::Id;
 use localmart_guest::wit::Context;

@@ -1,9 +1,12 @@
 //! The operations of inventory: one function each, independent of HTTP and SQL.
 
+use crate::DECLARED;
 use crate::domain::{Level, Line, LinkError, Links, Shortage};
 use crate::store::{Adjustment, Reserved, StockChange, Store};
+use localmart_guest::config::ConfigError;
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::ports::Ports;
+use localmart_guest::service::Wire;
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::wit::Context;
 
@@ -34,6 +37,16 @@ pub(crate) struct Inventory<D, L> {
     store: Store<D>,
     links: L,
     ports: Ports,
+}
+
+impl<D, L> Wire for Inventory<D, L>
+where
+    D: Database + From<&'static str>,
+    L: Links + Default + 'static,
+{
+    async fn wire(ports: Ports) -> std::result::Result<Self, ConfigError> {
+        Ok(Self::new(D::from(DECLARED.noun), L::default(), ports))
+    }
 }
 
 impl<D: Database, L: Links> Inventory<D, L> {

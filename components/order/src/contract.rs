@@ -1,56 +1,28 @@
-//! The WIT exports of orders, and the bindings of all contracts that this component uses.
+//! The WIT exports of orders.
 
+use crate::bindings::exports::localmart::order::order::{Error, Status as WitStatus, Summary};
 use crate::domain::Order;
 use crate::domain::status::Status;
 use crate::store::Store;
-use bindings::exports::localmart::order::order::{Error, Status as WitStatus, Summary};
 use localmart_guest::kernel::{Asker, Id};
 use localmart_guest::sql::{Database, SqlError};
 
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    reason = "generated from documented WIT"
-)]
-pub(crate) mod bindings {
-    use localmart_guest::wit_bindgen;
-    wit_bindgen::generate!({
-        world: "localmart:order/component@1.0.0",
-        path: [
-            "../../wit/kernel",
-            "../../wit/catalog",
-            "../../wit/inventory",
-            "../../wit/cart",
-            "../../wit/payment",
-            "../../wit/user",
-            "../../wit/tax",
-            "../../wit/shipping-rate",
-            "../../wit/discount",
-            "../../wit/order",
-        ],
-        runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
-        generate_all,
-    });
-}
-
 #[cfg(target_arch = "wasm32")]
 mod component {
-    use super::bindings::exports::localmart::order::order::{Error, Guest, Summary};
-    use super::{bindings, get};
-    use crate::store::Store;
-    use localmart_guest::ports::Ports;
-    use localmart_guest::sql::ServiceDatabase;
+    use super::get;
+    use crate::Wired;
+    use crate::bindings::exports::localmart::order::order::{Error, Guest, Summary};
+    use localmart_guest::service::instance;
     use localmart_guest::wit::Context;
 
     struct Component;
-    bindings::export!(Component with_types_in bindings);
+    crate::bindings::export!(Component with_types_in crate::bindings);
 
     impl Guest for Component {
         async fn get(context: Context, id: String) -> Result<Summary, Error> {
-            let store = Store::new(ServiceDatabase::new("order"), Ports::real());
-            get(&store, &context.asker(), &id).await
+            let orders = instance::<Wired>().await;
+            let orders = orders.map_err(|error| Error::Other(error.to_string()))?;
+            get(orders.store(), &context.asker(), &id).await
         }
     }
 }

@@ -7,48 +7,31 @@ mod returns;
 use crate::domain::links::Links;
 use crate::domain::status::Status;
 use crate::domain::{Order, PricingError};
-use crate::service::{LIST_ORDER, OrderError, Orders, Settings};
+use crate::service::{LIST_ORDER, OrderError, Orders};
 use crate::store::{Claim, Scope};
-use localmart_guest::config::{self, ConfigError};
-use localmart_guest::events::{sweep_consumer, sweep_events};
+use crate::{DECLARED, events};
+use localmart_guest::events::{Event, Refusal};
 use localmart_guest::http::decode::text;
 use localmart_guest::http::idempotency::{
     fingerprint, in_flight, replayed, required_key_of, response_from_text, response_to_text, reused,
 };
 use localmart_guest::http::{
-    Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service,
+    Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes,
 };
 use localmart_guest::kernel::{Cursor, Limit};
-use localmart_guest::ports::Ports;
+use localmart_guest::service::{Declared, Service, count};
 use localmart_guest::sql::Database;
 use localmart_guest::token::{Role, capability};
 use localmart_guest::wit::Context;
-use serde_json::json;
+use serde_json::{Map, Value};
 use std::rc::Rc;
-use std::time::Duration;
 
-/// The HTTP API with its service. It is also the consumer of events.
-pub(crate) struct OrderApi<D, L> {
-    pub(crate) orders: Orders<D, L>,
-    ports: Ports,
-}
-
-impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service for OrderApi<D, L> {
-    const NOUN: &'static str = "order";
-
-    async fn start(ports: Ports) -> Result<Self, ConfigError> {
-        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        let settings = Settings {
-            reservation_ttl_ms: ms(config::duration("reservation_ttl").await?),
-            reconcile_after_ms: ms(config::duration("payment_reconcile_after").await?),
-            idempotency_ttl_ms: ms(config::duration("idempotency_ttl").await?),
-            order_token_key: config::text("order_token_key").await?,
-        };
-        Ok(Self {
-            orders: Orders::new(D::from(Self::NOUN), L::default(), ports.clone(), settings),
-            ports,
-        })
-    }
+impl<D, L> Service for Orders<D, L>
+where
+    D: Database + From<&'static str>,
+    L: Links + Default + 'static,
+{
+    const DECLARED: Declared = DECLARED;
 
     fn routes() -> Routes<Self> {
         Routes::new()
@@ -88,11 +71,18 @@ impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service for
                 Access::Only(Role::Staff),
                 returns::reject,
             )
-            .on("POST", "/internal/order/sweep", Access::Sweep, sweep)
+    }
+
+    async fn handle(&self, event: &Event) -> Result<(), Refusal> {
+        events::handle(self, event).await
+    }
+
+    async fn sweep(&self, context: &Context) -> Result<Map<String, Value>, Problem> {
+        Ok(count("looked_at", Orders::sweep(self, context).await?))
     }
 }
 
-type Api<D, L> = Rc<OrderApi<D, L>>;
+type Api<D, L> = Rc<Orders<D, L>>;
 
 /// `POST /api/orders`. The idempotency key is stored in the database of the service, in the transaction of the order.
 async fn create<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
@@ -104,7 +94,7 @@ async fn create<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answ
         .as_ref()
         .map_or(checkout.cart_id.as_str(), |claims| claims.subject.as_str());
     let name = capability("checkout", &format!("{caller}\n{key}"));
-    let order_id = match api.orders.claim(&name, &fingerprint(&request.body)).await? {
+    let order_id = match api.claim(&name, &fingerprint(&request.body)).await? {
         Claim::Run(order_id) => order_id,
         Claim::Reused => return Err(reused()),
         Claim::InFlight => return Err(in_flight()),
@@ -114,14 +104,10 @@ async fn create<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answ
                 .ok_or_else(Problem::internal);
         }
     };
-    let response = match api
-        .orders
-        .checkout(&request.context(), &order_id, &checkout)
-        .await
-    {
+    let response = match api.checkout(&request.context(), &order_id, &checkout).await {
         Ok(order) => {
             let guest = order.customer_id.is_none();
-            let body = encode::order(&order, guest.then(|| api.orders.guest_token(&order)));
+            let body = encode::order(&order, guest.then(|| api.guest_token(&order)));
             let location = format!("/api/orders/{}", order.id);
             Response::json(201, &body)
                 .with_version(order.version)
@@ -132,7 +118,7 @@ async fn create<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answ
     let answer = response
         .stored_with_key
         .then(|| response_to_text(&response));
-    api.orders.conclude(&name, &order_id, answer).await?;
+    api.conclude(&name, &order_id, answer).await?;
     Ok(response)
 }
 
@@ -159,7 +145,7 @@ async fn list<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer
         status,
     };
     let limit = limit.unwrap_or_default();
-    let (orders, next) = api.orders.list(&scope, limit, cursor.as_ref()).await?;
+    let (orders, next) = api.list(&scope, limit, cursor.as_ref()).await?;
     let orders = orders.iter().map(|order| encode::order(order, None));
     Ok(Response::page(orders.collect(), next))
 }
@@ -181,7 +167,7 @@ async fn advance_to<D: Database, L: Links>(
     let order = requested(api, request).await?;
     must_match(request, &order)?;
     let context = request.context();
-    Ok(respond(&api.orders.advance_to(&context, &order, to).await?))
+    Ok(respond(&api.advance_to(&context, &order, to).await?))
 }
 
 /// The body, or an empty object for a POST without a body.
@@ -209,25 +195,8 @@ async fn cancel<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answ
     let order = requested(&api, &request).await?;
     must_match(&request, &order)?;
     Ok(respond(
-        &api.orders.cancel(&request.context(), order, reason).await?,
+        &api.cancel(&request.context(), order, reason).await?,
     ))
-}
-
-async fn sweep<D, L>(api: Api<D, L>, request: Request) -> Answer
-where
-    D: Database + From<&'static str>,
-    L: Links + Default + 'static,
-{
-    let events = sweep_events::<OrderApi<D, L>>(&api.ports).await;
-    let read = sweep_consumer(&*api, &api.ports).await;
-    let looked_at = api
-        .orders
-        .sweep(&Context::system(request.trace_parent()))
-        .await?;
-    // Unfinished orders are resumed first, even if the bus is unavailable.
-    events?;
-    read?;
-    Ok(Response::json(200, &json!({ "looked_at": looked_at })))
 }
 
 /// The order in the path, if it is open to the caller.
@@ -237,7 +206,7 @@ async fn requested<D: Database, L: Links>(
 ) -> Result<Order, OrderError> {
     let (id, asker) = (request.param("id"), request.context().asker());
     let token = request.header("x-order-token");
-    api.orders.get(id, &asker, token).await
+    api.get(id, &asker, token).await
 }
 
 fn respond(order: &Order) -> Response {

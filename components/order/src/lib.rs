@@ -17,6 +17,4 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-#[cfg(target_arch = "wasm32")]
-localmart_guest::export_http!(http::OrderApi<localmart_guest::sql::ServiceDatabase, links::Linked>);
-localmart_guest::consumer!(http::OrderApi<localmart_guest::sql::ServiceDatabase, links::Linked>);
+localmart_guest::component!(service::Orders<localmart_guest::sql::ServiceDatabase, links::Linked>);

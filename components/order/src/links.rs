@@ -1,6 +1,6 @@
 //! Calls to the linked services and policies over WIT, converted to the types of this component.
 
-use crate::contract::bindings::localmart::{
+use crate::bindings::localmart::{
     cart::cart, catalog::catalog, discount::discount, inventory::inventory, payment::payment,
     shipping_rate::shipping_rate, tax::tax, user::user,
 };

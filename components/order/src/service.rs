@@ -4,6 +4,7 @@
 mod returns;
 pub(crate) mod saga;
 
+use crate::DECLARED;
 use crate::domain::links::{LinkError, Links, PaymentStatus};
 use crate::domain::pricing::price;
 use crate::domain::returns::ReturnError;
@@ -11,12 +12,14 @@ use crate::domain::status::Status;
 use crate::domain::{Checkout, Failure, Order, PricingError, Step, itemise, number};
 use crate::store::{Claim, Inserted, Scope, Store};
 use localmart_events::PaymentChanged;
+use localmart_guest::config::{self, ConfigError};
 use localmart_guest::events::Event;
 use localmart_guest::kernel::page::page;
 use localmart_guest::kernel::{Asker, Cursor, Id, Limit, Money};
 use localmart_guest::log::{self, Level};
 use localmart_guest::point;
 use localmart_guest::ports::Ports;
+use localmart_guest::service::Wire;
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::token::{capability, is_capability};
 use localmart_guest::wit::Context;
@@ -87,6 +90,27 @@ pub(crate) struct Orders<D, L> {
     settings: Settings,
 }
 
+impl<D, L> Wire for Orders<D, L>
+where
+    D: Database + From<&'static str>,
+    L: Links + Default + 'static,
+{
+    async fn wire(ports: Ports) -> std::result::Result<Self, ConfigError> {
+        let settings = Settings {
+            reservation_ttl_ms: config::milliseconds("reservation_ttl").await?,
+            reconcile_after_ms: config::milliseconds("payment_reconcile_after").await?,
+            idempotency_ttl_ms: config::milliseconds("idempotency_ttl").await?,
+            order_token_key: config::text("order_token_key").await?,
+        };
+        Ok(Self::new(
+            D::from(DECLARED.noun),
+            L::default(),
+            ports,
+            settings,
+        ))
+    }
+}
+
 impl<D: Database, L: Links> Orders<D, L> {
     pub(crate) fn new(database: D, links: L, ports: Ports, settings: Settings) -> Self {
         Self {
@@ -95,6 +119,11 @@ impl<D: Database, L: Links> Orders<D, L> {
             ports,
             settings,
         }
+    }
+
+    /// The store, for the contract, which reads without a token.
+    pub(crate) fn store(&self) -> &Store<D> {
+        &self.store
     }
 
     /// The order with this id, if it is open to this asker. `token` is the capability of a guest.

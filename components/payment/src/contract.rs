@@ -1,44 +1,28 @@
-//! The WIT exports of payment, with their bindings.
+//! The WIT exports of payment.
 
-use crate::domain::{Payment, Refund, Status};
-use crate::service::PaymentError;
-use bindings::exports::localmart::payment::payment::{
+use crate::bindings::exports::localmart::payment::payment::{
     Error, Payment as WitPayment, Refund as WitRefund, Status as WitStatus,
 };
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    reason = "generated from documented WIT"
-)]
-mod bindings {
-    use localmart_guest::wit_bindgen;
-    wit_bindgen::generate!({
-        world: "localmart:payment/component@1.0.0",
-        path: ["../../wit/kernel", "../../wit/payment"],
-        runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
-        generate_all,
-    });
-}
+use crate::domain::{Payment, Refund, Status};
+use crate::service::PaymentError;
 
 #[cfg(target_arch = "wasm32")]
 mod component {
-    use super::bindings::exports::localmart::payment::payment::{Error, Guest, Payment, Refund};
-    use super::{bindings, refund_to_wit, to_wit};
+    use super::{refund_to_wit, to_wit};
+    use crate::Wired;
+    use crate::bindings::exports::localmart::payment::payment::{Error, Guest, Payment, Refund};
     use crate::domain::Excess;
-    use crate::service::Payments;
     use localmart_guest::kernel::{Id, Money};
-    use localmart_guest::ports::Ports;
-    use localmart_guest::sql::ServiceDatabase;
+    use localmart_guest::service::instance;
     use localmart_guest::wit::{Context, types};
 
     struct Component;
-    bindings::export!(Component with_types_in bindings);
+    crate::bindings::export!(Component with_types_in crate::bindings);
 
-    fn payments(context: &Context) -> Payments<ServiceDatabase> {
-        Payments::new(ServiceDatabase::new("payment"), Ports::real()).on_behalf_of(context)
+    async fn payments(context: &Context) -> Result<Wired, Error> {
+        let wired = instance::<Wired>().await;
+        let wired = wired.map_err(|error| Error::Other(error.to_string()))?;
+        Ok(wired.on_behalf_of(context))
     }
 
     fn id(text: &str) -> Result<Id, Error> {
@@ -47,7 +31,9 @@ mod component {
 
     impl Guest for Component {
         async fn find(context: Context, order_id: String) -> Result<Payment, Error> {
-            Ok(to_wit(payments(&context).find(&id(&order_id)?).await?))
+            Ok(to_wit(
+                payments(&context).await?.find(&id(&order_id)?).await?,
+            ))
         }
 
         async fn authorize(
@@ -61,17 +47,22 @@ mod component {
                 Money::try_from(amount).map_err(|error| Error::Other(error.to_string()))?;
             Ok(to_wit(
                 payments(&context)
+                    .await?
                     .authorize(&id(&order_id)?, customer_id.as_deref(), amount, &token)
                     .await?,
             ))
         }
 
         async fn capture(context: Context, payment_id: String) -> Result<Payment, Error> {
-            Ok(to_wit(payments(&context).capture(&id(&payment_id)?).await?))
+            Ok(to_wit(
+                payments(&context).await?.capture(&id(&payment_id)?).await?,
+            ))
         }
 
         async fn reverse(context: Context, payment_id: String) -> Result<Payment, Error> {
-            Ok(to_wit(payments(&context).reverse(&id(&payment_id)?).await?))
+            Ok(to_wit(
+                payments(&context).await?.reverse(&id(&payment_id)?).await?,
+            ))
         }
 
         async fn give_back(
@@ -82,14 +73,16 @@ mod component {
         ) -> Result<Refund, Error> {
             let amount =
                 Money::try_from(at_most).map_err(|error| Error::Other(error.to_string()))?;
-            let payments = payments(&context);
+            let payments = payments(&context).await?;
             let id = id(&payment_id)?;
             let refund = payments.refund(&id, &name, amount, Excess::Capped);
             Ok(refund_to_wit(refund.await?))
         }
 
         async fn settle(context: Context, payment_id: String) -> Result<Payment, Error> {
-            Ok(to_wit(payments(&context).settle(&id(&payment_id)?).await?))
+            Ok(to_wit(
+                payments(&context).await?.settle(&id(&payment_id)?).await?,
+            ))
         }
     }
 }

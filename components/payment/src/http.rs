@@ -1,41 +1,25 @@
 //! The HTTP API of payments. Staff read payments and make refunds. [`webhook`] receives notices from the provider.
 
+use crate::DECLARED;
 use crate::domain::{Excess, Payment};
 use crate::service::{PaymentError, Payments};
 use crate::webhook;
-use localmart_guest::config::{self, ConfigError};
-use localmart_guest::events::sweep_events;
+use localmart_guest::config;
 use localmart_guest::http::decode::{money, money_json};
 use localmart_guest::http::idempotency::required_effect_name;
 use localmart_guest::http::{
-    Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes, Service,
+    Access, Answer, FieldProblem, Fields, Problem, Request, Response, Routes,
 };
 use localmart_guest::kernel::{Id, Money};
-use localmart_guest::ports::Ports;
+use localmart_guest::service::{Declared, Service, count};
 use localmart_guest::sql::Database;
 use localmart_guest::token::{Role, is_capability};
-use serde_json::{Value, json};
+use localmart_guest::wit::Context;
+use serde_json::{Map, Value, json};
 use std::rc::Rc;
 
-/// The HTTP API with its service and secrets.
-pub(crate) struct PaymentApi<D> {
-    pub(crate) payments: Payments<D>,
-    ports: Ports,
-    order_token_key: String,
-    pub(crate) webhook_secret: String,
-}
-
-impl<D: Database + From<&'static str>> Service for PaymentApi<D> {
-    const NOUN: &'static str = "payment";
-
-    async fn start(ports: Ports) -> Result<Self, ConfigError> {
-        Ok(Self {
-            payments: Payments::new(D::from(Self::NOUN), ports.clone()),
-            ports,
-            order_token_key: config::text("order_token_key").await?,
-            webhook_secret: config::text("payment_webhook_secret").await?,
-        })
-    }
+impl<D: Database + From<&'static str>> Service for Payments<D> {
+    const DECLARED: Declared = DECLARED;
 
     fn routes() -> Routes<Self> {
         let staff = Access::Only(Role::Staff);
@@ -50,19 +34,23 @@ impl<D: Database + From<&'static str>> Service for PaymentApi<D> {
                 webhook::receive,
             )
             .manages_keys()
-            .on("POST", "/internal/payment/sweep", Access::Sweep, sweep)
+    }
+
+    async fn sweep(&self, _: &Context) -> Result<Map<String, Value>, Problem> {
+        Ok(count("told", Payments::sweep(self).await?))
     }
 }
 
-pub(crate) type Api<D> = Rc<PaymentApi<D>>;
+pub(crate) type Api<D> = Rc<Payments<D>>;
 
 async fn get<D: Database>(api: Api<D>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let payment = api.payments.get(&id(&request)?).await?;
+    let payment = api.get(&id(&request)?).await?;
     let order = payment.order_id.as_str();
+    let key = config::once("order_token_key").await?;
     let holds_token = request
         .header("x-order-token")
-        .is_some_and(|token| is_capability(&api.order_token_key, order, token));
+        .is_some_and(|token| is_capability(&key, order, token));
     if !payment.is_open_to(&request.context().asker(), holds_token) {
         return Err(Problem::not_found("payment"));
     }
@@ -75,17 +63,11 @@ async fn refund<D: Database>(api: Api<D>, request: Request) -> Answer {
     let amount = fields.finish(amount)?;
     // The idempotency key names the refund, so that a crash before the key is stored cannot lead to a second refund.
     let name = required_effect_name(&request, "refund")?;
-    let payments = api.payments.on_behalf_of(&request.context());
+    let payments = api.on_behalf_of(&request.context());
     let id = id(&request)?;
     let refund = payments.refund(&id, &name, amount, Excess::Refused);
     let payment = refund.await?.payment;
     Ok(Response::json(201, &encode(&payment)).with_version(payment.version))
-}
-
-async fn sweep<D: Database + From<&'static str>>(api: Api<D>, _: Request) -> Answer {
-    let sent = api.payments.sweep().await?;
-    sweep_events::<PaymentApi<D>>(&api.ports).await?;
-    Ok(Response::json(200, &json!({ "told": sent })))
 }
 
 fn id(request: &Request) -> Result<Id, Problem> {

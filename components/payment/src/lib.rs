@@ -17,5 +17,4 @@ mod store;
 mod tests;
 mod webhook;
 
-#[cfg(target_arch = "wasm32")]
-localmart_guest::export_http!(http::PaymentApi<localmart_guest::sql::ServiceDatabase>);
+localmart_guest::component!(service::Payments<localmart_guest::sql::ServiceDatabase>);

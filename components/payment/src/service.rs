@@ -4,12 +4,15 @@ mod notices;
 
 pub(crate) use notices::Notice;
 
+use crate::DECLARED;
 use crate::domain::{Excess, Payment, Refund, Status};
 use crate::provider::{Answer, Provider};
 use crate::store::Store;
+use localmart_guest::config::ConfigError;
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::point;
 use localmart_guest::ports::Ports;
+use localmart_guest::service::Wire;
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::wit::Context;
 use std::time::Duration;
@@ -56,6 +59,12 @@ pub(crate) struct Payments<D> {
     provider: Provider<D>,
     ports: Ports,
     context: Context,
+}
+
+impl<D: Database + From<&'static str>> Wire for Payments<D> {
+    async fn wire(ports: Ports) -> std::result::Result<Self, ConfigError> {
+        Ok(Self::new(D::from(DECLARED.noun), ports))
+    }
 }
 
 impl<D: Database> Payments<D> {

@@ -3,6 +3,7 @@
 
 use super::http::Api;
 use crate::service::{Notice, PaymentError};
+use localmart_guest::config;
 use localmart_guest::http::decode::{id, money, text};
 use localmart_guest::http::{Answer, FieldProblem, Fields, Invalid, Problem, Request, Response};
 use localmart_guest::kernel::{Id, Money, Timestamp};
@@ -21,14 +22,15 @@ const MAX_ID: usize = 255;
 pub(crate) async fn receive<D: Database>(api: Api<D>, request: Request) -> Answer {
     let header = request.header("localmart-signature").unwrap_or_default();
     let body = String::from_utf8_lossy(&request.body);
-    if !is_signed(&api.webhook_secret, header, &body, request.at) {
+    let secret = config::once("payment_webhook_secret").await?;
+    if !is_signed(&secret, header, &body, request.at) {
         let words = "The signature is missing, wrong or older than five minutes.";
         return Err(Problem::new(401, "invalid_signature", words));
     }
     let Some((name, payment, notice)) = decode(&request.body)? else {
         return Ok(Response::json(200, &json!({ "status": "ignored" })));
     };
-    let payments = api.payments.on_behalf_of(&request.context().as_system());
+    let payments = api.on_behalf_of(&request.context().as_system());
     match payments.notice(&payment, &name, notice).await {
         Ok(payment) => {
             let (id, status) = (payment.id.as_str(), payment.status.name());

@@ -1,38 +1,20 @@
-//! The WIT exports of recommendation, and the bindings of all contracts that this component uses.
-
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    reason = "generated from documented WIT"
-)]
-pub(crate) mod bindings {
-    use localmart_guest::wit_bindgen;
-    wit_bindgen::generate!({
-        world: "localmart:recommendation/component@1.0.0",
-        path: ["../../wit/kernel", "../../wit/catalog", "../../wit/inventory", "../../wit/ranking", "../../wit/recommendation"],
-        runtime_path: "::localmart_guest::wit_bindgen::rt",
-        with: { "localmart:kernel/types@1.0.0": ::localmart_guest::wit::types },
-        generate_all,
-    });
-}
+//! The WIT exports of recommendation.
 
 #[cfg(target_arch = "wasm32")]
 mod component {
-    use super::bindings;
-    use super::bindings::exports::localmart::recommendation::recommendation::{
+    use crate::Wired;
+    use crate::bindings::exports::localmart::recommendation::recommendation::{
         Error, Guest, Item, Reason as WitReason,
     };
     use crate::domain::{Query, Reason};
-    use crate::links::Linked;
-    use crate::service::{RecommendationError, Recommendations};
+    use crate::service::RecommendationError;
     use localmart_guest::kernel::{Id, Limit};
-    use localmart_guest::ports::Ports;
-    use localmart_guest::sql::{ServiceDatabase, SqlError};
+    use localmart_guest::service::instance;
+    use localmart_guest::sql::SqlError;
     use localmart_guest::wit::Context;
 
     struct Component;
-    bindings::export!(Component with_types_in bindings);
+    crate::bindings::export!(Component with_types_in crate::bindings);
 
     impl Guest for Component {
         async fn recommend(
@@ -47,8 +29,9 @@ mod component {
             };
             let limit = Limit::parse(&limit.to_string())
                 .ok_or_else(|| Error::Other("limit must be 1 to 100".to_owned()))?;
-            let database = ServiceDatabase::new("recommendation");
-            let recommendations = Recommendations::new(database, Linked, Ports::real());
+            let recommendations = instance::<Wired>().await;
+            let recommendations =
+                recommendations.map_err(|error| Error::Other(error.to_string()))?;
             let found = recommendations.recommend(&context, &query, limit).await;
             let found = found.map_err(|error| match error {
                 RecommendationError::Sql(SqlError::Failed(reason)) => Error::Other(reason),

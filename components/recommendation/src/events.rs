@@ -1,9 +1,9 @@
 //! The consumed events: orders that are paid or cancelled, products that are viewed.
 
 use crate::domain::{Links, OrderChange, OrderSignal};
-use crate::http::RecommendationApi;
+use crate::service::Recommendations;
 use localmart_events::{EventData as _, OrderChanged, ProductViewed};
-use localmart_guest::events::{Consumer, Event, Refusal};
+use localmart_guest::events::{Event, Refusal};
 use localmart_guest::kernel::Id;
 use localmart_guest::sql::{Database, SqlError};
 
@@ -12,39 +12,35 @@ const MAX_VIEWS: u64 = 1_000_000;
 /// The most pieces that one line can count.
 const MAX_QUANTITY: i64 = 1_000_000;
 
-impl<D: Database, L: Links> Consumer for RecommendationApi<D, L> {
-    const GROUP: &'static str = "recommendation";
-    const CHANNELS: &'static [&'static str] = &["order.events", "product.events"];
-
-    async fn handle(&self, event: &Event) -> Result<(), Refusal> {
-        let (store, now) = (
-            &self.recommendations.store,
-            self.recommendations.ports.now(),
-        );
-        let done: Result<(), SqlError> = match event.kind.as_str() {
-            "order.paid" => {
-                store
-                    .order_changed(&event.id, &order(event)?, OrderChange::Paid, now)
-                    .await
-            }
-            "order.cancelled" => {
-                store
-                    .order_changed(&event.id, &order(event)?, OrderChange::Cancelled, now)
-                    .await
-            }
-            "product.viewed" => {
-                let viewed = ProductViewed::read(&event.data).map_err(Refusal::Permanent)?;
-                let product = id(&viewed.product_id)?;
-                let views = i64::try_from(viewed.views.min(MAX_VIEWS)).unwrap_or(0);
-                let customer = viewed.customer_id.as_deref();
-                store
-                    .viewed(&event.id, &product, customer, views, now)
-                    .await
-            }
-            _ => Ok(()),
-        };
-        done.map_err(|error| Refusal::Retryable(error.to_string()))
-    }
+/// Handles an event of an order or a product.
+pub(crate) async fn handle<D: Database, L: Links>(
+    recommendations: &Recommendations<D, L>,
+    event: &Event,
+) -> Result<(), Refusal> {
+    let (store, now) = (&recommendations.store, recommendations.ports.now());
+    let done: Result<(), SqlError> = match event.kind.as_str() {
+        "order.paid" => {
+            store
+                .order_changed(&event.id, &order(event)?, OrderChange::Paid, now)
+                .await
+        }
+        "order.cancelled" => {
+            store
+                .order_changed(&event.id, &order(event)?, OrderChange::Cancelled, now)
+                .await
+        }
+        "product.viewed" => {
+            let viewed = ProductViewed::read(&event.data).map_err(Refusal::Permanent)?;
+            let product = id(&viewed.product_id)?;
+            let views = i64::try_from(viewed.views.min(MAX_VIEWS)).unwrap_or(0);
+            let customer = viewed.customer_id.as_deref();
+            store
+                .viewed(&event.id, &product, customer, views, now)
+                .await
+        }
+        _ => Ok(()),
+    };
+    done.map_err(|error| Refusal::Retryable(error.to_string()))
 }
 
 fn id(text: &str) -> Result<Id, Refusal> {

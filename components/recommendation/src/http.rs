@@ -2,45 +2,33 @@
 
 use crate::domain::{Links, Query, Reason, Recommended};
 use crate::service::{RecommendationError, Recommendations};
-use localmart_guest::config::ConfigError;
-use localmart_guest::events::{sweep_consumer, sweep_events};
+use crate::{DECLARED, events};
+use localmart_guest::events::{Event, Refusal};
 use localmart_guest::http::decode::money_json;
-use localmart_guest::http::{Access, Answer, Problem, Request, Response, Routes, Service};
+use localmart_guest::http::{Access, Answer, Problem, Request, Response, Routes};
 use localmart_guest::kernel::{Id, Limit};
-use localmart_guest::ports::Ports;
+use localmart_guest::service::{Declared, Service};
 use localmart_guest::sql::Database;
 use serde_json::{Value, json};
 use std::rc::Rc;
 
-/// The HTTP API with its service. It is also the consumer of events.
-pub(crate) struct RecommendationApi<D, L> {
-    pub(crate) recommendations: Recommendations<D, L>,
-}
-
-impl<D: Database + From<&'static str>, L: Links + Default + 'static> Service
-    for RecommendationApi<D, L>
+impl<D, L> Service for Recommendations<D, L>
+where
+    D: Database + From<&'static str>,
+    L: Links + Default + 'static,
 {
-    const NOUN: &'static str = "recommendation";
-
-    async fn start(ports: Ports) -> Result<Self, ConfigError> {
-        Ok(Self {
-            recommendations: Recommendations::new(D::from(Self::NOUN), L::default(), ports),
-        })
-    }
+    const DECLARED: Declared = DECLARED;
 
     fn routes() -> Routes<Self> {
-        Routes::new()
-            .on("GET", "/api/recommendations", Access::All, recommend)
-            .on(
-                "POST",
-                "/internal/recommendation/sweep",
-                Access::Sweep,
-                sweep,
-            )
+        Routes::new().on("GET", "/api/recommendations", Access::All, recommend)
+    }
+
+    async fn handle(&self, event: &Event) -> Result<(), Refusal> {
+        events::handle(self, event).await
     }
 }
 
-type Api<D, L> = Rc<RecommendationApi<D, L>>;
+type Api<D, L> = Rc<Recommendations<D, L>>;
 
 async fn recommend<D: Database, L: Links>(api: Api<D, L>, request: Request) -> Answer {
     let mut parameters = request.query(&["customer_id", "product_id", "limit"])?;
@@ -54,27 +42,13 @@ async fn recommend<D: Database, L: Links>(api: Api<D, L>, request: Request) -> A
         .get("limit", "must be 1 to 100", Limit::parse)
         .unwrap_or_default();
     parameters.finish()?;
-    let found = api
-        .recommendations
-        .recommend(&request.context(), &query, limit)
-        .await?;
+    let found = api.recommend(&request.context(), &query, limit).await?;
     let strategy = found.first().map_or(Reason::Popular, |first| first.reason);
     let body = json!({
         "items": found.iter().map(encode).collect::<Vec<_>>(),
         "strategy": strategy.name(),
     });
     Ok(Response::json(200, &body))
-}
-
-async fn sweep<D, L>(api: Api<D, L>, _: Request) -> Answer
-where
-    D: Database + From<&'static str>,
-    L: Links + Default + 'static,
-{
-    let ports = &api.recommendations.ports;
-    sweep_events::<RecommendationApi<D, L>>(ports).await?;
-    let report = sweep_consumer(&*api, ports).await?;
-    Ok(Response::json(200, &json!({ "handled": report.handled })))
 }
 
 fn encode(recommended: &Recommended) -> Value {

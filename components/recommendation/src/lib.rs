@@ -16,10 +16,4 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-#[cfg(target_arch = "wasm32")]
-localmart_guest::export_http!(
-    http::RecommendationApi<localmart_guest::sql::ServiceDatabase, links::Linked>
-);
-localmart_guest::consumer!(
-    http::RecommendationApi<localmart_guest::sql::ServiceDatabase, links::Linked>
-);
+localmart_guest::component!(service::Recommendations<localmart_guest::sql::ServiceDatabase, links::Linked>);

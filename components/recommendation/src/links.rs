@@ -1,8 +1,6 @@
 //! Calls to the linked services and to the ranking policy over WIT.
 
-use crate::contract::bindings::localmart::{
-    catalog::catalog, inventory::inventory, ranking::ranking,
-};
+use crate::bindings::localmart::{catalog::catalog, inventory::inventory, ranking::ranking};
 use crate::domain::{LinkError, Links, Product, Recommended};
 use localmart_guest::kernel::{Id, Money};
 use localmart_guest::wit::Context;

@@ -1,10 +1,13 @@
 //! The operation of recommendation: products for a product, for a customer, or for everybody.
 
+use crate::DECLARED;
 use crate::domain::{Candidate, LinkError, Links, Query, Recommended, ranked};
 use crate::store::Store;
+use localmart_guest::config::ConfigError;
 use localmart_guest::kernel::{Id, Limit};
 use localmart_guest::log::{self, Level};
 use localmart_guest::ports::Ports;
+use localmart_guest::service::Wire;
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::wit::Context;
 
@@ -29,6 +32,16 @@ pub(crate) struct Recommendations<D, L> {
     pub(crate) store: Store<D>,
     pub(crate) ports: Ports,
     links: L,
+}
+
+impl<D, L> Wire for Recommendations<D, L>
+where
+    D: Database + From<&'static str>,
+    L: Links + Default + 'static,
+{
+    async fn wire(ports: Ports) -> std::result::Result<Self, ConfigError> {
+        Ok(Self::new(D::from(DECLARED.noun), L::default(), ports))
+    }
 }
 
 impl<D: Database, L: Links> Recommendations<D, L> {

@@ -2,11 +2,11 @@
 //! recommended.
 
 use crate::domain::{LinkError, Links, Product, Query, Reason, Recommended, ranked};
-use crate::http::RecommendationApi;
+use crate::events;
 use crate::service::Recommendations;
 use crate::store::{BOUGHT_TOGETHER, FOR_CUSTOMER, VIEWED, popular_statement};
 use localmart_events::{EventData as _, OrderChanged, OrderLine, OrderStatus, ProductViewed};
-use localmart_guest::events::{Consumer as _, Event, Refusal};
+use localmart_guest::events::{Event, Refusal};
 use localmart_guest::kernel::{Currency, Id, Limit, Money};
 use localmart_guest::params;
 use localmart_guest::wit::{Actor, Context};
@@ -50,7 +50,7 @@ impl Links for FakeLinks {
 }
 
 struct Fixture {
-    api: RecommendationApi<TestDatabase, FakeLinks>,
+    recommendations: Recommendations<TestDatabase, FakeLinks>,
     database: TestDatabase,
     environment: TestEnvironment,
     products: Vec<Id>,
@@ -71,7 +71,7 @@ fn fixture_without(unpublished: Option<usize>, sold_out: Option<usize>) -> Fixtu
     };
     let recommendations = Recommendations::new(database.clone(), links, environment.ports());
     Fixture {
-        api: RecommendationApi { recommendations },
+        recommendations,
         database,
         environment,
         products,
@@ -113,7 +113,7 @@ impl Fixture {
     }
 
     fn handle_event(&self, event: &Event) {
-        now(self.api.handle(event)).unwrap();
+        now(events::handle(&self.recommendations, event)).unwrap();
     }
 
     fn buy(&self, order: &str, customer: Option<&str>, items: &[(usize, u32)]) {
@@ -154,7 +154,6 @@ impl Fixture {
             customer_id: customer.map(str::to_owned),
         };
         let found = now(self
-            .api
             .recommendations
             .recommend(&context, &query, Limit::default()))
         .unwrap();
@@ -288,7 +287,10 @@ fn an_event_that_does_not_match_its_schema_is_refused_permanently() {
             ..fixture.event("order.paid", "a", 2, None, &[])
         };
         assert!(
-            matches!(now(fixture.api.handle(&event)), Err(Refusal::Permanent(_))),
+            matches!(
+                now(events::handle(&fixture.recommendations, &event)),
+                Err(Refusal::Permanent(_))
+            ),
             "{event:?}"
         );
     }
@@ -297,7 +299,7 @@ fn an_event_that_does_not_match_its_schema_is_refused_permanently() {
         ..fixture.event("order.paid", "a", 2, None, &[])
     };
     assert_eq!(
-        now(fixture.api.handle(&unknown)),
+        now(events::handle(&fixture.recommendations, &unknown)),
         Ok(()),
         "an event of an unknown kind is ignored"
     );

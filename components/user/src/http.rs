@@ -1,55 +1,26 @@
 //! The HTTP API of users: registration, login, profile, user management.
 
+use crate::DECLARED;
 use crate::domain::{MAX_ADDRESSES, MAX_PREFERENCES, ProfilePatch, User};
 use crate::login::{ACCESS_S, TokenPair};
 use crate::service::{LIST_ORDER, UserError, Users};
-use localmart_guest::config::{self, ConfigError};
-use localmart_guest::events::sweep_events;
 use localmart_guest::http::decode::{address, email, text};
-use localmart_guest::http::{
-    Access, Answer, Fields, Invalid, Problem, Request, Response, Routes, Service,
-};
+use localmart_guest::http::{Access, Answer, Fields, Invalid, Problem, Request, Response, Routes};
 use localmart_guest::kernel::{Address, Cursor, Limit};
-use localmart_guest::ports::Ports;
+use localmart_guest::service::{Declared, Service};
 use localmart_guest::short_lived::ShortLived;
 use localmart_guest::sql::Database;
-use localmart_guest::token::{Role, TokenSigner};
+use localmart_guest::token::Role;
 use localmart_guest::wit::Context;
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
 
-/// The HTTP API with its service.
-pub(crate) struct UserApi<D, K> {
-    users: Users<D, K>,
-    ports: Ports,
-}
-
-impl<D, K> Service for UserApi<D, K>
+impl<D, K> Service for Users<D, K>
 where
     D: Database + From<&'static str>,
     K: ShortLived + Default + Clone + 'static,
 {
-    const NOUN: &'static str = "user";
-
-    async fn start(ports: Ports) -> Result<Self, ConfigError> {
-        let tokens = TokenSigner::parse(&config::text("jwt_private_key").await?);
-        let tokens = tokens.ok_or(ConfigError::Invalid(
-            "jwt_private_key",
-            "an Ed25519 key in base64url",
-        ))?;
-        let admin_password = config::text("admin_password").await?;
-        let database = D::from(Self::NOUN);
-        Ok(Self {
-            users: Users::new(
-                database,
-                K::default(),
-                tokens,
-                ports.clone(),
-                admin_password,
-            ),
-            ports,
-        })
-    }
+    const DECLARED: Declared = DECLARED;
 
     fn routes() -> Routes<Self> {
         let (user, admin) = (Access::Only(Role::Customer), Access::Only(Role::Admin));
@@ -67,11 +38,16 @@ where
             .on("GET", "/api/users/me/export", user, export)
             .on("GET", "/api/users", admin, list)
             .on("PATCH", "/api/users/{id}", admin, set_roles)
-            .on("POST", "/internal/user/sweep", Access::Sweep, sweep)
+    }
+
+    async fn sweep(&self, context: &Context) -> Result<Map<String, Value>, Problem> {
+        self.ensure_admin(context).await?;
+        self.forget_sessions().await?;
+        Ok(Map::new())
     }
 }
 
-type Api<D, K> = Rc<UserApi<D, K>>;
+type Api<D, K> = Rc<Users<D, K>>;
 
 async fn register<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     let mut fields = Fields::of_body(&request.body)?;
@@ -80,11 +56,8 @@ async fn register<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: R
     let name = fields.optional("name", text(1, 200));
     let (email, password) = fields.finish(email.zip(password))?;
     let context = request.context();
-    let user = api
-        .users
-        .register(&context, &email, &password, name)
-        .await?;
-    let (user, pair) = api.users.sessions.begin(user).await?;
+    let user = api.register(&context, &email, &password, name).await?;
+    let (user, pair) = api.sessions.begin(user).await?;
     Ok(tokens(201, &user, &pair))
 }
 
@@ -94,19 +67,16 @@ async fn log_in<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Req
     let password = fields.required("password", password(1));
     let (email, password) = fields.finish(email.zip(password))?;
     if crate::domain::email_key(&email) == crate::domain::ADMIN_EMAIL {
-        api.users.ensure_admin(&request.context()).await?;
+        api.ensure_admin(&request.context()).await?;
     }
-    let user = api
-        .users
-        .log_in(&email, &password, request.client_ip())
-        .await?;
-    let (user, pair) = api.users.sessions.begin(user).await?;
+    let user = api.log_in(&email, &password, request.client_ip()).await?;
+    let (user, pair) = api.sessions.begin(user).await?;
     Ok(tokens(200, &user, &pair))
 }
 
 async fn refresh<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     let presented = refresh_token(&request)?;
-    let (user, pair) = api.users.sessions.refresh(&presented).await?;
+    let (user, pair) = api.sessions.refresh(&presented).await?;
     Ok(tokens(200, &user, &pair))
 }
 
@@ -116,8 +86,7 @@ async fn log_out<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Re
         .claims
         .as_ref()
         .and_then(|claims| claims.session.as_deref());
-    api.users
-        .sessions
+    api.sessions
         .log_out(subject(&request), &presented, shown)
         .await?;
     Ok(Response::no_content())
@@ -125,7 +94,7 @@ async fn log_out<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Re
 
 async fn me<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    Ok(respond(&api.users.get(subject(&request)).await?))
+    Ok(respond(&api.get(subject(&request)).await?))
 }
 
 async fn patch<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
@@ -143,25 +112,21 @@ async fn patch<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Requ
     let patch = fields.finish(Some(patch))?;
     let (context, if_match) = (request.context(), request.if_match());
     Ok(respond(
-        &api.users
-            .patch(&context, subject(&request), patch, if_match)
+        &api.patch(&context, subject(&request), patch, if_match)
             .await?,
     ))
 }
 
 async fn erase<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
-    api.users
-        .erase(&request.context(), subject(&request))
-        .await?;
+    api.erase(&request.context(), subject(&request)).await?;
     Ok(Response::no_content())
 }
 
 /// Exports all data that this service has about a user (GDPR, article 20). Orders have their own API.
 async fn export<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Request) -> Answer {
     request.query(&[])?.finish()?;
-    let user = api.users.get(subject(&request)).await?;
+    let user = api.get(subject(&request)).await?;
     let sessions = api
-        .users
         .store
         .session_times(&user.id)
         .await
@@ -186,7 +151,7 @@ async fn list<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: Reque
         Cursor::decode_number(text, LIST_ORDER)
     });
     query.finish()?;
-    let (users, next) = api.users.list(limit, cursor.as_ref()).await?;
+    let (users, next) = api.list(limit, cursor.as_ref()).await?;
     Ok(Response::page(users.iter().map(encode).collect(), next))
 }
 
@@ -196,28 +161,9 @@ async fn set_roles<D: Database, K: ShortLived + Clone>(api: Api<D, K>, request: 
     let role = fields.finish(role)?;
     let (context, if_match) = (request.context(), request.if_match());
     Ok(respond(
-        &api.users
-            .set_role(&context, request.param("id"), role, if_match)
+        &api.set_role(&context, request.param("id"), role, if_match)
             .await?,
     ))
-}
-
-async fn sweep<D, K>(api: Api<D, K>, request: Request) -> Answer
-where
-    D: Database + From<&'static str>,
-    K: ShortLived + Default + Clone + 'static,
-{
-    api.users
-        .ensure_admin(&Context::system(request.trace_parent()))
-        .await?;
-    let now = api.ports.now();
-    api.users
-        .store
-        .forget_sessions(now)
-        .await
-        .map_err(UserError::from)?;
-    sweep_events::<UserApi<D, K>>(&api.ports).await?;
-    Ok(Response::json(200, &json!({})))
 }
 
 fn subject(request: &Request) -> &str {

@@ -15,7 +15,4 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-#[cfg(target_arch = "wasm32")]
-localmart_guest::export_http!(
-    http::UserApi<localmart_guest::sql::ServiceDatabase, localmart_guest::short_lived::ServiceStore>
-);
+localmart_guest::component!(service::Users<localmart_guest::sql::ServiceDatabase, localmart_guest::short_lived::ServiceStore>);

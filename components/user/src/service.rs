@@ -1,12 +1,15 @@
 //! The operations on users: registration, profile, roles, erasure. Login is in [`crate::login`].
 
+use crate::DECLARED;
 use crate::domain::{ADMIN_EMAIL, Profile, ProfilePatch, User, email_key, hash};
 use crate::login::{Failures, Sessions};
 use crate::store::{Guarded, Store};
+use localmart_guest::config::{self, ConfigError};
 use localmart_guest::http::IfMatch;
 use localmart_guest::kernel::page::page;
-use localmart_guest::kernel::{Cursor, Id, Limit};
+use localmart_guest::kernel::{Asker, Cursor, Id, Limit};
 use localmart_guest::ports::Ports;
+use localmart_guest::service::Wire;
 use localmart_guest::short_lived::{ShortLived, StoreError};
 use localmart_guest::sql::{Database, SqlError};
 use localmart_guest::token::Role;
@@ -52,6 +55,50 @@ pub(crate) struct Users<D, K> {
     admin_password: String,
 }
 
+impl<D, K> Wire for Users<D, K>
+where
+    D: Database + From<&'static str>,
+    K: ShortLived + Default + Clone + 'static,
+{
+    async fn wire(ports: Ports) -> std::result::Result<Self, ConfigError> {
+        let tokens = TokenSigner::parse(&config::text("jwt_private_key").await?);
+        let expected = "an Ed25519 key in base64url";
+        let tokens = tokens.ok_or(ConfigError::Invalid("jwt_private_key", expected))?;
+        let password = config::text("admin_password").await?;
+        Ok(Self::new(
+            D::from(DECLARED.noun),
+            K::default(),
+            tokens,
+            ports,
+            password,
+        ))
+    }
+}
+
+/// The users as other services see them. It needs no key, so a service that is fused with this one gets none.
+pub(crate) struct Contacts<D> {
+    store: Store<D>,
+}
+
+impl<D: Database + From<&'static str>> Wire for Contacts<D> {
+    async fn wire(ports: Ports) -> std::result::Result<Self, ConfigError> {
+        let store = Store::new(D::from(DECLARED.noun), ports);
+        Ok(Self { store })
+    }
+}
+
+impl<D: Database> Contacts<D> {
+    /// The user with this id, if there is one and it is open to this asker.
+    pub(crate) async fn get(
+        &self,
+        id: &Id,
+        asker: &Asker,
+    ) -> std::result::Result<Option<User>, SqlError> {
+        let user = self.store.by_id(id).await?;
+        Ok(user.filter(|user| user.is_open_to(asker)))
+    }
+}
+
 impl<D: Database, K: ShortLived + Clone> Users<D, K> {
     pub(crate) fn new(
         database: D,
@@ -68,6 +115,11 @@ impl<D: Database, K: ShortLived + Clone> Users<D, K> {
             ports,
             admin_password,
         }
+    }
+
+    /// Deletes what is left of sessions that have ended.
+    pub(crate) async fn forget_sessions(&self) -> Result<()> {
+        Ok(self.store.forget_sessions(self.ports.now()).await?)
     }
 
     /// Registers a customer.

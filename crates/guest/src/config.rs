@@ -1,7 +1,7 @@
 //! Configuration: the variables of the manifest, read once per instance.
 
 #[cfg(feature = "component")]
-pub use variables::{duration, once, text};
+pub use variables::{milliseconds, once, text};
 
 /// The value of `database_url` and `redis_url` that selects the embedded store instead of a server.
 pub const EMBEDDED: &str = "embedded";
@@ -23,7 +23,6 @@ mod variables {
     use localmart_kernel::time::parse_duration_ms;
     use std::cell::RefCell;
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     /// The value of a variable.
     pub async fn text(name: &'static str) -> Result<String, ConfigError> {
@@ -44,10 +43,10 @@ mod variables {
         Ok(value)
     }
 
-    /// The value of a variable that holds a duration, as `15m`.
-    pub async fn duration(name: &'static str) -> Result<Duration, ConfigError> {
-        let ms = parse_duration_ms(&text(name).await?).and_then(|ms| u64::try_from(ms).ok());
-        ms.map(Duration::from_millis)
+    /// The value of a variable that holds a duration, as `15m`, in milliseconds.
+    pub async fn milliseconds(name: &'static str) -> Result<i64, ConfigError> {
+        let ms = parse_duration_ms(&text(name).await?);
+        ms.filter(|ms| *ms >= 0)
             .ok_or(ConfigError::Invalid(name, "a duration like 15m"))
     }
 }

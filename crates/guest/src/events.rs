@@ -29,8 +29,8 @@ pub use native::{sweep_consumer, sweep_events};
 mod native {
     use super::bus::BusError;
     use super::consume::{Consumer, Report};
-    use crate::http::Service;
     use crate::ports::Ports;
+    use crate::service::Service;
 
     /// Does nothing: there is no bus.
     pub async fn sweep_events<S: Service>(_: &Ports) -> Result<(), BusError> {
@@ -47,12 +47,13 @@ mod native {
 pub use consume::{Consumer, Refusal};
 pub use event::Event;
 
-/// Exports a [`Consumer`] as `spin:redis/inbound-redis@3.0.0`. A message only wakes the consumer; its content is ignored.
+/// Exports a [`crate::service::Service`] as `spin:redis/inbound-redis@3.0.0`. A message only wakes it to read its channels; the
+/// content is ignored.
 #[macro_export]
-macro_rules! consumer {
+macro_rules! export_messages {
     ($service:ty) => {
         #[cfg(target_arch = "wasm32")]
-        mod consumer_export {
+        mod messages_export {
             use super::*;
             struct Inbound;
             $crate::wit::inbound::export!(Inbound with_types_in $crate::wit::inbound);

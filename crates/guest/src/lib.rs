@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`ports`] (clock, random numbers, sleep), [`sql`] (one trait and one SQL text for all databases),
 //! [`short_lived`] (values that expire, with compare-and-swap), [`redis`] (commands to a Redis server), [`config`]
-//! (variables), [`http`] (routes, order of checks, strict bodies, problem+json, idempotency keys), [`token`]
+//! (variables), [`service`] (one wired service behind three doors), [`http`] (routes, order of checks, strict bodies, problem+json, idempotency keys), [`token`]
 //! (authentication), [`events`] (outbox, bus, consumers), [`audit`] (audit log), [`log`] (JSON lines with a trace id),
 //! [`span`] (spans of links and events), [`point`] (named points for tests), [`wit`] (the shared contract types).
 //!
@@ -20,6 +20,8 @@ pub mod migrations;
 mod points;
 pub mod ports;
 pub mod redis;
+#[cfg(feature = "component")]
+pub mod service;
 pub mod short_lived;
 #[cfg(feature = "component")]
 pub mod span;
@@ -28,6 +30,8 @@ pub mod token;
 #[cfg(feature = "component")]
 pub mod wit;
 
+#[cfg(feature = "component")]
+pub use localmart_component::component;
 pub use localmart_kernel as kernel;
 pub use points::point;
 #[cfg(feature = "component")]

@@ -47,9 +47,12 @@ pub struct Claims {
     pub session: Option<String>,
 }
 
+/// The prefix of the keys in the short-lived store that mark sessions as ended.
+pub const REVOKED_PREFIX: &str = "revoked/";
+
 /// The key in the short-lived store that marks a session as ended.
 pub fn revocation_key(session: &str) -> String {
-    format!("revoked/{session}")
+    format!("{REVOKED_PREFIX}{session}")
 }
 
 /// The public half of the key that signs tokens.

@@ -33,7 +33,7 @@ mod generated {
     });
 }
 
-/// The export of a component with a Redis trigger; see [`crate::consumer!`].
+/// The export of a component with a Redis trigger; see [`crate::export_messages!`].
 pub mod inbound {
     use spin_sdk::wit_bindgen;
     wit_bindgen::generate!({

@@ -12,9 +12,10 @@ use localmart_guest::config::ConfigError;
 use localmart_guest::http::decode::{self, Fields};
 use localmart_guest::http::message::Incoming;
 use localmart_guest::http::routes::{BodyError, HttpServer, Settings};
-use localmart_guest::http::{Access, Request, Response, Routes, Service, answer};
+use localmart_guest::http::{Access, Request, Response, Routes, answer};
 use localmart_guest::kernel::page::{Cursor, Limit};
 use localmart_guest::ports::Ports;
+use localmart_guest::service::{Declared, Service, Wire};
 use localmart_guest::token::TokenKey;
 use localmart_testkit::{MemoryStore, TestEnvironment, fuzz, now};
 use serde_json::{Value, json};
@@ -27,12 +28,19 @@ const ID: &str = "01939d5c-0000-7000-8000-000000000000";
 /// A service with a list and an operation.
 struct Things;
 
-impl Service for Things {
-    const NOUN: &'static str = "things";
-
-    async fn start(_: Ports) -> Result<Self, ConfigError> {
+impl Wire for Things {
+    async fn wire(_: Ports) -> Result<Self, ConfigError> {
         Ok(Self)
     }
+}
+
+impl Service for Things {
+    const DECLARED: Declared = Declared {
+        noun: "things",
+        tells: &[],
+        hears: &[],
+        expires: &[],
+    };
 
     fn routes() -> Routes<Self> {
         Routes::new()
@@ -74,7 +82,7 @@ fn server() -> HttpServer<Things, MemoryStore> {
         idempotency_ttl_ms: 1000,
     };
     HttpServer::new(
-        Things,
+        std::rc::Rc::new(Things),
         settings,
         environment.ports(),
         MemoryStore::default(),

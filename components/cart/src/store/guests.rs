@@ -2,7 +2,6 @@
 
 use super::StoredCart;
 use crate::domain::{Cart, Line};
-use localmart_guest::http::idempotency;
 use localmart_guest::kernel::{Currency, Id, Timestamp};
 use localmart_guest::short_lived::{ShortLived, StoreError};
 use serde_json::{Value, json};
@@ -47,15 +46,6 @@ impl<K: ShortLived> Guests<K> {
 
     pub(super) async fn delete(&self, id: &Id) -> Result<(), StoreError> {
         self.values.delete(&key(id)).await
-    }
-
-    pub(super) async fn sweep(&self, now: Timestamp) -> Result<u64, StoreError> {
-        // Other services keep expiring values in the same store and have no sweep of their own for them.
-        let mut removed = self.values.sweep(PREFIX, now).await?;
-        for prefix in [idempotency::PREFIX, "revoked/", "login/"] {
-            removed += self.values.sweep(prefix, now).await?;
-        }
-        Ok(removed)
     }
 }
 

@@ -43,9 +43,7 @@ pub(super) async fn request_return<D: Database, L: Links>(
     // The idempotency key names the return, so that a crash before the key is stored cannot lead to a second return.
     let name = required_effect_name(&request, "return")?;
     let context = request.context();
-    let asked = api
-        .orders
-        .request_return(&context, order, &name, items, reason);
+    let asked = api.request_return(&context, order, &name, items, reason);
     let (order, returned) = asked.await?;
     Ok(respond(201, &order, &returned))
 }
@@ -55,9 +53,7 @@ pub(super) async fn approve<D: Database, L: Links>(api: Api<D, L>, request: Requ
     Fields::of_body(or_empty(&request.body))?.finish(Some(()))?;
     let order = requested(&api, &request).await?;
     let context = request.context();
-    let approved = api
-        .orders
-        .approve_return(&context, &order, request.param("rid"));
+    let approved = api.approve_return(&context, &order, request.param("rid"));
     let (order, returned) = approved.await?;
     Ok(respond(200, &order, &returned))
 }
@@ -69,9 +65,7 @@ pub(super) async fn reject<D: Database, L: Links>(api: Api<D, L>, request: Reque
     let reason = fields.finish(Some(reason))?;
     let order = requested(&api, &request).await?;
     let (context, id) = (request.context(), request.param("rid"));
-    let rejected = api
-        .orders
-        .reject_return(&context, &order, id, reason.as_deref());
+    let rejected = api.reject_return(&context, &order, id, reason.as_deref());
     let (order, returned) = rejected.await?;
     Ok(respond(200, &order, &returned))
 }

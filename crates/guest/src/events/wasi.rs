@@ -5,10 +5,10 @@ use super::bus::{Bus as _, BusError, Outgoing, RedisBus, SqlBus};
 use super::consume::{self, Consumer, Report};
 use super::{inbox, outbox};
 use crate::config::EMBEDDED;
-use crate::http::Service;
 use crate::log::{self, Level};
 use crate::ports::Ports;
 use crate::redis::Server;
+use crate::service::{Service, instance};
 use crate::short_lived::{StoreError, server};
 use crate::sql::ServiceDatabase;
 use std::cell::Cell;
@@ -101,11 +101,17 @@ async fn wake(channel: &str) {
 
 /// The part of a sweep that concerns published events: relays the outbox.
 pub async fn sweep_events<S: Service>(ports: &Ports) -> Result<(), BusError> {
+    if S::DECLARED.tells.is_empty() {
+        return Ok(());
+    }
     relay(S::NOUN, ports).await
 }
 
 /// The part of a sweep that concerns consumed events: handles new ones and deletes old ones.
 pub async fn sweep_consumer<C: Consumer>(consumer: &C, ports: &Ports) -> Result<Report, BusError> {
+    if C::CHANNELS.is_empty() {
+        return Ok(Report::default());
+    }
     let report = run(consumer, ports).await?;
     if consume::trim_is_due(ports) {
         match server().await? {
@@ -125,10 +131,10 @@ async fn run<C: Consumer>(consumer: &C, ports: &Ports) -> Result<Report, BusErro
 }
 
 /// Handles a wake-up message: reads the channels of the consumer.
-pub async fn on_wake_up<S: Service + Consumer>() {
+pub async fn on_wake_up<S: Service>() {
     let ports = Ports::real();
-    let result = match S::start(ports.clone()).await {
-        Ok(service) => run(&service, &ports).await.map_err(|error| error.0),
+    let result = match instance::<S>().await {
+        Ok(service) => run(&*service, &ports).await.map_err(|error| error.0),
         Err(error) => Err(error.to_string()),
     };
     if let Err(reason) = result {

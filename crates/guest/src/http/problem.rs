@@ -1,6 +1,7 @@
 //! Error answers: `application/problem+json` (RFC 9457) with a stable code.
 
 use super::Response;
+use crate::config::ConfigError;
 use crate::events::bus::BusError;
 use crate::log::{self, Level, trace_id};
 use crate::short_lived::StoreError;
@@ -185,6 +186,12 @@ impl From<SqlError> for Problem {
             SqlError::Failed(_) => Self::internal(),
         };
         problem.caused_by(&error)
+    }
+}
+
+impl From<ConfigError> for Problem {
+    fn from(error: ConfigError) -> Self {
+        Self::internal().caused_by(&error)
     }
 }
 

@@ -3,9 +3,10 @@
 
 use super::idempotency::{self, Keys};
 use super::message::{Incoming, percent_decode};
-use super::{Answer, MAX_BODY_BYTES, Problem, Request, Response, Service};
+use super::{Answer, MAX_BODY_BYTES, Problem, Request, Response, sweep};
 use crate::log::{self, Level, trace_id};
 use crate::ports::{LocalFuture, Ports};
+use crate::service::Service;
 use crate::short_lived::ShortLived;
 use crate::token::{Claims, Role, TokenKey, revocation_key, secrets_match};
 use localmart_kernel::Timestamp;
@@ -151,22 +152,25 @@ pub enum BodyError {
     Broken,
 }
 
-impl<S: Service, K: ShortLived> HttpServer<S, K> {
-    /// Builds the router of a service. A conflict in the route table is logged, and the route is left out.
-    pub fn new(service: S, settings: Settings, ports: Ports, keys: K) -> Self {
+impl<S: Service, K: ShortLived + Clone + 'static> HttpServer<S, K> {
+    /// Builds the router of a service: its routes and the one of its sweep. A conflict in the route table is logged, and the
+    /// route is left out.
+    pub fn new(service: Rc<S>, settings: Settings, ports: Ports, keys: K) -> Self {
         let mut router = matchit::Router::new();
-        for (path, routes) in S::routes().paths {
-            if let Err(conflict) = router.insert(path, routes) {
+        let mut paths = own_paths(S::routes());
+        paths.push(sweep_route(ports.clone(), keys.clone()));
+        for (path, routes) in paths {
+            if let Err(conflict) = router.insert(path.clone(), routes) {
                 log::write(
                     Level::Error,
                     "",
                     "a route conflicts with another and is left out",
-                    &[("path", path), ("reason", &conflict.to_string())],
+                    &[("path", &path), ("reason", &conflict.to_string())],
                 );
             }
         }
         Self {
-            service: Rc::new(service),
+            service,
             router,
             settings,
             ports,
@@ -307,6 +311,33 @@ impl<S: Service, K: ShortLived> HttpServer<S, K> {
     }
 }
 
+/// A path with its routes, for the router.
+type PathRoutes<S> = (String, Vec<Route<S>>);
+
+fn own_paths<S>(routes: Routes<S>) -> Vec<PathRoutes<S>> {
+    let owned = |(path, routes): (&'static str, Vec<Route<S>>)| (path.to_owned(), routes);
+    routes.paths.into_iter().map(owned).collect()
+}
+
+/// The route that the timer of a service calls.
+fn sweep_route<S: Service, K: ShortLived + Clone + 'static>(
+    ports: Ports,
+    keys: K,
+) -> PathRoutes<S> {
+    let handler = move |service: Rc<S>, request: Request| {
+        let (ports, keys) = (ports.clone(), keys.clone());
+        Box::pin(async move { sweep::sweep(&*service, &keys, &ports, &request).await })
+            as LocalFuture<'static, Answer>
+    };
+    let route = Route {
+        method: "POST",
+        access: Access::Sweep,
+        keys: Keys::Ignored,
+        handler: Box::new(handler),
+    };
+    (sweep::path(S::NOUN), vec![route])
+}
+
 /// The request, if it is a GET for somebody who has a copy.
 fn conditional(incoming: &Incoming) -> Option<Incoming> {
     let asks = matches!(incoming.method.as_str(), "GET" | "HEAD");
@@ -326,7 +357,7 @@ fn unless_known(incoming: &Incoming, mut response: Response) -> Response {
 }
 
 /// Answers a request; never fails. Adds `x-request-id` and converts problems to responses.
-pub async fn answer<S: Service, K: ShortLived>(
+pub async fn answer<S: Service, K: ShortLived + Clone + 'static>(
     server: &HttpServer<S, K>,
     incoming: Incoming,
     read_body: impl AsyncFnOnce(usize) -> Result<Vec<u8>, BodyError>,

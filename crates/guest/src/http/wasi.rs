@@ -2,10 +2,11 @@
 
 use super::message::Incoming;
 use super::routes::{BodyError, HttpServer, Settings};
-use super::{Problem, Response, Service, answer};
+use super::{Problem, Response, answer};
 use crate::config::{self, ConfigError};
 use crate::log::{self, Level};
 use crate::ports::Ports;
+use crate::service::{Service, instance};
 use crate::short_lived::ServiceStore;
 use crate::token::TokenKey;
 use spin_sdk::wasip3::http::types::{ErrorCode, Fields, Method, Request, Response as WasiResponse};
@@ -18,7 +19,7 @@ use std::rc::Rc;
 const READ_BYTES: usize = 64 * 1024;
 
 thread_local! {
-    /// The server of this instance. A component has one service, so one slot is enough.
+    /// The server of this instance. A component has one HTTP API, so one slot is enough.
     static SERVER: RefCell<Option<Rc<dyn Any>>> = const { RefCell::new(None) };
 }
 
@@ -50,16 +51,15 @@ async fn server<S: Service>() -> Result<Rc<InstanceServer<S>>, ConfigError> {
     }
     let ports = Ports::real();
     let token_key = TokenKey::parse(&config::text("jwt_public_key").await?);
-    let ttl = config::duration("idempotency_ttl").await?.as_millis();
     let settings = Settings {
         token_key: token_key.ok_or(ConfigError::Invalid(
             "jwt_public_key",
             "an Ed25519 key in base64url",
         ))?,
         sweep_token: config::text("sweep_token").await?,
-        idempotency_ttl_ms: i64::try_from(ttl).unwrap_or(i64::MAX),
+        idempotency_ttl_ms: config::milliseconds("idempotency_ttl").await?,
     };
-    let service = S::start(ports.clone()).await?;
+    let service = instance::<S>().await?;
     let server = Rc::new(HttpServer::new(service, settings, ports, ServiceStore));
     SERVER.with_borrow_mut(|slot| *slot = Some(server.clone()));
     Ok(server)
