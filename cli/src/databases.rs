@@ -64,12 +64,12 @@ pub(crate) fn services_with(
 ) -> anyhow::Result<Vec<String>> {
     let found = |database: &Chosen, sql: &str| -> anyhow::Result<Vec<String>> {
         let rows = now(database.query(sql, params![table]))??;
-        let names: Result<Vec<String>, _> = rows.iter().map(|row| row.text(0)).collect();
+        let names: Result<Vec<String>, _> = rows.iter().map(|row| row.get("name")).collect();
         Ok(names?)
     };
     if !stores.in_files() {
         let server = Chosen::open(&stores.database_url, state_dir, "public")?;
-        let sql = "SELECT table_schema::TEXT FROM information_schema.tables WHERE table_name = $1 ORDER BY 1";
+        let sql = "SELECT table_schema::TEXT AS name FROM information_schema.tables WHERE table_name = $1 ORDER BY 1";
         return found(&server, sql);
     }
     let mut services = Vec::new();

@@ -150,7 +150,7 @@ enum MigrationError {
 async fn apply(database: &Chosen, migrations: &[Migration]) -> Result<usize, MigrationError> {
     transaction(database, async |connection| {
         if let Chosen::Postgres(_) = connection {
-            let turn = "SELECT CAST(1 AS BIGINT) FROM pg_advisory_xact_lock(CAST($1 AS BIGINT))";
+            let turn = "SELECT CAST(1 AS BIGINT) FROM pg_advisory_xact_lock($1)";
             connection.query(turn, params![MIGRATION_TURN]).await?;
         }
         connection.batch(
@@ -162,9 +162,9 @@ async fn apply(database: &Chosen, migrations: &[Migration]) -> Result<usize, Mig
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
-            let sql = "SELECT checksum FROM migrations WHERE name = CAST($1 AS TEXT)";
+            let sql = "SELECT checksum FROM migrations WHERE name = $1";
             let known = connection.query(sql, params![&migration.name]).await?;
-            match known.first().map(|row| row.text(0)).transpose()? {
+            match known.first().map(|row| row.get::<String>("checksum")).transpose()? {
                 Some(known) if known == checksum => continue,
                 Some(_) => return Err(MigrationError::Edited(migration.name.clone())),
                 None => {}
@@ -172,7 +172,7 @@ async fn apply(database: &Chosen, migrations: &[Migration]) -> Result<usize, Mig
             connection
                 .batch(&migration.sql)
                 .map_err(|error| MigrationError::Failed(migration.name.clone(), error))?;
-            let sql = "INSERT INTO migrations (name, checksum, applied_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT))";
+            let sql = "INSERT INTO migrations (name, checksum, applied_at) VALUES ($1, $2, $3)";
             let now = jiff::Timestamp::now().to_string();
             connection
                 .execute(sql, params![&migration.name, checksum, now])

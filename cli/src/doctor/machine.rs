@@ -104,11 +104,11 @@ fn postgres_time(url: &str) -> Result<SystemTime, String> {
     let server = Postgres::open(url, "public").map_err(|error| {
         format!("{error}: start it, or leave database_url out to use SQLite files")
     })?;
-    let sql = "SELECT CAST(1000 * extract(epoch FROM clock_timestamp()) AS bigint)";
+    let sql = "SELECT CAST(1000 * extract(epoch FROM clock_timestamp()) AS bigint) AS now";
     let rows = now(server.query(sql, &[])).map_err(|error| error.to_string())?;
     let rows =
         rows.map_err(|error| format!("the Postgres server cannot tell the time: {error}"))?;
-    let time = rows.first().and_then(|row| row.unsigned(0).ok());
+    let time = rows.first().and_then(|row| row.get("now").ok());
     let time = time.ok_or_else(|| "the Postgres server cannot tell the time".to_owned())?;
     Ok(UNIX_EPOCH + Duration::from_millis(time))
 }

@@ -89,7 +89,7 @@ impl Admin {
 
 fn exists(stores: &Stores, state_dir: &Path) -> anyhow::Result<bool> {
     let database = databases::open(stores, state_dir, SERVICE)?;
-    let sql = "SELECT id FROM users WHERE email_key = CAST($1 AS TEXT)";
+    let sql = "SELECT id FROM users WHERE email_key = $1";
     let found = now(database.query(sql, params![EMAIL]))?;
     Ok(!found.context("looking for the administrator")?.is_empty())
 }

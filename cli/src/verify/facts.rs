@@ -87,15 +87,15 @@ impl Facts {
         facts.read_payments(&open("payment")?)?;
         facts.read_orders(&open("order")?)?;
         for service in databases::services_with(stores, state_dir, "outbox")? {
-            let waiting = rows(&open(&service)?, "SELECT COUNT(*) FROM outbox")?;
-            let waiting = waiting.first().map_or(Ok(0), |row| row.integer(0))?;
+            let waiting = rows(&open(&service)?, "SELECT COUNT(*) AS waiting FROM outbox")?;
+            let waiting = waiting.first().map_or(Ok(0), |row| row.get("waiting"))?;
             facts.waiting.insert(service, waiting);
         }
         facts.read_events(&OpenBus::open(stores, state_dir)?)?;
         for service in databases::services_with(stores, state_dir, "popularity")? {
             let signals = facts.sold_signals.get_or_insert_default();
             for row in rows(&open(&service)?, "SELECT product_id, sold FROM popularity")? {
-                signals.insert(row.text(0)?, row.integer(1)?);
+                signals.insert(row.get("product_id")?, row.get("sold")?);
             }
         }
         Ok(facts)
@@ -107,19 +107,20 @@ impl Facts {
         for row in rows(database, sql)? {
             let amount =
                 |amount: i64| u64::try_from(amount).is_ok_and(|amount| amount <= MAX_AMOUNT);
-            let attributes = serde_json::from_str::<BTreeMap<String, String>>(&row.text(4)?);
-            let wrong = if Currency::parse(&row.text(1)?).is_err() {
+            let attributes =
+                serde_json::from_str::<BTreeMap<String, String>>(&row.get::<String>("attributes")?);
+            let wrong = if Currency::parse(&row.get::<String>("currency")?).is_err() {
                 "currency"
-            } else if !amount(row.integer(2)?) {
+            } else if !amount(row.get("price")?) {
                 "price"
-            } else if row.maybe_unsigned(3).is_err() {
+            } else if row.get::<Option<u64>>("compare_at_price").is_err() {
                 "compare_at_price"
             } else if attributes.is_err() {
                 "attributes"
             } else {
                 continue;
             };
-            let id = row.text(0)?;
+            let id: String = row.get("id")?;
             self.unreadable
                 .push(format!("unreadable product {id}: its {wrong} is not valid"));
         }
@@ -129,29 +130,30 @@ impl Facts {
     fn read_stock(&mut self, database: &Chosen) -> anyhow::Result<()> {
         snapshot(database, || {
             for row in rows(database, "SELECT product_id, on_hand, reserved FROM stock")? {
-                let stock = self.stock.entry(row.text(0)?).or_default();
-                (stock.on_hand, stock.reserved) = (row.integer(1)?, row.integer(2)?);
+                let stock = self.stock.entry(row.get("product_id")?).or_default();
+                (stock.on_hand, stock.reserved) = (row.get("on_hand")?, row.get("reserved")?);
             }
-            let sql = "SELECT product_id, CAST(SUM(delta) AS BIGINT) FROM adjustments GROUP BY product_id";
+            let sql = "SELECT product_id, CAST(SUM(delta) AS BIGINT) AS adjusted FROM adjustments GROUP BY product_id";
             for row in rows(database, sql)? {
-                self.stock.entry(row.text(0)?).or_default().adjusted = row.integer(1)?;
+                let stock = self.stock.entry(row.get("product_id")?).or_default();
+                stock.adjusted = row.get("adjusted")?;
             }
             for row in rows(
                 database,
-                "SELECT order_id, product_id, quantity - returned, status FROM reservations",
+                "SELECT order_id, product_id, quantity - returned AS kept, status FROM reservations",
             )? {
-                let (quantity, status) = (row.integer(2)?, row.text(3)?);
-                let stock = self.stock.entry(row.text(1)?).or_default();
+                let (quantity, status): (i64, String) = (row.get("kept")?, row.get("status")?);
+                let stock = self.stock.entry(row.get("product_id")?).or_default();
                 match status.as_str() {
                     "held" => stock.held += quantity,
                     "sold" => {
                         stock.sold += quantity;
-                        *self.kept.entry(row.text(0)?).or_default() += quantity;
+                        *self.kept.entry(row.get("order_id")?).or_default() += quantity;
                     }
                     _ => {}
                 }
                 self.reservations
-                    .entry(row.text(0)?)
+                    .entry(row.get("order_id")?)
                     .or_default()
                     .insert(status);
             }
@@ -160,26 +162,26 @@ impl Facts {
     }
 
     fn read_payments(&mut self, database: &Chosen) -> anyhow::Result<()> {
-        let sql = "SELECT p.id, p.order_id, p.status, p.captured, p.refunded, c.captured, c.refunded FROM payments p \
+        let sql = "SELECT p.id, p.order_id, p.status, p.captured, p.refunded, c.captured AS taken, c.refunded AS given_back FROM payments p \
                    LEFT JOIN provider_charges c ON c.payment_id = p.id";
         for row in rows(database, sql)? {
-            let provider = match row.maybe_unsigned(5)? {
-                Some(_) => Some((row.integer(5)?, row.integer(6)?)),
+            let provider = match row.get("taken")? {
+                Some(taken) => Some((taken, row.get("given_back")?)),
                 None => None,
             };
             let payment = Payment {
-                order_id: row.text(1)?,
-                status: row.text(2)?,
-                captured: row.integer(3)?,
-                refunded: row.integer(4)?,
+                order_id: row.get("order_id")?,
+                status: row.get("status")?,
+                captured: row.get("captured")?,
+                refunded: row.get("refunded")?,
                 refunds: 0,
                 provider,
             };
-            self.payments.insert(row.text(0)?, payment);
+            self.payments.insert(row.get("id")?, payment);
         }
         for row in rows(database, "SELECT payment_id, amount FROM refunds")? {
-            if let Some(payment) = self.payments.get_mut(&row.text(0)?) {
-                payment.refunds += row.integer(1)?;
+            if let Some(payment) = self.payments.get_mut(&row.get::<String>("payment_id")?) {
+                payment.refunds += row.get::<i64>("amount")?;
             }
         }
         Ok(())
@@ -189,41 +191,45 @@ impl Facts {
         snapshot(database, || {
             let sql = "SELECT id, cart_id, status, subtotal, discount_total, shipping_total, tax_total, total FROM orders";
             for row in rows(database, sql)? {
-                let mut totals = [0; 5];
-                for (place, total) in totals.iter_mut().enumerate() {
-                    *total = row.integer(place + 3)?;
-                }
                 let order = Order {
-                    cart_id: row.text(1)?,
-                    status: row.text(2)?,
-                    totals,
+                    cart_id: row.get("cart_id")?,
+                    status: row.get("status")?,
+                    totals: [
+                        row.get("subtotal")?,
+                        row.get("discount_total")?,
+                        row.get("shipping_total")?,
+                        row.get("tax_total")?,
+                        row.get("total")?,
+                    ],
                     line_totals: 0,
                     lines: Vec::new(),
                     history: Vec::new(),
                     returns: 0,
                 };
-                self.orders.insert(row.text(0)?, order);
+                self.orders.insert(row.get("id")?, order);
             }
             for row in rows(
                 database,
                 "SELECT order_id, product_id, quantity, line_total FROM order_items",
             )? {
-                if let Some(order) = self.orders.get_mut(&row.text(0)?) {
-                    order.line_totals += row.integer(3)?;
-                    order.lines.push((row.text(1)?, row.integer(2)?));
+                if let Some(order) = self.orders.get_mut(&row.get::<String>("order_id")?) {
+                    order.line_totals += row.get::<i64>("line_total")?;
+                    order
+                        .lines
+                        .push((row.get("product_id")?, row.get("quantity")?));
                 }
             }
             for row in rows(
                 database,
                 "SELECT order_id, status FROM order_history ORDER BY order_id, position",
             )? {
-                if let Some(order) = self.orders.get_mut(&row.text(0)?) {
-                    order.history.push(row.text(1)?);
+                if let Some(order) = self.orders.get_mut(&row.get::<String>("order_id")?) {
+                    order.history.push(row.get("status")?);
                 }
             }
             let sql = "SELECT order_id FROM returns WHERE status = 'approved'";
             for row in rows(database, sql)? {
-                if let Some(order) = self.orders.get_mut(&row.text(0)?) {
+                if let Some(order) = self.orders.get_mut(&row.get::<String>("order_id")?) {
                     order.returns += 1;
                 }
             }

@@ -121,38 +121,6 @@ pub(crate) struct ProductDraft {
     pub(crate) published: bool,
 }
 
-/// A partial change to a product.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ProductPatch {
-    pub(crate) sku: Option<Sku>,
-    pub(crate) name: Option<String>,
-    pub(crate) slug: Option<Slug>,
-    pub(crate) description: Option<String>,
-    pub(crate) category: Option<Slug>,
-    pub(crate) price: Option<Money>,
-    pub(crate) compare_at_price: Option<Option<Money>>,
-    pub(crate) attributes: Option<BTreeMap<String, String>>,
-    pub(crate) published: Option<bool>,
-}
-
-impl ProductPatch {
-    /// Applies the change to a draft, unless the result would break a rule of products.
-    pub(crate) fn onto(self, draft: ProductDraft) -> Result<ProductDraft, DraftError> {
-        let price = self.price.unwrap_or(draft.prices.price);
-        let compare_at = self.compare_at_price.unwrap_or(draft.prices.compare_at);
-        Ok(ProductDraft {
-            sku: self.sku.unwrap_or(draft.sku),
-            name: self.name.unwrap_or(draft.name),
-            slug: self.slug.or(draft.slug),
-            description: self.description.unwrap_or(draft.description),
-            category: self.category.unwrap_or(draft.category),
-            prices: Prices::new(price, compare_at)?,
-            attributes: self.attributes.unwrap_or(draft.attributes),
-            published: self.published.unwrap_or(draft.published),
-        })
-    }
-}
-
 /// A product as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Product {

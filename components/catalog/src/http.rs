@@ -3,7 +3,7 @@
 use crate::DECLARED;
 use crate::domain::{
     Category, DraftError, Filter, MAX_ATTRIBUTES, MAX_DESCRIPTION, MAX_NAME, Prices, Product,
-    ProductDraft, ProductPatch, Sku, Slug, Sort,
+    ProductDraft, Sku, Slug, Sort,
 };
 use crate::picture;
 use crate::service::{Catalog, CatalogError};
@@ -140,15 +140,17 @@ async fn replace<D: Database>(api: Api<D>, request: Request) -> Answer {
 }
 
 async fn patch<D: Database>(api: Api<D>, request: Request) -> Answer {
-    let patch = decode_patch(&request.body)?;
-    let product = api
-        .patch(
-            &request.context(),
-            request.param("id"),
-            patch,
-            request.if_match(),
-        )
-        .await?;
+    // What is wrong with the body itself is told before what is wrong with the product.
+    let mut fields = Fields::of_patch(&request.body)?;
+    decode(&mut fields, None);
+    fields.finish(Some(()))?;
+    let edit = |before: ProductDraft| {
+        let mut fields = Fields::of_patch(&request.body)?;
+        let draft = decode(&mut fields, Some(&before));
+        fields.finish(draft)
+    };
+    let (context, id) = (request.context(), request.param("id"));
+    let product = api.change(&context, id, request.if_match(), edit).await?;
     Ok(Response::json(200, &encode(&product)).with_version(product.version))
 }
 
@@ -257,87 +259,81 @@ fn attributes(value: &Value) -> Result<BTreeMap<String, String>, Invalid> {
 
 fn decode_draft(body: &[u8]) -> Result<ProductDraft, Problem> {
     let mut fields = Fields::of_body(body)?;
-    let sku = fields.required("sku", sku);
-    let name = fields.required("name", text(1, MAX_NAME));
-    let slug_text = fields.optional("slug", slug);
-    let description = fields.required("description", text(0, MAX_DESCRIPTION));
-    let category = fields.required("category", slug);
-    let price = fields.required("price", money);
-    let compare_at_price = fields.optional("compare_at_price", money);
-    let attributes = fields.optional("attributes", attributes);
-    let published = fields.optional("published", boolean);
-    let prices = price.and_then(|price| {
-        let prices = Prices::new(price, compare_at_price);
-        prices
-            .map_err(|why| {
-                let (field, code, detail) = draft_error(why);
-                fields.report(field, code, detail.to_owned());
-            })
-            .ok()
+    let draft = decode(&mut fields, None);
+    fields.finish(draft)
+}
+
+/// The fields of a product. In a PATCH, what is absent is as before.
+fn decode(fields: &mut Fields, old: Option<&ProductDraft>) -> Option<ProductDraft> {
+    let sku = fields.value("sku", old.map(|old| old.sku.clone()), sku);
+    let name = fields.value("name", old.map(|old| old.name.clone()), text(1, MAX_NAME));
+    let chosen = fields.value_or("slug", None, None, |value| slug(value).map(Some));
+    let description = old.map(|old| old.description.clone());
+    let description = fields.value("description", description, text(0, MAX_DESCRIPTION));
+    let category = fields.value("category", old.map(|old| old.category.clone()), slug);
+    let price = fields.value("price", old.map(|old| old.prices.price()), money);
+    let compare_at = old.and_then(|old| old.prices.compare_at());
+    let compare_at = fields.maybe("compare_at_price", compare_at, money);
+    let attributes = {
+        let before = old.map(|old| old.attributes.clone());
+        fields.value_or("attributes", before, BTreeMap::new(), attributes)
+    };
+    let published = old.map(|old| old.published);
+    let published = fields.value_or("published", published, false, boolean);
+    let prices = Prices::new(price?, compare_at);
+    let prices = prices.map_err(|DraftError::CurrencyMismatch| {
+        let detail = "must be in the currency of the price".to_owned();
+        fields.report("compare_at_price", "currency_mismatch", detail);
     });
-    fields.finish(match (sku, name, description, category, prices) {
-        (Some(sku), Some(name), Some(description), Some(category), Some(prices)) => {
-            Some(ProductDraft {
-                sku,
-                name,
-                slug: slug_text,
-                description,
-                category,
-                prices,
-                attributes: attributes.unwrap_or_default(),
-                published: published.unwrap_or(false),
-            })
-        }
-        _ => None,
+    Some(ProductDraft {
+        sku: sku?,
+        name: name?,
+        slug: chosen,
+        description: description?,
+        category: category?,
+        prices: prices.ok()?,
+        attributes,
+        published,
     })
 }
 
-fn decode_patch(body: &[u8]) -> Result<ProductPatch, Problem> {
-    let mut fields = Fields::of_body(body)?;
-    let patch = ProductPatch {
-        sku: fields.changed("sku", sku),
-        name: fields.changed("name", text(1, MAX_NAME)),
-        slug: fields.changed("slug", slug),
-        description: fields.changed("description", text(0, MAX_DESCRIPTION)),
-        category: fields.changed("category", slug),
-        price: fields.changed("price", money),
-        compare_at_price: fields.patch("compare_at_price", money),
-        attributes: fields.changed("attributes", attributes),
-        published: fields.changed("published", boolean),
-    };
-    fields.finish(Some(patch))
-}
-
-/// The field at fault, the code and the explanation.
-fn draft_error(why: DraftError) -> (&'static str, &'static str, &'static str) {
-    match why {
-        DraftError::CurrencyMismatch => (
-            "compare_at_price",
-            "currency_mismatch",
-            "must be in the currency of the price",
-        ),
-    }
-}
-
 fn encode(product: &Product) -> Value {
-    let draft = &product.draft;
+    // Without `..`, so that a new field is not forgotten here.
+    let Product {
+        id,
+        draft,
+        slug,
+        version,
+        created_at,
+        updated_at,
+    } = product;
+    let ProductDraft {
+        sku,
+        name,
+        slug: _,
+        description,
+        category,
+        prices,
+        attributes,
+        published,
+    } = draft;
     let mut body = json!({
-        "id": product.id.as_str(),
-        "sku": draft.sku.as_str(),
-        "name": draft.name,
-        "slug": product.slug.as_str(),
-        "description": draft.description,
-        "category": draft.category.as_str(),
-        "price": money_json(draft.prices.price()),
-        "image_url": format!("/images/{}-v{}.svg", product.id, product.version),
-        "attributes": draft.attributes,
+        "id": id.as_str(),
+        "sku": sku.as_str(),
+        "name": name,
+        "slug": slug.as_str(),
+        "description": description,
+        "category": category.as_str(),
+        "price": money_json(prices.price()),
+        "image_url": format!("/images/{id}-v{version}.svg"),
+        "attributes": attributes,
         "rating": { "average": 0, "count": 0 },
-        "published": draft.published,
-        "version": product.version,
-        "created_at": product.created_at.to_string(),
-        "updated_at": product.updated_at.to_string(),
+        "published": published,
+        "version": version,
+        "created_at": created_at.to_string(),
+        "updated_at": updated_at.to_string(),
     });
-    if let (Some(compare), Some(object)) = (draft.prices.compare_at(), body.as_object_mut()) {
+    if let (Some(compare), Some(object)) = (prices.compare_at(), body.as_object_mut()) {
         object.insert("compare_at_price".into(), money_json(compare));
     }
     body
@@ -377,10 +373,6 @@ impl From<CatalogError> for Problem {
                 "cycle",
                 "the category would be among its own ancestors, or the tree too deep",
             ),
-            CatalogError::Draft(why) => {
-                let (field, code, detail) = draft_error(why);
-                with_code(field, code, detail)
-            }
             CatalogError::CategoryInUse => Self::business(
                 409,
                 "category_in_use",

@@ -1,9 +1,7 @@
 //! The operations of the catalog: one function each, independent of HTTP and SQL.
 
 use crate::DECLARED;
-use crate::domain::{
-    Category, DraftError, Filter, Product, ProductDraft, ProductPatch, Slug, Sort,
-};
+use crate::domain::{Category, Filter, Product, ProductDraft, Slug, Sort};
 use crate::store::{Store, WriteOutcome};
 use localmart_events::{EventData as _, Price, ProductUpdated};
 use localmart_guest::config::ConfigError;
@@ -33,8 +31,6 @@ pub(crate) enum CatalogError {
     UnknownParent,
     #[error("the category would be among its own ancestors")]
     CategoryCycle,
-    #[error(transparent)]
-    Draft(#[from] DraftError),
     #[error("the category still contains products or categories")]
     CategoryInUse,
     #[error("it was changed in the meantime")]
@@ -142,15 +138,40 @@ impl<D: Database> Catalog<D> {
         self.change(context, id, if_match, |_| Ok(draft)).await
     }
 
-    pub(crate) async fn patch(
+    /// Changes a product. `edit` makes the new fields of the present ones, or refuses.
+    pub(crate) async fn change<E: From<CatalogError>>(
         &self,
         context: &Context,
         id: &str,
-        patch: ProductPatch,
         if_match: Option<IfMatch>,
-    ) -> Result<Product> {
-        self.change(context, id, if_match, |draft| patch.onto(draft))
-            .await
+        edit: impl FnOnce(ProductDraft) -> std::result::Result<ProductDraft, E>,
+    ) -> std::result::Result<Product, E> {
+        let known = self.changeable(id, if_match).await?;
+        let draft = edit(known.draft)?;
+        let product = Product {
+            slug: draft.slug.clone().unwrap_or(known.slug),
+            draft,
+            id: known.id,
+            version: known.version + 1,
+            created_at: known.created_at,
+            updated_at: self.ports.now(),
+        };
+        let event = self.updated(context, &product);
+        let written = self.store.update(&product, &event).await;
+        match written.map_err(CatalogError::from)? {
+            WriteOutcome::Done => Ok(product),
+            refused => Err(refusal(refused).into()),
+        }
+    }
+
+    async fn changeable(&self, id: &str, if_match: Option<IfMatch>) -> Result<Product> {
+        let id = Id::parse(id).ok_or(CatalogError::ProductNotFound)?;
+        let known = self.store.product(&id).await?;
+        let known = known.ok_or(CatalogError::ProductNotFound)?;
+        match if_match {
+            Some(versions) if !versions.allows(known.version) => Err(CatalogError::VersionConflict),
+            _ => Ok(known),
+        }
     }
 
     /// Unpublishes a product. Orders that contain it stay valid.
@@ -160,46 +181,14 @@ impl<D: Database> Catalog<D> {
         id: &str,
         if_match: Option<IfMatch>,
     ) -> Result<()> {
-        let patch = ProductPatch {
-            published: Some(false),
-            ..ProductPatch::default()
+        let hidden = |draft| {
+            Ok(ProductDraft {
+                published: false,
+                ..draft
+            })
         };
-        self.patch(context, id, patch, if_match).await.map(drop)
-    }
-
-    async fn change(
-        &self,
-        context: &Context,
-        id: &str,
-        if_match: Option<IfMatch>,
-        new: impl FnOnce(ProductDraft) -> std::result::Result<ProductDraft, DraftError>,
-    ) -> Result<Product> {
-        let id = Id::parse(id).ok_or(CatalogError::ProductNotFound)?;
-        let known = self
-            .store
-            .product(&id)
-            .await?
-            .ok_or(CatalogError::ProductNotFound)?;
-        if if_match.is_some_and(|versions| !versions.allows(known.version)) {
-            return Err(CatalogError::VersionConflict);
-        }
-        let draft = new(known.draft)?;
-        let product = Product {
-            slug: draft.slug.clone().unwrap_or(known.slug),
-            draft,
-            id,
-            version: known.version + 1,
-            created_at: known.created_at,
-            updated_at: self.ports.now(),
-        };
-        match self
-            .store
-            .update(&product, &self.updated(context, &product))
-            .await?
-        {
-            WriteOutcome::Done => Ok(product),
-            refused => Err(refusal(refused)),
-        }
+        let changed: Result<Product> = self.change(context, id, if_match, hidden).await;
+        changed.map(drop)
     }
 
     /// The event `product.updated` for a product.

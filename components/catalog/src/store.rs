@@ -5,14 +5,60 @@ use crate::domain::{
 };
 use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::text::sort_key;
-use localmart_guest::kernel::{Currency, Cursor, Id, Limit, Money};
-use localmart_guest::params;
+use localmart_guest::kernel::{Cursor, Id, Limit, Money};
 use localmart_guest::sql::{
-    Connection, Database, Decoded, Row, SqlError, Value, decode_rows, transaction,
+    Connection, Database, Decoded, Part, Row, SqlError, Stored as _, Value, decode_rows, places,
+    transaction,
 };
+use localmart_guest::{columns, params, text_column};
 
-const COLUMNS: &str = "id, sku, name, slug, description, category, price, currency, compare_at_price, attributes, \
-                       published, version, created_at, updated_at";
+columns! {
+    impl Product in "products" { id, draft, slug, version, created_at, updated_at }
+}
+
+columns! {
+    impl ProductDraft {
+        sku,
+        name with "name_key" = sort_key,
+        description,
+        category,
+        prices,
+        attributes,
+        published;
+        slug
+    }
+}
+
+columns! {
+    impl Category in "categories" { slug, name with "name_key" = sort_key, parent }
+}
+
+/// The currency is stored once.
+impl Part for Prices {
+    fn names(_: &'static str, out: &mut Vec<&'static str>) {
+        Money::names("price", out);
+        out.push("compare_at_price");
+    }
+
+    fn read(row: &Row, _: &str) -> Result<Self, SqlError> {
+        let invalid = || SqlError::Failed("a product's prices are not valid".to_owned());
+        let price: Money = Part::read(row, "price")?;
+        let compare_at: Option<u64> = row.get("compare_at_price")?;
+        let money = |amount| Money::new(amount, price.currency()).map_err(|_| invalid());
+        Self::new(price, compare_at.map(money).transpose()?).map_err(|_| invalid())
+    }
+
+    fn write(&self, out: &mut Vec<Value>) {
+        let compare_at = self.compare_at().map(|money| money.amount());
+        self.price().write(out);
+        out.push(compare_at.into());
+    }
+}
+
+text_column! {
+    Sku: Sku::as_str, |text: &str| Some(Sku::stored(text.to_owned()));
+    Slug: Slug::as_str, |text: &str| Some(Slug::stored(text.to_owned()));
+}
 
 /// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,34 +87,27 @@ impl<D: Database> Store<D> {
     }
 
     pub(crate) async fn product(&self, id: &Id) -> Result<Option<Product>, SqlError> {
-        let sql = format!("SELECT {COLUMNS} FROM products WHERE id = CAST($1 AS TEXT)");
-        self.one(&sql, params![id]).await
+        self.one("WHERE id = $1", params![id]).await
     }
 
     pub(crate) async fn product_by_slug(&self, slug: &Slug) -> Result<Option<Product>, SqlError> {
-        let sql = format!("SELECT {COLUMNS} FROM products WHERE slug = CAST($1 AS TEXT)");
-        self.one(&sql, params![slug.as_str()]).await
+        self.one("WHERE slug = $1", params![slug.as_str()]).await
     }
 
-    async fn one(&self, sql: &str, params: &[Value]) -> Result<Option<Product>, SqlError> {
-        let rows = self.database.open().await?.query(sql, params).await?;
-        rows.first().map(product).transpose()
+    async fn one(&self, condition: &str, params: &[Value]) -> Result<Option<Product>, SqlError> {
+        let sql = Product::select(condition);
+        let rows = self.database.open().await?.query(&sql, params).await?;
+        rows.first().map(Product::of_row).transpose()
     }
 
     pub(crate) async fn products(&self, ids: &[String]) -> Result<Vec<Product>, SqlError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let places: Vec<String> = (1..=ids.len())
-            .map(|n| format!("CAST(${n} AS TEXT)"))
-            .collect();
-        let sql = format!(
-            "SELECT {COLUMNS} FROM products WHERE id IN ({})",
-            places.join(", ")
-        );
+        let sql = Product::select(&format!("WHERE id IN ({})", places(1..=ids.len())));
         let params: Vec<Value> = ids.iter().map(Value::from).collect();
         let rows = self.database.open().await?.query(&sql, &params).await?;
-        Ok(decode_rows("products", &rows, product).items)
+        Ok(decode_rows("products", &rows, Product::of_row).items)
     }
 
     pub(crate) async fn list(
@@ -80,7 +119,7 @@ impl<D: Database> Store<D> {
     ) -> Result<Decoded<Product>, SqlError> {
         let (sql, params) = list_statement(filter, sort, limit, after);
         let rows = self.database.open().await?.query(&sql, &params).await?;
-        Ok(decode_rows("products", &rows, product))
+        Ok(decode_rows("products", &rows, Product::of_row))
     }
 
     pub(crate) async fn insert(
@@ -92,13 +131,8 @@ impl<D: Database> Store<D> {
             if !lock_category(connection, &product.draft.category).await? {
                 return Ok(WriteOutcome::UnknownCategory);
             }
-            let sql = "INSERT INTO products (id, sku, name, name_key, slug, description, category, price, currency, \
-                       compare_at_price, attributes, published, version, created_at, updated_at) VALUES \
-                       (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), \
-                       CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS BIGINT), CAST($9 AS TEXT), CAST($10 AS BIGINT), \
-                       CAST($11 AS TEXT), CAST($12 AS BIGINT), CAST($13 AS BIGINT), CAST($14 AS BIGINT), \
-                       CAST($15 AS BIGINT)) ON CONFLICT DO NOTHING";
-            if connection.execute(sql, &columns(product)).await? == 1 {
+            let sql = Product::insert("ON CONFLICT DO NOTHING");
+            if connection.execute(&sql, &product.values()).await? == 1 {
                 outbox::record(connection, event, product.updated_at).await?;
                 return Ok(WriteOutcome::Done);
             }
@@ -121,15 +155,8 @@ impl<D: Database> Store<D> {
             if conflict != WriteOutcome::Changed {
                 return Ok(conflict);
             }
-            let sql = "UPDATE products SET sku = CAST($2 AS TEXT), name = CAST($3 AS TEXT), \
-                       name_key = CAST($4 AS TEXT), slug = CAST($5 AS TEXT), description = CAST($6 AS TEXT), \
-                       category = CAST($7 AS TEXT), price = CAST($8 AS BIGINT), currency = CAST($9 AS TEXT), \
-                       compare_at_price = CAST($10 AS BIGINT), attributes = CAST($11 AS TEXT), \
-                       published = CAST($12 AS BIGINT), version = CAST($13 AS BIGINT), \
-                       updated_at = CAST($15 AS BIGINT) \
-                       WHERE id = CAST($1 AS TEXT) AND created_at = CAST($14 AS BIGINT) \
-                       AND version = CAST($13 AS BIGINT) - 1";
-            if connection.execute(sql, &columns(product)).await? == 0 {
+            let sql = Product::update("id = :id AND version = :version - 1");
+            if connection.execute(&sql, &product.values()).await? == 0 {
                 return Ok(WriteOutcome::Changed);
             }
             outbox::record(connection, event, product.updated_at).await?;
@@ -139,9 +166,9 @@ impl<D: Database> Store<D> {
     }
 
     pub(crate) async fn categories(&self) -> Result<Vec<Category>, SqlError> {
-        let sql = "SELECT slug, name, parent FROM categories ORDER BY name_key, slug";
-        let rows = self.database.open().await?.query(sql, params![]).await?;
-        Ok(decode_rows("categories", &rows, category).items)
+        let sql = Category::select("ORDER BY name_key, slug");
+        let rows = self.database.open().await?.query(&sql, params![]).await?;
+        Ok(decode_rows("categories", &rows, Category::of_row).items)
     }
 
     pub(crate) async fn insert_category(
@@ -154,10 +181,13 @@ impl<D: Database> Store<D> {
             {
                 return Ok(WriteOutcome::UnknownParent);
             }
-            let sql = "INSERT INTO categories (slug, name, name_key, parent) VALUES \
-                       (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT)) ON CONFLICT DO NOTHING";
-            let inserted = connection.execute(sql, &category_columns(category)).await?;
-            Ok(if inserted == 1 { WriteOutcome::Done } else { WriteOutcome::SlugTaken })
+            let sql = Category::insert("ON CONFLICT DO NOTHING");
+            let inserted = connection.execute(&sql, &category.values()).await?;
+            Ok(if inserted == 1 {
+                WriteOutcome::Done
+            } else {
+                WriteOutcome::SlugTaken
+            })
         })
         .await
     }
@@ -179,14 +209,13 @@ impl<D: Database> Store<D> {
                 if !lock_category(connection, &slug).await? {
                     return Ok(WriteOutcome::UnknownParent);
                 }
-                let sql = "SELECT parent FROM categories WHERE slug = CAST($1 AS TEXT)";
+                let sql = "SELECT parent FROM categories WHERE slug = $1";
                 let rows = connection.query(sql, params![slug.as_str()]).await?;
-                let parent = rows.first().map(|row| row.maybe_text(0)).transpose()?;
-                ancestor = parent.flatten().map(Slug::stored);
+                let parent = rows.first().map(|row| row.get("parent")).transpose()?;
+                ancestor = parent.flatten();
             }
-            let sql = "UPDATE categories SET name = CAST($2 AS TEXT), name_key = CAST($3 AS TEXT), \
-                       parent = CAST($4 AS TEXT) WHERE slug = CAST($1 AS TEXT)";
-            let changed = connection.execute(sql, &category_columns(category)).await?;
+            let sql = Category::update("slug = :slug");
+            let changed = connection.execute(&sql, &category.values()).await?;
             Ok(if changed == 1 {
                 WriteOutcome::Done
             } else {
@@ -201,8 +230,8 @@ impl<D: Database> Store<D> {
             if !lock_category(connection, slug).await? {
                 return Ok(WriteOutcome::Gone);
             }
-            let sql = "SELECT 1 FROM products WHERE category = CAST($1 AS TEXT) \
-                       UNION ALL SELECT 1 FROM categories WHERE parent = CAST($1 AS TEXT) LIMIT 1";
+            let sql = "SELECT 1 FROM products WHERE category = $1 \
+                       UNION ALL SELECT 1 FROM categories WHERE parent = $1 LIMIT 1";
             if !connection
                 .query(sql, params![slug.as_str()])
                 .await?
@@ -210,7 +239,7 @@ impl<D: Database> Store<D> {
             {
                 return Ok(WriteOutcome::InUse);
             }
-            let sql = "DELETE FROM categories WHERE slug = CAST($1 AS TEXT)";
+            let sql = "DELETE FROM categories WHERE slug = $1";
             let deleted = connection.execute(sql, params![slug.as_str()]).await?;
             Ok(if deleted == 1 {
                 WriteOutcome::Done
@@ -243,23 +272,17 @@ pub(crate) fn list_statement(
     };
     if let Some(category) = &filter.category {
         conditions.push(format!(
-            "category = CAST(${} AS TEXT)",
+            "category = ${}",
             parameter(category.as_str().into())
         ));
     }
     // The unary plus keeps the planner from using an index on prices for the range and then sorting the whole range.
     let price = if key == "price" { "price" } else { "+price" };
     if let Some(min) = filter.min_price {
-        conditions.push(format!(
-            "{price} >= CAST(${} AS BIGINT)",
-            parameter(min.into())
-        ));
+        conditions.push(format!("{price} >= ${}", parameter(min.into())));
     }
     if let Some(max) = filter.max_price {
-        conditions.push(format!(
-            "{price} <= CAST(${} AS BIGINT)",
-            parameter(max.into())
-        ));
+        conditions.push(format!("{price} <= ${}", parameter(max.into())));
     }
     if let Some(after) = after {
         let value = match kind {
@@ -269,20 +292,20 @@ pub(crate) fn list_statement(
         let comparison = if direction == "DESC" { "<" } else { ">" };
         let (key_number, id_number) = (parameter(value), parameter(Value::from(&after.id)));
         conditions.push(format!(
-            "({key}, id) {comparison} (CAST(${key_number} AS {kind}), CAST(${id_number} AS TEXT))"
+            "({key}, id) {comparison} (${key_number}, ${id_number})"
         ));
     }
     let limit = parameter(limit.probe().into());
     let sql = format!(
-        "SELECT {COLUMNS} FROM products WHERE {} ORDER BY {key} {direction}, id {direction} LIMIT CAST(${limit} AS BIGINT)",
+        "WHERE {} ORDER BY {key} {direction}, id {direction} LIMIT ${limit}",
         conditions.join(" AND ")
     );
-    (sql, params)
+    (Product::select(&sql), params)
 }
 
 /// Whether the category exists. The row is locked, so that it cannot be deleted before the end of the transaction.
 async fn lock_category(connection: &impl Connection, slug: &Slug) -> Result<bool, SqlError> {
-    let sql = "UPDATE categories SET name = name WHERE slug = CAST($1 AS TEXT)";
+    let sql = "UPDATE categories SET name = name WHERE slug = $1";
     Ok(connection.execute(sql, params![slug.as_str()]).await? == 1)
 }
 
@@ -291,7 +314,7 @@ async fn conflict(
     connection: &impl Connection,
     product: &Product,
 ) -> Result<WriteOutcome, SqlError> {
-    let sql = "SELECT sku FROM products WHERE (sku = CAST($2 AS TEXT) OR slug = CAST($3 AS TEXT)) AND id <> CAST($1 AS TEXT)";
+    let sql = "SELECT sku FROM products WHERE (sku = $2 OR slug = $3) AND id <> $1";
     let params = params![
         &product.id,
         product.draft.sku.as_str(),
@@ -300,78 +323,10 @@ async fn conflict(
     let rows = connection.query(sql, params).await?;
     let mut conflict = WriteOutcome::Changed;
     for row in &rows {
-        if row.text(0)? == product.draft.sku.as_str() {
+        if row.get::<Sku>("sku")? == product.draft.sku {
             return Ok(WriteOutcome::SkuTaken);
         }
         conflict = WriteOutcome::SlugTaken;
     }
     Ok(conflict)
-}
-
-fn columns(product: &Product) -> Vec<Value> {
-    let draft = &product.draft;
-    let attributes = serde_json::json!(draft.attributes).to_string();
-    let columns: &[Value] = params![
-        &product.id,
-        draft.sku.as_str(),
-        draft.name.as_str(),
-        sort_key(&draft.name),
-        product.slug.as_str(),
-        draft.description.as_str(),
-        draft.category.as_str(),
-        draft.prices.price().amount(),
-        draft.prices.price().currency().code(),
-        draft.prices.compare_at().map(|money| money.amount()),
-        attributes,
-        draft.published,
-        product.version,
-        product.created_at,
-        product.updated_at,
-    ];
-    columns.to_vec()
-}
-
-fn category_columns(category: &Category) -> Vec<Value> {
-    let parent = category.parent.as_ref().map(Slug::as_str);
-    let columns: &[Value] = params![
-        category.slug.as_str(),
-        category.name.as_str(),
-        sort_key(&category.name),
-        parent
-    ];
-    columns.to_vec()
-}
-
-fn product(row: &Row) -> Result<Product, SqlError> {
-    let invalid = |what: &str| SqlError::Failed(format!("a product's {what} is not valid"));
-    let currency = Currency::parse(&row.text(7)?).map_err(|_| invalid("currency"))?;
-    let money = |amount| Money::new(amount, currency).map_err(|_| invalid("price"));
-    let compare_at = row.maybe_unsigned(8)?.map(money).transpose()?;
-    let draft = ProductDraft {
-        sku: Sku::stored(row.text(1)?),
-        name: row.text(2)?,
-        slug: None,
-        description: row.text(4)?,
-        category: Slug::stored(row.text(5)?),
-        prices: Prices::new(money(row.unsigned(6)?)?, compare_at)
-            .map_err(|_| invalid("currency"))?,
-        attributes: serde_json::from_str(&row.text(9)?).map_err(|_| invalid("attributes"))?,
-        published: row.boolean(10)?,
-    };
-    Ok(Product {
-        id: row.id(0)?,
-        draft,
-        slug: Slug::stored(row.text(3)?),
-        version: row.unsigned(11)?,
-        created_at: row.time(12)?,
-        updated_at: row.time(13)?,
-    })
-}
-
-fn category(row: &Row) -> Result<Category, SqlError> {
-    Ok(Category {
-        slug: Slug::stored(row.text(0)?),
-        name: row.text(1)?,
-        parent: row.maybe_text(2)?.map(Slug::stored),
-    })
 }

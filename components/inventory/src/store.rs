@@ -6,10 +6,12 @@ use localmart_events::{EventData as _, InventoryLow};
 use localmart_guest::audit;
 use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::{Id, Timestamp};
-use localmart_guest::params;
 use localmart_guest::ports::Ports;
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+use localmart_guest::sql::{
+    Connection, Database, Row, SqlError, Stored as _, Value, places, transaction,
+};
 use localmart_guest::wit::Context;
+use localmart_guest::{columns, params};
 
 /// The result of a reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,11 @@ pub(crate) struct StockChange<'a> {
     pub(crate) id: Id,
     pub(crate) ports: &'a Ports,
     pub(crate) at: Timestamp,
+}
+
+// Version and low mark have statements of their own.
+columns! {
+    impl Level in "stock" { product_id, on_hand, reserved }
 }
 
 pub(crate) struct Store<D> {
@@ -68,16 +75,10 @@ impl<D: Database> Store<D> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let places: Vec<String> = (1..=ids.len())
-            .map(|n| format!("CAST(${n} AS TEXT)"))
-            .collect();
-        let sql = format!(
-            "SELECT product_id, on_hand, reserved FROM stock WHERE product_id IN ({})",
-            places.join(", ")
-        );
+        let sql = Level::select(&format!("WHERE product_id IN ({})", places(1..=ids.len())));
         let params: Vec<Value> = ids.iter().map(Value::from).collect();
         let rows = self.database.open().await?.query(&sql, &params).await?;
-        let known: Vec<Level> = rows.iter().map(level).collect::<Result<_, _>>()?;
+        let known: Vec<Level> = rows.iter().map(Level::of_row).collect::<Result<_, _>>()?;
         let of = |id: &Id| known.iter().find(|level| level.product_id == *id).cloned();
         Ok(ids
             .iter()
@@ -93,23 +94,23 @@ impl<D: Database> Store<D> {
     ) -> Result<Result<Level, Level>, SqlError> {
         let (product, delta) = (adjustment.product, adjustment.delta);
         transaction(&self.database, async |connection| {
-            let sql = "INSERT INTO stock (product_id, on_hand, reserved) VALUES (CAST($1 AS TEXT), 0, 0) ON CONFLICT DO NOTHING";
+            let sql = "INSERT INTO stock (product_id, on_hand, reserved) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING";
             connection.execute(sql, params![product]).await?;
             let id = adjustment.name.as_deref().unwrap_or(change.id.as_str());
-            let sql = "SELECT delta FROM adjustments WHERE id = CAST($1 AS TEXT)";
+            let sql = "SELECT delta FROM adjustments WHERE id = $1";
             if !connection.query(sql, params![id]).await?.is_empty() {
                 let level = read_level(connection, product).await?;
                 return Ok(Ok(level.unwrap_or_else(|| Level::none(product.clone()))));
             }
-            let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT), version = version + 1 WHERE product_id = CAST($1 AS TEXT) \
-                       AND on_hand + CAST($2 AS BIGINT) >= reserved AND on_hand + CAST($2 AS BIGINT) <= CAST($3 AS BIGINT)";
+            let sql = "UPDATE stock SET on_hand = on_hand + $2, version = version + 1 WHERE product_id = $1 \
+                       AND on_hand + $2 >= reserved AND on_hand + $2 <= $3";
             let changed = connection.execute(sql, params![product, delta, MAX_ON_HAND]).await?;
             let level = read_level(connection, product).await?.unwrap_or_else(|| Level::none(product.clone()));
             if changed == 0 {
                 return Ok(Err(level));
             }
-            let sql = "INSERT INTO adjustments (id, product_id, delta, reason, actor, created_at) VALUES (CAST($1 AS TEXT), \
-                       CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT))";
+            let sql = "INSERT INTO adjustments (id, product_id, delta, reason, actor, created_at) VALUES ($1, \
+                       $2, $3, $4, $5, $6)";
             let actor = audit::actor(&change.context.actor);
             let params = params![id, product, delta, adjustment.reason, actor, change.at];
             connection.execute(sql, params).await?;
@@ -130,18 +131,18 @@ impl<D: Database> Store<D> {
         change: &StockChange<'_>,
     ) -> Result<Reserved, SqlError> {
         let outcome = transaction(&self.database, async |connection| {
-            let sql = "DELETE FROM reservations WHERE order_id = CAST($1 AS TEXT) AND status IN ('released', 'restocked')";
+            let sql = "DELETE FROM reservations WHERE order_id = $1 AND status IN ('released', 'restocked')";
             connection.queue(sql, params![order]).await?;
             for line in lines {
                 // Written before the stock is changed, so that a concurrent call for the same order waits here.
                 let sql = "INSERT INTO reservations (order_id, product_id, quantity, status, expires_at) VALUES \
-                           (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), CAST($5 AS BIGINT)) \
+                           ($1, $2, $3, $4, $5) \
                            ON CONFLICT DO NOTHING";
                 let held = ReservationState::Held.name();
                 let params = params![order, &line.product_id, line.quantity, held, expires_at];
                 if connection.execute(sql, params).await? == 0 {
-                    let sql = "UPDATE reservations SET expires_at = CAST($2 AS BIGINT) WHERE order_id = CAST($1 AS TEXT) \
-                               AND status = CAST($3 AS TEXT) AND expires_at < CAST($2 AS BIGINT)";
+                    let sql = "UPDATE reservations SET expires_at = $2 WHERE order_id = $1 \
+                               AND status = $3 AND expires_at < $2";
                     connection
                         .execute(sql, params![order, expires_at, held])
                         .await?;
@@ -179,19 +180,36 @@ impl<D: Database> Store<D> {
         change: &StockChange<'_>,
     ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
-            let taken = change_state(connection, order, ReservationState::Held, ReservationState::Sold).await?;
+            let taken = change_state(
+                connection,
+                order,
+                ReservationState::Held,
+                ReservationState::Sold,
+            )
+            .await?;
             for (product, quantity) in &taken {
-                let sql = "UPDATE stock SET on_hand = on_hand - CAST($2 AS BIGINT), reserved = reserved - CAST($2 AS BIGINT), \
-                           version = version + 1 WHERE product_id = CAST($1 AS TEXT)";
+                let sql = "UPDATE stock SET on_hand = on_hand - $2, reserved = reserved - $2, \
+                           version = version + 1 WHERE product_id = $1";
                 connection.queue(sql, params![product, *quantity]).await?;
             }
             if !taken.is_empty() {
-                audit::record(connection, &change.id, change.context, order.as_str(), "stock.sold", "", change.at).await?;
+                audit::record(
+                    connection,
+                    &change.id,
+                    change.context,
+                    order.as_str(),
+                    "stock.sold",
+                    "",
+                    change.at,
+                )
+                .await?;
                 return Ok(true);
             }
             // Either the reservation was confirmed before, or there is none.
-            let sql = "SELECT CAST(1 AS BIGINT) FROM reservations WHERE order_id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT) LIMIT 1";
-            let sold = connection.query(sql, params![order, ReservationState::Sold.name()]).await?;
+            let sql = "SELECT 1 FROM reservations WHERE order_id = $1 AND status = $2 LIMIT 1";
+            let sold = connection
+                .query(sql, params![order, ReservationState::Sold.name()])
+                .await?;
             Ok(!sold.is_empty())
         })
         .await
@@ -199,10 +217,16 @@ impl<D: Database> Store<D> {
 
     pub(crate) async fn release(&self, order: &Id) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
-            let freed = change_state(connection, order, ReservationState::Held, ReservationState::Released).await?;
+            let freed = change_state(
+                connection,
+                order,
+                ReservationState::Held,
+                ReservationState::Released,
+            )
+            .await?;
             for (product, quantity) in freed {
-                let sql = "UPDATE stock SET reserved = reserved - CAST($2 AS BIGINT), version = version + 1 \
-                           WHERE product_id = CAST($1 AS TEXT)";
+                let sql = "UPDATE stock SET reserved = reserved - $2, version = version + 1 \
+                           WHERE product_id = $1";
                 connection.queue(sql, params![&product, quantity]).await?;
             }
             Ok(())
@@ -254,14 +278,14 @@ impl<D: Database> Store<D> {
     ) -> Result<bool, SqlError> {
         let outcome = transaction(&self.database, async |connection| {
             for line in lines {
-                let sql = "INSERT INTO returned_lines (return_id, product_id, order_id, quantity) VALUES (CAST($1 AS TEXT), \
-                           CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT)) ON CONFLICT DO NOTHING";
+                let sql = "INSERT INTO returned_lines (return_id, product_id, order_id, quantity) VALUES ($1, \
+                           $2, $3, $4) ON CONFLICT DO NOTHING";
                 let params = params![return_id, &line.product_id, order, line.quantity];
                 if connection.execute(sql, params).await? == 0 {
                     return Ok(());
                 }
-                let sql = "UPDATE reservations SET returned = returned + CAST($3 AS BIGINT) WHERE order_id = CAST($1 AS TEXT) \
-                           AND product_id = CAST($2 AS TEXT) AND status = CAST($4 AS TEXT) AND returned + CAST($3 AS BIGINT) <= quantity";
+                let sql = "UPDATE reservations SET returned = returned + $3 WHERE order_id = $1 \
+                           AND product_id = $2 AND status = $4 AND returned + $3 <= quantity";
                 let sold = ReservationState::Sold.name();
                 let params = params![order, &line.product_id, line.quantity, sold];
                 if connection.execute(sql, params).await? == 0 {
@@ -290,26 +314,22 @@ impl<D: Database> Store<D> {
     }
 
     pub(crate) async fn expired(&self, now: Timestamp, limit: u32) -> Result<Vec<Id>, SqlError> {
-        let sql = "SELECT DISTINCT order_id FROM reservations WHERE status = CAST($1 AS TEXT) \
-                   AND expires_at <= CAST($2 AS BIGINT) LIMIT CAST($3 AS BIGINT)";
+        let sql = "SELECT DISTINCT order_id FROM reservations WHERE status = $1 \
+                   AND expires_at <= $2 LIMIT $3";
         let rows = self
             .database
             .open()
             .await?
             .query(sql, params![ReservationState::Held.name(), now, limit])
             .await?;
-        rows.iter().map(|row| row.id(0)).collect()
+        rows.iter().map(|row| row.get("order_id")).collect()
     }
 }
 
 async fn read_level(connection: &impl Connection, id: &Id) -> Result<Option<Level>, SqlError> {
-    let sql = "SELECT product_id, on_hand, reserved FROM stock WHERE product_id = CAST($1 AS TEXT)";
-    connection
-        .query(sql, params![id])
-        .await?
-        .first()
-        .map(level)
-        .transpose()
+    let sql = Level::select("WHERE product_id = $1");
+    let rows = connection.query(&sql, params![id]).await?;
+    rows.first().map(Level::of_row).transpose()
 }
 
 /// Reserves one line if there is enough stock, and writes the event if the product becomes low. This is a single statement,
@@ -319,16 +339,16 @@ async fn reserve_line(
     line: &Line,
     change: &StockChange<'_>,
 ) -> Result<bool, SqlError> {
-    let sql = "UPDATE stock SET reserved = reserved + CAST($2 AS BIGINT), version = version + 1, \
-               alerted = CASE WHEN alerted = 0 AND on_hand - reserved - CAST($2 AS BIGINT) <= CAST($3 AS BIGINT) THEN version + 1 ELSE alerted END \
-               WHERE product_id = CAST($1 AS TEXT) AND on_hand - reserved >= CAST($2 AS BIGINT) \
+    let sql = "UPDATE stock SET reserved = reserved + $2, version = version + 1, \
+               alerted = CASE WHEN alerted = 0 AND on_hand - reserved - $2 <= $3 THEN version + 1 ELSE alerted END \
+               WHERE product_id = $1 AND on_hand - reserved >= $2 \
                RETURNING on_hand, reserved, version, alerted";
     let params = params![&line.product_id, line.quantity, LOW_STOCK];
     let rows = connection.query(sql, params).await?;
     let Some(row) = rows.first() else {
         return Ok(false);
     };
-    if row.integer(3)? == row.integer(2)? {
+    if row.get::<u64>("alerted")? == row.get::<u64>("version")? {
         record_low_stock(connection, &line.product_id, row, change).await?;
     }
     Ok(true)
@@ -341,7 +361,8 @@ async fn return_to_stock(
     quantity: i64,
     change: &StockChange<'_>,
 ) -> Result<(), SqlError> {
-    let sql = "UPDATE stock SET on_hand = on_hand + CAST($2 AS BIGINT), version = version + 1 WHERE product_id = CAST($1 AS TEXT)";
+    let sql =
+        "UPDATE stock SET on_hand = on_hand + $2, version = version + 1 WHERE product_id = $1";
     connection.queue(sql, params![product, quantity]).await?;
     clear_low_mark(connection, product).await?;
     // If the stock is still low after these pieces came back, the event is written again.
@@ -356,12 +377,14 @@ async fn change_state(
     from: ReservationState,
     to: ReservationState,
 ) -> Result<Vec<(Id, i64)>, SqlError> {
-    let sql = "UPDATE reservations SET status = CAST($3 AS TEXT) WHERE order_id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT) \
-               RETURNING product_id, quantity - returned";
+    let sql = "UPDATE reservations SET status = $3 WHERE order_id = $1 AND status = $2 \
+               RETURNING product_id, quantity - returned AS kept";
     let rows = connection
         .query(sql, params![order, from.name(), to.name()])
         .await?;
-    let moved = rows.iter().map(|row| Ok((row.id(0)?, row.integer(1)?)));
+    let moved = rows
+        .iter()
+        .map(|row| Ok((row.get("product_id")?, row.get("kept")?)));
     let mut moved = moved.collect::<Result<Vec<_>, SqlError>>()?;
     moved.sort();
     Ok(moved)
@@ -369,7 +392,7 @@ async fn change_state(
 
 /// Clears the low mark after pieces were added. Releasing a reservation adds no pieces and keeps the mark.
 async fn clear_low_mark(connection: &impl Connection, product: &Id) -> Result<(), SqlError> {
-    let sql = "UPDATE stock SET alerted = 0 WHERE product_id = CAST($1 AS TEXT) AND alerted <> 0 AND on_hand - reserved > CAST($2 AS BIGINT)";
+    let sql = "UPDATE stock SET alerted = 0 WHERE product_id = $1 AND alerted <> 0 AND on_hand - reserved > $2";
     let done = connection.execute(sql, params![product, LOW_STOCK]).await;
     done.map(drop)
 }
@@ -380,7 +403,7 @@ async fn record_if_low(
     product: &Id,
     change: &StockChange<'_>,
 ) -> Result<(), SqlError> {
-    let sql = "UPDATE stock SET alerted = version WHERE product_id = CAST($1 AS TEXT) AND alerted = 0 AND on_hand - reserved <= CAST($2 AS BIGINT) \
+    let sql = "UPDATE stock SET alerted = version WHERE product_id = $1 AND alerted = 0 AND on_hand - reserved <= $2 \
                RETURNING on_hand, reserved, version";
     let rows = connection.query(sql, params![product, LOW_STOCK]).await?;
     match rows.first() {
@@ -396,13 +419,13 @@ async fn record_low_stock(
     row: &Row,
     change: &StockChange<'_>,
 ) -> Result<(), SqlError> {
-    let (on_hand, reserved) = (row.unsigned(0)?, row.unsigned(1)?);
+    let (on_hand, reserved): (u64, u64) = (row.get("on_hand")?, row.get("reserved")?);
     let event = Event::new(
         &change.ports.new_id(),
         "inventory.low",
         "inventory",
         product.as_str(),
-        row.unsigned(2)?,
+        row.get("version")?,
         change.at,
     );
     let data = InventoryLow {
@@ -414,12 +437,4 @@ async fn record_low_stock(
         .with(data.to_value())
         .in_trace(&change.context.trace_parent);
     outbox::record(connection, &event, change.at).await
-}
-
-fn level(row: &Row) -> Result<Level, SqlError> {
-    Ok(Level {
-        product_id: row.id(0)?,
-        on_hand: row.unsigned(1)?,
-        reserved: row.unsigned(2)?,
-    })
 }

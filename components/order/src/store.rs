@@ -20,8 +20,11 @@ use localmart_guest::events::{Event, inbox};
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::params;
 use localmart_guest::ports::Ports;
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, decode_rows, transaction};
+use localmart_guest::sql::{
+    Connection, Database, Row, SqlError, Stored as _, Value, decode_rows, places, transaction,
+};
 use localmart_guest::wit::Context;
+use rows::{ItemRow, OrderRow, StepRow};
 
 /// The result of writing a new order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +49,7 @@ impl<D: Database> Store<D> {
     }
 
     pub(crate) async fn exists(&self, id: &Id) -> Result<bool, SqlError> {
-        let sql = "SELECT CAST(1 AS BIGINT) FROM orders WHERE id = CAST($1 AS TEXT)";
+        let sql = "SELECT 1 FROM orders WHERE id = $1";
         let connection = self.database.open().await?;
         Ok(!connection.query(sql, params![id]).await?.is_empty())
     }
@@ -57,19 +60,37 @@ impl<D: Database> Store<D> {
         lease: Timestamp,
     ) -> Result<Inserted, SqlError> {
         transaction(&self.database, async |connection| {
-            if connection.execute(rows::INSERT, &rows::columns(order, lease)).await? == 0 {
-                let sql = "SELECT id FROM orders WHERE cart_id = CAST($1 AS TEXT) AND status <> CAST($2 AS TEXT)";
-                let rows = connection.query(sql, params![&order.cart_id, Status::Failed.name()]).await?;
+            let (sql, row) = (
+                OrderRow::insert("ON CONFLICT DO NOTHING"),
+                OrderRow::of(order, lease),
+            );
+            if connection.execute(&sql, &row.values()).await? == 0 {
+                let sql = "SELECT id FROM orders WHERE cart_id = $1 AND status <> $2";
+                let rows = connection
+                    .query(sql, params![&order.cart_id, Status::Failed.name()])
+                    .await?;
                 return match rows.first() {
-                    Some(row) => Ok(Inserted::CartTaken(row.id(0)?)),
+                    Some(row) => Ok(Inserted::CartTaken(row.get("id")?)),
                     // The conflicting order has just failed, or the order number is taken. A retry has another id.
-                    None => Err(SqlError::Unavailable("the order conflicts with another order".to_owned())),
+                    None => Err(SqlError::Unavailable(
+                        "the order conflicts with another order".to_owned(),
+                    )),
                 };
             }
             for (position, item) in order.items.iter().enumerate() {
-                connection.queue(rows::INSERT_ITEM, &rows::item_columns(&order.id, position, item)).await?;
+                let row = ItemRow::of(&order.id, position, item);
+                connection
+                    .queue(&ItemRow::insert(""), &row.values())
+                    .await?;
             }
-            status_changes::step(connection, &order.id, Status::Pending, order.created_at, None).await?;
+            status_changes::step(
+                connection,
+                &order.id,
+                Status::Pending,
+                order.created_at,
+                None,
+            )
+            .await?;
             Ok(Inserted::Done)
         })
         .await
@@ -79,10 +100,11 @@ impl<D: Database> Store<D> {
     pub(crate) async fn forget(&self, id: &Id) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
             for table in ["order_history", "order_items"] {
-                let sql = format!("DELETE FROM {table} WHERE order_id = CAST($1 AS TEXT)");
+                let sql = format!("DELETE FROM {table} WHERE order_id = $1");
                 connection.execute(&sql, params![id]).await?;
             }
-            let sql = "DELETE FROM orders WHERE id = CAST($1 AS TEXT) AND status = 'pending' AND payment_id IS NULL";
+            let sql =
+                "DELETE FROM orders WHERE id = $1 AND status = 'pending' AND payment_id IS NULL";
             connection.execute(sql, params![id]).await.map(drop)
         })
         .await
@@ -94,16 +116,16 @@ impl<D: Database> Store<D> {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<bool, SqlError> {
-        let sql = "UPDATE orders SET lease_until = CAST($3 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND lease_until <= CAST($2 AS BIGINT)";
+        let sql = "UPDATE orders SET lease_until = $3 WHERE id = $1 AND lease_until <= $2";
         Ok(self.run(sql, params![id, now, until]).await? == 1)
     }
 
     /// Renews the lease of an order and of the key whose request works on it.
     pub(crate) async fn renew(&self, id: &Id, until: Timestamp) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
-            let sql = "UPDATE orders SET lease_until = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT)";
+            let sql = "UPDATE orders SET lease_until = $2 WHERE id = $1";
             connection.execute(sql, params![id, until]).await?;
-            let sql = "UPDATE checkout_keys SET lease_until = CAST($2 AS BIGINT) WHERE order_id = CAST($1 AS TEXT) AND answer IS NULL \
+            let sql = "UPDATE checkout_keys SET lease_until = $2 WHERE order_id = $1 AND answer IS NULL \
                        AND lease_until > 0";
             connection.execute(sql, params![id, until]).await.map(drop)
         })
@@ -111,13 +133,12 @@ impl<D: Database> Store<D> {
     }
 
     pub(crate) async fn release_lease(&self, id: &Id) -> Result<(), SqlError> {
-        let sql =
-            "UPDATE orders SET lease_until = 0 WHERE id = CAST($1 AS TEXT) AND lease_until > 0";
+        let sql = "UPDATE orders SET lease_until = 0 WHERE id = $1 AND lease_until > 0";
         self.run(sql, params![id]).await.map(drop)
     }
 
     pub(crate) async fn postpone(&self, id: &Id, until: Timestamp) -> Result<(), SqlError> {
-        let sql = "UPDATE orders SET next_try_at = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT)";
+        let sql = "UPDATE orders SET next_try_at = $2 WHERE id = $1";
         self.run(sql, params![id, until]).await.map(drop)
     }
 
@@ -129,8 +150,8 @@ impl<D: Database> Store<D> {
         now: Timestamp,
         next: Timestamp,
     ) -> Result<(), SqlError> {
-        let sql = "UPDATE orders SET payment_id = CAST($2 AS TEXT), payment_status = CAST($3 AS TEXT), next_try_at = CAST($5 AS BIGINT), \
-                   version = version + 1, updated_at = CAST($4 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND status = 'pending'";
+        let sql = "UPDATE orders SET payment_id = $2, payment_status = $3, next_try_at = $5, \
+                   version = version + 1, updated_at = $4 WHERE id = $1 AND status = 'pending'";
         let params = params![id, &payment.id, payment.status.name(), now, next];
         transaction(&self.database, async |connection| {
             connection.execute(sql, params).await?;
@@ -142,7 +163,7 @@ impl<D: Database> Store<D> {
 
     /// Whether the order is pending because the payment provider did not answer.
     pub(crate) async fn waits_for_provider(&self, id: &Id) -> Result<bool, SqlError> {
-        let sql = "SELECT CAST(1 AS BIGINT) FROM orders WHERE id = CAST($1 AS TEXT) AND status = 'pending' AND payment_status = 'pending'";
+        let sql = "SELECT 1 FROM orders WHERE id = $1 AND status = 'pending' AND payment_status = 'pending'";
         let connection = self.database.open().await?;
         Ok(!connection.query(sql, params![id]).await?.is_empty())
     }
@@ -155,9 +176,9 @@ impl<D: Database> Store<D> {
         payment: &Payment,
         now: Timestamp,
     ) -> Result<Option<Order>, SqlError> {
-        let sql = "UPDATE orders SET status = 'paid', payment_id = CAST($2 AS TEXT), payment_status = CAST($3 AS TEXT), \
-                   payment_token = NULL, lease_until = 0, version = version + 1, updated_at = CAST($4 AS BIGINT) \
-                   WHERE id = CAST($1 AS TEXT) AND status = 'pending' AND cancelling = 0";
+        let sql = "UPDATE orders SET status = 'paid', payment_id = $2, payment_status = $3, \
+                   payment_token = NULL, lease_until = 0, version = version + 1, updated_at = $4 \
+                   WHERE id = $1 AND status = 'pending' AND cancelling = 0";
         self.change(
             context,
             id,
@@ -179,17 +200,15 @@ impl<D: Database> Store<D> {
         now: Timestamp,
     ) -> Result<bool, SqlError> {
         let (code, detail) = rows::failure_columns(failure);
-        let sql = "UPDATE orders SET status = 'failed', failure = CAST($2 AS TEXT), failure_detail = CAST($3 AS TEXT), \
-                   payment_id = CAST($4 AS TEXT), payment_status = CAST($5 AS TEXT), payment_token = NULL, \
-                   version = version + 1, updated_at = CAST($6 AS BIGINT) \
-                   WHERE id = CAST($1 AS TEXT) AND status = 'pending' AND cancelling = 0";
+        let sql = "UPDATE orders SET status = 'failed', failure = $2, failure_detail = $3, \
+                   payment_id = $4, payment_status = $5, payment_token = NULL, \
+                   version = version + 1, updated_at = $6 \
+                   WHERE id = $1 AND status = 'pending' AND cancelling = 0";
         let params = params![
             id,
             code,
             detail,
-            payment
-                .map(|payment| Value::from(&payment.id))
-                .unwrap_or(Value::Null),
+            payment.map(|payment| &payment.id),
             payment.map(|payment| payment.status.name()),
             now
         ];
@@ -203,9 +222,9 @@ impl<D: Database> Store<D> {
         reason: Option<&str>,
         now: Timestamp,
     ) -> Result<bool, SqlError> {
-        let sql = "UPDATE orders SET cancelling = 1, cancel_reason = CAST($2 AS TEXT), next_try_at = CAST($3 AS BIGINT), \
-                   version = version + 1, updated_at = CAST($3 AS BIGINT) \
-                   WHERE id = CAST($1 AS TEXT) AND status IN ('pending', 'paid') AND cancelling = 0";
+        let sql = "UPDATE orders SET cancelling = 1, cancel_reason = $2, next_try_at = $3, \
+                   version = version + 1, updated_at = $3 \
+                   WHERE id = $1 AND status IN ('pending', 'paid') AND cancelling = 0";
         Ok(self.run(sql, params![id, reason, now]).await? == 1)
     }
 
@@ -218,8 +237,8 @@ impl<D: Database> Store<D> {
         to: Status,
         now: Timestamp,
     ) -> Result<bool, SqlError> {
-        let sql = "UPDATE orders SET status = CAST($3 AS TEXT), version = version + 1, updated_at = CAST($4 AS BIGINT) \
-                   WHERE id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT) AND cancelling = 0";
+        let sql = "UPDATE orders SET status = $3, version = version + 1, updated_at = $4 \
+                   WHERE id = $1 AND status = $2 AND cancelling = 0";
         let params = params![id, from.name(), to.name(), now];
         let changed = self.change(context, id, to, now, None, sql, params);
         Ok(changed.await?.is_some())
@@ -236,9 +255,9 @@ impl<D: Database> Store<D> {
             if !inbox::first_time(connection, &event.id, now).await? {
                 return Ok(());
             }
-            let sql = "UPDATE orders SET payment_status = CAST($2 AS TEXT), payment_version = CAST($3 AS BIGINT), \
-                       version = version + 1, updated_at = CAST($4 AS BIGINT) \
-                       WHERE payment_id = CAST($1 AS TEXT) AND payment_version < CAST($3 AS BIGINT) AND cancelling = 0 \
+            let sql = "UPDATE orders SET payment_status = $2, payment_version = $3, \
+                       version = version + 1, updated_at = $4 \
+                       WHERE payment_id = $1 AND payment_version < $3 AND cancelling = 0 \
                        AND status IN ('paid', 'shipped', 'delivered', 'return_requested', 'returned')";
             let (id, status) = (&payment.payment_id, PaymentStatus::from(payment.status));
             let params = params![id, status.name(), event.version, now];
@@ -255,21 +274,19 @@ impl<D: Database> Store<D> {
         now: Timestamp,
     ) -> Result<bool, SqlError> {
         let reason = {
-            let sql = "SELECT cancel_reason FROM orders WHERE id = CAST($1 AS TEXT)";
+            let sql = "SELECT cancel_reason FROM orders WHERE id = $1";
             let rows = self.database.open().await?.query(sql, params![id]).await?;
             rows.first()
-                .map(|row| row.maybe_text(0))
+                .map(|row| row.get::<Option<String>>("cancel_reason"))
                 .transpose()?
                 .flatten()
         };
         let sql = "UPDATE orders SET status = 'cancelled', cancelling = 0, payment_token = NULL, \
-                   payment_id = CAST($2 AS TEXT), payment_status = CAST($3 AS TEXT), version = version + 1, updated_at = CAST($4 AS BIGINT) \
-                   WHERE id = CAST($1 AS TEXT) AND status IN ('pending', 'paid') AND cancelling = 1";
+                   payment_id = $2, payment_status = $3, version = version + 1, updated_at = $4 \
+                   WHERE id = $1 AND status IN ('pending', 'paid') AND cancelling = 1";
         let params = params![
             id,
-            payment
-                .map(|payment| Value::from(&payment.id))
-                .unwrap_or(Value::Null),
+            payment.map(|payment| &payment.id),
             payment.map(|payment| payment.status.name()),
             now
         ];
@@ -280,18 +297,18 @@ impl<D: Database> Store<D> {
 
     /// Unfinished orders without a lease: pending orders, and interrupted cancellations and returns.
     pub(crate) async fn unfinished(&self, now: Timestamp, limit: u32) -> Result<Vec<Id>, SqlError> {
-        let sql = "SELECT id FROM orders WHERE status = 'pending' AND next_try_at <= CAST($1 AS BIGINT) AND lease_until <= CAST($1 AS BIGINT) \
-                   UNION SELECT id FROM orders WHERE cancelling = 1 AND next_try_at <= CAST($1 AS BIGINT) AND lease_until <= CAST($1 AS BIGINT) \
+        let sql = "SELECT id FROM orders WHERE status = 'pending' AND next_try_at <= $1 AND lease_until <= $1 \
+                   UNION SELECT id FROM orders WHERE cancelling = 1 AND next_try_at <= $1 AND lease_until <= $1 \
                    UNION SELECT o.id FROM returns r JOIN orders o ON o.id = r.order_id WHERE r.status = 'approving' \
-                   AND o.next_try_at <= CAST($1 AS BIGINT) AND o.lease_until <= CAST($1 AS BIGINT) \
-                   LIMIT CAST($2 AS BIGINT)";
+                   AND o.next_try_at <= $1 AND o.lease_until <= $1 \
+                   LIMIT $2";
         let rows = self
             .database
             .open()
             .await?
             .query(sql, params![now, limit])
             .await?;
-        rows.iter().map(|row| row.id(0)).collect()
+        rows.iter().map(|row| row.get("id")).collect()
     }
 
     async fn run(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
@@ -300,12 +317,9 @@ impl<D: Database> Store<D> {
 }
 
 async fn read(connection: &impl Connection, id: &Id) -> Result<Option<Order>, SqlError> {
-    let sql = format!(
-        "SELECT {} FROM orders WHERE id = CAST($1 AS TEXT)",
-        rows::COLUMNS
-    );
+    let sql = OrderRow::select("WHERE id = $1");
     let one: &[Value] = params![id];
-    let (items, history) = (items_of("CAST($1 AS TEXT)"), history_of("CAST($1 AS TEXT)"));
+    let (items, history) = (items_of("$1"), history_of("$1"));
     let queries = [
         (sql.as_str(), one),
         (items.as_str(), one),
@@ -322,16 +336,15 @@ async fn read(connection: &impl Connection, id: &Id) -> Result<Option<Order>, Sq
 }
 
 fn items_of(places: &str) -> String {
-    format!(
-        "SELECT order_id, product_id, sku, name, unit_price, quantity, line_total, discount, tax FROM order_items \
-         WHERE order_id IN ({places}) ORDER BY order_id, position"
-    )
+    ItemRow::select(&format!(
+        "WHERE order_id IN ({places}) ORDER BY order_id, position"
+    ))
 }
 
 fn history_of(places: &str) -> String {
-    format!(
-        "SELECT order_id, status, at, reason FROM order_history WHERE order_id IN ({places}) ORDER BY order_id, position"
-    )
+    StepRow::select(&format!(
+        "WHERE order_id IN ({places}) ORDER BY order_id, position"
+    ))
 }
 
 /// Reads an order that must exist.
@@ -345,12 +358,10 @@ async fn complete(connection: &impl Connection, found: &[Row]) -> Result<Vec<Ord
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = found.iter().map(|row| row.text(0).map(Value::from));
+    let ids = found.iter().map(|row| row.get::<Id>("id"));
+    let ids = ids.map(|id| id.map(|id| Value::from(&id)));
     let ids = ids.collect::<Result<Vec<_>, _>>()?;
-    let places: Vec<String> = (1..=ids.len())
-        .map(|n| format!("CAST(${n} AS TEXT)"))
-        .collect();
-    let places = places.join(", ");
+    let places = places(1..=ids.len());
     let (items, history) = (items_of(&places), history_of(&places));
     let queries = [(items.as_str(), ids.as_slice()), (history.as_str(), &ids)];
     let answers = connection.query_all(&queries).await?;

@@ -2,8 +2,8 @@
 //! payment id, and test tokens make it decline, fail or not answer.
 
 use localmart_guest::kernel::Id;
-use localmart_guest::params;
-use localmart_guest::sql::{Connection, Database, Row, SqlError, transaction};
+use localmart_guest::sql::{Connection, Database, SqlError, Stored as _, transaction};
+use localmart_guest::{columns, params};
 
 /// How many calls with `tok_flaky` fail before one succeeds.
 const FLAKY_FAILURES: i64 = 2;
@@ -21,15 +21,16 @@ pub(crate) enum Answer {
     Timeout,
 }
 
-/// A charge, as the provider stores it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Charge {
-    pub(crate) token: String,
-    pub(crate) attempts: i64,
-    pub(crate) status: String,
-    pub(crate) amount: u64,
-    pub(crate) captured: u64,
-    pub(crate) refunded: u64,
+columns! {
+    /// A charge, as the provider stores it.
+    pub(crate) struct Charge in "provider_charges" {
+        token: String,
+        attempts: i64,
+        status: String,
+        amount: u64,
+        captured: u64,
+        refunded: u64,
+    }
 }
 
 /// The simulated provider.
@@ -53,12 +54,12 @@ impl<D: Database> Provider<D> {
         transaction(&self.database, async |connection| {
             // Written before it is read, so that concurrent calls are serialised.
             let sql = "INSERT INTO provider_charges (payment_id, token, attempts, status, amount, captured, refunded) VALUES \
-                       (CAST($1 AS TEXT), CAST($2 AS TEXT), 0, 'new', CAST($3 AS BIGINT), 0, 0) ON CONFLICT DO NOTHING";
+                       ($1, $2, 0, 'new', $3, 0, 0) ON CONFLICT DO NOTHING";
             connection.queue(sql, params![payment, token, amount]).await?;
-            let sql = "UPDATE provider_charges SET attempts = attempts + 1 WHERE payment_id = CAST($1 AS TEXT) RETURNING attempts, status";
+            let sql = "UPDATE provider_charges SET attempts = attempts + 1 WHERE payment_id = $1 RETURNING attempts, status";
             let rows = connection.query(sql, params![payment]).await?;
             let row = rows.first().ok_or_else(|| SqlError::Failed("the charge is missing".to_owned()))?;
-            let (attempts, known) = (row.integer(0)?, row.text(1)?);
+            let (attempts, known): (i64, String) = (row.get("attempts")?, row.get("status")?);
             match known.as_str() {
                 "held" | "captured" if token != "tok_timeout" => return Ok(Answer::Authorized),
                 "void" => return Ok(Answer::Refused("The payment was cancelled.")),
@@ -73,7 +74,7 @@ impl<D: Database> Provider<D> {
                 "tok_insufficient_funds" => ("refused", Answer::Refused("The card has insufficient funds.")),
                 _ => ("refused", Answer::Refused("The card was declined.")),
             };
-            let sql = "UPDATE provider_charges SET status = CAST($2 AS TEXT) WHERE payment_id = CAST($1 AS TEXT)";
+            let sql = "UPDATE provider_charges SET status = $2 WHERE payment_id = $1";
             connection.queue(sql, params![payment, status]).await?;
             Ok(answer)
         })
@@ -83,10 +84,10 @@ impl<D: Database> Provider<D> {
     /// Captures the authorised amount; returns the captured amount. A second call changes nothing.
     pub(crate) async fn capture(&self, payment: &Id) -> Result<u64, SqlError> {
         let sql = "UPDATE provider_charges SET status = 'captured', captured = amount \
-                   WHERE payment_id = CAST($1 AS TEXT) AND status = 'held' RETURNING captured";
+                   WHERE payment_id = $1 AND status = 'held' RETURNING captured";
         let connection = self.database.open().await?;
         if let Some(row) = connection.query(sql, params![payment]).await?.first() {
-            return row.unsigned(0);
+            return row.get("captured");
         }
         let charge = read(&connection, payment).await?;
         Ok(charge.map_or(0, |charge| charge.captured))
@@ -95,7 +96,7 @@ impl<D: Database> Provider<D> {
     /// Voids an authorisation, whether its answer arrived or not. A captured charge is not changed.
     pub(crate) async fn void(&self, payment: &Id, amount: u64) -> Result<(), SqlError> {
         let sql = "INSERT INTO provider_charges (payment_id, token, attempts, status, amount, captured, refunded) VALUES \
-                   (CAST($1 AS TEXT), '', 0, 'void', CAST($2 AS BIGINT), 0, 0) \
+                   ($1, '', 0, 'void', $2, 0, 0) \
                    ON CONFLICT (payment_id) DO UPDATE SET status = 'void' WHERE provider_charges.status <> 'captured'";
         self.database
             .open()
@@ -107,8 +108,8 @@ impl<D: Database> Provider<D> {
 
     /// Refunds until the refunds add up to `total`, but never more than was captured.
     pub(crate) async fn refund_up_to(&self, payment: &Id, total: u64) -> Result<(), SqlError> {
-        let sql = "UPDATE provider_charges SET refunded = CAST($2 AS BIGINT) WHERE payment_id = CAST($1 AS TEXT) \
-                   AND refunded < CAST($2 AS BIGINT) AND captured >= CAST($2 AS BIGINT)";
+        let sql = "UPDATE provider_charges SET refunded = $2 WHERE payment_id = $1 \
+                   AND refunded < $2 AND captured >= $2";
         self.database
             .open()
             .await?
@@ -124,21 +125,7 @@ impl<D: Database> Provider<D> {
 }
 
 async fn read(connection: &impl Connection, payment: &Id) -> Result<Option<Charge>, SqlError> {
-    let sql = "SELECT token, attempts, status, amount, captured, refunded FROM provider_charges WHERE payment_id = CAST($1 AS TEXT)";
-    let charge = |row: &Row| {
-        Ok(Charge {
-            token: row.text(0)?,
-            attempts: row.integer(1)?,
-            status: row.text(2)?,
-            amount: row.unsigned(3)?,
-            captured: row.unsigned(4)?,
-            refunded: row.unsigned(5)?,
-        })
-    };
-    connection
-        .query(sql, params![payment])
-        .await?
-        .first()
-        .map(charge)
-        .transpose()
+    let sql = Charge::select("WHERE payment_id = $1");
+    let rows = connection.query(&sql, params![payment]).await?;
+    rows.first().map(Charge::of_row).transpose()
 }

@@ -4,13 +4,32 @@ use crate::domain::{Payment, Status};
 use localmart_events::{EventData as _, PaymentChanged, PaymentStatus};
 use localmart_guest::audit;
 use localmart_guest::events::{Event, outbox};
-use localmart_guest::kernel::{Currency, Id, Money};
-use localmart_guest::params;
+use localmart_guest::kernel::Id;
 use localmart_guest::ports::Ports;
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, decode_rows, transaction};
+use localmart_guest::sql::{
+    Connection, Database, SqlError, Stored as _, Value, decode_rows, transaction,
+};
 use localmart_guest::wit::Context;
+use localmart_guest::{columns, params, text_column};
 
-const COLUMNS: &str = "id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, updated_at, customer_id, told";
+columns! {
+    impl Payment in "payments" {
+        id,
+        order_id,
+        customer_id,
+        status,
+        amount,
+        captured,
+        refunded,
+        refund_sent as "told",
+        reason,
+        version,
+        created_at,
+        updated_at
+    }
+}
+
+text_column!(Status: |status: &Status| status.name(), Status::parse);
 
 #[derive(Clone)]
 pub(crate) struct Store<D> {
@@ -27,60 +46,41 @@ impl<D: Database> Store<D> {
     }
 
     async fn one(&self, column: &str, id: &Id) -> Result<Option<Payment>, SqlError> {
-        let sql = format!("SELECT {COLUMNS} FROM payments WHERE {column} = CAST($1 AS TEXT)");
+        let sql = Payment::select(&format!("WHERE {column} = $1"));
         let rows = self.database.open().await?.query(&sql, params![id]).await?;
-        rows.first().map(payment).transpose()
+        rows.first().map(Payment::of_row).transpose()
     }
 
     /// Writes a new payment. Does nothing if the order has one.
     pub(crate) async fn insert(&self, payment: &Payment) -> Result<(), SqlError> {
-        let sql = "INSERT INTO payments (id, order_id, status, amount, currency, captured, refunded, reason, version, created_at, \
-                   updated_at, customer_id) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS TEXT), \
-                   CAST($6 AS BIGINT), CAST($7 AS BIGINT), CAST($8 AS TEXT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), \
-                   CAST($11 AS BIGINT), CAST($12 AS TEXT)) ON CONFLICT DO NOTHING";
-        let params: &[Value] = params![
-            &payment.id,
-            &payment.order_id,
-            payment.status.name(),
-            payment.amount.amount(),
-            payment.amount.currency().code(),
-            payment.captured,
-            payment.refunded,
-            payment.reason.clone(),
-            payment.version,
-            payment.created_at,
-            payment.updated_at,
-            payment.customer_id.clone(),
-        ];
+        let sql = Payment::insert("ON CONFLICT DO NOTHING");
         self.database
             .open()
             .await?
-            .execute(sql, params)
+            .execute(&sql, &payment.values())
             .await
             .map(drop)
     }
 
     /// The amount of the refund with this name, if there is one.
     pub(crate) async fn refund(&self, payment: &Id, name: &str) -> Result<Option<u64>, SqlError> {
-        let sql = "SELECT amount FROM refunds WHERE payment_id = CAST($1 AS TEXT) AND name = CAST($2 AS TEXT)";
+        let sql = "SELECT amount FROM refunds WHERE payment_id = $1 AND name = $2";
         let connection = self.database.open().await?;
         let rows = connection.query(sql, params![payment, name]).await?;
-        rows.first().map(|row| row.unsigned(0)).transpose()
+        rows.first().map(|row| row.get("amount")).transpose()
     }
 
     /// Payments with refunds that the provider may not have received.
     pub(crate) async fn unsent_refunds(&self, limit: u32) -> Result<Vec<Payment>, SqlError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM payments WHERE refunded > told ORDER BY updated_at LIMIT CAST($1 AS BIGINT)"
-        );
+        let sql = Payment::select("WHERE refunded > told ORDER BY updated_at LIMIT $1");
         let connection = self.database.open().await?;
         let rows = connection.query(&sql, params![limit]).await?;
-        Ok(decode_rows("payments", &rows, payment).items)
+        Ok(decode_rows("payments", &rows, Payment::of_row).items)
     }
 
     /// Records that the provider has received refunds up to this total.
     pub(crate) async fn mark_refund_sent(&self, payment: &Id, total: u64) -> Result<(), SqlError> {
-        let sql = "UPDATE payments SET told = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND told < CAST($2 AS BIGINT)";
+        let sql = "UPDATE payments SET told = $2 WHERE id = $1 AND told < $2";
         let connection = self.database.open().await?;
         connection
             .execute(sql, params![payment, total])
@@ -98,9 +98,9 @@ impl<D: Database> Store<D> {
         ports: &Ports,
     ) -> Result<bool, SqlError> {
         let now = ports.now();
-        let sql = "UPDATE payments SET status = CAST($3 AS TEXT), captured = CAST($4 AS BIGINT), refunded = CAST($5 AS BIGINT), \
-                   reason = CAST($6 AS TEXT), version = version + 1, updated_at = CAST($7 AS BIGINT), told = CAST($8 AS BIGINT) \
-                   WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT)";
+        let sql = "UPDATE payments SET status = $3, captured = $4, refunded = $5, \
+                   reason = $6, version = version + 1, updated_at = $7, told = $8 \
+                   WHERE id = $1 AND version = $2";
         let params: &[Value] = params![
             &payment.id,
             payment.version,
@@ -116,8 +116,8 @@ impl<D: Database> Store<D> {
                 return Ok(false);
             }
             if let Some((name, amount)) = refund {
-                let sql = "INSERT INTO refunds (payment_id, name, amount, created_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), \
-                           CAST($3 AS BIGINT), CAST($4 AS BIGINT))";
+                let sql = "INSERT INTO refunds (payment_id, name, amount, created_at) VALUES ($1, $2, \
+                           $3, $4)";
                 connection.queue(sql, params![&payment.id, name, amount, now]).await?;
             }
             let (subject, action) = (
@@ -171,23 +171,4 @@ fn event_data(payment: &Payment, status: PaymentStatus) -> PaymentChanged {
         captured: payment.captured,
         refunded: payment.refunded,
     }
-}
-
-fn payment(row: &Row) -> Result<Payment, SqlError> {
-    let invalid = |what: &str| SqlError::Failed(format!("a payment's {what} is not valid"));
-    let currency = Currency::parse(&row.text(4)?).map_err(|_| invalid("currency"))?;
-    Ok(Payment {
-        id: row.id(0)?,
-        order_id: row.id(1)?,
-        status: Status::parse(&row.text(2)?).ok_or_else(|| invalid("status"))?,
-        amount: Money::new(row.unsigned(3)?, currency).map_err(|_| invalid("amount"))?,
-        captured: row.unsigned(5)?,
-        refunded: row.unsigned(6)?,
-        reason: row.maybe_text(7)?,
-        version: row.unsigned(8)?,
-        created_at: row.time(9)?,
-        updated_at: row.time(10)?,
-        customer_id: row.maybe_text(11)?,
-        refund_sent: row.unsigned(12)?,
-    })
 }

@@ -30,22 +30,22 @@ impl<D: Database> Store<D> {
             if !inbox::first_time(connection, event_id, now).await? {
                 return Ok(());
             }
-            let sql = "INSERT INTO orders (order_id, paid, cancelled) VALUES (CAST($1 AS TEXT), 0, 0) ON CONFLICT DO NOTHING";
+            let sql = "INSERT INTO orders (order_id, paid, cancelled) VALUES ($1, 0, 0) ON CONFLICT DO NOTHING";
             let order = signal.order_id.as_str();
             connection.execute(sql, params![order]).await?;
             let (sql, counts_if, sign) = match change {
                 OrderChange::Paid => {
-                    let sql = "UPDATE orders SET paid = 1 WHERE order_id = CAST($1 AS TEXT) AND paid = 0 RETURNING cancelled";
+                    let sql = "UPDATE orders SET paid = 1 WHERE order_id = $1 AND paid = 0 RETURNING cancelled AS other";
                     (sql, 0, 1)
                 }
                 OrderChange::Cancelled => {
-                    let sql = "UPDATE orders SET cancelled = 1 WHERE order_id = CAST($1 AS TEXT) AND cancelled = 0 RETURNING paid";
+                    let sql = "UPDATE orders SET cancelled = 1 WHERE order_id = $1 AND cancelled = 0 RETURNING paid AS other";
                     (sql, 1, -1)
                 }
             };
             let rows = connection.query(sql, params![order]).await?;
             match rows.first() {
-                Some(row) if row.integer(0)? == counts_if => count(connection, signal, sign, now).await,
+                Some(row) if row.get::<i64>("other")? == counts_if => count(connection, signal, sign, now).await,
                 _ => Ok(()),
             }
         })
@@ -129,17 +129,17 @@ impl<D: Database> Store<D> {
     }
 }
 
-pub(crate) const BOUGHT_TOGETHER: &str = "SELECT other_id, orders FROM pairs WHERE product_id = CAST($1 AS TEXT) AND orders > 0 \
-     ORDER BY orders DESC, other_id DESC LIMIT CAST($2 AS BIGINT)";
+pub(crate) const BOUGHT_TOGETHER: &str = "SELECT other_id AS product_id, orders AS score FROM pairs WHERE product_id = $1 AND orders > 0 \
+     ORDER BY orders DESC, other_id DESC LIMIT $2";
 
-pub(crate) const FOR_CUSTOMER: &str = "SELECT p.other_id, CAST(SUM(p.orders) AS BIGINT) FROM \
-     (SELECT product_id FROM tastes WHERE customer_id = CAST($1 AS TEXT) ORDER BY last_at DESC LIMIT CAST($2 AS BIGINT)) t \
+pub(crate) const FOR_CUSTOMER: &str = "SELECT p.other_id AS product_id, CAST(SUM(p.orders) AS BIGINT) AS score FROM \
+     (SELECT product_id FROM tastes WHERE customer_id = $1 ORDER BY last_at DESC LIMIT $2) t \
      JOIN pairs p ON p.product_id = t.product_id WHERE p.orders > 0 AND NOT EXISTS (SELECT 1 FROM tastes b \
-     WHERE b.customer_id = CAST($1 AS TEXT) AND b.product_id = p.other_id AND b.bought > 0) \
-     GROUP BY p.other_id ORDER BY 2 DESC, 1 DESC LIMIT CAST($3 AS BIGINT)";
+     WHERE b.customer_id = $1 AND b.product_id = p.other_id AND b.bought > 0) \
+     GROUP BY p.other_id ORDER BY 2 DESC, 1 DESC LIMIT $3";
 
-pub(crate) const VIEWED: &str = "SELECT product_id, views FROM tastes WHERE customer_id = CAST($1 AS TEXT) AND bought <= 0 AND views > 0 \
-     ORDER BY last_at DESC, product_id DESC LIMIT CAST($2 AS BIGINT)";
+pub(crate) const VIEWED: &str = "SELECT product_id, views AS score FROM tastes WHERE customer_id = $1 AND bought <= 0 AND views > 0 \
+     ORDER BY last_at DESC, product_id DESC LIMIT $2";
 
 /// The query of a batch of popular products.
 pub(crate) fn popular_statement(
@@ -148,12 +148,12 @@ pub(crate) fn popular_statement(
 ) -> (&'static str, Vec<Value>) {
     match after {
         None => (
-            "SELECT product_id, score FROM popularity WHERE score > 0 ORDER BY score DESC, product_id DESC LIMIT CAST($1 AS BIGINT)",
+            "SELECT product_id, score FROM popularity WHERE score > 0 ORDER BY score DESC, product_id DESC LIMIT $1",
             vec![limit(max).into()],
         ),
         Some((score, id)) => (
-            "SELECT product_id, score FROM popularity WHERE score > 0 AND (score, product_id) < (CAST($2 AS BIGINT), CAST($3 AS TEXT)) \
-             ORDER BY score DESC, product_id DESC LIMIT CAST($1 AS BIGINT)",
+            "SELECT product_id, score FROM popularity WHERE score > 0 AND (score, product_id) < ($2, $3) \
+             ORDER BY score DESC, product_id DESC LIMIT $1",
             vec![limit(max).into(), (*score).into(), id.into()],
         ),
     }
@@ -178,7 +178,7 @@ async fn count(
     let paired = signal.items.get(..MAX_PAIRED).unwrap_or(&signal.items);
     for (product, _) in paired {
         for (other, _) in paired.iter().filter(|(other, _)| other != product) {
-            let sql = "INSERT INTO pairs (product_id, other_id, orders) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT)) \
+            let sql = "INSERT INTO pairs (product_id, other_id, orders) VALUES ($1, $2, $3) \
                        ON CONFLICT (product_id, other_id) DO UPDATE SET orders = pairs.orders + excluded.orders";
             connection
                 .execute(sql, params![product, other, sign])
@@ -194,8 +194,8 @@ async fn popularity(
     sold: i64,
     views: i64,
 ) -> Result<(), SqlError> {
-    let sql = "INSERT INTO popularity (product_id, sold, views, score) VALUES (CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS BIGINT), \
-               CAST($4 AS BIGINT)) ON CONFLICT (product_id) DO UPDATE SET sold = popularity.sold + excluded.sold, \
+    let sql = "INSERT INTO popularity (product_id, sold, views, score) VALUES ($1, $2, $3, \
+               $4) ON CONFLICT (product_id) DO UPDATE SET sold = popularity.sold + excluded.sold, \
                views = popularity.views + excluded.views, score = popularity.score + excluded.score";
     let score = sold * SOLD_WEIGHT + views;
     connection
@@ -212,8 +212,8 @@ async fn taste(
     views: i64,
     now: Timestamp,
 ) -> Result<(), SqlError> {
-    let sql = "INSERT INTO tastes (customer_id, product_id, bought, views, last_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), \
-               CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($5 AS BIGINT)) ON CONFLICT (customer_id, product_id) DO UPDATE SET \
+    let sql = "INSERT INTO tastes (customer_id, product_id, bought, views, last_at) VALUES ($1, $2, \
+               $3, $4, $5) ON CONFLICT (customer_id, product_id) DO UPDATE SET \
                bought = tastes.bought + excluded.bought, views = tastes.views + excluded.views, last_at = excluded.last_at";
     connection
         .execute(sql, params![customer, product, bought, views, now])
@@ -223,8 +223,8 @@ async fn taste(
 
 fn candidate(row: &Row, reason: Reason) -> Result<Candidate, SqlError> {
     Ok(Candidate {
-        product_id: row.id(0)?,
-        score: row.unsigned(1)?,
+        product_id: row.get("product_id")?,
+        score: row.get("score")?,
         reason,
     })
 }

@@ -5,17 +5,23 @@ use localmart_events::{EventData as _, UserChanged};
 use localmart_guest::audit;
 use localmart_guest::events::{Event, outbox};
 use localmart_guest::kernel::{Address, Cursor, Id, Limit, Timestamp};
-use localmart_guest::params;
 use localmart_guest::ports::Ports;
 use localmart_guest::sql::{
-    Connection, Database, Decoded, Row, SqlError, Value, decode_rows, transaction,
+    Connection, Database, Decoded, Row, SqlError, Stored as _, Value, decode_rows, transaction,
 };
 use localmart_guest::token::Role;
 use localmart_guest::wit::Context;
+use localmart_guest::{columns, params};
 use serde_json::json;
 
-const COLUMNS: &str =
-    "id, email, name, phone, addresses, preferences, role, version, created_at, updated_at";
+// Password and e-mail key have statements of their own.
+columns! {
+    impl User in "users" { id, email, profile, role, version, created_at, updated_at }
+}
+
+columns! {
+    impl Profile { name, phone, addresses, preferences }
+}
 
 /// The result of using a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,25 +55,22 @@ impl<D: Database> Store<D> {
     }
 
     pub(crate) async fn by_id(&self, id: &Id) -> Result<Option<User>, SqlError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM users WHERE id = CAST($1 AS TEXT) AND erased_at IS NULL"
-        );
+        let sql = User::select("WHERE id = $1 AND erased_at IS NULL");
         let rows = self.database.open().await?.query(&sql, params![id]).await?;
-        rows.first().map(user).transpose()
+        rows.first().map(User::of_row).transpose()
     }
 
     /// The user with this address, and the hash of the password.
     pub(crate) async fn by_email(&self, key: &str) -> Result<Option<(User, String)>, SqlError> {
-        let sql = format!(
-            "SELECT {COLUMNS}, password_hash FROM users WHERE email_key = CAST($1 AS TEXT)"
-        );
+        let columns = User::columns().join(", ");
+        let sql = format!("SELECT {columns}, password_hash FROM users WHERE email_key = $1");
         let rows = self
             .database
             .open()
             .await?
             .query(&sql, params![key])
             .await?;
-        let with_hash = |row: &Row| Ok((user(row)?, row.text(10)?));
+        let with_hash = |row: &Row| Ok((User::of_row(row)?, row.get("password_hash")?));
         rows.first().map(with_hash).transpose()
     }
 
@@ -78,7 +81,7 @@ impl<D: Database> Store<D> {
     ) -> Result<Decoded<User>, SqlError> {
         let (sql, params) = list_statement(limit, after);
         let rows = self.database.open().await?.query(&sql, &params).await?;
-        Ok(decode_rows("users", &rows, user))
+        Ok(decode_rows("users", &rows, User::of_row))
     }
 
     /// Writes a new user; `false` if the address is taken.
@@ -90,8 +93,8 @@ impl<D: Database> Store<D> {
         hash: &str,
     ) -> Result<bool, SqlError> {
         let sql = "INSERT INTO users (id, email, email_key, password_hash, name, phone, addresses, preferences, role, version, \
-                   created_at, updated_at, erased_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), \
-                   CAST($5 AS TEXT), NULL, '[]', '{}', CAST($6 AS TEXT), 1, CAST($7 AS BIGINT), CAST($7 AS BIGINT), NULL) \
+                   created_at, updated_at, erased_at) VALUES ($1, $2, $3, $4, \
+                   $5, NULL, '[]', '{}', $6, 1, $7, $7, NULL) \
                    ON CONFLICT DO NOTHING";
         let params: &[Value] = params![
             &user.id,
@@ -134,9 +137,9 @@ impl<D: Database> Store<D> {
         context: &Context,
         user: &User,
     ) -> Result<bool, SqlError> {
-        let sql = "UPDATE users SET name = CAST($3 AS TEXT), phone = CAST($4 AS TEXT), addresses = CAST($5 AS TEXT), \
-                   preferences = CAST($6 AS TEXT), version = CAST($2 AS BIGINT), updated_at = CAST($7 AS BIGINT) \
-                   WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT) - 1 AND erased_at IS NULL";
+        let sql = "UPDATE users SET name = $3, phone = $4, addresses = $5, \
+                   preferences = $6, version = $2, updated_at = $7 \
+                   WHERE id = $1 AND version = $2 - 1 AND erased_at IS NULL";
         let profile = &user.profile;
         let addresses: Vec<_> = profile.addresses.iter().map(Address::to_json).collect();
         let params: &[Value] = params![
@@ -158,8 +161,8 @@ impl<D: Database> Store<D> {
         user: &User,
         from: Role,
     ) -> Result<Guarded, SqlError> {
-        let sql = "UPDATE users SET role = CAST($3 AS TEXT), version = CAST($2 AS BIGINT), updated_at = CAST($4 AS BIGINT) \
-                   WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT) - 1 AND erased_at IS NULL";
+        let sql = "UPDATE users SET role = $3, version = $2, updated_at = $4 \
+                   WHERE id = $1 AND version = $2 - 1 AND erased_at IS NULL";
         let params: &[Value] = params![&user.id, user.version, user.role.name(), user.updated_at];
         let detail = format!("{} → {}", from.name(), user.role.name());
         transaction(&self.database, async |connection| {
@@ -212,14 +215,14 @@ impl<D: Database> Store<D> {
                 return Ok(Guarded::LastAdmin);
             }
             let sql = "UPDATE users SET email = '', email_key = NULL, password_hash = NULL, name = NULL, phone = NULL, addresses = '[]', \
-                       preferences = '{}', role = 'customer', version = version + 1, updated_at = CAST($2 AS BIGINT), \
-                       erased_at = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND role = CAST($3 AS TEXT) \
+                       preferences = '{}', role = 'customer', version = version + 1, updated_at = $2, \
+                       erased_at = $2 WHERE id = $1 AND role = $3 \
                        AND erased_at IS NULL RETURNING version";
             let rows = connection.query(sql, params![id, now, user.role.name()]).await?;
             let Some(row) = rows.first() else {
                 return Ok(Guarded::Changed);
             };
-            self.record_event(connection, context, id, "user.updated", row.unsigned(0)?, now).await?;
+            self.record_event(connection, context, id, "user.updated", row.get("version")?, now).await?;
             self.audit(connection, context, id, "user.erased", "").await?;
             Ok(Guarded::Done)
         })
@@ -237,13 +240,13 @@ impl<D: Database> Store<D> {
         end: Timestamp,
     ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
-            let sql = "UPDATE users SET version = version WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT) \
+            let sql = "UPDATE users SET version = version WHERE id = $1 AND version = $2 \
                        AND erased_at IS NULL";
             if connection.execute(sql, params![&user.id, user.version]).await? == 0 {
                 return Ok(false);
             }
-            let sql = "INSERT INTO sessions (id, user_id, created_at, expires_at, revoked_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), \
-                       CAST($3 AS BIGINT), CAST($4 AS BIGINT), NULL)";
+            let sql = "INSERT INTO sessions (id, user_id, created_at, expires_at, revoked_at) VALUES ($1, $2, \
+                       $3, $4, NULL)";
             connection.execute(sql, params![session, &user.id, now, end]).await?;
             add_refresh(connection, refresh, session).await?;
             Ok(true)
@@ -260,25 +263,25 @@ impl<D: Database> Store<D> {
         end: Timestamp,
     ) -> Result<RefreshOutcome, SqlError> {
         transaction(&self.database, async |connection| {
-            let sql = "UPDATE refresh_tokens SET spent_at = CAST($2 AS BIGINT) WHERE hash = CAST($1 AS TEXT) AND spent_at IS NULL \
+            let sql = "UPDATE refresh_tokens SET spent_at = $2 WHERE hash = $1 AND spent_at IS NULL \
                        RETURNING session_id";
             let used = connection.query(sql, params![refresh, now]).await?;
             let Some(row) = used.first() else {
-                let sql = "SELECT session_id FROM refresh_tokens WHERE hash = CAST($1 AS TEXT)";
+                let sql = "SELECT session_id FROM refresh_tokens WHERE hash = $1";
                 let rows = connection.query(sql, params![refresh]).await?;
                 return match rows.first() {
-                    Some(row) => Ok(RefreshOutcome::Reused(row.id(0)?)),
+                    Some(row) => Ok(RefreshOutcome::Reused(row.get("session_id")?)),
                     None => Ok(RefreshOutcome::Invalid),
                 };
             };
-            let session = row.id(0)?;
-            let sql = "UPDATE sessions SET expires_at = CAST($3 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND revoked_at IS NULL \
-                       AND expires_at > CAST($2 AS BIGINT) RETURNING user_id";
+            let session: Id = row.get("session_id")?;
+            let sql = "UPDATE sessions SET expires_at = $3 WHERE id = $1 AND revoked_at IS NULL \
+                       AND expires_at > $2 RETURNING user_id";
             let rows = connection.query(sql, params![&session, now, end]).await?;
             let Some(row) = rows.first() else {
                 return Ok(RefreshOutcome::Invalid);
             };
-            let user = row.id(0)?;
+            let user = row.get("user_id")?;
             add_refresh(connection, next, &session).await?;
             Ok(RefreshOutcome::Rotated(session, user))
         })
@@ -287,7 +290,7 @@ impl<D: Database> Store<D> {
 
     /// The session of a refresh token, used or not, and the user.
     pub(crate) async fn session_of(&self, refresh: &str) -> Result<Option<(Id, Id)>, SqlError> {
-        let sql = "SELECT s.id, s.user_id FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id WHERE r.hash = CAST($1 AS TEXT)";
+        let sql = "SELECT s.id, s.user_id FROM refresh_tokens r JOIN sessions s ON s.id = r.session_id WHERE r.hash = $1";
         let rows = self
             .database
             .open()
@@ -295,7 +298,7 @@ impl<D: Database> Store<D> {
             .query(sql, params![refresh])
             .await?;
         rows.first()
-            .map(|row| Ok((row.id(0)?, row.id(1)?)))
+            .map(|row| Ok((row.get("id")?, row.get("user_id")?)))
             .transpose()
     }
 
@@ -304,14 +307,15 @@ impl<D: Database> Store<D> {
         user: &Id,
         now: Timestamp,
     ) -> Result<Vec<Id>, SqlError> {
-        let sql = "SELECT id FROM sessions WHERE user_id = CAST($1 AS TEXT) AND revoked_at IS NULL AND expires_at > CAST($2 AS BIGINT)";
+        let sql =
+            "SELECT id FROM sessions WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2";
         let rows = self
             .database
             .open()
             .await?
             .query(sql, params![user, now])
             .await?;
-        rows.iter().map(|row| row.id(0)).collect()
+        rows.iter().map(|row| row.get("id")).collect()
     }
 
     /// The times of a user's sessions, for the export.
@@ -319,7 +323,7 @@ impl<D: Database> Store<D> {
         &self,
         user: &Id,
     ) -> Result<Vec<(Timestamp, Timestamp)>, SqlError> {
-        let sql = "SELECT created_at, expires_at FROM sessions WHERE user_id = CAST($1 AS TEXT) ORDER BY created_at DESC LIMIT 100";
+        let sql = "SELECT created_at, expires_at FROM sessions WHERE user_id = $1 ORDER BY created_at DESC LIMIT 100";
         let rows = self
             .database
             .open()
@@ -327,12 +331,12 @@ impl<D: Database> Store<D> {
             .query(sql, params![user])
             .await?;
         rows.iter()
-            .map(|row| Ok((row.time(0)?, row.time(1)?)))
+            .map(|row| Ok((row.get("created_at")?, row.get("expires_at")?)))
             .collect()
     }
 
     pub(crate) async fn end_session(&self, session: &Id, now: Timestamp) -> Result<(), SqlError> {
-        let sql = "UPDATE sessions SET revoked_at = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT) AND revoked_at IS NULL";
+        let sql = "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
         let connection = self.database.open().await?;
         connection
             .execute(sql, params![session, now])
@@ -343,9 +347,9 @@ impl<D: Database> Store<D> {
     /// Deletes expired sessions with their tokens.
     pub(crate) async fn forget_sessions(&self, now: Timestamp) -> Result<(), SqlError> {
         transaction(&self.database, async |connection| {
-            let sql = "DELETE FROM refresh_tokens WHERE session_id IN (SELECT id FROM sessions WHERE expires_at <= CAST($1 AS BIGINT))";
+            let sql = "DELETE FROM refresh_tokens WHERE session_id IN (SELECT id FROM sessions WHERE expires_at <= $1)";
             connection.execute(sql, params![now]).await?;
-            let sql = "DELETE FROM sessions WHERE expires_at <= CAST($1 AS BIGINT)";
+            let sql = "DELETE FROM sessions WHERE expires_at <= $1";
             connection.execute(sql, params![now]).await.map(drop)
         })
         .await
@@ -406,12 +410,11 @@ pub(crate) fn list_statement(limit: Limit, after: Option<&Cursor>) -> (String, V
     if let Some(after) = after {
         params.push(after.key.parse::<i64>().unwrap_or_default().into());
         params.push(Value::from(&after.id));
-        beyond = " AND (created_at, id) < (CAST($2 AS BIGINT), CAST($3 AS TEXT))";
+        beyond = " AND (created_at, id) < ($2, $3)";
     }
-    let sql = format!(
-        "SELECT {COLUMNS} FROM users WHERE erased_at IS NULL{beyond} ORDER BY created_at DESC, id DESC LIMIT CAST($1 AS BIGINT)"
-    );
-    (sql, params)
+    let rest =
+        format!("WHERE erased_at IS NULL{beyond} ORDER BY created_at DESC, id DESC LIMIT $1");
+    (User::select(&rest), params)
 }
 
 /// Whether there are two administrators or more. Their rows are locked, so that two changes at once cannot remove both.
@@ -425,31 +428,9 @@ async fn add_refresh(
     hash: &str,
     session: &Id,
 ) -> Result<(), SqlError> {
-    let sql = "INSERT INTO refresh_tokens (hash, session_id, spent_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), NULL)";
+    let sql = "INSERT INTO refresh_tokens (hash, session_id, spent_at) VALUES ($1, $2, NULL)";
     connection
         .execute(sql, params![hash, session])
         .await
         .map(drop)
-}
-
-fn user(row: &Row) -> Result<User, SqlError> {
-    let invalid = |what: &str| SqlError::Failed(format!("a user's {what} is not valid"));
-    let addresses: Vec<serde_json::Value> =
-        serde_json::from_str(&row.text(4)?).map_err(|_| invalid("addresses"))?;
-    let address =
-        |value: &serde_json::Value| Address::from_json(value).ok_or_else(|| invalid("address"));
-    Ok(User {
-        id: row.id(0)?,
-        email: row.text(1)?,
-        profile: Profile {
-            name: row.maybe_text(2)?,
-            phone: row.maybe_text(3)?,
-            addresses: addresses.iter().map(address).collect::<Result<_, _>>()?,
-            preferences: serde_json::from_str(&row.text(5)?).map_err(|_| invalid("preferences"))?,
-        },
-        role: Role::parse(&row.text(6)?).ok_or_else(|| invalid("role"))?,
-        version: row.unsigned(7)?,
-        created_at: row.time(8)?,
-        updated_at: row.time(9)?,
-    })
 }

@@ -17,8 +17,8 @@ pub async fn record(
     detail: &str,
     at: Timestamp,
 ) -> Result<(), SqlError> {
-    let sql = "INSERT INTO audit (id, subject, action, actor, trace_id, detail, at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), \
-               CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS BIGINT))";
+    let sql = "INSERT INTO audit (id, subject, action, actor, trace_id, detail, at) VALUES ($1, $2, \
+               $3, $4, $5, $6, $7)";
     let trace = trace_id(&context.trace_parent).unwrap_or_default();
     let params = params![
         id,

@@ -1,8 +1,10 @@
 //! SQL behind one small trait, so that the same statements run on SQLite and Postgres.
 //!
-//! Rules for statements: a parameter is `$1`, `$2`, …, always inside `CAST($1 AS BIGINT)` or `CAST($1 AS TEXT)`; a sum is
-//! `CAST(SUM(x) AS BIGINT)`; ids are TEXT, money and times BIGINT, booleans BIGINT 0 or 1; a conflict is detected with
-//! `ON CONFLICT DO NOTHING` and the number of changed rows, never by a statement that fails. Backends are `sql_<tech>`.
+//! Rules for statements: a parameter is `$1`, `$2`, …; a sum is `CAST(SUM(x) AS BIGINT)`; an expression has a name, `AS name`;
+//! ids are TEXT, money and times BIGINT, booleans BIGINT 0 or 1; a conflict is detected with `ON CONFLICT DO NOTHING` and the
+//! number of changed rows, never by a statement that fails. Backends are `sql_<tech>`; [`rows`] has rows and columns.
+
+pub mod rows;
 
 #[cfg(target_arch = "wasm32")]
 mod sql_chosen;
@@ -18,8 +20,10 @@ pub use sql_postgres::{PostgresConnection, PostgresDatabase};
 #[cfg(target_arch = "wasm32")]
 pub use sql_sqlite::{SqliteConnection, SqliteDatabase};
 
-use crate::log::{self, Level};
 use localmart_kernel::{Id, Timestamp};
+#[doc(hidden)]
+pub use rows::names_of;
+pub use rows::{Column, Decoded, Json, Names, Part, Row, Stored, decode_rows, places};
 
 /// A value of a parameter or a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,17 +121,49 @@ where
     }
 }
 
-/// Replaces `$1` with `?1`, the syntax of SQLite. Quoted text stays as it is.
-pub fn numbered_for_sqlite(sql: &str) -> String {
-    let mut out = String::with_capacity(sql.len());
+/// The text for SQLite: `?1` instead of `$1`. Quoted text stays as it is.
+pub fn for_sqlite(sql: &str) -> String {
+    with_places(sql, |number, out| {
+        out.push('?');
+        out.push_str(number);
+    })
+}
+
+/// The text for Postgres, which must know the type of each parameter: `CAST($1 AS BIGINT)` instead of `$1`. A parameter without
+/// a value has no type of its own, and takes that of the column it is for.
+pub fn for_postgres(sql: &str, params: &[Value]) -> String {
+    with_places(sql, |number, out| {
+        let value = number.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+        let kind = match value.and_then(|place| params.get(place)) {
+            Some(Value::Integer(_)) => "BIGINT",
+            Some(Value::Text(_)) => "TEXT",
+            Some(Value::Null) | None => return out.extend(["$", number]),
+        };
+        out.extend(["CAST($", number, " AS ", kind, ")"]);
+    })
+}
+
+/// Replaces the places of parameters, `$1` and so on, outside of quotes.
+fn with_places(sql: &str, write: impl Fn(&str, &mut String)) -> String {
+    let mut out = String::with_capacity(sql.len() * 2);
+    let mut rest = sql;
     let mut quoted = false;
-    let mut letters = sql.chars().peekable();
-    while let Some(letter) = letters.next() {
-        quoted ^= letter == '\'';
-        let parameter =
-            letter == '$' && !quoted && letters.peek().is_some_and(char::is_ascii_digit);
-        out.push(if parameter { '?' } else { letter });
+    while let Some(at) = rest.find(['$', '\'']) {
+        let (before, mark) = rest.split_at(at);
+        out.push_str(before);
+        let (mark, after) = mark.split_at(1);
+        quoted ^= mark == "'";
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        if mark == "$" && digits > 0 && !quoted {
+            let (number, after) = after.split_at(digits);
+            write(number, &mut out);
+            rest = after;
+        } else {
+            out.push_str(mark);
+            rest = after;
+        }
     }
+    out.push_str(rest);
     out
 }
 
@@ -145,83 +181,10 @@ pub fn power_of_two_chunks<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// Placeholders for `count` rows with these column types, for example `(CAST($1 AS TEXT)), (CAST($2 AS TEXT))`.
-pub fn row_placeholders(count: usize, types: &[&str]) -> String {
-    let row = |row: usize| {
-        let cell = |(column, kind): (usize, &&str)| {
-            format!("CAST(${} AS {kind})", row * types.len() + column + 1)
-        };
-        let cells: Vec<String> = types.iter().enumerate().map(cell).collect();
-        format!("({})", cells.join(", "))
-    };
+/// Places for `count` rows of this width, for example `($1, $2), ($3, $4)`.
+pub fn row_places(count: usize, width: usize) -> String {
+    let row = |row: usize| format!("({})", places(row * width + 1..=(row + 1) * width));
     (0..count).map(row).collect::<Vec<_>>().join(", ")
-}
-
-/// A row of a result; columns are read by position.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row(pub Vec<Value>);
-
-impl Row {
-    /// A TEXT column.
-    pub fn text(&self, column: usize) -> Result<String, SqlError> {
-        match self.0.get(column) {
-            Some(Value::Text(text)) => Ok(text.clone()),
-            other => Err(unexpected(column, "TEXT", other)),
-        }
-    }
-
-    /// A BIGINT column.
-    pub fn integer(&self, column: usize) -> Result<i64, SqlError> {
-        match self.0.get(column) {
-            Some(Value::Integer(number)) => Ok(*number),
-            other => Err(unexpected(column, "BIGINT", other)),
-        }
-    }
-
-    /// A BIGINT column that is never negative.
-    pub fn unsigned(&self, column: usize) -> Result<u64, SqlError> {
-        let number = self.integer(column)?;
-        u64::try_from(number)
-            .map_err(|_| SqlError::Failed(format!("column {column} is negative: {number}")))
-    }
-
-    /// A BIGINT column that holds 0 or 1.
-    pub fn boolean(&self, column: usize) -> Result<bool, SqlError> {
-        Ok(self.integer(column)? != 0)
-    }
-
-    /// A BIGINT column that holds Unix milliseconds.
-    pub fn time(&self, column: usize) -> Result<Timestamp, SqlError> {
-        self.integer(column).map(Timestamp::from_ms)
-    }
-
-    /// A TEXT column that holds an id.
-    pub fn id(&self, column: usize) -> Result<Id, SqlError> {
-        let text = self.text(column)?;
-        Id::parse(&text).ok_or_else(|| SqlError::Failed(format!("column {column} is not an id")))
-    }
-
-    /// A TEXT column that may be NULL.
-    pub fn maybe_text(&self, column: usize) -> Result<Option<String>, SqlError> {
-        match self.0.get(column) {
-            Some(Value::Null) => Ok(None),
-            _ => self.text(column).map(Some),
-        }
-    }
-
-    /// A BIGINT column that may be NULL and is never negative.
-    pub fn maybe_unsigned(&self, column: usize) -> Result<Option<u64>, SqlError> {
-        match self.0.get(column) {
-            Some(Value::Null) => Ok(None),
-            _ => self.unsigned(column).map(Some),
-        }
-    }
-}
-
-fn unexpected(column: usize, expected: &str, found: Option<&Value>) -> SqlError {
-    SqlError::Failed(format!(
-        "expected {expected} in column {column}, found {found:?}"
-    ))
 }
 
 impl From<&str> for Value {
@@ -285,42 +248,6 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
-/// The decoded rows of a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decoded<T> {
-    /// The rows that could be decoded.
-    pub items: Vec<T>,
-    /// The number of rows that the query returned.
-    pub rows: usize,
-}
-
-/// Decodes rows, whose first column is the key. A row that cannot be decoded must not make a whole list unreadable: it is
-/// left out and logged with its key. `localmart verify` names such rows too.
-pub fn decode_rows<T>(
-    table: &str,
-    rows: &[Row],
-    decode: impl Fn(&Row) -> Result<T, SqlError>,
-) -> Decoded<T> {
-    let readable = |row: &Row| match decode(row) {
-        Ok(item) => Some(item),
-        Err(error) => {
-            let key = row.text(0).unwrap_or_default();
-            let fields = [
-                ("table", table),
-                ("key", &key),
-                ("reason", &error.to_string()),
-            ];
-            let message = "a row cannot be read and is left out";
-            log::write(Level::Error, "", message, &fields);
-            None
-        }
-    };
-    Decoded {
-        items: rows.iter().filter_map(readable).collect(),
-        rows: rows.len(),
-    }
-}
-
 /// The parameters of a statement, in order: `params![id, now, None::<i64>]`.
 #[macro_export]
 macro_rules! params {
@@ -329,31 +256,30 @@ macro_rules! params {
 
 #[cfg(test)]
 mod tests {
-    use super::{numbered_for_sqlite, power_of_two_chunks, row_placeholders};
+    use super::{Value, for_postgres, for_sqlite, power_of_two_chunks, row_places};
 
     #[test]
     fn rows_are_split_into_chunks_of_few_sizes() {
         let items: Vec<u32> = (0..203).collect();
         let sizes: Vec<usize> = power_of_two_chunks(&items).map(<[u32]>::len).collect();
         assert_eq!(sizes, [64, 64, 64, 8, 2, 1]);
-        assert_eq!(
-            power_of_two_chunks(&items)
-                .flatten()
-                .copied()
-                .collect::<Vec<_>>(),
-            items
-        );
+        let again: Vec<u32> = power_of_two_chunks(&items).flatten().copied().collect();
+        assert_eq!(again, items);
         assert_eq!(power_of_two_chunks::<u32>(&[]).count(), 0);
-        let rows = "(CAST($1 AS TEXT), CAST($2 AS BIGINT)), (CAST($3 AS TEXT), CAST($4 AS BIGINT))";
-        assert_eq!(row_placeholders(2, &["TEXT", "BIGINT"]), rows);
+        assert_eq!(row_places(2, 2), "($1, $2), ($3, $4)");
     }
 
     #[test]
-    fn parameters_are_renumbered_outside_of_quotes() {
+    fn places_of_parameters_are_written_for_each_database() {
+        let sql = "SELECT '$1', $1, $12 || 'it''s $2' || $2 FROM a $ b";
         assert_eq!(
-            numbered_for_sqlite("SELECT '$1', CAST($1 AS TEXT), $12 || 'it''s $2' || $2"),
-            "SELECT '$1', CAST(?1 AS TEXT), ?12 || 'it''s $2' || ?2"
+            for_sqlite(sql),
+            "SELECT '$1', ?1, ?12 || 'it''s $2' || ?2 FROM a $ b"
         );
-        assert_eq!(numbered_for_sqlite("a $ b"), "a $ b");
+        let params = [Value::from("a"), Value::from(1_u32), Value::Null];
+        assert_eq!(
+            for_postgres("$1 $2 $3 '$1'", &params),
+            "CAST($1 AS TEXT) CAST($2 AS BIGINT) $3 '$1'"
+        );
     }
 }

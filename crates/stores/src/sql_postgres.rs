@@ -1,7 +1,7 @@
 //! The SQL trait on the blocking Postgres driver.
 
 use localmart_connect::postgres::{Address, connector};
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value};
+use localmart_guest::sql::{Connection, Database, Names, Row, SqlError, Value, for_postgres};
 use postgres::types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
 use postgres::{Client, Config};
 use std::cell::RefCell;
@@ -86,16 +86,20 @@ impl Database for Postgres {
 
 impl Connection for Postgres {
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
+        let sql = for_postgres(sql, params);
         let params: Vec<Bound<'_>> = params.iter().map(Bound).collect();
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|one| one as _).collect();
-        let rows = self.0.borrow_mut().query(sql, &params).map_err(failed)?;
-        rows.iter().map(decode_row).collect()
+        let rows = self.0.borrow_mut().query(&sql, &params).map_err(failed)?;
+        let columns = rows.first().map(postgres::Row::columns).unwrap_or_default();
+        let names: Names = columns.iter().map(|one| one.name().to_owned()).collect();
+        rows.iter().map(|row| decode_row(&names, row)).collect()
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
+        let sql = for_postgres(sql, params);
         let params: Vec<Bound<'_>> = params.iter().map(Bound).collect();
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|one| one as _).collect();
-        self.0.borrow_mut().execute(sql, &params).map_err(failed)
+        self.0.borrow_mut().execute(&sql, &params).map_err(failed)
     }
 
     async fn begin(&self) -> Result<(), SqlError> {
@@ -111,7 +115,7 @@ impl Connection for Postgres {
     }
 }
 
-fn decode_row(row: &postgres::Row) -> Result<Row, SqlError> {
+fn decode_row(names: &Names, row: &postgres::Row) -> Result<Row, SqlError> {
     let column = |place: usize| {
         let ty = row.columns().get(place).map(postgres::Column::type_);
         match ty {
@@ -132,10 +136,8 @@ fn decode_row(row: &postgres::Row) -> Result<Row, SqlError> {
             )),
         }
     };
-    (0..row.len())
-        .map(column)
-        .collect::<Result<_, _>>()
-        .map(Row)
+    let values: Result<_, _> = (0..row.len()).map(column).collect();
+    values.map(|values| Row::new(names, values))
 }
 
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The SQL trait on rusqlite.
 
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, numbered_for_sqlite};
+use localmart_guest::sql::{Connection, Database, Names, Row, SqlError, Value, for_sqlite};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use std::path::Path;
 use std::rc::Rc;
@@ -37,7 +37,7 @@ impl Sqlite {
 
     /// The query plan of a statement: the lines of EXPLAIN QUERY PLAN.
     pub fn plan(&self, sql: &str, params: &[Value]) -> Result<Vec<String>, SqlError> {
-        let sql = format!("EXPLAIN QUERY PLAN {}", numbered_for_sqlite(sql));
+        let sql = format!("EXPLAIN QUERY PLAN {}", for_sqlite(sql));
         let mut statement = self.0.prepare(&sql).map_err(failed)?;
         let params = rusqlite::params_from_iter(params.iter().map(Bound));
         let lines = statement
@@ -57,26 +57,22 @@ impl Database for Sqlite {
 
 impl Connection for Sqlite {
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
-        let mut statement = self
-            .0
-            .prepare_cached(&numbered_for_sqlite(sql))
-            .map_err(failed)?;
+        let mut statement = self.0.prepare_cached(&for_sqlite(sql)).map_err(failed)?;
         let width = statement.column_count();
+        let names: Names = statement.column_names().map(str::to_owned).collect();
         let params = rusqlite::params_from_iter(params.iter().map(Bound));
         let mut rows = statement.query(params).map_err(failed)?;
         let mut found = Vec::new();
         while let Some(row) = rows.next().map_err(failed)? {
             let read = |column| value(row.get_ref(column).map_err(failed)?);
-            found.push(Row((0..width).map(read).collect::<Result<_, _>>()?));
+            let values = (0..width).map(read).collect::<Result<_, _>>()?;
+            found.push(Row::new(&names, values));
         }
         Ok(found)
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
-        let mut statement = self
-            .0
-            .prepare_cached(&numbered_for_sqlite(sql))
-            .map_err(failed)?;
+        let mut statement = self.0.prepare_cached(&for_sqlite(sql)).map_err(failed)?;
         let params = rusqlite::params_from_iter(params.iter().map(Bound));
         let changed = statement.execute(params).map_err(failed)?;
         Ok(u64::try_from(changed).unwrap_or(u64::MAX))

@@ -4,10 +4,25 @@
 use super::guests::{decode_lines, encode_lines};
 use crate::domain::Cart;
 use localmart_guest::kernel::{Currency, Id, Timestamp};
-use localmart_guest::params;
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+use localmart_guest::sql::{
+    Connection, Database, Json, Row, SqlError, Stored as _, Value as SqlValue, transaction,
+};
+use localmart_guest::{columns, params};
+use serde_json::Value;
 
-const COLUMNS: &str = "id, owner, currency, lines, order_id, version, updated_at, expires_at";
+columns! {
+    /// A cart as it is stored. The column `current` has statements of its own.
+    struct CartRow in "carts" {
+        id: Id,
+        owner: String,
+        currency: Currency,
+        lines: Json<Value>,
+        order_id: Option<Id>,
+        version: u64,
+        updated_at: Timestamp,
+        expires_at: Timestamp,
+    }
+}
 
 pub(super) struct Users<D> {
     database: D,
@@ -31,21 +46,18 @@ impl<D: Database> Users<D> {
     }
 
     pub(super) async fn read(&self, id: &Id, now: Timestamp) -> Result<Option<Cart>, SqlError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM carts WHERE id = CAST($1 AS TEXT) AND expires_at > CAST($2 AS BIGINT)"
-        );
-        self.one(&sql, params![id, now]).await
+        let condition = "WHERE id = $1 AND expires_at > $2";
+        self.one(condition, params![id, now]).await
     }
 
     pub(super) async fn mine(&self, owner: &str, now: Timestamp) -> Result<Option<Cart>, SqlError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM carts WHERE owner = CAST($1 AS TEXT) AND current = 1 AND expires_at > CAST($2 AS BIGINT)"
-        );
-        self.one(&sql, params![owner, now]).await
+        let condition = "WHERE owner = $1 AND current = 1 AND expires_at > $2";
+        self.one(condition, params![owner, now]).await
     }
 
-    async fn one(&self, sql: &str, params: &[Value]) -> Result<Option<Cart>, SqlError> {
-        let rows = self.database.open().await?.query(sql, params).await?;
+    async fn one(&self, condition: &str, params: &[SqlValue]) -> Result<Option<Cart>, SqlError> {
+        let sql = CartRow::select(condition);
+        let rows = self.database.open().await?.query(&sql, params).await?;
         rows.first().map(cart).transpose()
     }
 
@@ -58,13 +70,13 @@ impl<D: Database> Users<D> {
         now: Timestamp,
     ) -> Result<bool, SqlError> {
         transaction(&self.database, async |connection| {
-            let sql = "DELETE FROM carts WHERE owner = CAST($1 AS TEXT) AND current = 1 \
-                       AND (lines = '[]' OR expires_at <= CAST($2 AS BIGINT))";
+            let sql = "DELETE FROM carts WHERE owner = $1 AND current = 1 \
+                       AND (lines = '[]' OR expires_at <= $2)";
             connection.execute(sql, params![owner, now]).await?;
             for current in [true, false] {
                 let sql = "INSERT INTO carts (id, owner, current, currency, lines, order_id, version, updated_at, expires_at) VALUES \
-                           (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT), '[]', NULL, 1, CAST($5 AS BIGINT), \
-                           CAST($6 AS BIGINT)) ON CONFLICT DO NOTHING";
+                           ($1, $2, $3, $4, '[]', NULL, 1, $5, \
+                           $6) ON CONFLICT DO NOTHING";
                 let params = params![&cart.id, owner, current, cart.currency.code(), cart.updated_at, cart.expires_at];
                 if connection.execute(sql, params).await? == 1 {
                     return Ok(true);
@@ -88,14 +100,14 @@ impl<D: Database> Users<D> {
                 return Ok(false);
             }
             if cart.order_id.is_some() {
-                let sql = "UPDATE carts SET current = 0 WHERE id = CAST($1 AS TEXT) AND current = 1";
+                let sql = "UPDATE carts SET current = 0 WHERE id = $1 AND current = 1";
                 connection.execute(sql, params![&cart.id]).await?;
             } else {
-                let sql = "DELETE FROM carts WHERE owner = CAST($1 AS TEXT) AND current = 1 AND lines = '[]' AND id <> CAST($2 AS TEXT) \
-                           AND EXISTS (SELECT 1 FROM carts c WHERE c.id = CAST($2 AS TEXT) AND c.current = 0 AND c.lines <> '[]')";
+                let sql = "DELETE FROM carts WHERE owner = $1 AND current = 1 AND lines = '[]' AND id <> $2 \
+                           AND EXISTS (SELECT 1 FROM carts c WHERE c.id = $2 AND c.current = 0 AND c.lines <> '[]')";
                 connection.execute(sql, params![owner, &cart.id]).await?;
-                let sql = "UPDATE carts SET current = 1 WHERE id = CAST($1 AS TEXT) AND current = 0 \
-                           AND NOT EXISTS (SELECT 1 FROM carts c WHERE c.owner = CAST($2 AS TEXT) AND c.current = 1)";
+                let sql = "UPDATE carts SET current = 1 WHERE id = $1 AND current = 0 \
+                           AND NOT EXISTS (SELECT 1 FROM carts c WHERE c.owner = $2 AND c.current = 1)";
                 connection.execute(sql, params![&cart.id, owner]).await?;
             }
             Ok(true)
@@ -104,13 +116,13 @@ impl<D: Database> Users<D> {
     }
 
     pub(super) async fn delete(&self, id: &Id) -> Result<(), SqlError> {
-        let sql = "DELETE FROM carts WHERE id = CAST($1 AS TEXT) AND order_id IS NULL";
+        let sql = "DELETE FROM carts WHERE id = $1 AND order_id IS NULL";
         let connection = self.database.open().await?;
         connection.execute(sql, params![id]).await.map(drop)
     }
 
     pub(super) async fn is_merged(&self, guest: &Id, owner: &str) -> Result<bool, SqlError> {
-        let sql = "SELECT CAST(1 AS BIGINT) FROM merges WHERE guest_cart_id = CAST($1 AS TEXT) AND owner = CAST($2 AS TEXT)";
+        let sql = "SELECT 1 FROM merges WHERE guest_cart_id = $1 AND owner = $2";
         let connection = self.database.open().await?;
         Ok(!connection
             .query(sql, params![guest, owner])
@@ -126,7 +138,7 @@ impl<D: Database> Users<D> {
         now: Timestamp,
     ) -> Result<Option<bool>, SqlError> {
         let merged = transaction(&self.database, async |connection| {
-            let sql = "INSERT INTO merges (guest_cart_id, owner, merged_at) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT)) \
+            let sql = "INSERT INTO merges (guest_cart_id, owner, merged_at) VALUES ($1, $2, $3) \
                        ON CONFLICT DO NOTHING";
             let owner = cart.owner.clone().unwrap_or_default();
             if connection.execute(sql, params![guest, owner, now]).await? == 0 {
@@ -151,27 +163,27 @@ impl<D: Database> Users<D> {
         merged_before: Timestamp,
     ) -> Result<u64, SqlError> {
         let connection = self.database.open().await?;
-        let sql = "DELETE FROM merges WHERE merged_at < CAST($1 AS BIGINT)";
+        let sql = "DELETE FROM merges WHERE merged_at < $1";
         connection.execute(sql, params![merged_before]).await?;
-        let sql = "DELETE FROM carts WHERE expires_at <= CAST($1 AS BIGINT)";
+        let sql = "DELETE FROM carts WHERE expires_at <= $1";
         connection.execute(sql, params![now]).await
     }
 }
 
+/// Writes a cart over the version that was read.
 async fn update(
     connection: &impl Connection,
     cart: &Cart,
     previous: u64,
 ) -> Result<bool, SqlError> {
-    let sql = "UPDATE carts SET currency = CAST($3 AS TEXT), lines = CAST($4 AS TEXT), order_id = CAST($5 AS TEXT), \
-               version = CAST($6 AS BIGINT), updated_at = CAST($7 AS BIGINT), expires_at = CAST($8 AS BIGINT) \
-               WHERE id = CAST($1 AS TEXT) AND version = CAST($2 AS BIGINT)";
-    let params: &[Value] = params![
+    let sql = "UPDATE carts SET currency = $3, lines = $4, order_id = $5, version = $6, updated_at = $7, expires_at = $8 \
+               WHERE id = $1 AND version = $2";
+    let params: &[SqlValue] = params![
         &cart.id,
         previous,
         cart.currency.code(),
         encode_lines(&cart.lines).to_string(),
-        cart.order_id.as_ref().map(|id| id.as_str()),
+        cart.order_id.as_ref(),
         cart.version,
         cart.updated_at,
         cart.expires_at
@@ -180,20 +192,17 @@ async fn update(
 }
 
 fn cart(row: &Row) -> Result<Cart, SqlError> {
-    let invalid = |what: &str| SqlError::Failed(format!("a cart's {what} is not valid"));
-    let lines = serde_json::from_str(&row.text(3)?).map_err(|_| invalid("lines"))?;
-    let order = row.maybe_text(4)?;
+    let row = CartRow::of_row(row)?;
+    let lines = decode_lines(&row.lines.0);
     Ok(Cart {
-        id: row.id(0)?,
-        owner: Some(row.text(1)?),
-        currency: Currency::parse(&row.text(2)?).map_err(|_| invalid("currency"))?,
-        lines: decode_lines(&lines).ok_or_else(|| invalid("lines"))?,
-        order_id: order
-            .map(|id| Id::parse(&id).ok_or_else(|| invalid("order")))
-            .transpose()?,
+        id: row.id,
+        owner: Some(row.owner),
+        currency: row.currency,
+        lines: lines.ok_or_else(|| SqlError::Failed("a cart's lines are not valid".to_owned()))?,
+        order_id: row.order_id,
         merged_by: None,
-        version: row.unsigned(5)?,
-        updated_at: row.time(6)?,
-        expires_at: row.time(7)?,
+        version: row.version,
+        updated_at: row.updated_at,
+        expires_at: row.expires_at,
     })
 }

@@ -1,10 +1,11 @@
 //! Lists of orders. A page continues after a key instead of an offset, so that page 1000 costs as much as page 1.
 
-use super::{Store, complete, rows};
+use super::rows::OrderRow;
+use super::{Store, complete};
 use crate::domain::Order;
 use crate::domain::status::Status;
 use localmart_guest::kernel::{Cursor, Limit};
-use localmart_guest::sql::{Connection as _, Database, SqlError, Value};
+use localmart_guest::sql::{Connection as _, Database, SqlError, Stored as _, Value};
 
 /// The filter of a list of orders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,33 +43,22 @@ pub(crate) fn list_statement(
         params.len()
     };
     if let Some(customer) = &scope.customer_id {
-        conditions.push(format!(
-            "customer_id = CAST(${} AS TEXT)",
-            place(customer.into())
-        ));
+        conditions.push(format!("customer_id = ${}", place(customer.into())));
     }
     if let Some(status) = scope.status {
-        conditions.push(format!(
-            "status = CAST(${} AS TEXT)",
-            place(status.name().into())
-        ));
+        conditions.push(format!("status = ${}", place(status.name().into())));
     }
     if let Some(after) = after {
         let key = place(after.key.parse::<i64>().unwrap_or_default().into());
         let id = place(Value::from(&after.id));
-        conditions.push(format!(
-            "(created_at, id) < (CAST(${key} AS BIGINT), CAST(${id} AS TEXT))"
-        ));
+        conditions.push(format!("(created_at, id) < (${key}, ${id})"));
     }
     let limit = place(limit.probe().into());
     let filter = if conditions.is_empty() {
         String::new()
     } else {
-        format!(" WHERE {}", conditions.join(" AND "))
+        format!("WHERE {}", conditions.join(" AND "))
     };
-    let sql = format!(
-        "SELECT {} FROM orders{filter} ORDER BY created_at DESC, id DESC LIMIT CAST(${limit} AS BIGINT)",
-        rows::COLUMNS
-    );
-    (sql, params)
+    let rest = format!("{filter} ORDER BY created_at DESC, id DESC LIMIT ${limit}");
+    (OrderRow::select(&rest), params)
 }

@@ -1,5 +1,6 @@
 //! Returns. Each step changes the return and the status of the order in one transaction, so that both always agree.
 
+use super::rows::{PiecesRow, ReturnRow};
 use super::status_changes::StatusChange;
 use super::{Store, rows};
 use crate::domain::Order;
@@ -9,7 +10,7 @@ use crate::domain::status::Status;
 use localmart_guest::audit;
 use localmart_guest::kernel::{Id, Timestamp};
 use localmart_guest::params;
-use localmart_guest::sql::{Connection, Database, Row, SqlError, Value, transaction};
+use localmart_guest::sql::{Connection, Database, Row, SqlError, Stored as _, Value, transaction};
 use localmart_guest::wit::Context;
 
 impl<D: Database> Store<D> {
@@ -22,24 +23,39 @@ impl<D: Database> Store<D> {
     ) -> Result<bool, SqlError> {
         let now = returned.created_at;
         transaction(&self.database, async |connection| {
-            if !move_order(connection, order, Status::Delivered, Status::ReturnRequested, now).await? {
+            if !move_order(
+                connection,
+                order,
+                Status::Delivered,
+                Status::ReturnRequested,
+                now,
+            )
+            .await?
+            {
                 return Ok(false);
             }
-            let sql = "INSERT INTO returns (id, order_id, name, status, reason, refund, created_at, updated_at) VALUES (CAST($1 AS TEXT), \
-                       CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT), CAST($7 AS BIGINT), \
-                       CAST($7 AS BIGINT))";
-            let (name, status, reason) = (returned.name.as_str(), returned.status.name(), returned.reason.as_str());
-            let params = params![&returned.id, order, name, status, reason, returned.refund.amount(), now];
-            connection.execute(sql, params).await?;
-            for (position, piece) in returned.items.iter().enumerate() {
-                let sql = "INSERT INTO return_items (return_id, position, product_id, quantity) VALUES (CAST($1 AS TEXT), \
-                           CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS BIGINT))";
-                let position = u32::try_from(position).unwrap_or(u32::MAX);
-                let params = params![&returned.id, position, &piece.product_id, piece.quantity];
-                connection.execute(sql, params).await?;
+            let row = ReturnRow::of(order, returned);
+            connection
+                .execute(&ReturnRow::insert(""), &row.values())
+                .await?;
+            for (position, pieces) in returned.items.iter().enumerate() {
+                let row = PiecesRow {
+                    return_id: returned.id.clone(),
+                    position: u32::try_from(position).unwrap_or(u32::MAX),
+                    product_id: pieces.product_id.clone(),
+                    quantity: pieces.quantity,
+                };
+                connection
+                    .execute(&PiecesRow::insert(""), &row.values())
+                    .await?;
             }
-            let change = StatusChange { to: Status::ReturnRequested, reason: Some(&returned.reason), event: None };
-            self.record_status_change(connection, context, order, &change, now).await?;
+            let change = StatusChange {
+                to: Status::ReturnRequested,
+                reason: Some(&returned.reason),
+                event: None,
+            };
+            self.record_status_change(connection, context, order, &change, now)
+                .await?;
             Ok(true)
         })
         .await
@@ -125,20 +141,35 @@ impl<D: Database> Store<D> {
             ..returned.clone()
         };
         transaction(&self.database, async |connection| {
-            if !decide(connection, &returned.id, ReturnStatus::Approving, done.status, now).await? {
+            if !decide(
+                connection,
+                &returned.id,
+                ReturnStatus::Approving,
+                done.status,
+                now,
+            )
+            .await?
+            {
                 return Ok(false);
             }
-            let sql = "UPDATE returns SET refund = CAST($2 AS BIGINT) WHERE id = CAST($1 AS TEXT)";
-            connection.execute(sql, params![&returned.id, done.refund.amount()]).await?;
+            let sql = "UPDATE returns SET refund = $2 WHERE id = $1";
+            connection
+                .execute(sql, params![&returned.id, done.refund.amount()])
+                .await?;
             move_order(connection, order, Status::ReturnRequested, to, now).await?;
             if let Some(refund) = refund {
-                let sql = "UPDATE orders SET payment_status = CAST($2 AS TEXT), payment_version = CAST($3 AS BIGINT) \
-                           WHERE id = CAST($1 AS TEXT) AND payment_version < CAST($3 AS BIGINT)";
+                let sql = "UPDATE orders SET payment_status = $2, payment_version = $3 \
+                           WHERE id = $1 AND payment_version < $3";
                 let params = params![order, refund.payment.status.name(), refund.payment.version];
                 connection.execute(sql, params).await?;
             }
-            let change = StatusChange { to, reason: None, event: Some(("order.returned", Some(&done))) };
-            self.record_status_change(connection, context, order, &change, now).await?;
+            let change = StatusChange {
+                to,
+                reason: None,
+                event: Some(("order.returned", Some(&done))),
+            };
+            self.record_status_change(connection, context, order, &change, now)
+                .await?;
             Ok(true)
         })
         .await
@@ -155,12 +186,12 @@ pub(super) async fn complete(
         if !steps.any(|step| step.status == Status::ReturnRequested) {
             continue;
         }
-        let sql = "SELECT order_id, id, name, status, reason, refund, created_at, updated_at FROM returns \
-                   WHERE order_id = CAST($1 AS TEXT) ORDER BY created_at, id";
-        let found = connection.query(sql, params![&order.id]).await?;
-        let sql = "SELECT i.return_id, i.product_id, i.quantity FROM return_items i JOIN returns r ON r.id = i.return_id \
-                   WHERE r.order_id = CAST($1 AS TEXT) ORDER BY i.return_id, i.position";
-        let pieces = connection.query(sql, params![&order.id]).await?;
+        let sql = ReturnRow::select("WHERE order_id = $1 ORDER BY created_at, id");
+        let found = connection.query(&sql, params![&order.id]).await?;
+        let sql = PiecesRow::select(
+            "WHERE return_id IN (SELECT id FROM returns WHERE order_id = $1) ORDER BY return_id, position",
+        );
+        let pieces = connection.query(&sql, params![&order.id]).await?;
         let currency = order.totals.total.currency();
         let returned = |row: &Row| rows::returned(row, &pieces, currency);
         order.returns = found.iter().map(returned).collect::<Result<_, _>>()?;
@@ -175,8 +206,8 @@ async fn move_order(
     to: Status,
     now: Timestamp,
 ) -> Result<bool, SqlError> {
-    let sql = "UPDATE orders SET status = CAST($3 AS TEXT), version = version + 1, updated_at = CAST($4 AS BIGINT) \
-               WHERE id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT)";
+    let sql = "UPDATE orders SET status = $3, version = version + 1, updated_at = $4 \
+               WHERE id = $1 AND status = $2";
     let params: &[Value] = params![order, from.name(), to.name(), now];
     Ok(connection.execute(sql, params).await? == 1)
 }
@@ -188,8 +219,8 @@ async fn decide(
     to: ReturnStatus,
     now: Timestamp,
 ) -> Result<bool, SqlError> {
-    let sql = "UPDATE returns SET status = CAST($3 AS TEXT), updated_at = CAST($4 AS BIGINT) \
-               WHERE id = CAST($1 AS TEXT) AND status = CAST($2 AS TEXT)";
+    let sql = "UPDATE returns SET status = $3, updated_at = $4 \
+               WHERE id = $1 AND status = $2";
     let params: &[Value] = params![returned, from.name(), to.name(), now];
     Ok(connection.execute(sql, params).await? == 1)
 }

@@ -7,71 +7,199 @@ use crate::domain::status::Status;
 use crate::domain::{Failure, Item, Order, ShortLine, Step, Totals};
 use localmart_events::{EventData as _, OrderChanged, OrderLine, OrderReturned, Returned};
 use localmart_guest::kernel::{Address, Currency, Id, Money, Timestamp};
-use localmart_guest::params;
-use localmart_guest::sql::{Row, SqlError, Value};
+use localmart_guest::sql::{Row, SqlError, Stored as _};
+use localmart_guest::{columns, text_column};
 use serde_json::json;
 
-pub(super) const COLUMNS: &str = "id, number, cart_id, cart_version, status, email, currency, subtotal, discount_total, \
-     shipping_total, tax_total, total, shipping_address, billing_address, payment_id, payment_status, payment_token, \
-     failure, failure_detail, cancelling, cancel_reason, reserve_until, version, created_at, updated_at, customer_id, flags";
-
-pub(super) const INSERT: &str = "INSERT INTO orders (id, number, cart_id, cart_version, status, email, currency, subtotal, \
-     discount_total, shipping_total, tax_total, total, shipping_address, billing_address, payment_id, payment_status, \
-     payment_token, failure, failure_detail, cancelling, cancel_reason, reserve_until, lease_until, next_try_at, version, \
-     created_at, updated_at, customer_id, flags) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS BIGINT), \
-     CAST($5 AS TEXT), CAST($6 AS TEXT), CAST($7 AS TEXT), CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), \
-     CAST($11 AS BIGINT), CAST($12 AS BIGINT), CAST($13 AS TEXT), CAST($14 AS TEXT), NULL, NULL, CAST($15 AS TEXT), NULL, NULL, 0, \
-     NULL, CAST($16 AS BIGINT), CAST($17 AS BIGINT), 0, CAST($18 AS BIGINT), CAST($19 AS BIGINT), CAST($20 AS BIGINT), CAST($21 AS TEXT), CAST($22 AS TEXT)) \
-     ON CONFLICT DO NOTHING";
-
-pub(super) const INSERT_ITEM: &str = "INSERT INTO order_items (order_id, position, product_id, sku, name, unit_price, \
-     quantity, line_total, discount, tax) VALUES (CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS TEXT), \
-     CAST($5 AS TEXT), CAST($6 AS BIGINT), CAST($7 AS BIGINT), CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT))";
-
-pub(super) fn columns(order: &Order, lease: Timestamp) -> Vec<Value> {
-    let totals = &order.totals;
-    let columns: &[Value] = params![
-        &order.id,
-        order.number.as_str(),
-        &order.cart_id,
-        order.cart_version,
-        order.status.name(),
-        order.email.as_str(),
-        totals.total.currency().code(),
-        totals.subtotal.amount(),
-        totals.discount.amount(),
-        totals.shipping.amount(),
-        totals.tax.amount(),
-        totals.total.amount(),
-        address_text(&order.shipping_address),
-        address_text(&order.billing_address),
-        order.payment_token.clone(),
-        order.reserve_until,
-        lease,
-        order.version,
-        order.created_at,
-        order.updated_at,
-        order.customer_id.clone(),
-        flags(&order.flags),
-    ];
-    columns.to_vec()
+columns! {
+    /// An order as it is stored. What was told about it, and the version of its payment, have statements of their own.
+    pub(super) struct OrderRow in "orders" {
+        id: Id,
+        number: String,
+        cart_id: Id,
+        cart_version: u64,
+        status: Status,
+        email: String,
+        currency: Currency,
+        subtotal: u64,
+        discount_total: u64,
+        shipping_total: u64,
+        tax_total: u64,
+        total: u64,
+        shipping_address: Address,
+        billing_address: Address,
+        payment_id: Option<Id>,
+        payment_status: Option<PaymentStatus>,
+        payment_token: Option<String>,
+        failure: Option<String>,
+        failure_detail: Option<String>,
+        cancelling: bool,
+        cancel_reason: Option<String>,
+        reserve_until: Timestamp,
+        lease_until: Timestamp,
+        next_try_at: Timestamp,
+        version: u64,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+        customer_id: Option<String>,
+        /// Names with spaces between.
+        flags: String,
+    }
 }
 
-pub(super) fn item_columns(order: &Id, position: usize, item: &Item) -> Vec<Value> {
-    let position = u32::try_from(position).unwrap_or(u32::MAX);
-    let columns: &[Value] = params![
-        order,
-        position,
-        &item.product_id,
-        item.sku.as_str(),
-        item.name.as_str(),
-        item.unit_price.amount(),
-        item.quantity,
-        item.line_total.amount(),
-        item.discount.amount(),
-        item.tax.amount(),
-    ];
-    columns.to_vec()
+columns! {
+    /// A line of an order.
+    pub(super) struct ItemRow in "order_items" {
+        order_id: Id,
+        position: u32,
+        product_id: Id,
+        sku: String,
+        name: String,
+        unit_price: u64,
+        quantity: u32,
+        line_total: u64,
+        discount: u64,
+        tax: u64,
+    }
+}
+
+columns! {
+    /// A step of an order's history.
+    pub(super) struct StepRow in "order_history" {
+        order_id: Id,
+        status: Status,
+        at: Timestamp,
+        reason: Option<String>,
+    }
+}
+
+columns! {
+    /// A return.
+    pub(super) struct ReturnRow in "returns" {
+        id: Id,
+        order_id: Id,
+        name: String,
+        status: ReturnStatus,
+        reason: String,
+        refund: u64,
+        created_at: Timestamp,
+        updated_at: Timestamp,
+    }
+}
+
+columns! {
+    /// Pieces of a return.
+    pub(super) struct PiecesRow in "return_items" {
+        return_id: Id,
+        position: u32,
+        product_id: Id,
+        quantity: u32,
+    }
+}
+
+text_column! {
+    Status: |status: &Status| status.name(), Status::parse;
+    PaymentStatus: |status: &PaymentStatus| status.name(), PaymentStatus::parse;
+    ReturnStatus: |status: &ReturnStatus| status.name(), ReturnStatus::parse;
+}
+
+impl OrderRow {
+    /// The row of an order on which a request works until `lease`.
+    pub(super) fn of(order: &Order, lease: Timestamp) -> Self {
+        let Totals {
+            subtotal,
+            discount,
+            shipping,
+            tax,
+            total,
+        } = order.totals;
+        let failure = order.failure.as_ref().map(failure_columns);
+        let (failure, failure_detail) = failure.unzip();
+        let flags: Vec<&str> = order.flags.iter().map(|flag| flag.name()).collect();
+        Self {
+            id: order.id.clone(),
+            number: order.number.clone(),
+            cart_id: order.cart_id.clone(),
+            cart_version: order.cart_version,
+            status: order.status,
+            email: order.email.clone(),
+            currency: total.currency(),
+            subtotal: subtotal.amount(),
+            discount_total: discount.amount(),
+            shipping_total: shipping.amount(),
+            tax_total: tax.amount(),
+            total: total.amount(),
+            shipping_address: order.shipping_address.clone(),
+            billing_address: order.billing_address.clone(),
+            payment_id: order.payment.as_ref().map(|(id, _)| id.clone()),
+            payment_status: order.payment.as_ref().map(|(_, status)| *status),
+            payment_token: order.payment_token.clone(),
+            failure: failure.map(str::to_owned),
+            failure_detail,
+            cancelling: order.cancelling,
+            cancel_reason: order.cancel_reason.clone(),
+            reserve_until: order.reserve_until,
+            lease_until: lease,
+            next_try_at: Timestamp::from_ms(0),
+            version: order.version,
+            created_at: order.created_at,
+            updated_at: order.updated_at,
+            customer_id: order.customer_id.clone(),
+            flags: flags.join(" "),
+        }
+    }
+}
+
+impl ItemRow {
+    pub(super) fn of(order: &Id, position: usize, item: &Item) -> Self {
+        let Item {
+            product_id,
+            sku,
+            name,
+            unit_price,
+            quantity,
+            line_total,
+            discount,
+            tax,
+        } = item.clone();
+        Self {
+            order_id: order.clone(),
+            position: u32::try_from(position).unwrap_or(u32::MAX),
+            product_id,
+            sku,
+            name,
+            unit_price: unit_price.amount(),
+            quantity,
+            line_total: line_total.amount(),
+            discount: discount.amount(),
+            tax: tax.amount(),
+        }
+    }
+}
+
+impl ReturnRow {
+    pub(super) fn of(order: &Id, returned: &Return) -> Self {
+        let Return {
+            id,
+            name,
+            status,
+            items: _,
+            reason,
+            refund,
+            created_at,
+            updated_at,
+        } = returned.clone();
+        Self {
+            id,
+            order_id: order.clone(),
+            name,
+            status,
+            reason,
+            refund: refund.amount(),
+            created_at,
+            updated_at,
+        }
+    }
 }
 
 pub(super) fn failure_columns(failure: &Failure) -> (&'static str, String) {
@@ -113,119 +241,112 @@ fn failure(code: &str, detail: String) -> Option<Failure> {
     }
 }
 
-/// Builds an order from its row. Rows of `items` and `history` begin with the id of the order.
+/// Builds an order from its row, and from rows of `items` and `history`, which may have those of other orders too.
 pub(super) fn order(row: &Row, items: &[Row], history: &[Row]) -> Result<Order, SqlError> {
-    let currency = Currency::parse(&row.text(6)?).map_err(|_| invalid("currency"))?;
-    let money =
-        |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| invalid("amount"));
-    let payment = match (row.maybe_text(14)?, row.maybe_text(15)?) {
-        (Some(id), Some(status)) => {
-            let payment = Id::parse(&id).zip(PaymentStatus::parse(&status));
-            Some(payment.ok_or_else(|| invalid("payment"))?)
+    let row = OrderRow::of_row(row)?;
+    let currency = row.currency;
+    let money = |amount| Money::new(amount, currency).map_err(|_| invalid("amount"));
+    let failure = match row.failure {
+        Some(code) => {
+            let detail = row.failure_detail.unwrap_or_default();
+            Some(failure(&code, detail).ok_or_else(|| invalid("failure"))?)
         }
-        _ => None,
-    };
-    let failure = match row.maybe_text(17)? {
-        Some(code) => Some(
-            failure(&code, row.maybe_text(18)?.unwrap_or_default())
-                .ok_or_else(|| invalid("failure"))?,
-        ),
         None => None,
     };
-    let id = row.id(0)?;
+    let flag = |name| Flag::parse(name).ok_or_else(|| invalid("flag"));
     Ok(Order {
-        id: id.clone(),
-        number: row.text(1)?,
-        cart_id: row.id(2)?,
-        cart_version: row.unsigned(3)?,
-        status: status(&row.text(4)?)?,
-        email: row.text(5)?,
-        items: rows_of(items, &id)
+        items: rows_of(items, "order_id", &row.id)
             .map(|row| item(row, currency))
             .collect::<Result<_, _>>()?,
+        history: rows_of(history, "order_id", &row.id)
+            .map(step)
+            .collect::<Result<_, _>>()?,
+        id: row.id,
+        number: row.number,
+        cart_id: row.cart_id,
+        cart_version: row.cart_version,
+        status: row.status,
+        email: row.email,
         totals: Totals {
-            subtotal: money(7)?,
-            discount: money(8)?,
-            shipping: money(9)?,
-            tax: money(10)?,
-            total: money(11)?,
+            subtotal: money(row.subtotal)?,
+            discount: money(row.discount_total)?,
+            shipping: money(row.shipping_total)?,
+            tax: money(row.tax_total)?,
+            total: money(row.total)?,
         },
-        shipping_address: address(&row.text(12)?)?,
-        billing_address: address(&row.text(13)?)?,
-        payment,
-        payment_token: row.maybe_text(16)?,
+        shipping_address: row.shipping_address,
+        billing_address: row.billing_address,
+        payment: row.payment_id.zip(row.payment_status),
+        payment_token: row.payment_token,
         failure,
-        cancelling: row.boolean(19)?,
-        cancel_reason: row.maybe_text(20)?,
-        reserve_until: row.time(21)?,
-        history: rows_of(history, &id).map(step).collect::<Result<_, _>>()?,
+        cancelling: row.cancelling,
+        cancel_reason: row.cancel_reason,
+        reserve_until: row.reserve_until,
         returns: Vec::new(),
-        version: row.unsigned(22)?,
-        created_at: row.time(23)?,
-        updated_at: row.time(24)?,
-        customer_id: row.maybe_text(25)?,
+        version: row.version,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        customer_id: row.customer_id,
         flags: row
-            .text(26)?
+            .flags
             .split_whitespace()
-            .map(|name| Flag::parse(name).ok_or_else(|| invalid("flag")))
+            .map(flag)
             .collect::<Result<_, _>>()?,
     })
 }
 
-/// Builds a return from its row. Rows of `pieces` begin with the id of the return.
+/// Builds a return from its row, and from rows of `pieces`, which may have those of other returns too.
 pub(super) fn returned(row: &Row, pieces: &[Row], currency: Currency) -> Result<Return, SqlError> {
-    let id = row.id(1)?;
+    let row = ReturnRow::of_row(row)?;
     let piece = |row: &Row| {
+        let row = PiecesRow::of_row(row)?;
         Ok(Pieces {
-            product_id: row.id(1)?,
-            quantity: u32::try_from(row.unsigned(2)?).map_err(|_| invalid("quantity"))?,
+            product_id: row.product_id,
+            quantity: row.quantity,
         })
     };
-    let status = ReturnStatus::parse(&row.text(3)?).ok_or_else(|| invalid("return"))?;
     Ok(Return {
-        name: row.text(2)?,
-        status,
-        items: rows_of(pieces, &id)
+        items: rows_of(pieces, "return_id", &row.id)
             .map(piece)
             .collect::<Result<_, SqlError>>()?,
-        reason: row.text(4)?,
-        refund: Money::new(row.unsigned(5)?, currency).map_err(|_| invalid("refund"))?,
-        created_at: row.time(6)?,
-        updated_at: row.time(7)?,
-        id,
+        id: row.id,
+        name: row.name,
+        status: row.status,
+        reason: row.reason,
+        refund: Money::new(row.refund, currency).map_err(|_| invalid("refund"))?,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
     })
 }
 
-fn rows_of<'a>(rows: &'a [Row], order: &Id) -> impl Iterator<Item = &'a Row> {
+/// The rows whose column has this id.
+fn rows_of<'a>(rows: &'a [Row], column: &str, id: &Id) -> impl Iterator<Item = &'a Row> {
     rows.iter()
-        .filter(move |row| row.text(0).is_ok_and(|id| id == order.as_str()))
+        .filter(move |row| row.get::<String>(column).is_ok_and(|of| of == id.as_str()))
 }
 
 fn item(row: &Row, currency: Currency) -> Result<Item, SqlError> {
-    let money =
-        |column: usize| Money::new(row.unsigned(column)?, currency).map_err(|_| invalid("amount"));
+    let row = ItemRow::of_row(row)?;
+    let money = |amount| Money::new(amount, currency).map_err(|_| invalid("amount"));
     Ok(Item {
-        product_id: row.id(1)?,
-        sku: row.text(2)?,
-        name: row.text(3)?,
-        unit_price: money(4)?,
-        quantity: u32::try_from(row.unsigned(5)?).map_err(|_| invalid("quantity"))?,
-        line_total: money(6)?,
-        discount: money(7)?,
-        tax: money(8)?,
+        product_id: row.product_id,
+        sku: row.sku,
+        name: row.name,
+        unit_price: money(row.unit_price)?,
+        quantity: row.quantity,
+        line_total: money(row.line_total)?,
+        discount: money(row.discount)?,
+        tax: money(row.tax)?,
     })
 }
 
 fn step(row: &Row) -> Result<Step, SqlError> {
+    let row = StepRow::of_row(row)?;
     Ok(Step {
-        status: status(&row.text(1)?)?,
-        at: row.time(2)?,
-        reason: row.maybe_text(3)?,
+        status: row.status,
+        at: row.at,
+        reason: row.reason,
     })
-}
-
-fn status(text: &str) -> Result<Status, SqlError> {
-    Status::parse(text).ok_or_else(|| invalid("status"))
 }
 
 fn invalid(what: &str) -> SqlError {
@@ -265,18 +386,4 @@ pub(super) fn event_data(order: &Order, returned: Option<&Return>) -> serde_json
         returned,
     }
     .to_value()
-}
-
-fn flags(flags: &[Flag]) -> String {
-    let names: Vec<&str> = flags.iter().map(|flag| flag.name()).collect();
-    names.join(" ")
-}
-
-fn address_text(address: &Address) -> String {
-    address.to_json().to_string()
-}
-
-fn address(text: &str) -> Result<Address, SqlError> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|_| invalid("address"))?;
-    Address::from_json(&value).ok_or_else(|| invalid("address"))
 }

@@ -90,7 +90,7 @@ impl<D: Database> Store<D> {
         order: &Order,
         now: Timestamp,
     ) -> Result<(), SqlError> {
-        let sql = "UPDATE orders SET announced = 1 WHERE id = CAST($1 AS TEXT) AND announced = 0";
+        let sql = "UPDATE orders SET announced = 1 WHERE id = $1 AND announced = 0";
         if connection.execute(sql, params![&order.id]).await? == 0 {
             return Ok(());
         }
@@ -130,9 +130,9 @@ pub(super) async fn step(
     at: Timestamp,
     reason: Option<&str>,
 ) -> Result<(), SqlError> {
-    let sql = "INSERT INTO order_history (order_id, position, status, at, reason) SELECT CAST($1 AS TEXT), \
-               CAST(COUNT(*) AS BIGINT), CAST($2 AS TEXT), CAST($3 AS BIGINT), CAST($4 AS TEXT) \
-               FROM order_history WHERE order_id = CAST($1 AS TEXT)";
+    let sql = "INSERT INTO order_history (order_id, position, status, at, reason) SELECT $1, \
+               CAST(COUNT(*) AS BIGINT), $2, $3, $4 \
+               FROM order_history WHERE order_id = $1";
     let params = params![id, status.name(), at, reason];
     connection.queue(sql, params).await
 }

@@ -13,13 +13,13 @@ pub async fn first_time(
     id: &str,
     now: Timestamp,
 ) -> Result<bool, SqlError> {
-    let sql = "INSERT INTO inbox (id, seen_at) VALUES (CAST($1 AS TEXT), CAST($2 AS BIGINT)) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO inbox (id, seen_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
     Ok(connection.execute(sql, params![id, now]).await? == 1)
 }
 
 /// Deletes the entries of events that cannot be delivered again.
 pub async fn forget(database: &impl Database, now: Timestamp) -> Result<u64, SqlError> {
-    let sql = "DELETE FROM inbox WHERE seen_at < CAST($1 AS BIGINT)";
+    let sql = "DELETE FROM inbox WHERE seen_at < $1";
     let connection = database.open().await?;
     connection
         .execute(sql, params![now.plus_ms(-RETENTION_MS)])

@@ -23,8 +23,8 @@ pub async fn record(
     event: &Event,
     now: Timestamp,
 ) -> Result<(), SqlError> {
-    let sql = "INSERT INTO outbox (subject, version, channel, id, body, created_at) VALUES (CAST($1 AS TEXT), CAST($2 AS BIGINT), \
-               CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT)) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO outbox (subject, version, channel, id, body, created_at) VALUES ($1, $2, \
+               $3, $4, $5, $6) ON CONFLICT DO NOTHING";
     let (channel, body) = (event.channel(), event.encode());
     let params = params![
         event.subject.as_str(),
@@ -73,16 +73,14 @@ async fn delete<D: Database>(database: &D, rows: &[Row]) -> Result<(), SqlError>
         for rows in power_of_two_chunks(rows) {
             let one = |place: usize| {
                 let (subject, version) = (2 * place + 1, 2 * place + 2);
-                format!(
-                    "subject = CAST(${subject} AS TEXT) AND version = CAST(${version} AS BIGINT)"
-                )
+                format!("subject = ${subject} AND version = ${version}")
             };
             let all: Vec<String> = (0..rows.len()).map(one).collect();
             let sql = format!("DELETE FROM outbox WHERE {}", all.join(" OR "));
             let mut values = Vec::with_capacity(2 * rows.len());
             for row in rows {
-                values.push(Value::from(row.text(0)?));
-                values.push(Value::from(row.integer(1)?));
+                values.push(Value::from(row.get::<String>("subject")?));
+                values.push(Value::from(row.get::<i64>("version")?));
             }
             connection.execute(&sql, &values).await?;
         }
@@ -101,17 +99,17 @@ pub async fn relay<D: Database, B: Bus>(
     let mut channels = Vec::new();
     for _ in 0..STEPS {
         let connection = database.open().await?;
-        let sql = "SELECT subject, version, channel, id, body FROM outbox ORDER BY created_at, subject, version LIMIT CAST($1 AS BIGINT)";
+        let sql = "SELECT subject, version, channel, id, body FROM outbox ORDER BY created_at, subject, version LIMIT $1";
         let rows = connection.query(sql, params![BATCH]).await?;
         // The connection returns to its pool before the slow call to the bus.
         drop(connection);
         let mut events = Vec::with_capacity(rows.len());
         for row in &rows {
             events.push(Outgoing {
-                subject: row.text(0)?,
-                channel: row.text(2)?,
-                id: row.text(3)?,
-                body: row.text(4)?,
+                subject: row.get("subject")?,
+                channel: row.get("channel")?,
+                id: row.get("id")?,
+                body: row.get("body")?,
             });
         }
         if events.is_empty() {

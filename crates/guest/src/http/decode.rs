@@ -30,6 +30,8 @@ pub struct Fields {
     object: Map<String, Value>,
     path: String,
     errors: Vec<FieldProblem>,
+    /// Whether the body is a PATCH, which names only what it changes.
+    partial: bool,
 }
 
 impl Fields {
@@ -41,6 +43,7 @@ impl Fields {
                 object,
                 path: String::new(),
                 errors: Vec::new(),
+                partial: false,
             }),
             Ok(_) => Err(Problem::invalid(vec![FieldProblem {
                 field: String::new(),
@@ -53,6 +56,59 @@ impl Fields {
                 error.column()
             ))),
         }
+    }
+
+    /// Reads the body of a PATCH, which names only what it changes (JSON Merge Patch, RFC 7396). [`Self::value`],
+    /// [`Self::value_or`] and [`Self::maybe`] then read the same fields as of a whole body.
+    pub fn of_patch(body: &[u8]) -> Result<Self, Problem> {
+        let fields = Self::of_body(body)?;
+        Ok(Self {
+            partial: true,
+            ..fields
+        })
+    }
+
+    /// A field that always has a value. In a PATCH a field that is absent keeps the value that it has; without `before` it is
+    /// left open.
+    pub fn value<T>(
+        &mut self,
+        name: &str,
+        before: Option<T>,
+        parse: impl FnOnce(&Value) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        if self.partial {
+            return self.changed(name, parse).or(before);
+        }
+        self.required(name, parse)
+    }
+
+    /// Like [`Self::value`], for a field with a default.
+    pub fn value_or<T>(
+        &mut self,
+        name: &str,
+        before: Option<T>,
+        default: T,
+        parse: impl FnOnce(&Value) -> Result<T, Invalid>,
+    ) -> T {
+        let read = if self.partial {
+            self.changed(name, parse).or(before)
+        } else {
+            self.optional(name, parse)
+        };
+        read.unwrap_or(default)
+    }
+
+    /// A field that may have no value. In a PATCH a field that is absent keeps the value that it has, and null removes it.
+    pub fn maybe<T>(
+        &mut self,
+        name: &str,
+        before: Option<T>,
+        parse: impl FnOnce(&Value) -> Result<T, Invalid>,
+    ) -> Option<T> {
+        if self.partial {
+            return self.patch(name, parse).unwrap_or(before);
+        }
+        self.optional(name, parse)
     }
 
     /// A field that must be present and not null.
@@ -132,6 +188,7 @@ impl Fields {
                     object,
                     path: format!("{}{name}.", self.path),
                     errors: Vec::new(),
+                    partial: false,
                 };
                 let value = read(&mut inner);
                 inner.refuse_unknown();

@@ -1,6 +1,6 @@
 //! The SQL trait on `spin:postgres`. All services share one database; each has a schema with its name.
 
-use super::{Connection, Database, Row, SqlError, Value, query_sequentially};
+use super::{Connection, Database, Names, Row, SqlError, Value, for_postgres, query_sequentially};
 use crate::wit::postgres as wit;
 use futures::future::{join, join_all};
 use std::cell::RefCell;
@@ -72,17 +72,20 @@ impl PostgresConnection {
     }
 
     async fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
+        let sql = for_postgres(sql, params);
         let params = params.iter().map(to_wit).collect();
-        let running = self.server.query_async(sql.to_owned(), params);
-        let (_, stream, end) = running.await.map_err(failed)?;
+        let running = self.server.query_async(sql, params);
+        let (columns, stream, end) = running.await.map_err(failed)?;
         let rows = stream.collect().await;
         end.await.map_err(failed)?;
-        rows.into_iter().map(from_wit).collect()
+        let names: Names = columns.into_iter().map(|column| column.name).collect();
+        rows.into_iter().map(|row| from_wit(&names, row)).collect()
     }
 
     async fn write(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
+        let sql = for_postgres(sql, params);
         let params = params.iter().map(to_wit).collect();
-        let running = self.server.execute_async(sql.to_owned(), params);
+        let running = self.server.execute_async(sql, params);
         running.await.map_err(failed)
     }
 }
@@ -97,8 +100,9 @@ impl Connection for PostgresConnection {
     }
 
     async fn queue(&self, sql: &str, params: &[Value]) -> Result<(), SqlError> {
+        let sql = for_postgres(sql, params);
         let params = params.iter().map(to_wit).collect();
-        self.queue.borrow_mut().push((sql.to_owned(), params));
+        self.queue.borrow_mut().push((sql, params));
         Ok(())
     }
 
@@ -141,7 +145,7 @@ fn to_wit(value: &Value) -> wit::ParameterValue {
     }
 }
 
-fn from_wit(row: wit::Row) -> Result<Row, SqlError> {
+fn from_wit(names: &Names, row: wit::Row) -> Result<Row, SqlError> {
     let column = |value| match value {
         wit::DbValue::DbNull => Ok(Value::Null),
         wit::DbValue::Int64(number) => Ok(Value::Integer(number)),
@@ -151,10 +155,8 @@ fn from_wit(row: wit::Row) -> Result<Row, SqlError> {
             "a column is neither BIGINT nor TEXT".to_owned(),
         )),
     };
-    row.into_iter()
-        .map(column)
-        .collect::<Result<_, _>>()
-        .map(Row)
+    let values: Result<_, _> = row.into_iter().map(column).collect();
+    values.map(|values| Row::new(names, values))
 }
 
 /// Classes of errors after which the same statement may succeed: the connection was lost (08), the server has no resources

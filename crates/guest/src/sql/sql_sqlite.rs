@@ -1,6 +1,6 @@
 //! The SQL trait on `spin:sqlite`: the embedded default.
 
-use super::{Connection, Database, Row, SqlError, Value, numbered_for_sqlite};
+use super::{Connection, Database, Names, Row, SqlError, Value, for_sqlite};
 use spin_sdk::sqlite::wit::sqlite as wit;
 use std::cell::Cell;
 
@@ -51,7 +51,7 @@ impl SqliteConnection {
     fn run(&self, sql: &str, params: &[Value]) -> Result<wit::QueryResult, SqlError> {
         let params: Vec<wit::Value> = params.iter().map(to_wit).collect();
         self.connection
-            .execute(&numbered_for_sqlite(sql), &params)
+            .execute(&for_sqlite(sql), &params)
             .map_err(failed)
     }
 
@@ -61,27 +61,27 @@ impl SqliteConnection {
         &self,
         sql: &str,
         params: &[Value],
-    ) -> Result<Vec<wit::RowResult>, SqlError> {
+    ) -> Result<(Vec<String>, Vec<wit::RowResult>), SqlError> {
         let params: Vec<wit::Value> = params.iter().map(to_wit).collect();
-        let running = self
-            .connection
-            .execute_async(numbered_for_sqlite(sql), params);
-        let (_, stream, end) = running.await.map_err(failed)?;
+        let running = self.connection.execute_async(for_sqlite(sql), params);
+        let (columns, stream, end) = running.await.map_err(failed)?;
         let rows = stream.collect().await;
         end.await.map_err(failed)?;
-        Ok(rows)
+        Ok((columns, rows))
     }
 }
 
 impl Connection for SqliteConnection {
     async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, SqlError> {
         // Outside a transaction only a read is certain not to wait.
-        let rows = if self.in_transaction.get() || sql.starts_with("SELECT") {
-            self.run(sql, params)?.rows
+        let (columns, rows) = if self.in_transaction.get() || sql.starts_with("SELECT") {
+            let result = self.run(sql, params)?;
+            (result.columns, result.rows)
         } else {
             self.run_async(sql, params).await?
         };
-        rows.into_iter().map(from_wit).collect()
+        let names: Names = columns.into();
+        rows.into_iter().map(|row| from_wit(&names, row)).collect()
     }
 
     async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
@@ -119,7 +119,7 @@ fn to_wit(value: &Value) -> wit::Value {
     }
 }
 
-fn from_wit(row: wit::RowResult) -> Result<Row, SqlError> {
+fn from_wit(names: &Names, row: wit::RowResult) -> Result<Row, SqlError> {
     let column = |value| match value {
         wit::Value::Null => Ok(Value::Null),
         wit::Value::Integer(number) => Ok(Value::Integer(number)),
@@ -128,11 +128,8 @@ fn from_wit(row: wit::RowResult) -> Result<Row, SqlError> {
             "a column is neither BIGINT nor TEXT".to_owned(),
         )),
     };
-    row.values
-        .into_iter()
-        .map(column)
-        .collect::<Result<_, _>>()
-        .map(Row)
+    let values: Result<_, _> = row.values.into_iter().map(column).collect();
+    values.map(|values| Row::new(names, values))
 }
 
 fn failed(error: wit::Error) -> SqlError {

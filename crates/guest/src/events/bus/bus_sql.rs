@@ -4,7 +4,7 @@
 use super::{Bus, BusError, DeadLetter, Delivery, Lag, Outgoing};
 use crate::params;
 use crate::sql::{
-    Connection, Database, Row, SqlError, Value, power_of_two_chunks, row_placeholders, transaction,
+    Connection, Database, Row, SqlError, Value, power_of_two_chunks, row_places, transaction,
 };
 use localmart_kernel::Timestamp;
 
@@ -12,7 +12,7 @@ use localmart_kernel::Timestamp;
 #[derive(Clone)]
 pub struct SqlBus<D>(pub D);
 
-const DELIVERY: &str = "consumers = CAST($1 AS TEXT) AND seq = CAST($2 AS BIGINT)";
+const DELIVERY: &str = "consumers = $1 AND seq = $2";
 
 impl<D: Database> Bus for SqlBus<D> {
     async fn publish(&self, events: &[Outgoing], now: Timestamp) -> Result<(), BusError> {
@@ -30,13 +30,13 @@ impl<D: Database> Bus for SqlBus<D> {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<bool, BusError> {
-        let sql = "INSERT INTO leases (consumers, owner, until) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT)) \
+        let sql = "INSERT INTO leases (consumers, owner, until) VALUES ($1, $2, $3) \
                    ON CONFLICT (consumers) DO UPDATE SET owner = excluded.owner, until = excluded.until \
-                   WHERE leases.owner = excluded.owner OR leases.until <= CAST($4 AS BIGINT)";
+                   WHERE leases.owner = excluded.owner OR leases.until <= $4";
         let connection = self.0.open().await?;
         // Reads first: a lock that is held needs no write.
-        let taken = "SELECT CAST(1 AS BIGINT) FROM leases WHERE consumers = CAST($1 AS TEXT) AND owner <> CAST($2 AS TEXT) \
-                     AND until > CAST($3 AS BIGINT)";
+        let taken = "SELECT 1 FROM leases WHERE consumers = $1 AND owner <> $2 \
+                     AND until > $3";
         let taken = connection.query(taken, params![group, owner, now]).await?;
         if !taken.is_empty() {
             return Ok(false);
@@ -46,8 +46,7 @@ impl<D: Database> Bus for SqlBus<D> {
     }
 
     async fn unlock(&self, group: &str, owner: &str) -> Result<(), BusError> {
-        let sql =
-            "DELETE FROM leases WHERE consumers = CAST($1 AS TEXT) AND owner = CAST($2 AS TEXT)";
+        let sql = "DELETE FROM leases WHERE consumers = $1 AND owner = $2";
         self.0
             .open()
             .await?
@@ -66,8 +65,8 @@ impl<D: Database> Bus for SqlBus<D> {
         let connection = self.0.open().await?;
         let mut fresh = false;
         for channel in channels {
-            let sql = "SELECT CAST(1 AS BIGINT) FROM events WHERE channel = CAST($2 AS TEXT) AND seq > COALESCE((SELECT position \
-                       FROM positions WHERE consumers = CAST($1 AS TEXT) AND channel = CAST($2 AS TEXT)), -1) LIMIT 1";
+            let sql = "SELECT 1 FROM events WHERE channel = $2 AND seq > COALESCE((SELECT position \
+                       FROM positions WHERE consumers = $1 AND channel = $2), -1) LIMIT 1";
             fresh |= !connection
                 .query(sql, params![group, *channel])
                 .await?
@@ -85,7 +84,7 @@ impl<D: Database> Bus for SqlBus<D> {
             read?;
         }
         let sql = "SELECT d.seq, d.channel, e.subject, e.id, e.body, d.attempts, d.next_try_at FROM deliveries d \
-                   JOIN events e ON e.seq = d.seq WHERE d.consumers = CAST($1 AS TEXT) ORDER BY d.seq LIMIT CAST($2 AS BIGINT)";
+                   JOIN events e ON e.seq = d.seq WHERE d.consumers = $1 ORDER BY d.seq LIMIT $2";
         let rows = self.0.open().await?.query(sql, params![group, max]).await?;
         Ok(rows.iter().map(delivery).collect::<Result<_, _>>()?)
     }
@@ -106,7 +105,7 @@ impl<D: Database> Bus for SqlBus<D> {
         reason: &str,
     ) -> Result<(), BusError> {
         let sql = format!(
-            "UPDATE deliveries SET attempts = CAST($3 AS BIGINT), next_try_at = CAST($4 AS BIGINT), reason = CAST($5 AS TEXT) WHERE {DELIVERY}"
+            "UPDATE deliveries SET attempts = $3, next_try_at = $4, reason = $5 WHERE {DELIVERY}"
         );
         let params = params![
             group,
@@ -127,9 +126,9 @@ impl<D: Database> Bus for SqlBus<D> {
         now: Timestamp,
     ) -> Result<(), BusError> {
         let given_up: Result<(), SqlError> = transaction(&self.0, async |connection| {
-            let sql = "INSERT INTO dead (consumers, id, channel, subject, body, attempts, reason, died_at) VALUES (CAST($1 AS TEXT), \
-                       CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT), CAST($6 AS BIGINT), CAST($7 AS TEXT), \
-                       CAST($8 AS BIGINT)) ON CONFLICT (consumers, id) DO UPDATE SET attempts = excluded.attempts, \
+            let sql = "INSERT INTO dead (consumers, id, channel, subject, body, attempts, reason, died_at) VALUES ($1, \
+                       $2, $3, $4, $5, $6, $7, \
+                       $8) ON CONFLICT (consumers, id) DO UPDATE SET attempts = excluded.attempts, \
                        reason = excluded.reason, died_at = excluded.died_at";
             let params = params![
                 group,
@@ -155,14 +154,14 @@ impl<D: Database> Bus for SqlBus<D> {
         let rows = self.0.open().await?.query(sql, params![]).await?;
         let letter = |row: &Row| {
             Ok::<_, SqlError>(DeadLetter {
-                group: row.text(0)?,
-                id: row.text(1)?,
-                channel: row.text(2)?,
-                subject: row.text(3)?,
-                body: row.text(4)?,
-                attempts: u32::try_from(row.integer(5)?).unwrap_or(u32::MAX),
-                reason: row.text(6)?,
-                died_at: row.time(7)?,
+                group: row.get("consumers")?,
+                id: row.get("id")?,
+                channel: row.get("channel")?,
+                subject: row.get("subject")?,
+                body: row.get("body")?,
+                attempts: row.get("attempts")?,
+                reason: row.get("reason")?,
+                died_at: row.get("died_at")?,
             })
         };
         Ok(rows.iter().map(letter).collect::<Result<_, _>>()?)
@@ -170,7 +169,7 @@ impl<D: Database> Bus for SqlBus<D> {
 
     async fn replay(&self, letter: &DeadLetter, now: Timestamp) -> Result<bool, BusError> {
         let replayed: Result<bool, SqlError> = transaction(&self.0, async |connection| {
-            let sql = "DELETE FROM dead WHERE consumers = CAST($1 AS TEXT) AND id = CAST($2 AS TEXT)";
+            let sql = "DELETE FROM dead WHERE consumers = $1 AND id = $2";
             let params = params![letter.group.as_str(), letter.id.as_str()];
             if connection.execute(sql, params).await? == 0 {
                 return Ok(false);
@@ -189,8 +188,8 @@ impl<D: Database> Bus for SqlBus<D> {
                     find(connection, &letter.id).await?.unwrap_or_default()
                 }
             };
-            let sql = "INSERT INTO deliveries (consumers, seq, channel, attempts, next_try_at, reason) VALUES (CAST($1 AS TEXT), \
-                       CAST($2 AS BIGINT), CAST($3 AS TEXT), 0, 0, '') ON CONFLICT DO NOTHING";
+            let sql = "INSERT INTO deliveries (consumers, seq, channel, attempts, next_try_at, reason) VALUES ($1, \
+                       $2, $3, 0, 0, '') ON CONFLICT DO NOTHING";
             let params = params![letter.group.as_str(), seq, letter.channel.as_str()];
             connection.execute(sql, params).await?;
             Ok(true)
@@ -201,33 +200,34 @@ impl<D: Database> Bus for SqlBus<D> {
 
     async fn lag(&self) -> Result<Vec<Lag>, BusError> {
         let sql = "SELECT p.consumers, p.channel, \
-                   (SELECT COUNT(*) FROM events e WHERE e.channel = p.channel AND e.seq > p.position), \
-                   (SELECT COUNT(*) FROM deliveries d WHERE d.consumers = p.consumers AND d.channel = p.channel), \
-                   (SELECT COUNT(*) FROM dead x WHERE x.consumers = p.consumers AND x.channel = p.channel) \
+                   (SELECT COUNT(*) FROM events e WHERE e.channel = p.channel AND e.seq > p.position) AS unread, \
+                   (SELECT COUNT(*) FROM deliveries d WHERE d.consumers = p.consumers AND d.channel = p.channel) AS pending, \
+                   (SELECT COUNT(*) FROM dead x WHERE x.consumers = p.consumers AND x.channel = p.channel) AS dead \
                    FROM positions p ORDER BY p.consumers, p.channel";
         let rows = self.0.open().await?.query(sql, params![]).await?;
         let lag = |row: &Row| {
             Ok::<_, SqlError>(Lag {
-                group: row.text(0)?,
-                channel: row.text(1)?,
-                unread: row.unsigned(2)?,
-                pending: row.unsigned(3)?,
-                dead: row.unsigned(4)?,
+                group: row.get("consumers")?,
+                channel: row.get("channel")?,
+                unread: row.get("unread")?,
+                pending: row.get("pending")?,
+                dead: row.get("dead")?,
             })
         };
         Ok(rows.iter().map(lag).collect::<Result<_, _>>()?)
     }
 
     async fn history(&self, channel: &str, max: u32) -> Result<Vec<(String, String)>, BusError> {
-        let sql = "SELECT seq, body FROM (SELECT seq, body FROM events WHERE channel = CAST($1 AS TEXT) ORDER BY seq DESC \
-                   LIMIT CAST($2 AS BIGINT)) newest ORDER BY seq";
+        let sql = "SELECT seq, body FROM (SELECT seq, body FROM events WHERE channel = $1 ORDER BY seq DESC \
+                   LIMIT $2) newest ORDER BY seq";
         let rows = self
             .0
             .open()
             .await?
             .query(sql, params![channel, max])
             .await?;
-        let event = |row: &Row| Ok::<_, SqlError>((row.integer(0)?.to_string(), row.text(1)?));
+        let event =
+            |row: &Row| Ok::<_, SqlError>((row.get::<i64>("seq")?.to_string(), row.get("body")?));
         Ok(rows.iter().map(event).collect::<Result<_, _>>()?)
     }
 
@@ -236,13 +236,13 @@ impl<D: Database> Bus for SqlBus<D> {
         let rows = self.0.open().await?.query(sql, params![]).await?;
         Ok(rows
             .iter()
-            .map(|row| row.text(0))
+            .map(|row| row.get("channel"))
             .collect::<Result<_, _>>()?)
     }
 
     async fn trim(&self, channel: &str, older_than: Timestamp) -> Result<u64, BusError> {
-        let sql = "DELETE FROM events WHERE channel = CAST($1 AS TEXT) AND published_at < CAST($2 AS BIGINT) \
-                   AND seq <= COALESCE((SELECT MIN(p.position) FROM positions p WHERE p.channel = CAST($1 AS TEXT)), seq) \
+        let sql = "DELETE FROM events WHERE channel = $1 AND published_at < $2 \
+                   AND seq <= COALESCE((SELECT MIN(p.position) FROM positions p WHERE p.channel = $1), seq) \
                    AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = events.seq)";
         let connection = self.0.open().await?;
         Ok(connection
@@ -258,17 +258,17 @@ async fn append(
     now: Timestamp,
 ) -> Result<(), SqlError> {
     let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
-    let sql = "UPDATE counters SET value = value + CAST($1 AS BIGINT) WHERE name = 'events' RETURNING value";
+    let sql = "UPDATE counters SET value = value + $1 WHERE name = 'events' RETURNING value";
     let rows = connection.query(sql, params![count]).await?;
     let missing = || SqlError::Failed("the bus has no counter".to_owned());
-    let mut seq = rows.first().ok_or_else(missing)?.integer(0)? - count;
+    let mut seq = rows.first().ok_or_else(missing)?.get::<i64>("value")? - count;
     for events in power_of_two_chunks(events) {
-        let casts = ["BIGINT", "TEXT", "TEXT", "TEXT", "TEXT", "BIGINT"];
+        const WIDTH: usize = 6;
         let sql = format!(
             "INSERT INTO events (seq, id, channel, subject, body, published_at) VALUES {} ON CONFLICT DO NOTHING",
-            row_placeholders(events.len(), &casts)
+            row_places(events.len(), WIDTH)
         );
-        let mut values = Vec::with_capacity(events.len() * casts.len());
+        let mut values = Vec::with_capacity(events.len() * WIDTH);
         for event in events {
             seq += 1;
             let texts = [&event.id, &event.channel, &event.subject, &event.body];
@@ -288,18 +288,18 @@ async fn advance(
     channel: &str,
     max: u32,
 ) -> Result<(), SqlError> {
-    let sql = "INSERT INTO positions (consumers, channel, position) VALUES (CAST($1 AS TEXT), CAST($2 AS TEXT), -1) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO positions (consumers, channel, position) VALUES ($1, $2, -1) ON CONFLICT DO NOTHING";
     connection.execute(sql, params![group, channel]).await?;
     let sql = "INSERT INTO deliveries (consumers, seq, channel, attempts, next_try_at, reason) \
-               SELECT CAST($1 AS TEXT), e.seq, e.channel, 0, 0, '' FROM events e WHERE e.channel = CAST($2 AS TEXT) \
-               AND e.seq > (SELECT p.position FROM positions p WHERE p.consumers = CAST($1 AS TEXT) AND p.channel = CAST($2 AS TEXT)) \
-               ORDER BY e.seq LIMIT CAST($3 AS BIGINT) ON CONFLICT DO NOTHING";
+               SELECT $1, e.seq, e.channel, 0, 0, '' FROM events e WHERE e.channel = $2 \
+               AND e.seq > (SELECT p.position FROM positions p WHERE p.consumers = $1 AND p.channel = $2) \
+               ORDER BY e.seq LIMIT $3 ON CONFLICT DO NOTHING";
     connection
         .execute(sql, params![group, channel, max])
         .await?;
-    let sql = "UPDATE positions SET position = COALESCE((SELECT MAX(d.seq) FROM deliveries d WHERE d.consumers = CAST($1 AS TEXT) \
-               AND d.channel = CAST($2 AS TEXT) AND d.seq > positions.position), position) \
-               WHERE consumers = CAST($1 AS TEXT) AND channel = CAST($2 AS TEXT)";
+    let sql = "UPDATE positions SET position = COALESCE((SELECT MAX(d.seq) FROM deliveries d WHERE d.consumers = $1 \
+               AND d.channel = $2 AND d.seq > positions.position), position) \
+               WHERE consumers = $1 AND channel = $2";
     connection
         .execute(sql, params![group, channel])
         .await
@@ -307,9 +307,9 @@ async fn advance(
 }
 
 async fn find(connection: &impl Connection, id: &str) -> Result<Option<i64>, SqlError> {
-    let sql = "SELECT seq FROM events WHERE id = CAST($1 AS TEXT)";
+    let sql = "SELECT seq FROM events WHERE id = $1";
     let rows = connection.query(sql, params![id]).await?;
-    rows.first().map(|row| row.integer(0)).transpose()
+    rows.first().map(|row| row.get("seq")).transpose()
 }
 
 fn sequence(delivery: &Delivery) -> i64 {
@@ -318,12 +318,12 @@ fn sequence(delivery: &Delivery) -> i64 {
 
 fn delivery(row: &Row) -> Result<Delivery, SqlError> {
     Ok(Delivery {
-        token: row.integer(0)?.to_string(),
-        channel: row.text(1)?,
-        subject: row.text(2)?,
-        id: row.text(3)?,
-        body: row.text(4)?,
-        attempts: u32::try_from(row.integer(5)?).unwrap_or(u32::MAX),
-        next_try_at: row.time(6)?,
+        token: row.get::<i64>("seq")?.to_string(),
+        channel: row.get("channel")?,
+        subject: row.get("subject")?,
+        id: row.get("id")?,
+        body: row.get("body")?,
+        attempts: row.get("attempts")?,
+        next_try_at: row.get("next_try_at")?,
     })
 }
