@@ -140,6 +140,82 @@ fn dependencies_follow_the_architecture() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The modules of the host from the ground up. A module names only modules of lower floors, so the host has no circles and can
+/// be read, and split, floor by floor.
+const FLOORS: &[&[&str]] = &[
+    &[
+        "allowed_hosts",
+        "clock",
+        "guest_error",
+        "limits",
+        "manifest",
+        "rename",
+        "sections",
+        "telemetry",
+        "termination",
+        "variables",
+    ],
+    &[
+        "componentize",
+        "engine",
+        "fetch",
+        "link",
+        "log",
+        "policy",
+        "runtime_config",
+        "tls",
+        "trace",
+    ],
+    &["compose", "fault", "metrics", "record"],
+    &["app", "recipe", "remote"],
+    &["aot", "capability", "wiring"],
+    &["serve"],
+    &["control"],
+];
+
+#[test]
+fn the_modules_of_the_host_stand_on_floors() {
+    let host = root().join("host/src");
+    let declared = std::fs::read_to_string(host.join("lib.rs")).unwrap();
+    let mut modules: Vec<&str> = declared
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    let mut floors: Vec<&str> = FLOORS.concat();
+    modules.sort_unstable();
+    floors.sort_unstable();
+    assert_eq!(modules, floors, "every module of the host has a floor");
+    let floor = |module: &str| FLOORS.iter().position(|floor| floor.contains(&module));
+    let mut wrong = Vec::new();
+    for path in files(&host) {
+        let place = path
+            .strip_prefix(&host)
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        let module = place.split(['/', '.']).next().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (_, after) in text
+            .match_indices("crate::")
+            .map(|(at, name)| text.split_at(at + name.len()))
+        {
+            let named = after.split(|letter: char| !(letter.is_ascii_lowercase() || letter == '_'));
+            let named = named.into_iter().next().unwrap_or_default();
+            assert!(
+                !after.starts_with('{'),
+                "{place}: one `use crate::…` for each module"
+            );
+            if named != module && floor(named).is_some_and(|at| Some(at) >= floor(&module)) {
+                wrong.push(format!("{place}: {named}"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "these name a module of the same or a higher floor: {wrong:#?}"
+    );
+}
+
 /// `wit/deps.lock` has a SHA-256 per vendored file. `BLESS=1` updates it.
 #[test]
 fn vendored_wit_is_locked() {

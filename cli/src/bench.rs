@@ -11,7 +11,7 @@ use crate::build;
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use localmart_host::app::App;
-use localmart_host::link::graph::LinkGraph;
+use localmart_host::wiring::graph::LinkGraph;
 use localmart_measure::machine::Machine;
 use localmart_measure::report::{Figure, Report};
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use crate::app::AppOptions;
 use anyhow::bail;
 use clap::Args;
-use localmart_host::link::graph::LinkGraph;
+use localmart_host::wiring::graph::LinkGraph;
 use std::path::PathBuf;
 
 /// Checks whether a file can replace a component: whether it exports everything that the callers of the component import. The

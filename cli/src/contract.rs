@@ -11,8 +11,8 @@ use crate::control::Facts;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_guest::config::EMBEDDED;
-use localmart_host::link::graph::surface;
 use localmart_host::manifest::Source;
+use localmart_host::wiring::graph::surface;
 use std::path::{Path, PathBuf};
 use subject::Subject;
 

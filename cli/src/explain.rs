@@ -5,8 +5,8 @@ use crate::build::DECLARATION;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_declaration::Declaration;
-use localmart_host::link::graph::{Candidate, Import, LinkGraph};
 use localmart_host::sections;
+use localmart_host::wiring::graph::{Candidate, Import, LinkGraph};
 use std::path::Path;
 
 /// Shows which component answers each import of a component, and why other candidates do not.

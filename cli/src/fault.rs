@@ -6,8 +6,8 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use localmart_host::control::{FaultAdded, FaultsCleared, WhichFault};
 use localmart_host::fault::{ActiveFault, Capability, Fault, FaultEffect, FaultTarget};
+use localmart_host::limits::FULL_SHARE;
 use localmart_host::link::binding::Link;
-use localmart_host::serve::deployment::FULL_SHARE;
 use std::time::Duration;
 
 /// Injects errors, delays and traps into a running shop.

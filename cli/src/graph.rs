@@ -8,7 +8,7 @@ use crate::app::AppOptions;
 use clap::{Args, ValueEnum};
 use localmart_host::app::App;
 use localmart_host::link::binding::{BindingOption, Bindings};
-use localmart_host::link::graph::{Edge, LinkGraph};
+use localmart_host::wiring::graph::{Edge, LinkGraph};
 use serde::Serialize;
 use std::fmt::Write as _;
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use localmart_host::control::client::Host;
 use localmart_host::limits;
-use localmart_host::serve::deployment::FULL_SHARE;
+use localmart_host::limits::FULL_SHARE;
 use localmart_host::serve::swap::{Phase, RollbackLimits, SwapReport, SwapRequest};
 use std::path::PathBuf;
 use std::time::Duration;

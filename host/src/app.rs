@@ -2,8 +2,11 @@
 //! happen here, and their errors point into the manifest.
 
 mod check;
+pub mod client_limits;
 mod dependencies;
+pub mod request_limit;
 mod resolver;
+pub mod routes;
 mod triggers;
 
 use crate::allowed_hosts::AllowedHost;
@@ -12,19 +15,32 @@ use crate::fetch::RemoteSource;
 use crate::link::binding::Binding;
 use crate::manifest::schema::{ApplicationTool, FileMount};
 use crate::manifest::{ManifestError, Source};
-use crate::messages::Subscription;
 use crate::policy::PolicyLimits;
 use crate::runtime_config::VariablesProvider;
-use crate::serve::clients::ClientLimits;
-use crate::serve::request_limits::RequestLimit;
-use crate::serve::routes::Pattern;
 use check::{check_links, retain};
+use client_limits::ClientLimits;
+use request_limit::RequestLimit;
 use resolver::Resolver;
 pub use resolver::parse_duration;
+use routes::Pattern;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// The address of Redis that means this process instead of a server.
+pub const EMBEDDED: &str = "embedded";
+
+/// A component's subscription to a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The address of a server, or `embedded`.
+    pub address: String,
+    /// The channel.
+    pub channel: String,
+    /// The id of the component.
+    pub component: String,
+}
 
 /// A resolved application.
 #[derive(Debug)]

@@ -9,7 +9,9 @@
 //! - [`unsupported`]: interfaces that always return an error; `denied`: all interfaces for components without grants
 
 mod denied;
+pub mod inside;
 pub mod key_value;
+pub mod messages;
 pub mod mqtt;
 mod older;
 pub mod outgoing;
@@ -17,11 +19,12 @@ pub mod points;
 pub mod postgres;
 pub mod redis;
 pub mod sqlite;
+pub mod state;
 pub mod stdio;
 pub mod unsupported;
 pub mod variables;
 
-use crate::state::HostState;
+use state::HostState;
 use wasmtime::component::{HasData, Linker};
 
 /// Bindings generated from the vendored WIT.

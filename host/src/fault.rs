@@ -1,8 +1,8 @@
 //! Fault injection: errors, delays and traps on links and on host capabilities, to test how components cope. Without
 //! faults a check costs one atomic load.
 
-use crate::serve::deployment::FULL_SHARE;
-use crate::serve::termination::Termination;
+use crate::limits::FULL_SHARE;
+use crate::termination::Termination;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use std::fmt;

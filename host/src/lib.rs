@@ -1,20 +1,20 @@
 //! The component host: reads a Spin manifest, links its components and serves them. It knows nothing about the shop.
 //!
-//! Modules in reading order:
+//! The modules stand on floors: a module uses only modules of the floors below. From the ground up:
 //!
-//! - [`manifest`]: the syntax of spin.toml, with source spans for error messages
-//! - [`app`]: the resolved application: components, grants, routes; with [`variables`] and [`allowed_hosts`]
-//! - [`clock`]: the wall clock that guests see
-//! - [`link`]: how imports of one component are bound to exports of another
-//! - [`engine`], [`fetch`] (components from URLs), [`componentize`] (core modules, older versions of WASI), [`rename`],
-//!   [`compose`] (dependencies and middleware), [`recipe`] (the inputs of a compilation), [`aot`] (the cache of compiled code), [`sections`] (custom
-//!   sections)
-//! - [`capability`]: the interfaces that a guest may import; [`state`]: what one instance owns
-//! - [`policy`]: components that only compute a decision
-//! - [`serve`]: threads, connections, instances and timers; [`messages`]: delivery to Redis triggers
-//! - [`remote`]: links to components on other hosts; [`record`]: recording of link calls; [`fault`]: fault injection
-//! - [`observe`], [`metrics`], [`telemetry`], [`trace`], [`log`] with [`guest_error`]: what operators see; `control`: the control socket
-//! - [`runtime_config`]: where stores and variables come from; [`limits`]: every limit and timeout
+//! 1. [`limits`] (every limit and timeout), [`manifest`] (the syntax of spin.toml, with source spans for error messages),
+//!    [`variables`], [`allowed_hosts`], [`clock`] (the wall clock that guests see), [`sections`] (custom sections), [`rename`],
+//!    [`termination`], [`telemetry`], [`guest_error`]
+//! 2. [`link`] (how imports of one component are bound to exports of another), [`policy`] (components that only compute a
+//!    decision), [`engine`], [`fetch`] (components from URLs), [`componentize`] (core modules, older versions of WASI),
+//!    [`runtime_config`] (where stores and variables come from), [`tls`], [`log`], [`trace`]
+//! 3. [`compose`] (dependencies and middleware), [`record`] (recording of link calls), [`fault`] (fault injection), [`metrics`]
+//! 4. [`app`] (the resolved application: components, grants, routes), [`recipe`] (the inputs of a compilation), [`remote`]
+//!    (components on other hosts)
+//! 5. [`capability`] (the interfaces that a guest may import, and what one instance owns), [`wiring`] (which components run in
+//!    their own instances, and all their links), [`aot`] (the cache of compiled code)
+//! 6. [`serve`]: threads, connections, instances, timers, swaps, the observe address
+//! 7. `control`: the control socket
 
 pub mod allowed_hosts;
 pub mod aot;
@@ -33,9 +33,7 @@ pub mod limits;
 pub mod link;
 pub mod log;
 pub mod manifest;
-pub mod messages;
 pub mod metrics;
-pub mod observe;
 pub mod policy;
 pub mod recipe;
 pub mod record;
@@ -44,7 +42,9 @@ pub mod rename;
 pub mod runtime_config;
 pub mod sections;
 pub mod serve;
-pub mod state;
 pub mod telemetry;
+pub mod termination;
+pub mod tls;
 pub mod trace;
 pub mod variables;
+pub mod wiring;

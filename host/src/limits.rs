@@ -208,3 +208,6 @@ pub const OUTGOING_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const TLS_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// Outgoing connections without a request that stay open, for each destination and core.
 pub const OUTGOING_IDLE_CONNECTIONS: usize = 16;
+
+/// The denominator of shares: 10 000 parts are 100 %.
+pub const FULL_SHARE: u32 = 10_000;

@@ -2,7 +2,7 @@
 //! replayed elsewhere.
 
 use crate::link::binding::Link;
-use crate::link::stub::LinkFunction;
+use crate::link::function::LinkFunction;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use std::fs::File;

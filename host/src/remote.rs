@@ -5,13 +5,12 @@
 //! component, so that the types are compared before the first call. Every request is signed with a key that both hosts
 //! share ([`sign`]). The content is not encrypted: between machines, use a private network.
 //!
-//! [`shape`] writes types as text, [`server`] answers calls, [`client`] makes them. A [`fake`] answers from a file instead;
+//! [`shape`] writes types as text, the server in `serve` answers calls, [`client`] makes them. A [`fake`] answers from a file instead;
 //! a [`provider`] is either.
 
 pub mod client;
 pub mod fake;
 pub mod provider;
-pub mod server;
 pub mod shape;
 pub mod sign;
 
@@ -32,8 +31,8 @@ pub struct ExportedFunction {
 }
 
 /// The header with the hash of the function's types. A host whose function has other types by now refuses the call.
-const SHAPE: &str = "localmart-shape";
+pub(crate) const SHAPE: &str = "localmart-shape";
 /// The header with the signature.
-const SIGNATURE: &str = "localmart-signature";
+pub(crate) const SIGNATURE: &str = "localmart-signature";
 /// The header with the id of the calling component.
-const CALLER: &str = "localmart-caller";
+pub(crate) const CALLER: &str = "localmart-caller";

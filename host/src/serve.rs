@@ -23,16 +23,16 @@ pub mod external_call;
 pub mod health;
 pub mod instance;
 pub mod instance_task;
+pub mod link_server;
 pub mod load;
 pub mod local;
+pub mod observe;
 pub mod overview;
 pub mod pool;
 pub mod request_body;
 pub mod request_limits;
 pub mod response_body;
-pub mod routes;
-pub mod termination;
-pub mod tls;
+pub mod stub;
 pub mod transport;
 
 pub mod deployment;
@@ -40,8 +40,7 @@ pub mod swap;
 pub mod timer;
 
 use crate::limits;
-use crate::observe;
-use crate::remote::{self, sign::Key};
+use crate::remote::sign::Key;
 use anyhow::Context as _;
 use load::Loaded;
 use std::net::{SocketAddr, TcpListener};
@@ -108,7 +107,7 @@ pub fn start(
         .map(|(listener, _)| listener.local_addr())
         .transpose()?;
     if let Some((listener, key)) = links {
-        let answering = remote::server::start(loaded.clone(), key, listener, stopped.clone());
+        let answering = link_server::start(loaded.clone(), key, listener, stopped.clone());
         handles.push(answering?);
     }
     if let Some(listener) = observe {

@@ -2,10 +2,10 @@
 
 use crate::build;
 use anyhow::Context as _;
-use localmart_host::link::plan::standalone_file;
 use localmart_host::manifest::Source;
 use localmart_host::recipe::WasmFile;
 use localmart_host::serve::swap::{RollbackLimits, SwapRequest, Swapper};
+use localmart_host::wiring::plan::standalone_file;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

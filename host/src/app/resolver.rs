@@ -3,6 +3,8 @@
 
 use super::{ComponentSpec, OwnGrants, ResolveOptions, TimerSpec};
 use crate::allowed_hosts::AllowedHost;
+use crate::app::client_limits::ClientLimits;
+use crate::app::request_limit::RequestLimit;
 use crate::compose::Composition;
 use crate::fetch::RemoteSource;
 use crate::limits;
@@ -12,8 +14,6 @@ use crate::manifest::schema::{
 };
 use crate::manifest::{ManifestError, Source};
 use crate::policy::PolicyLimits;
-use crate::serve::clients::ClientLimits;
-use crate::serve::request_limits::RequestLimit;
 use crate::variables::{empty_variable, expand, is_name};
 use serde::Deserialize as _;
 use std::collections::{BTreeMap, BTreeSet};

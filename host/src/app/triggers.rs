@@ -1,6 +1,8 @@
 //! Resolves the triggers of a manifest: HTTP routes and Redis channels. Every error points into the file.
 
+use super::Subscription;
 use super::resolver::Resolver;
+use super::routes::Pattern;
 use super::{RouteSpec, Target};
 use crate::compose::Plug;
 use crate::manifest::ManifestError;
@@ -8,8 +10,6 @@ use crate::manifest::schema::{
     Component, HttpSettings, HttpTrigger, Manifest, RedisSettings, RedisTrigger, Route,
     StaticResponse, TextOr, Trigger,
 };
-use crate::messages::Subscription;
-use crate::serve::routes::Pattern;
 use crate::variables::expand;
 use serde::Deserialize as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -299,7 +299,7 @@ impl Resolver<'_> {
             };
             let address = expanded(template)?;
             let ours = manifest.application.tool.contains_key("localmart");
-            let embedded = ours && address == crate::capability::redis::EMBEDDED;
+            let embedded = ours && address == super::EMBEDDED;
             if !embedded && localmart_connect::redis::Address::parse(address.as_str()).is_err() {
                 // The address is not printed because it may contain a password.
                 return Err(wrong(

@@ -4,8 +4,8 @@
 use super::Capabilities;
 use super::bindings::{spin, wasi};
 use super::older::bindings as older;
+use crate::capability::state::HostState;
 use crate::compose::deny::denied_name;
-use crate::state::HostState;
 use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{WasiCli, WasiCliCtxView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtxView};

@@ -5,8 +5,8 @@
 use super::Capabilities;
 use super::bindings::spin::mqtt::mqtt as wit;
 use super::older::bindings::fermyon::spin::mqtt as older;
+use crate::capability::state::HostState;
 use crate::limits;
-use crate::state::HostState;
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, QoS};
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,7 @@ mod sqlite;
 mod variables;
 
 use super::Capabilities;
-use crate::state::HostState;
+use crate::capability::state::HostState;
 use wasmtime::component::Linker;
 
 /// Bindings generated from the vendored WIT.

@@ -3,10 +3,10 @@
 
 mod client;
 
+use super::inside::{ChainTarget, Inside};
 use crate::allowed_hosts::{AllowedHost, CHAINING_SUFFIX, SELF};
 use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
-use crate::serve::chain::{self, ChainTarget};
 use http::HeaderValue;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub struct Outgoing {
     pub allowed: Arc<[AllowedHost]>,
     /// The faults that apply to this instance.
     pub faults: InstanceFaults,
+    /// Where requests to other components go.
+    pub inside: &'static dyn Inside,
     /// The trace of the request that is being served; `None` unless there is exactly one.
     pub trace: Option<HeaderValue>,
 }
@@ -65,11 +67,11 @@ impl WasiHttpHooks for Outgoing {
                 .entry("traceparent")
                 .or_insert_with(|| trace.clone());
         }
-        let faults = self.faults.clone();
+        let (faults, inside_host) = (self.faults.clone(), self.inside);
         if let Some(to) = inside {
             return Box::new(async move {
                 faults.inject(Capability::Http).await.map_err(on_purpose)?;
-                let answered = chain::send(to, request);
+                let answered = inside_host.send(to, request);
                 let response = answered.await.unwrap_or(Err(Error::ConnectionTerminated))?;
                 let io: Box<dyn Future<Output = Result<(), Error>> + Send> =
                     Box::new(std::future::ready(Ok(())));

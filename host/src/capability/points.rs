@@ -2,7 +2,7 @@
 
 use super::Capabilities;
 use super::bindings::localmart::testing::points as wit;
-use crate::state::HostState;
+use crate::capability::state::HostState;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

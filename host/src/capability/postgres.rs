@@ -16,8 +16,8 @@ pub use handle::Connection;
 
 use super::Capabilities;
 use super::bindings::spin::postgres::postgres as wit;
+use crate::capability::state::HostState;
 use crate::limits;
-use crate::state::HostState;
 pub(super) use handle::Answer;
 use localmart_connect::Trust;
 use localmart_connect::postgres::Address;

@@ -4,10 +4,11 @@
 
 use super::Capabilities;
 use super::bindings::spin::redis::redis as wit;
+use crate::app::EMBEDDED;
+use crate::capability::messages::{Message, Messages};
+use crate::capability::state::HostState;
 use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
-use crate::messages::{Message, Messages};
-use crate::state::HostState;
 use localmart_connect::Trust;
 use localmart_connect::redis::Address;
 use redis::aio::MultiplexedConnection;
@@ -22,9 +23,6 @@ pub fn client(address: &str) -> Result<Client, RedisError> {
     let made = Address::parse(address).and_then(|address| address.client());
     made.map_err(|reason| RedisError::from((ErrorKind::InvalidClientConfig, "the address", reason)))
 }
-
-/// The address that means no server.
-pub const EMBEDDED: &str = "embedded";
 
 /// Commands that would block, subscribe or change the shared connection.
 const REFUSED: &[&str] = &[

@@ -6,9 +6,9 @@
 
 use super::Capabilities;
 use super::bindings::spin::sqlite::sqlite as wit;
+use crate::capability::state::HostState;
 use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
-use crate::state::HostState;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use std::collections::{BTreeMap, HashMap};

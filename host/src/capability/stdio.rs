@@ -2,8 +2,8 @@
 //! the message. The host adds the component, the generation and the stream, which no line of the host itself has, so that
 //! no guest can imitate the host.
 
+use super::inside::Inside;
 use crate::clock::Clock;
-use crate::serve::core;
 use crate::telemetry;
 use bytes::Bytes;
 use std::pin::Pin;
@@ -25,6 +25,7 @@ pub struct GuestLog {
     component: Arc<str>,
     generation: u64,
     clock: Clock,
+    inside: &'static dyn Inside,
     line: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -48,12 +49,19 @@ impl Stream {
 
 impl GuestLog {
     /// A stream of one generation of a component.
-    pub fn new(stream: Stream, component: Arc<str>, generation: u64, clock: Clock) -> Self {
+    pub fn new(
+        stream: Stream,
+        component: Arc<str>,
+        generation: u64,
+        clock: Clock,
+        inside: &'static dyn Inside,
+    ) -> Self {
         Self {
             stream,
             component,
             generation,
             clock,
+            inside,
             line: Arc::default(),
         }
     }
@@ -106,13 +114,10 @@ impl GuestLog {
             let named = fields.entry("component");
             named.or_insert_with(|| serde_json::json!(&*self.component));
             let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str);
-            if let (Some(callee), Some(core)) = (text("rejected"), core::current()) {
+            if let Some(callee) = text("rejected") {
                 // A guest reports that it cannot use the answer of a linked component.
-                core.record_rejection(
-                    &self.component,
-                    callee,
-                    text("trace_id").unwrap_or_default(),
-                );
+                let trace = text("trace_id").unwrap_or_default();
+                self.inside.record_rejection(&self.component, callee, trace);
             }
             fields.insert("generation".to_owned(), self.generation.into());
             fields.insert("stream".to_owned(), self.stream.name().into());

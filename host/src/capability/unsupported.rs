@@ -4,7 +4,7 @@
 use super::Capabilities;
 use super::bindings::spin::mysql::mysql as mysql_3;
 use super::older::bindings::fermyon::spin::{llm, mysql as mysql_2, rdbms_types};
-use crate::state::HostState;
+use crate::capability::state::HostState;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
 
 /// The error of all MySQL calls.

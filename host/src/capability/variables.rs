@@ -2,7 +2,7 @@
 
 use super::Capabilities;
 use super::bindings::spin::variables::variables as wit;
-use crate::state::HostState;
+use crate::capability::state::HostState;
 use crate::variables::is_name;
 use wasmtime::component::Accessor;
 

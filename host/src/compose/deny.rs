@@ -1,5 +1,5 @@
 //! Removes grants from a component inside another one. Its imports that require a grant are renamed to interfaces that
-//! the host answers as for a component without grants ([`crate::capability::denied`]). The outer component keeps its
+//! the host answers as for a component without grants (`capability::denied`). The outer component keeps its
 //! own imports.
 
 use crate::rename::{Place, rename};

@@ -1,13 +1,14 @@
 //! The status report of a running host: its components, their generations and their links.
 
 use super::clock::{self, ClockStatus};
+use crate::limits::FULL_SHARE;
 use crate::link::binding::Binding;
-use crate::link::plan;
 use crate::metrics::ComponentMetrics;
-use crate::serve::deployment::{Deployment, FULL_SHARE, Generation};
+use crate::serve::deployment::{Deployment, Generation};
 use crate::serve::health::HealthSnapshot;
 use crate::serve::load::Loaded;
 use crate::serve::swap::{SwapReport, Swapper};
+use crate::wiring::plan;
 use prometheus::Histogram;
 use serde::{Deserialize, Serialize};
 

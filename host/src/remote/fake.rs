@@ -3,7 +3,7 @@
 
 use super::client::RemoteError;
 use crate::link::fit;
-use crate::link::stub::{LinkFunction, is_context};
+use crate::link::function::{LinkFunction, is_context};
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};

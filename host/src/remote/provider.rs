@@ -2,11 +2,21 @@
 
 use super::client::{Http, RemoteComponent, RemoteError};
 use super::fake::Fake;
-use crate::link::check::ImportedFunction;
-use crate::link::stub::LinkFunction;
+use crate::link::function::LinkFunction;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::Val;
+use wasmtime::component::types::Type;
+
+/// A function of an imported interface.
+pub struct ImportedFunction {
+    /// Its name.
+    pub name: String,
+    /// Its types as text.
+    pub shape: String,
+    /// The type of its result.
+    pub result: Option<Type>,
+}
 
 /// What answers for a component that does not run here.
 #[derive(Clone)]

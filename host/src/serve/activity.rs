@@ -2,7 +2,7 @@
 //! silent connections, so that clients that send or read nothing cannot use up the connections.
 
 use super::answer::HostProblem;
-use super::clients::ClientLimits;
+use crate::app::client_limits::ClientLimits;
 use crate::trace::Trace;
 use http::StatusCode;
 use std::cell::Cell;

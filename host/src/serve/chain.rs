@@ -4,7 +4,8 @@
 use super::connection;
 use super::core::{self, Core};
 use super::deployment::RoutingKey;
-use super::routes::Matched;
+use crate::app::routes::Matched;
+use crate::capability::inside::{ChainAnswer, ChainTarget, Inside};
 use crate::trace::Trace;
 use futures::channel::oneshot;
 use http::uri::Scheme;
@@ -16,19 +17,24 @@ use wasmtime_wasi_http::{Error, WasiBody};
 /// The client address of such requests, as in Spin.
 const INTERNAL_CLIENT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// The destination of a chained request.
-pub enum ChainTarget {
-    /// A component by id, whether or not it has a route.
-    Component(String),
-    /// The component whose route matches the path.
-    Routes,
+/// The cores of this process, as capabilities see them.
+#[derive(Debug)]
+pub struct Cores;
+
+impl Inside for Cores {
+    fn send(&self, to: ChainTarget, request: Request<WasiBody>) -> ChainAnswer {
+        send(to, request)
+    }
+
+    fn record_rejection(&self, caller: &str, callee: &str, trace_id: &str) {
+        if let Some(core) = core::current() {
+            core.record_rejection(caller, callee, trace_id);
+        }
+    }
 }
 
 /// Sends a request. The receiver resolves to the response.
-pub fn send(
-    to: ChainTarget,
-    request: Request<WasiBody>,
-) -> oneshot::Receiver<Result<Response<WasiBody>, Error>> {
+fn send(to: ChainTarget, request: Request<WasiBody>) -> ChainAnswer {
     let (answer, answered) = oneshot::channel();
     let core = core::current();
     tokio::task::spawn_local(async move {

@@ -1,12 +1,10 @@
 //! What one client may use: the number of connections, in all and per address, and the memory of buffered request
-//! bodies. [`transport`](super::transport) closes connections whose clients are silent; [`limits`] has the settings.
+//! bodies. [`transport`](super::transport) closes connections whose clients are silent; [`ClientLimits`] has the settings.
 
-pub mod limits;
-
+use crate::app::client_limits::ClientLimits;
 use crate::limits::CROWDED_TIMEOUT;
 use http::HeaderMap;
 use ipnet::Ipv6Net;
-pub use limits::ClientLimits;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

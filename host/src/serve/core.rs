@@ -11,9 +11,10 @@ use super::pool::LinkState;
 use super::request_limits::Gates;
 use super::timer::{self, Fired};
 use super::transport::Acceptor;
+use crate::app::Subscription;
+use crate::capability::messages::{self, Message};
 use crate::limits;
 use crate::link::binding::Binding;
-use crate::messages::{self, Message};
 use crate::remote::client::{self, Http};
 use crate::telemetry::Kind;
 use crate::trace::Trace;
@@ -202,9 +203,8 @@ impl Core {
 
     /// Passes a message to every component that subscribes to its channel.
     fn deliver(&self, message: &Message) {
-        let listens = |one: &&messages::Subscription| {
-            one.address == message.address && one.channel == message.channel
-        };
+        let listens =
+            |one: &&Subscription| one.address == message.address && one.channel == message.channel;
         for subscription in self.loaded.subscriptions.iter().filter(listens) {
             if let Some(component) = self.components.get(&subscription.component) {
                 let trace = Trace::of(None);

@@ -1,14 +1,12 @@
 //! A component and its generations: which generation gets which share of the calls. Changes apply to all cores at once.
 
 use super::health::Health;
-use crate::state::LoadedComponent;
+use crate::capability::state::LoadedComponent;
+use crate::limits::FULL_SHARE;
 use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// The denominator of shares: 10 000 parts are 100 %.
-pub const FULL_SHARE: u32 = 10_000;
 
 /// A component that runs in its own instances.
 pub struct Deployment {

@@ -7,10 +7,10 @@ use super::instance::LinkedCall;
 use super::load::Loaded;
 use super::local;
 use super::pool::{LinkOutcome, Pool};
+use crate::capability::state::Code;
 use crate::limits;
 use crate::link::binding::Binding;
-use crate::link::{fit, stub};
-use crate::state::Code;
+use crate::link::{fit, function};
 use anyhow::{Context as _, bail};
 use futures::channel::oneshot;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 pub struct CallRequest {
     /// The component to call.
     pub component: String,
-    /// The function; see [`stub::key`].
+    /// The function; see [`function::key`].
     pub key: Arc<str>,
     /// The arguments.
     pub params: Vec<Val>,
@@ -105,7 +105,7 @@ impl Loaded {
             for (function, item) in exported.exports(engine) {
                 match item.ty {
                     ComponentItem::ComponentFunc(ty) if function == name => {
-                        return Ok((stub::key(interface, name), ty));
+                        return Ok((function::key(interface, name), ty));
                     }
                     ComponentItem::ComponentFunc(_) => known.push(function.to_owned()),
                     _ => {}
@@ -123,7 +123,7 @@ impl Core {
     /// Runs a call from outside the cores.
     pub(super) fn run_external_call(self: &Rc<Self>, call: PendingCall) {
         let PendingCall { request, answer } = call;
-        let context = stub::call_context(&request.params);
+        let context = function::call_context(&request.params);
         let trace_id = context.trace_parent.get(3..35).unwrap_or_default();
         let key = RoutingKey {
             trace_id,

@@ -3,11 +3,11 @@
 
 use super::instance_task::InstanceTask;
 use super::response_body::{AnsweredBy, Failed};
-use super::termination::Termination;
 use crate::capability::bindings::spin::redis::redis::Error as RedisError;
+use crate::capability::state::{HostState, HttpIndices, InboundIndex, LoadedComponent};
 use crate::fault::INJECTED;
 use crate::limits;
-use crate::state::{HostState, HttpIndices, InboundIndex, LoadedComponent};
+use crate::termination::Termination;
 use futures::channel::oneshot;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use http::HeaderValue;
@@ -53,7 +53,7 @@ pub enum CallKind {
 
 /// A call over a link.
 pub struct LinkedCall {
-    /// The function; see [`crate::link::stub::key`].
+    /// The function; see [`crate::link::function::key`].
     pub key: Arc<str>,
     /// The arguments.
     pub params: Vec<Val>,

@@ -2,6 +2,7 @@
 //! them, [`entry_points`] finds their callable exports, [`files`] copies their files, [`sources`] finds databases and
 //! downloads.
 
+pub mod check_links;
 pub mod component_loader;
 mod entry_points;
 mod files;
@@ -12,30 +13,31 @@ use super::core::CoreCommand;
 use super::deployment::{Deployment, Generation};
 use super::overview::Overview;
 use super::request_limits::RequestLimits;
-use super::tls::ServerTls;
 use crate::aot::AotCache;
+use crate::app::Subscription;
 use crate::app::{App, RouteSpec};
 use crate::capability;
 use crate::capability::key_value::KeyValue;
+use crate::capability::messages::Messages;
 use crate::capability::points::Points;
 use crate::capability::postgres::pool::Postgres;
 use crate::capability::redis::Redis;
 use crate::capability::sqlite::Synchronous;
+use crate::capability::state::{LoadedComponent, Servers};
 use crate::clock::Clock;
 use crate::engine::{self, EngineOptions, Ticker};
 use crate::fault::Faults;
 use crate::limits;
 use crate::link::binding::Bindings;
-use crate::link::plan;
-use crate::messages::{Messages, Subscription};
 use crate::metrics::{Metrics, RouteMetrics};
-use crate::observe::Readiness;
 use crate::policy::Policies;
 use crate::record::Recorder;
 use crate::remote::client::{self, LinkTls, RemoteComponent, RemoteConfig};
 use crate::remote::provider::Provider;
 use crate::runtime_config::RuntimeConfig;
-use crate::state::{LoadedComponent, Servers};
+use crate::serve::observe::Readiness;
+use crate::tls::ServerTls;
+use crate::wiring::plan;
 use anyhow::Context as _;
 use component_loader::{CompiledComponent, ComponentLoader, UnlinkedComponent};
 use http::uri::Scheme;

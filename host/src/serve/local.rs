@@ -8,8 +8,8 @@ use crate::clock::Clock;
 use crate::fault::{FaultEffect, INJECTED};
 use crate::limits;
 use crate::link::binding::Binding;
+use crate::link::function::{self, LinkFunction};
 use crate::link::promise::Promise;
-use crate::link::stub::{self, LinkFunction};
 use crate::remote::client::RemoteError;
 use crate::telemetry::{self, Kind};
 use crate::trace::Trace;
@@ -99,7 +99,7 @@ impl Core {
         mut params: Vec<Val>,
     ) -> impl Future<Output = Result<Vec<Val>, String>> {
         let (timeout, trace, pool, shadow) = {
-            let context = stub::call_context(&params);
+            let context = function::call_context(&params);
             let trace_id = context.trace_parent.get(3..35).unwrap_or_default();
             let trace = telemetry::is_on().then(|| {
                 let header = HeaderValue::from_str(context.trace_parent);
@@ -117,7 +117,7 @@ impl Core {
             (patience, trace, pool, shadow)
         };
         if let Some(trace) = &trace {
-            stub::set_trace_parent(&mut params, trace.text());
+            function::set_trace_parent(&mut params, trace.text());
         }
         async move {
             let pool = pool.ok_or("there is no such component")?;
@@ -156,7 +156,7 @@ impl Core {
         function: Arc<LinkFunction>,
         params: Vec<Val>,
     ) -> impl Future<Output = Result<Vec<Val>, String>> {
-        let timeout = patience(stub::call_context(&params).deadline, &self.loaded.clock);
+        let timeout = patience(function::call_context(&params).deadline, &self.loaded.clock);
         async move {
             let remote = self.loaded.remotes.get(&*function.callee);
             let remote = remote.ok_or("there is no such component")?;
@@ -282,7 +282,7 @@ async fn attempt(
     params: Vec<Val>,
     timeout: Duration,
 ) -> Result<Vec<Val>, CallError> {
-    let trace = HeaderValue::from_str(stub::call_context(&params).trace_parent);
+    let trace = HeaderValue::from_str(function::call_context(&params).trace_parent);
     let trace = trace.ok().filter(|trace| !trace.is_empty());
     let call = LinkedCall {
         key: function.key.clone(),

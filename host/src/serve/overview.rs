@@ -7,8 +7,8 @@ mod page;
 
 use super::answer::{HostProblem, empty, full};
 use super::load::LoadedRoute;
-use super::routes::Pattern;
-use super::routes::nearest::nearest;
+use crate::app::routes::Pattern;
+use crate::app::routes::nearest::nearest;
 use crate::app::{ComponentSpec, Target};
 use crate::trace::Trace;
 use accept::{Form, preferred};

@@ -2,9 +2,7 @@
 //! run at once. They protect what a request costs before anybody is trusted.
 
 use super::clients::{ClientAddress, counted};
-use super::routes::Pattern;
-use crate::app::parse_duration;
-use crate::manifest::schema::RequestLimitTable;
+use crate::app::request_limit::RequestLimit;
 use http::Method;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -16,104 +14,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Addresses that are remembered before those without recent requests are forgotten.
 const REMEMBERED_ADDRESSES: usize = 10_000;
-
-/// The limits of some requests, which they share.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestLimit {
-    /// Methods and routes; `None` for every method.
-    requests: Vec<(Option<Method>, Pattern)>,
-    per_address: Option<Rate>,
-    /// Whether clients on this machine count, whatever the limits for clients say.
-    loopback: bool,
-    in_all: Option<Rate>,
-    /// How many run at once on each core, and how many more may wait.
-    at_once: Option<(usize, usize)>,
-}
-
-/// So many requests in a period.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Rate {
-    /// The mean time between two requests.
-    interval: Duration,
-    period: Duration,
-}
-
-impl RequestLimit {
-    /// Reads a table, whose templates are already expanded. The error names the key.
-    pub fn parse(table: &RequestLimitTable) -> Result<Self, String> {
-        let request = |text: &String| {
-            let (method, path) = text.split_once(' ')?;
-            let method = match method {
-                "*" => None,
-                method => Some(Method::from_bytes(method.as_bytes()).ok()?),
-            };
-            Some((method, Pattern::parse(path).ok()?))
-        };
-        let requests = table.requests.iter().map(|text| {
-            request(text)
-                .ok_or_else(|| format!("`{text}` is not a request such as POST /api/things"))
-        });
-        let rate = |key: &str, text: &Option<String>| {
-            let text = text.as_deref().filter(|text| *text != "none");
-            let read = |text: &str| {
-                Rate::parse(text).ok_or_else(|| {
-                    format!("{key} = `{text}` is neither a rate such as 60/1m nor none")
-                })
-            };
-            Ok::<_, String>(text.map(read).transpose()?.flatten())
-        };
-        let number = |key: &str, text: &Option<String>| {
-            let read = |text: &String| {
-                let number = text.parse::<usize>();
-                number.map_err(|_| format!("{key} = `{text}` is not a number of requests"))
-            };
-            text.as_ref().map(read).transpose()
-        };
-        let at_once = number("at_once", &table.at_once)?.filter(|most| *most > 0);
-        let waiting = number("waiting", &table.waiting)?.unwrap_or_default();
-        Ok(Self {
-            requests: requests.collect::<Result<_, _>>()?,
-            per_address: rate("per_address", &table.per_address)?,
-            loopback: table.count_loopback,
-            in_all: rate("in_all", &table.in_all)?,
-            at_once: at_once.map(|most| (most, waiting)),
-        })
-    }
-
-    fn covers(&self, method: &Method, path: &str) -> bool {
-        self.requests.iter().any(|(known, pattern)| {
-            known.as_ref().is_none_or(|known| known == method) && pattern.matches(path).is_some()
-        })
-    }
-
-    /// Whether it limits anything.
-    fn is_on(&self) -> bool {
-        self.per_address.is_some() || self.in_all.is_some() || self.at_once.is_some()
-    }
-}
-
-impl Rate {
-    /// Reads `60/1m`; `Some(None)` is `0/1m`, no limit.
-    fn parse(text: &str) -> Option<Option<Self>> {
-        let (count, period) = text.split_once('/')?;
-        let count = count.trim().parse::<u32>().ok()?;
-        let period = parse_duration(period.trim()).filter(|period| !period.is_zero())?;
-        let interval = period.checked_div(count);
-        Some(interval.map(|interval| Self { interval, period }))
-    }
-
-    /// Counts a request (the generic cell rate algorithm): all of a period at once, or evenly spaced. `next` is when the
-    /// requests so far are worked off at the mean rate. The error is the time after which a request is allowed.
-    fn count(self, next: &mut Instant, now: Instant) -> Result<(), Duration> {
-        let after = (*next).max(now) + self.interval;
-        let ahead = after.saturating_duration_since(now);
-        if ahead > self.period {
-            return Err(ahead - self.period);
-        }
-        *next = after;
-        Ok(())
-    }
-}
 
 /// The counts of an application's limits.
 #[derive(Debug)]
@@ -243,6 +143,8 @@ impl Drop for Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::request_limit::Rate;
+    use crate::manifest::schema::RequestLimitTable;
     use std::task::Poll;
 
     fn limit(change: impl FnOnce(&mut RequestLimitTable)) -> Result<RequestLimit, String> {

@@ -8,10 +8,11 @@ mod watch;
 
 pub use rollback_limits::RollbackLimits;
 
+use crate::limits::FULL_SHARE;
 use make::StageTimes;
 
 use super::core::CoreCommand;
-use super::deployment::{Deployment, FULL_SHARE, Generation, Traffic, Trial};
+use super::deployment::{Deployment, Generation, Traffic, Trial};
 use super::load::Loaded;
 use crate::limits;
 use crate::recipe::WasmFile;

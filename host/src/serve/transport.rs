@@ -2,9 +2,10 @@
 //! files, refuses connections beyond the limits, and closes connections whose clients are silent.
 
 use super::activity::{Activity, Socket, UnderWay, check_interval};
-use super::clients::{BUSY, ClientLimits, Clients, Connected, Share};
-use super::tls::ServerTls;
+use super::clients::{BUSY, Clients, Connected, Share};
+use crate::app::client_limits::ClientLimits;
 use crate::limits;
+use crate::tls::ServerTls;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};

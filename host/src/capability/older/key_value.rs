@@ -2,7 +2,7 @@
 
 use super::bindings::fermyon::spin::key_value as wit;
 use crate::capability::key_value::OpenStore;
-use crate::state::HostState;
+use crate::capability::state::HostState;
 use wasmtime::component::Resource;
 
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;

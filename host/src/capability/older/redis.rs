@@ -3,7 +3,7 @@
 use super::bindings::fermyon::spin::redis as wit;
 use crate::capability::bindings::spin::redis::redis as newer;
 use crate::capability::redis::{Connection, bytes, count, flat, number, refusal, texts};
-use crate::state::HostState;
+use crate::capability::state::HostState;
 use redis::{Cmd, Value};
 use wasmtime::component::Resource;
 

@@ -3,7 +3,7 @@
 use super::bindings::fermyon::spin::sqlite as wit;
 use crate::capability::bindings::spin::sqlite::sqlite as newer;
 use crate::capability::sqlite::{Connection, Rows};
-use crate::state::HostState;
+use crate::capability::state::HostState;
 use wasmtime::component::Resource;
 
 impl wit::Host for HostState {}

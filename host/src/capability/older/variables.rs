@@ -2,7 +2,7 @@
 
 use super::bindings::fermyon::spin::variables as wit;
 use super::bindings::wasi::config::store as config;
-use crate::state::HostState;
+use crate::capability::state::HostState;
 use crate::variables::is_name;
 
 impl wit::Host for HostState {

@@ -1,6 +1,7 @@
 //! Turns wasm files into components that can be instantiated, at start-up and for each swap: read, compile or load from
 //! the cache, link, and check every import.
 
+use super::check_links as check;
 use super::entry_points;
 use crate::aot::{AotCache, Compiled};
 use crate::app::ComponentSpec;
@@ -8,18 +9,20 @@ use crate::capability::key_value::KeyValue;
 use crate::capability::points::Points;
 use crate::capability::postgres::pool::Member;
 use crate::capability::sqlite::Databases;
+use crate::capability::state::{Code, HostState, LoadedComponent, Servers};
 use crate::clock::Clock;
 use crate::compose::ComposeError;
 use crate::fault::Faults;
 use crate::link::binding::Binding;
-use crate::link::plan::{self, DeploymentPlan, standalone_file};
-use crate::link::{check, fuse::LinkError, stub};
+use crate::link::fuse::LinkError;
 use crate::manifest::{ManifestError, Source};
 use crate::metrics::Metrics;
 use crate::policy::Policies;
 use crate::recipe::{Recipe, RecipeInput, WasmFile};
 use crate::remote::provider::Provider;
-use crate::state::{Code, HostState, LoadedComponent, Servers};
+use crate::serve::chain::Cores;
+use crate::serve::stub;
+use crate::wiring::plan::{self, DeploymentPlan, standalone_file};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -228,6 +231,7 @@ impl ComponentLoader {
             faults: self.faults.clone(),
             points: self.points.clone(),
             clock: self.clock.clone(),
+            inside: &Cores,
             allowed_hosts: spec.allowed_hosts.clone().into(),
             max_memory: self.max_memory,
             postgres: Member {

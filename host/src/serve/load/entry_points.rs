@@ -2,9 +2,9 @@
 //! missing and what helps.
 
 use crate::app::ComponentSpec;
-use crate::link::stub;
+use crate::capability::state::{EntryPoints, FunctionIndex, HostState, HttpIndices, InboundIndex};
+use crate::link::function;
 use crate::manifest::{ManifestError, Source};
-use crate::state::{EntryPoints, FunctionIndex, HostState, HttpIndices, InboundIndex};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmtime::Engine;
@@ -81,7 +81,7 @@ fn functions(engine: &Engine, component: &Component) -> BTreeMap<String, Functio
             {
                 let results = function.results().len();
                 let linked = FunctionIndex { index, results };
-                functions.insert(stub::key(interface, name), linked);
+                functions.insert(function::key(interface, name), linked);
             }
         }
     }

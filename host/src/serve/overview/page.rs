@@ -146,7 +146,7 @@ impl Display for Escaped<'_> {
 mod tests {
     use super::super::{Page, Route};
     use super::*;
-    use crate::serve::routes::Pattern;
+    use crate::app::routes::Pattern;
 
     #[test]
     fn text_from_the_manifest_and_the_request_is_escaped() {

@@ -1,9 +1,9 @@
 //! Compiles and links the new generations of a swap, and checks their callers.
 
 use super::{Replacement, Swapper};
-use crate::link::check;
 use crate::recipe::{Recipe, WasmFile};
 use crate::serve::deployment::{Deployment, Generation};
+use crate::serve::load::check_links as check;
 use crate::serve::load::component_loader::{CompiledComponent, ComponentLoader, Files};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
@@ -146,7 +146,7 @@ impl Swapper {
 fn plan<'m>(
     loader: &'m ComponentLoader,
     deployment: &Deployment,
-) -> anyhow::Result<&'m crate::link::plan::DeploymentPlan> {
+) -> anyhow::Result<&'m crate::wiring::plan::DeploymentPlan> {
     let plan = loader.plans().get(&*deployment.id);
     plan.with_context(|| format!("`{}` does not run", deployment.id))
 }

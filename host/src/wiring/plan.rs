@@ -1,9 +1,9 @@
 //! Plans an application under its bindings: which components run in their own instances, what is fused into each, which
 //! components each one calls, and which grants it gets.
 
-use super::binding::{Binding, Bindings, Link};
 use crate::allowed_hosts::AllowedHost;
 use crate::app::{App, ComponentSpec, OwnGrants};
+use crate::link::binding::{Binding, Bindings, Link};
 use crate::manifest::ManifestError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

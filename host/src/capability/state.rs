@@ -1,23 +1,24 @@
 //! The host's data for one instance: WASI, open handles, limits. Dropping it releases everything.
 
+use super::inside::Inside;
+use super::key_value::KeyValue;
+use super::messages::Messages;
+use super::outgoing::Outgoing;
+use super::points::Points;
+use super::postgres;
+use super::postgres::pool::{Member, Postgres};
+use super::redis::Redis;
+use super::sqlite::Databases;
+use super::stdio::{GuestLog, Stream};
 use crate::app::ComponentSpec;
-use crate::capability::key_value::KeyValue;
-use crate::capability::outgoing::Outgoing;
-use crate::capability::points::Points;
-use crate::capability::postgres;
-use crate::capability::postgres::pool::{Member, Postgres};
-use crate::capability::redis::Redis;
-use crate::capability::sqlite::Databases;
-use crate::capability::stdio::{GuestLog, Stream};
 use crate::clock::Clock;
 use crate::fault::{Faults, InstanceFaults};
 use crate::link::fit;
 use crate::link::promise::{self, Promise, Promises};
-use crate::messages::Messages;
 use crate::metrics::{ComponentMetrics, RouteMetrics};
 use crate::policy::{PolicyLimits, PolicyState};
 use crate::recipe::Recipe;
-use crate::serve::termination::Termination;
+use crate::termination::Termination;
 use percent_encoding::percent_decode_str;
 use prometheus::{IntCounter, IntGauge};
 use std::collections::BTreeMap;
@@ -58,6 +59,8 @@ pub struct LoadedComponent {
     pub points: Arc<Points>,
     /// The wall clock that it sees.
     pub clock: Clock,
+    /// The cores, for requests to other components.
+    pub inside: &'static dyn Inside,
     /// Where it may connect to.
     pub allowed_hosts: Arc<[crate::allowed_hosts::AllowedHost]>,
     /// The limit for the linear memory of one instance, in bytes.
@@ -75,7 +78,7 @@ pub struct LoadedComponent {
 }
 
 impl LoadedComponent {
-    /// What an exported function promises about repeated calls; `key` is a [`crate::link::stub::key`].
+    /// What an exported function promises about repeated calls; `key` is a [`crate::link::function::key`].
     pub fn promise(&self, key: &str) -> Option<Promise> {
         let promises = self
             .promises
@@ -115,6 +118,7 @@ impl LoadedComponent {
             faults: self.faults.clone(),
             points: self.points.clone(),
             clock: self.clock.clone(),
+            inside: self.inside,
             allowed_hosts: Arc::default(),
             max_memory: self.max_memory,
             postgres: self.postgres.clone(),
@@ -152,7 +156,7 @@ pub struct EntryPoints {
     pub http: Option<HttpIndices>,
     /// The handler for Redis messages.
     pub inbound_redis: Option<InboundIndex>,
-    /// The functions of all exported interfaces, by [`crate::link::stub::key`].
+    /// The functions of all exported interfaces, by [`crate::link::function::key`].
     pub functions: Arc<BTreeMap<String, FunctionIndex>>,
 }
 
@@ -276,7 +280,15 @@ impl HostState {
         termination: &Arc<Termination>,
     ) -> wasmtime::Result<Store<Self>> {
         let (id, clock) = (component.id.clone(), component.clock.clone());
-        let log = |stream| GuestLog::new(stream, id.clone(), component.generation, clock.clone());
+        let log = |stream| {
+            GuestLog::new(
+                stream,
+                id.clone(),
+                component.generation,
+                clock.clone(),
+                component.inside,
+            )
+        };
         let output = [log(Stream::Stdout), log(Stream::Stderr)];
         let [stdout, stderr] = output.clone();
         let mut wasi = WasiCtxBuilder::new();
@@ -352,6 +364,7 @@ impl HostState {
                 allowed: component.allowed_hosts.clone(),
                 trace: None,
                 faults: faults.clone(),
+                inside: component.inside,
             },
             component: component.clone(),
             faults,

@@ -1,8 +1,8 @@
 //! The observe address: `/healthz` (the process is alive), `/readyz` (the application takes requests) and `/metrics`
 //! (Prometheus).
 
-use crate::serve::load::Loaded;
-use crate::serve::transport;
+use super::load::Loaded;
+use super::transport;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};

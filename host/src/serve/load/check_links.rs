@@ -1,12 +1,13 @@
 //! Type checks between compiled components. Identical types are found quickly; only different ones are compared
 //! structurally, to see whether they fit and what differs.
 
-use super::fit::{self, Surface};
+use super::component_loader::CompiledComponent;
+use crate::link::fit::{self, Surface};
+use crate::remote::provider::ImportedFunction;
 use crate::remote::shape;
-use crate::serve::load::component_loader::CompiledComponent;
 use wasmtime::Engine;
 use wasmtime::component::Component;
-use wasmtime::component::types::{ComponentInstance, ComponentItem, Type};
+use wasmtime::component::types::{ComponentInstance, ComponentItem};
 
 /// The imported interfaces that contain functions and that other components, not the host, have to provide.
 pub fn imports(engine: &Engine, component: &Component) -> Vec<String> {
@@ -23,16 +24,6 @@ pub fn imports(engine: &Engine, component: &Component) -> Vec<String> {
             }
     });
     asked.map(|(name, _)| name.to_owned()).collect()
-}
-
-/// A function of an imported interface.
-pub struct ImportedFunction {
-    /// Its name.
-    pub name: String,
-    /// Its types as text.
-    pub shape: String,
-    /// The type of its result.
-    pub result: Option<Type>,
 }
 
 /// The functions of an imported interface.

@@ -1,12 +1,12 @@
 //! Answers link calls from other hosts, on an address of its own.
 
-use super::sign::Key;
-use super::{CALLER, ExportedFunction, ExportedInterfaces, SHAPE, SIGNATURE, shape};
+use super::external_call::CallRequest;
+use super::load::Loaded;
+use super::transport;
 use crate::limits;
-use crate::link::{fit, stub};
-use crate::serve::external_call::CallRequest;
-use crate::serve::load::Loaded;
-use crate::serve::transport;
+use crate::link::{fit, function};
+use crate::remote::sign::Key;
+use crate::remote::{CALLER, ExportedFunction, ExportedInterfaces, SHAPE, SIGNATURE, shape};
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -108,7 +108,7 @@ async fn carry_out(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> An
         return text.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()));
     }
     let (interface, name) = function.rsplit_once('/').unwrap_or_default();
-    let asked = stub::key(interface, name);
+    let asked = function::key(interface, name);
     let found = known.iter().find(|function| function.key == asked);
     let Some(function) = found else {
         let reason = format!("`{component}` does not export `{name}` in `{interface}`");
@@ -166,7 +166,7 @@ fn functions(loaded: &Loaded, component: &str) -> Option<Vec<Exported>> {
                 functions.push(Exported {
                     interface: interface.to_owned(),
                     name: name.to_owned(),
-                    key: stub::key(interface, name),
+                    key: function::key(interface, name),
                     ty,
                 });
             }

@@ -1,11 +1,11 @@
 //! All components of an application and their links, without running anything: which component answers each import and
 //! why, which ones nearly do, and whether a new file could replace a component.
 
-use super::binding::Bindings;
-use super::fit::{Match, Surface, compare};
 use super::plan::standalone_file;
 use crate::app::App;
 use crate::componentize;
+use crate::link::binding::Bindings;
+use crate::link::fit::{Match, Surface, compare};
 use crate::recipe::WasmFile;
 use anyhow::Context as _;
 use serde::Serialize;
@@ -218,7 +218,7 @@ impl LinkGraph {
                     Some(export) => new.fits(export, &other.surface, &import.name).err(),
                 };
                 if let Some(reason) = reason {
-                    told.insert(super::fit::track(&import.name));
+                    told.insert(crate::link::fit::track(&import.name));
                     incompatibilities.push(Incompatibility {
                         interface: import.name.clone(),
                         used_by: Some(caller.clone()),
@@ -229,7 +229,7 @@ impl LinkGraph {
         }
         // Exports that no component here uses may be used elsewhere.
         for export in old.surface.exports() {
-            if told.contains(&super::fit::track(&export)) {
+            if told.contains(&crate::link::fit::track(&export)) {
                 continue;
             }
             if let Err(reason) = new.replaces(&old.surface, &export) {

@@ -1,19 +1,13 @@
-//! Calls between instances. The host defines the imported functions of a caller as stubs, which pass the arguments to
-//! an instance of the callee on the same core and wait up to the deadline. If there is no answer, the stub returns the
-//! interface's own `unavailable`, and the caller keeps running.
+//! Functions of other components: which can be called in another instance, how their interfaces say that there is no answer,
+//! and the context that their calls carry.
 
-use super::binding::Binding;
 use crate::limits;
-use crate::serve::core;
-use crate::state::HostState;
-use futures::future::Either;
-use send_wrapper::SendWrapper;
 use std::sync::Arc;
+use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, ComponentInstance, ComponentItem, Type};
-use wasmtime::component::{Component, Linker, Val};
 use wasmtime::{Engine, Error};
 
-/// A stub for a function of another component.
+/// A function of another component.
 #[derive(Debug)]
 pub struct LinkFunction {
     /// The calling component.
@@ -31,16 +25,16 @@ pub struct LinkFunction {
     /// The type of its result.
     pub result: Option<Type>,
     /// How the interface reports that there is no answer.
-    unavailable_form: UnavailableForm,
+    pub(crate) unavailable_form: UnavailableForm,
     /// Whether a list of bytes may be among the values.
-    bytes: bool,
+    pub(crate) bytes: bool,
     /// Whether the callee is on another host.
-    remote: bool,
+    pub(crate) remote: bool,
 }
 
 /// How an interface reports that there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum UnavailableForm {
+pub(crate) enum UnavailableForm {
     /// `result<_, variant { unavailable(string), … }>`.
     Unavailable,
     /// `result<_, string>`.
@@ -54,77 +48,8 @@ pub fn key(interface: &str, function: &str) -> String {
     format!("{}#{function}", super::fit::track(interface))
 }
 
-/// Defines stubs for an import of a component. The error says what cannot be passed between instances, and why.
-pub fn define(
-    linker: &mut Linker<HostState>,
-    engine: &Engine,
-    component: &Component,
-    import: &str,
-    (caller, callee, binding): (&Arc<str>, &Arc<str>, Binding),
-) -> Result<(), String> {
-    let ty = component.component_type();
-    let Some(ComponentItem::ComponentInstance(interface)) =
-        ty.get_import(engine, import).map(|import| import.ty)
-    else {
-        return Err(format!("`{import}` is not an interface"));
-    };
-    let functions = functions(engine, &interface).map_err(|(item, reason)| {
-        format!("`{item}` of `{import}` cannot be called in another instance: {reason}; bind this link fused")
-    })?;
-    let mut instance = linker
-        .instance(import)
-        .map_err(|error| format!("{error:#}"))?;
-    for (name, ty) in functions {
-        let function = Arc::new(LinkFunction {
-            caller: caller.clone(),
-            callee: callee.clone(),
-            key: key(import, &name).into(),
-            interface: import.to_owned(),
-            shape: match binding {
-                Binding::Remote => crate::remote::shape::function(&ty),
-                _ => String::new(),
-            },
-            result: ty.results().next(),
-            unavailable_form: unavailable_form(&ty),
-            bytes: ty
-                .params()
-                .map(|(_, ty)| ty)
-                .chain(ty.results())
-                .any(has_bytes),
-            remote: binding == Binding::Remote,
-            name: name.clone(),
-        });
-        let defined = if binding == Binding::Policy {
-            if ty.async_() {
-                return Err(format!(
-                    "`{name}` of `{import}` is async, and policies are synchronous"
-                ));
-            }
-            instance.func_new(&name, move |_, _, params, results| {
-                let core =
-                    core::current().ok_or_else(|| Error::msg("the host is shutting down"))?;
-                function.write_results(core.decide(&function, params), results)
-            })
-        } else if ty.async_() {
-            instance.func_new_concurrent(&name, move |_, _, params, results| {
-                let called = function.call(params);
-                let function = function.clone();
-                Box::pin(async move { function.write_results(called?.await, results) })
-            })
-        } else {
-            instance.func_new_async(&name, move |_, _, params, results| {
-                let called = function.call(params);
-                let function = function.clone();
-                Box::new(async move { function.write_results(called?.await, results) })
-            })
-        };
-        defined.map_err(|error| format!("{error:#}"))?;
-    }
-    Ok(())
-}
-
 /// The functions of an interface. The error names an item that cannot be passed between instances.
-fn functions(
+pub(crate) fn functions(
     engine: &Engine,
     interface: &ComponentInstance,
 ) -> Result<Vec<(String, ComponentFunc)>, (String, String)> {
@@ -158,7 +83,7 @@ fn instance_bound(ty: &Type) -> Option<&'static str> {
     }
 }
 
-fn has_bytes(ty: Type) -> bool {
+pub(crate) fn has_bytes(ty: Type) -> bool {
     match &ty {
         Type::List(list) if list.ty() == Type::U8 => true,
         other => inner(other).into_iter().any(has_bytes),
@@ -179,7 +104,7 @@ fn inner(ty: &Type) -> Vec<Type> {
     }
 }
 
-fn unavailable_form(ty: &ComponentFunc) -> UnavailableForm {
+pub(crate) fn unavailable_form(ty: &ComponentFunc) -> UnavailableForm {
     let Some(Type::Result(result)) = ty.results().next() else {
         return UnavailableForm::Trap;
     };
@@ -200,35 +125,15 @@ fn unavailable_form(ty: &ComponentFunc) -> UnavailableForm {
 }
 
 /// The returned values, or the reason why there are none.
-type CallResult = Result<Vec<Val>, String>;
+pub type CallResult = Result<Vec<Val>, String>;
 
 impl LinkFunction {
-    /// Starts the call at once and returns a future for the result.
-    fn call(
-        self: &Arc<Self>,
-        params: &[Val],
-    ) -> wasmtime::Result<impl Future<Output = CallResult> + Send + use<>> {
-        let core = core::current().ok_or_else(|| Error::msg("the host is shutting down"))?;
-        let (function, too_many) = (self.clone(), self.bytes && has_too_many(params));
-        // The future is created and polled on the thread of this core only.
-        let asked = (!too_many).then(|| {
-            let params = params.to_vec();
-            if function.remote {
-                Either::Left(SendWrapper::new(core.remote(function, params)))
-            } else {
-                Either::Right(SendWrapper::new(core.link(function, params)))
-            }
-        });
-        Ok(async move {
-            match asked {
-                Some(asked) => asked.await,
-                None => Err(TOO_MANY.to_owned()),
-            }
-        })
-    }
-
     /// Stores the result of the call, or the interface's `unavailable`.
-    fn write_results(&self, called: CallResult, results: &mut [Val]) -> wasmtime::Result<()> {
+    pub(crate) fn write_results(
+        &self,
+        called: CallResult,
+        results: &mut [Val],
+    ) -> wasmtime::Result<()> {
         let called = match called {
             Ok(values) if self.bytes && has_too_many(&values) => Err(TOO_MANY.to_owned()),
             called => called,
@@ -279,9 +184,9 @@ impl LinkFunction {
     }
 }
 
-const TOO_MANY: &str = "a list has more bytes than may cross a link (256 KiB)";
+pub(crate) const TOO_MANY: &str = "a list has more bytes than may cross a link (256 KiB)";
 
-fn has_too_many(values: &[Val]) -> bool {
+pub(crate) fn has_too_many(values: &[Val]) -> bool {
     let too_many = |value: &Val| match value {
         Val::List(list) => {
             (matches!(list.first(), Some(Val::U8(_))) && list.len() > limits::LINK_LIST_BYTES)

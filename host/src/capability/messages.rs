@@ -1,7 +1,8 @@
 //! Messages for Redis triggers, from subscriptions to servers or from guests of this process. As in Redis, a message
 //! without a subscriber or without capacity is lost, so use messages only as wake-ups.
 
-use crate::capability;
+use super::redis as server;
+use crate::app::{EMBEDDED, Subscription};
 use crate::limits;
 use futures::StreamExt as _;
 use std::collections::BTreeSet;
@@ -19,17 +20,6 @@ pub struct Message {
     pub channel: String,
     /// The content.
     pub payload: Vec<u8>,
-}
-
-/// A component's subscription to a channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription {
-    /// The address of a server, or `embedded`.
-    pub address: String,
-    /// The channel.
-    pub channel: String,
-    /// The id of the component.
-    pub component: String,
 }
 
 /// Passes messages to the cores in round-robin order.
@@ -87,7 +77,7 @@ impl Messages {
                 None => servers.push((address.clone(), vec![channel.clone()])),
             }
         }
-        servers.retain(|(address, _)| address != crate::capability::redis::EMBEDDED);
+        servers.retain(|(address, _)| address != EMBEDDED);
         servers
     }
 }
@@ -119,7 +109,7 @@ async fn listen(
     address: &str,
     channels: &[String],
 ) -> Result<(), redis::RedisError> {
-    let client = capability::redis::client(address)?;
+    let client = server::client(address)?;
     let connecting =
         tokio::time::timeout(limits::SERVER_CONNECT_TIMEOUT, client.get_async_pubsub());
     let timed_out =
