@@ -157,6 +157,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &[
         "componentize",
+        "connect",
         "engine",
         "fetch",
         "link",

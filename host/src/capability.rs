@@ -25,54 +25,7 @@ pub mod unsupported;
 pub mod variables;
 
 use state::HostState;
-use wasmtime::component::{HasData, Linker};
-
-/// Bindings generated from the vendored WIT.
-#[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
-pub(crate) mod bindings {
-    wasmtime::component::bindgen!({
-        inline: "
-            package localmart:host;
-            world capabilities {
-                import spin:sqlite/sqlite@3.1.0;
-                import spin:postgres/postgres@4.2.0;
-                import spin:redis/redis@3.0.0;
-                import spin:key-value/key-value@3.0.0;
-                import spin:variables/variables@3.0.0;
-                import spin:mqtt/mqtt@3.0.0;
-                import spin:mysql/mysql@3.0.0;
-                import wasi:keyvalue/store@0.2.0-draft2;
-                import wasi:keyvalue/atomics@0.2.0-draft2;
-                import wasi:keyvalue/batch@0.2.0-draft2;
-                import localmart:testing/points@1.0.0;
-            }
-        ",
-        path: [
-            "../wit/deps/spin-sqlite@3.1.0",
-            "../wit/deps/spin-postgres@4.2.0",
-            "../wit/deps/spin-redis@3.0.0",
-            "../wit/deps/spin-key-value@3.0.0",
-            "../wit/deps/spin-variables@3.0.0",
-            "../wit/deps/spin-mqtt@3.0.0",
-            "../wit/deps/spin-mysql@3.0.0",
-            "../wit/deps/wasi-keyvalue@0.2.0-draft2",
-            "../wit/testing",
-        ],
-        imports: { default: async | trappable },
-        with: {
-            "spin:sqlite/sqlite.connection": super::sqlite::Connection,
-            "spin:postgres/postgres.connection": super::postgres::Connection,
-            "spin:postgres/postgres.connection-builder": super::postgres::ConnectionBuilder,
-            "spin:redis/redis.connection": super::redis::Connection,
-            "spin:key-value/key-value.store": super::key_value::OpenStore,
-            "spin:mqtt/mqtt.connection": super::mqtt::Connection,
-            "spin:mysql/mysql.connection": super::unsupported::NoConnection,
-            "wasi:keyvalue/store.bucket": super::key_value::OpenStore,
-            "wasi:keyvalue/atomics.cas": super::key_value::Cas,
-        },
-        require_store_data_send: true,
-    });
-}
+use wasmtime::component::{HasData, Linker, LinkerInstance};
 
 /// The marker type for wasmtime's linker. The data of all capabilities is in the instance's [`HostState`].
 pub struct Capabilities;
@@ -81,27 +34,60 @@ impl HasData for Capabilities {
     type Data<'a> = &'a mut HostState;
 }
 
+/// An interface that a guest may import. [`interfaces!`] makes them.
+pub(crate) struct Interface {
+    name: &'static str,
+    add: fn(&mut Linker<HostState>) -> wasmtime::Result<()>,
+    /// Adds it under another name, answered as for a component without grants.
+    deny: fn(&mut LinkerInstance<'_, HostState>) -> wasmtime::Result<()>,
+}
+
+/// Lists the interfaces of a capability, each with its bindings, as `INTERFACES`.
+macro_rules! interfaces {
+    ($($name:literal: $bindings:path),* $(,)?) => {
+        /// The interfaces of this capability.
+        pub(crate) const INTERFACES: &[Interface] = &[$({
+            use $bindings as interface;
+            Interface {
+                name: $name,
+                add: |linker| interface::add_to_linker::<_, Capabilities>(linker, |state| state),
+                deny: |instance| {
+                    interface::add_to_linker_instance::<_, Capabilities>(
+                        instance,
+                        crate::capability::state::HostState::without_grants,
+                    )
+                },
+            }
+        }),*];
+    };
+}
+use interfaces;
+
+/// All capabilities. A new one is a file with its bindings, its `interfaces!` and their implementation, and a line here.
+const CAPABILITIES: &[&[Interface]] = &[
+    sqlite::INTERFACES,
+    postgres::INTERFACES,
+    redis::INTERFACES,
+    key_value::INTERFACES,
+    variables::INTERFACES,
+    mqtt::INTERFACES,
+    unsupported::INTERFACES,
+    older::INTERFACES,
+];
+
 /// Adds every interface that a guest may import. Test points are added only on request.
 pub fn add_to_linker(linker: &mut Linker<HostState>, with_points: bool) -> wasmtime::Result<()> {
-    use bindings::{localmart, spin, wasi};
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi::p3::add_to_linker(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)?;
     wasmtime_wasi_http::p3::add_to_linker(linker)?;
-    spin::sqlite::sqlite::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    spin::postgres::postgres::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    spin::redis::redis::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    spin::key_value::key_value::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    spin::variables::variables::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    spin::mqtt::mqtt::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    spin::mysql::mysql::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    older::add_to_linker(linker)?;
-    denied::add_to_linker(linker)?;
-    wasi::keyvalue::store::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    wasi::keyvalue::atomics::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    wasi::keyvalue::batch::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    if with_points {
-        localmart::testing::points::add_to_linker::<_, Capabilities>(linker, |state| state)?;
+    for interface in CAPABILITIES.iter().copied().flatten() {
+        (interface.add)(linker)?;
     }
-    Ok(())
+    if with_points {
+        for interface in points::INTERFACES {
+            (interface.add)(linker)?;
+        }
+    }
+    denied::add_to_linker(linker)
 }

@@ -2,6 +2,7 @@
 //! faults a check costs one atomic load.
 
 use crate::limits::FULL_SHARE;
+use crate::link::not_answered::INJECTED;
 use crate::termination::Termination;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -231,8 +232,10 @@ pub struct InstanceFaults {
     termination: Arc<Termination>,
 }
 
-/// The message of injected errors.
-pub const INJECTED: &str = "injected fault; see localmart fault list";
+/// A failure that somebody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{INJECTED}")]
+pub struct Injected;
 
 impl InstanceFaults {
     /// The faults of one instance. A trap ends it through `termination`.
@@ -246,7 +249,7 @@ impl InstanceFaults {
 
     /// Injects the faults of a capability: waits for the delays, then fails or traps. The error says that it was
     /// injected.
-    pub async fn inject(&self, asked: Capability) -> Result<(), String> {
+    pub async fn inject(&self, asked: Capability) -> Result<(), Injected> {
         let applies = |target: &FaultTarget| match target {
             FaultTarget::Capability {
                 capability,
@@ -265,10 +268,10 @@ impl InstanceFaults {
         }
         match end {
             None | Some(FaultEffect::Delay(_)) => Ok(()),
-            Some(FaultEffect::Error) => Err(INJECTED.to_owned()),
+            Some(FaultEffect::Error) => Err(Injected),
             Some(FaultEffect::Trap) => {
                 self.termination.request();
-                Err(INJECTED.to_owned())
+                Err(Injected)
             }
         }
     }

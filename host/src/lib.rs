@@ -7,7 +7,8 @@
 //!    [`termination`], [`telemetry`], [`guest_error`]
 //! 2. [`link`] (how imports of one component are bound to exports of another), [`policy`] (components that only compute a
 //!    decision), [`engine`], [`fetch`] (components from URLs), [`componentize`] (core modules, older versions of WASI),
-//!    [`runtime_config`] (where stores and variables come from), [`tls`], [`log`], [`trace`]
+//!    [`runtime_config`] (where stores and variables come from), [`tls`], [`connect`] (connections to
+//!    servers), [`log`], [`trace`]
 //! 3. [`compose`] (dependencies and middleware), [`record`] (recording of link calls), [`fault`] (fault injection), [`metrics`]
 //! 4. [`app`] (the resolved application: components, grants, routes), [`recipe`] (the inputs of a compilation), [`remote`]
 //!    (components on other hosts)
@@ -23,6 +24,7 @@ pub mod capability;
 pub mod clock;
 pub mod componentize;
 pub mod compose;
+pub mod connect;
 #[cfg(unix)]
 pub mod control;
 pub mod engine;

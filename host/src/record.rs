@@ -3,6 +3,7 @@
 
 use crate::link::binding::Link;
 use crate::link::function::LinkFunction;
+use crate::link::not_answered::NotAnswered;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -103,7 +104,7 @@ impl Recorder {
         &self,
         function: &LinkFunction,
         arguments: Vec<String>,
-        answer: Result<&[Val], &String>,
+        answer: Result<&[Val], &NotAnswered>,
         time: Duration,
     ) {
         let answer = answer.ok().and_then(|values| match values.first() {

@@ -186,3 +186,62 @@ fn a_shop_keeps_its_data_in_servers_with_tls() {
     let said = refused(&good);
     assert!(said.to_lowercase().contains("expired"), "{said}");
 }
+
+#[test]
+fn messages_reach_an_mqtt_server_with_tls() {
+    crate::guests::guests_built();
+    let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+    let (server, client) = (ours.signs("127.0.0.1", false), ours.signs("shop", false));
+    let authority = ours.pem();
+    let pem = TlsFiles {
+        certificate: &server.certificate,
+        key: &server.key,
+        authority: &authority,
+    };
+    let Some(server) = Server::mqtt_with_tls(&pem) else {
+        return;
+    };
+    let folder = scratch("mqtt");
+    let roots = written(&folder, "ca.pem", &authority);
+    let foreign = written(&folder, "foreign.pem", &foreign.pem());
+    let certificate = written(&folder, "client.crt", &client.certificate);
+    let key = written(&folder, "client.key", &client.key);
+    let own = format!("&ssl_certfile={certificate}&ssl_keyfile={key}");
+    let address = |host: &str, roots: &str, own: &str| {
+        format!("mqtts://{host}:{}?ssl_ca_certs={roots}{own}", server.port())
+    };
+    let good = address("127.0.0.1", &roots, &own);
+    let refused = [
+        (address("127.0.0.1", &foreign, &own), "UnknownIssuer"),
+        (address("localhost", &roots, &own), "not valid for name"),
+        (address("127.0.0.1", &roots, ""), "ConnectionFailed"),
+    ];
+    let probe = crate::harness::root().join("target/wasm32-wasip2/component/probe.wasm");
+    let named: Vec<&str> = refused
+        .iter()
+        .map(|(address, _)| address.as_str())
+        .collect();
+    let manifest = format!(
+        "spin_manifest_version = 2\n[application]\nname = \"mqtt\"\n[[trigger.http]]\nroute = \"/...\"\ncomponent = \"guest\"\n\
+         [component.guest]\nsource = {:?}\nallowed_outbound_hosts = [\"mqtts://*:*\"]\n\
+         [component.guest.variables]\naddresses = {:?}\n",
+        probe.display().to_string(),
+        format!("{good} {}", named.join(" ")),
+    );
+    let manifest = written(&folder, "spin.toml", &manifest);
+    let state = scratch("state");
+    let shop = Shop::start_app(Path::new(&manifest), &state, &[]);
+    let send = |address: &str| shop.get(&format!("/mqtt?{address}+topic")).text;
+    assert_eq!(send(&good), "sent");
+    for (address, reason) in &refused {
+        let said = send(address);
+        assert!(said.contains(reason), "{address}: {said}");
+    }
+    // A guest may not choose the files that the host reads.
+    let other = address("127.0.0.1", "/etc/hostname", &own);
+    let said = send(&other);
+    assert!(
+        said.contains("no variable of the component names the file"),
+        "{said}"
+    );
+}

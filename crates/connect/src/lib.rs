@@ -1,9 +1,10 @@
-//! TLS to database servers: how an address asks for it, and what a server must prove. The host and the command line connect
+//! TLS to servers: how an address asks for it, and what a server must prove. The host and the command line connect
 //! with it, so that one address means the same for both.
 //!
 //! A server must have a certificate of a trusted authority for the name in the address. There is no mode that encrypts without
-//! this check. [`postgres`] and [`redis`] read the addresses; [`Trust`] is what they have in common.
+//! this check. [`postgres`], [`redis`] and [`mqtt`] read the addresses; [`Trust`] is what they have in common.
 
+pub mod mqtt;
 pub mod postgres;
 pub mod redis;
 

@@ -163,6 +163,15 @@ impl Server {
         Some(server)
     }
 
+    /// Starts a separate Mosquitto that requires TLS and a client certificate; `None` if it is not installed.
+    pub fn mqtt_with_tls(pem: &TlsFiles<'_>) -> Option<Self> {
+        let mut server = Self::mqtt()?;
+        server.kill();
+        server.use_certificate(pem);
+        server.start();
+        Some(server)
+    }
+
     /// Replaces the files of a server with TLS, for its next start.
     pub fn use_certificate(&self, pem: &TlsFiles<'_>) {
         for (name, text) in [
@@ -344,9 +353,21 @@ impl Kind {
             Self::Mqtt => {
                 let mut command = Command::new(mosquitto().unwrap());
                 // Without a configuration file Mosquitto listens only on this machine and stores nothing.
-                command
-                    .args(["-p", &port.to_string()])
-                    .stdout(Stdio::null());
+                if has_tls(folder) {
+                    let file = |name: &str| folder.join(name).display().to_string();
+                    let config = format!(
+                        "user root\nlistener {port} 127.0.0.1\nallow_anonymous true\nrequire_certificate true\n\
+                         certfile {}\nkeyfile {}\ncafile {}\n",
+                        file(CERTIFICATE),
+                        file(KEY),
+                        file(AUTHORITY)
+                    );
+                    std::fs::write(folder.join("mosquitto.conf"), config).unwrap();
+                    command.arg("-c").arg(folder.join("mosquitto.conf"));
+                } else {
+                    command.args(["-p", &port.to_string()]);
+                }
+                command.stdout(Stdio::null());
                 command
             }
         };

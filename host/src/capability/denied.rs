@@ -1,9 +1,7 @@
 //! The interfaces that require a grant, answered as for a component without grants. They serve components inside
 //! another one that do not inherit its grants; their imports were renamed by [`crate::compose::deny`].
 
-use super::Capabilities;
-use super::bindings::{spin, wasi};
-use super::older::bindings as older;
+use super::CAPABILITIES;
 use crate::capability::state::HostState;
 use crate::compose::deny::denied_name;
 use wasmtime::component::Linker;
@@ -21,27 +19,11 @@ pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<
             interface::add_to_linker_instance::<HostState, $data>(&mut instance, $state)?;
         })*};
     }
+    for interface in CAPABILITIES.iter().copied().flatten() {
+        let mut instance = linker.instance(&denied_name(interface.name))?;
+        (interface.deny)(&mut instance)?;
+    }
     deny! {
-        "spin:sqlite/sqlite@3.1.0": spin::sqlite::sqlite, Capabilities, HostState::without_grants;
-        "spin:postgres/postgres@4.2.0": spin::postgres::postgres, Capabilities, HostState::without_grants;
-        "spin:redis/redis@3.0.0": spin::redis::redis, Capabilities, HostState::without_grants;
-        "spin:key-value/key-value@3.0.0": spin::key_value::key_value, Capabilities, HostState::without_grants;
-        "spin:variables/variables@3.0.0": spin::variables::variables, Capabilities, HostState::without_grants;
-        "spin:mqtt/mqtt@3.0.0": spin::mqtt::mqtt, Capabilities, HostState::without_grants;
-        "wasi:keyvalue/store@0.2.0-draft2": wasi::keyvalue::store, Capabilities, HostState::without_grants;
-        "wasi:keyvalue/atomics@0.2.0-draft2": wasi::keyvalue::atomics, Capabilities, HostState::without_grants;
-        "wasi:keyvalue/batch@0.2.0-draft2": wasi::keyvalue::batch, Capabilities, HostState::without_grants;
-        "fermyon:spin/key-value@2.0.0": older::fermyon::spin::key_value, Capabilities, HostState::without_grants;
-        "fermyon:spin/sqlite@2.0.0": older::fermyon::spin::sqlite, Capabilities, HostState::without_grants;
-        "fermyon:spin/variables@2.0.0": older::fermyon::spin::variables, Capabilities, HostState::without_grants;
-        "fermyon:spin/redis@2.0.0": older::fermyon::spin::redis, Capabilities, HostState::without_grants;
-        "fermyon:spin/postgres@2.0.0": older::fermyon::spin::postgres, Capabilities, HostState::without_grants;
-        "fermyon:spin/mqtt@2.0.0": older::fermyon::spin::mqtt, Capabilities, HostState::without_grants;
-        "fermyon:spin/mysql@2.0.0": older::fermyon::spin::mysql, Capabilities, HostState::without_grants;
-        "fermyon:spin/llm@2.0.0": older::fermyon::spin::llm, Capabilities, HostState::without_grants;
-        "spin:mysql/mysql@3.0.0": spin::mysql::mysql, Capabilities, HostState::without_grants;
-        "spin:postgres/postgres@3.0.0": older::spin::postgres::postgres, Capabilities, HostState::without_grants;
-        "wasi:config/store@0.2.0-draft-2024-09-27": older::wasi::config::store, Capabilities, HostState::without_grants;
         "wasi:cli/environment@0.2.0": wasmtime_wasi::p2::bindings::cli::environment, WasiCli, cli;
         "wasi:cli/environment@0.3.0": wasmtime_wasi::p3::bindings::cli::environment, WasiCli, cli;
         "wasi:filesystem/preopens@0.2.0": wasmtime_wasi::p2::bindings::filesystem::preopens, WasiFilesystem, filesystem;

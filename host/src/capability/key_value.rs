@@ -4,21 +4,52 @@
 mod store_file;
 mod store_redis;
 
-use super::Capabilities;
-use super::bindings::spin::key_value::key_value as spin_wit;
-use super::bindings::wasi::keyvalue::{atomics, batch, store as wasi_wit};
 use super::redis::Redis;
 use super::sqlite::Synchronous;
+use super::{Capabilities, Interface, interfaces};
 use crate::capability::state::HostState;
 use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
 use crate::runtime_config::KeyValueStore;
+use bindings::spin::key_value::key_value as spin_wit;
+use bindings::wasi::keyvalue::{atomics, batch, store as wasi_wit};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use store_file::FileStore;
 use store_redis::RedisStore;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
+
+/// Bindings generated from the vendored WIT.
+#[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package localmart:host;
+            world capability {
+                import spin:key-value/key-value@3.0.0;
+                import wasi:keyvalue/store@0.2.0-draft2;
+                import wasi:keyvalue/atomics@0.2.0-draft2;
+                import wasi:keyvalue/batch@0.2.0-draft2;
+            }
+        ",
+        path: ["../wit/deps/spin-key-value@3.0.0", "../wit/deps/wasi-keyvalue@0.2.0-draft2"],
+        imports: { default: async | trappable },
+        with: {
+            "spin:key-value/key-value.store": super::OpenStore,
+            "wasi:keyvalue/store.bucket": super::OpenStore,
+            "wasi:keyvalue/atomics.cas": super::Cas,
+        },
+        require_store_data_send: true,
+    });
+}
+
+interfaces! {
+    "spin:key-value/key-value@3.0.0": bindings::spin::key_value::key_value,
+    "wasi:keyvalue/store@0.2.0-draft2": bindings::wasi::keyvalue::store,
+    "wasi:keyvalue/atomics@0.2.0-draft2": bindings::wasi::keyvalue::atomics,
+    "wasi:keyvalue/batch@0.2.0-draft2": bindings::wasi::keyvalue::batch,
+}
 
 /// All key-value stores of an application.
 #[derive(Clone)]
@@ -97,7 +128,10 @@ impl KeyValue {
 
     async fn inject_fault(&self) -> Sql<()> {
         match &self.faults {
-            Some(faults) => faults.inject(Capability::KeyValue).await,
+            Some(faults) => {
+                let injected = faults.inject(Capability::KeyValue).await;
+                injected.map_err(|injected| injected.to_string())
+            }
             None => Ok(()),
         }
     }

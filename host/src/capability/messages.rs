@@ -1,14 +1,13 @@
 //! Messages for Redis triggers, from subscriptions to servers or from guests of this process. As in Redis, a message
 //! without a subscriber or without capacity is lost, so use messages only as wake-ups.
 
-use super::redis as server;
 use crate::app::{EMBEDDED, Subscription};
+use crate::connect::{self, Backoff};
 use crate::limits;
 use futures::StreamExt as _;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A message.
@@ -90,17 +89,16 @@ pub fn subscribe(messages: &std::sync::Arc<Messages>) {
 }
 
 async fn follow(messages: std::sync::Arc<Messages>, address: String, channels: Vec<String>) {
-    let mut pause = limits::REDIS_SUBSCRIBE_BACKOFF;
+    let mut backoff = Backoff::new(
+        limits::REDIS_SUBSCRIBE_BACKOFF,
+        limits::REDIS_SUBSCRIBE_MAX_BACKOFF,
+    );
     loop {
         let since = tokio::time::Instant::now();
         if let Err(error) = listen(&messages, &address, &channels).await {
             tracing::warn!(?channels, %error, "a Redis subscription was lost and will be renewed");
         }
-        if since.elapsed() > limits::REDIS_SUBSCRIBE_MAX_BACKOFF {
-            pause = limits::REDIS_SUBSCRIBE_BACKOFF;
-        }
-        tokio::time::sleep(pause).await;
-        pause = Duration::min(pause * 2, limits::REDIS_SUBSCRIBE_MAX_BACKOFF);
+        backoff.pause(since.elapsed()).await;
     }
 }
 
@@ -109,12 +107,7 @@ async fn listen(
     address: &str,
     channels: &[String],
 ) -> Result<(), redis::RedisError> {
-    let client = server::client(address)?;
-    let connecting =
-        tokio::time::timeout(limits::SERVER_CONNECT_TIMEOUT, client.get_async_pubsub());
-    let timed_out =
-        |_| redis::RedisError::from((redis::ErrorKind::Io, "the server does not answer"));
-    let mut connection = connecting.await.map_err(timed_out)??;
+    let mut connection = connect::redis_subscriber(address).await?;
     for channel in channels {
         connection.subscribe(channel).await?;
     }

@@ -2,16 +2,42 @@
 //! connection, which is established for the first message. A message counts as sent when the server has confirmed it
 //! according to its quality of service.
 
-use super::Capabilities;
-use super::bindings::spin::mqtt::mqtt as wit;
 use super::older::bindings::fermyon::spin::mqtt as older;
+use super::{Capabilities, Interface, interfaces};
 use crate::capability::state::HostState;
+use crate::connect;
 use crate::limits;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Outgoing, Packet, QoS};
+use bindings::spin::mqtt::mqtt as wit;
+use localmart_connect::Trust;
+use localmart_connect::mqtt::Address;
+use rumqttc::{AsyncClient, Event, EventLoop, Outgoing, Packet, QoS};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use wasmtime::component::{Accessor, Resource};
+
+/// Bindings generated from the vendored WIT.
+#[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package localmart:host;
+            world capability {
+                import spin:mqtt/mqtt@3.0.0;
+            }
+        ",
+        path: ["../wit/deps/spin-mqtt@3.0.0"],
+        imports: { default: async | trappable },
+        with: {
+            "spin:mqtt/mqtt.connection": super::Connection,
+        },
+        require_store_data_send: true,
+    });
+}
+
+interfaces! {
+    "spin:mqtt/mqtt@3.0.0": bindings::spin::mqtt::mqtt,
+}
 
 /// A guest's handle to a server.
 #[derive(Clone)]
@@ -19,31 +45,6 @@ pub struct Connection {
     client: AsyncClient,
     /// Locked while a message is sent: one at a time.
     events: Arc<Mutex<EventLoop>>,
-}
-
-/// The parsed URL of an MQTT server.
-#[derive(Debug, PartialEq, Eq)]
-struct Address {
-    host: String,
-    port: u16,
-    client: Option<String>,
-}
-
-impl Address {
-    /// Parses `mqtt://host[:port][?client_id=name]`.
-    fn parse(text: &str) -> Option<Self> {
-        let uri: http::Uri = text.parse().ok()?;
-        let client = uri.query().and_then(|query| {
-            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-            pairs.find(|(name, _)| *name == "client_id")
-        });
-        (uri.scheme_str() == Some("mqtt")).then_some(())?;
-        Some(Self {
-            host: uri.host()?.trim_matches(['[', ']']).to_owned(),
-            port: uri.port_u16().unwrap_or(1883),
-            client: client.map(|(_, name)| name.to_owned()),
-        })
-    }
 }
 
 impl Connection {
@@ -80,30 +81,31 @@ impl HostState {
     fn open_mqtt(
         &mut self,
         address: &str,
-        (user, password): (String, String),
+        login: (String, String),
         keep_alive_s: u64,
     ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
-        let Some(Address { host, port, client }) = Address::parse(address) else {
+        let Ok(server) = Address::parse(address) else {
             return Ok(Err(wit::Error::InvalidAddress));
         };
+        let (host, port) = (&server.host, server.port);
         let hosts = &self.component.allowed_hosts;
-        if !hosts.iter().any(|one| one.allows("mqtt", &host, port)) {
+        let allows = |scheme: &str| hosts.iter().any(|one| one.allows(scheme, host, port));
+        if !(allows("mqtt") || allows("mqtts")) {
             self.log_refused(&format!("mqtt://{host}:{port}"));
             let refused = format!("address {address} is not permitted");
             return Ok(Err(wit::Error::ConnectionFailed(refused)));
         }
+        if let Err(reason) = self.check_files(server.trust.iter().flat_map(Trust::files)) {
+            return Ok(Err(wit::Error::ConnectionFailed(reason)));
+        }
         if self.mqtt_handles >= limits::MQTT_HANDLES {
             return Ok(Err(wit::Error::TooManyConnections));
         }
-        let client = client.unwrap_or_else(|| uuid::Uuid::now_v7().simple().to_string());
-        let mut options = MqttOptions::new(client, host, port);
-        options.set_keep_alive(Duration::from_secs(
-            keep_alive_s.min(limits::MQTT_KEEP_ALIVE_S),
-        ));
-        if !user.is_empty() {
-            options.set_credentials(user, password);
-        }
-        let (client, events) = AsyncClient::new(options, 1);
+        let keep_alive = Duration::from_secs(keep_alive_s.min(limits::MQTT_KEEP_ALIVE_S));
+        let (client, events) = match connect::mqtt(&server, login, keep_alive) {
+            Ok(made) => made,
+            Err(error) => return Ok(Err(wit::Error::ConnectionFailed(error.to_string()))),
+        };
         self.mqtt_handles += 1;
         let events = Arc::new(Mutex::new(events));
         Ok(Ok(self.table.push(Connection { client, events })?))
@@ -201,34 +203,5 @@ impl older::HostConnection for HostState {
 
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
         self.close_mqtt(connection)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_parsed() {
-        let address = |host: &str, port, client: Option<&str>| Address {
-            host: host.to_owned(),
-            port,
-            client: client.map(str::to_owned),
-        };
-        for (text, read) in [
-            (
-                "mqtt://localhost:1884?client_id=a",
-                Some(address("localhost", 1884, Some("a"))),
-            ),
-            (
-                "mqtt://localhost/?x=y&client_id=b",
-                Some(address("localhost", 1883, Some("b"))),
-            ),
-            ("mqtt://[::1]:1", Some(address("::1", 1, None))),
-            ("mqtts://localhost", None),
-            ("localhost", None),
-        ] {
-            assert_eq!(Address::parse(text), read, "{text}");
-        }
     }
 }

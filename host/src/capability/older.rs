@@ -8,9 +8,7 @@ mod redis;
 mod sqlite;
 mod variables;
 
-use super::Capabilities;
-use crate::capability::state::HostState;
-use wasmtime::component::Linker;
+use super::{Capabilities, Interface, interfaces};
 
 /// Bindings generated from the vendored WIT.
 #[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
@@ -50,18 +48,16 @@ pub(crate) mod bindings {
     });
 }
 
-/// Adds all older interfaces.
-pub(super) fn add_to_linker(linker: &mut Linker<HostState>) -> wasmtime::Result<()> {
-    use bindings::{fermyon, spin, wasi};
-    fermyon::spin::key_value::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    fermyon::spin::sqlite::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    fermyon::spin::variables::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    fermyon::spin::redis::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    fermyon::spin::rdbms_types::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    fermyon::spin::postgres::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    fermyon::spin::mqtt::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    fermyon::spin::mysql::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    fermyon::spin::llm::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    spin::postgres::postgres::add_to_linker::<_, Capabilities>(linker, |state| state)?;
-    wasi::config::store::add_to_linker::<_, Capabilities>(linker, |state| state)
+interfaces! {
+    "fermyon:spin/key-value@2.0.0": bindings::fermyon::spin::key_value,
+    "fermyon:spin/sqlite@2.0.0": bindings::fermyon::spin::sqlite,
+    "fermyon:spin/variables@2.0.0": bindings::fermyon::spin::variables,
+    "fermyon:spin/redis@2.0.0": bindings::fermyon::spin::redis,
+    "fermyon:spin/rdbms-types@2.0.0": bindings::fermyon::spin::rdbms_types,
+    "fermyon:spin/postgres@2.0.0": bindings::fermyon::spin::postgres,
+    "fermyon:spin/mqtt@2.0.0": bindings::fermyon::spin::mqtt,
+    "fermyon:spin/mysql@2.0.0": bindings::fermyon::spin::mysql,
+    "fermyon:spin/llm@2.0.0": bindings::fermyon::spin::llm,
+    "spin:postgres/postgres@3.0.0": bindings::spin::postgres::postgres,
+    "wasi:config/store@0.2.0-draft-2024-09-27": bindings::wasi::config::store,
 }

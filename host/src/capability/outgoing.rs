@@ -5,7 +5,7 @@ mod client;
 
 use super::inside::{ChainTarget, Inside};
 use crate::allowed_hosts::{AllowedHost, CHAINING_SUFFIX, SELF};
-use crate::fault::{Capability, InstanceFaults};
+use crate::fault::{Capability, Injected, InstanceFaults};
 use crate::limits;
 use http::HeaderValue;
 use std::sync::Arc;
@@ -98,8 +98,8 @@ impl WasiHttpHooks for Outgoing {
     }
 }
 
-fn on_purpose(reason: String) -> Error {
-    Error::InternalError(Some(reason))
+fn on_purpose(injected: Injected) -> Error {
+    Error::InternalError(Some(injected.to_string()))
 }
 
 fn at_most(asked: Option<Duration>, limit: Duration) -> Option<Duration> {

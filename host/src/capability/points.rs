@@ -1,14 +1,34 @@
 //! Test points: what `--point name=action` does when a component reaches the point. Offered only to tests.
 
-use super::Capabilities;
-use super::bindings::localmart::testing::points as wit;
+use super::{Capabilities, Interface, interfaces};
 use crate::capability::state::HostState;
+use bindings::localmart::testing::points as wit;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use wasmtime::component::Accessor;
+
+/// Bindings generated from the vendored WIT.
+#[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package localmart:host;
+            world capability {
+                import localmart:testing/points@1.0.0;
+            }
+        ",
+        path: ["../wit/testing"],
+        imports: { default: async | trappable },
+        require_store_data_send: true,
+    });
+}
+
+interfaces! {
+    "localmart:testing/points@1.0.0": bindings::localmart::testing::points,
+}
 
 /// How often a held call checks whether it may continue.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);

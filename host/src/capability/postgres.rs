@@ -14,10 +14,10 @@ mod values;
 
 pub use handle::Connection;
 
-use super::Capabilities;
-use super::bindings::spin::postgres::postgres as wit;
+use super::{Capabilities, Interface, interfaces};
 use crate::capability::state::HostState;
 use crate::limits;
+use bindings::spin::postgres::postgres as wit;
 pub(super) use handle::Answer;
 use localmart_connect::Trust;
 use localmart_connect::postgres::Address;
@@ -25,6 +25,30 @@ use server::Server;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
+
+/// Bindings generated from the vendored WIT.
+#[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package localmart:host;
+            world capability {
+                import spin:postgres/postgres@4.2.0;
+            }
+        ",
+        path: ["../wit/deps/spin-postgres@4.2.0"],
+        imports: { default: async | trappable },
+        with: {
+            "spin:postgres/postgres.connection": super::Connection,
+            "spin:postgres/postgres.connection-builder": super::ConnectionBuilder,
+        },
+        require_store_data_send: true,
+    });
+}
+
+interfaces! {
+    "spin:postgres/postgres@4.2.0": bindings::spin::postgres::postgres,
+}
 
 /// The environment variable that tells a guest that concurrent statements on one handle are sent at once and in order.
 pub const PIPELINES_FLAG: &str = "LOCALMART_PIPELINES";

@@ -2,26 +2,44 @@
 //! change it for others are refused. The address `embedded` means no server: messages go to the application's own Redis
 //! triggers, within this process.
 
-use super::Capabilities;
-use super::bindings::spin::redis::redis as wit;
+use super::{Capabilities, Interface, interfaces};
 use crate::app::EMBEDDED;
 use crate::capability::messages::{Message, Messages};
 use crate::capability::state::HostState;
+use crate::connect;
 use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
+use bindings::spin::redis::redis as wit;
 use localmart_connect::Trust;
 use localmart_connect::redis::Address;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, RedisError, Value};
+use redis::{Cmd, RedisError, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use wasmtime::component::{Accessor, Resource};
 
-/// A client of a server, which is not connected yet.
-pub fn client(address: &str) -> Result<Client, RedisError> {
-    let made = Address::parse(address).and_then(|address| address.client());
-    made.map_err(|reason| RedisError::from((ErrorKind::InvalidClientConfig, "the address", reason)))
+/// Bindings generated from the vendored WIT.
+#[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package localmart:host;
+            world capability {
+                import spin:redis/redis@3.0.0;
+            }
+        ",
+        path: ["../wit/deps/spin-redis@3.0.0"],
+        imports: { default: async | trappable },
+        with: {
+            "spin:redis/redis.connection": super::Connection,
+        },
+        require_store_data_send: true,
+    });
+}
+
+interfaces! {
+    "spin:redis/redis@3.0.0": bindings::spin::redis::redis,
 }
 
 /// Commands that would block, subscribe or change the shared connection.
@@ -95,13 +113,7 @@ impl Redis {
         if let Some(connection) = known {
             return Ok(connection);
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(limits::SERVER_CONNECT_TIMEOUT))
-            .set_response_timeout(Some(limits::REDIS_COMMAND_TIMEOUT));
-        let client = client(address)?;
-        let connection = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
+        let connection = connect::redis(address).await?;
         if let Ok(mut shared) = self.shared.lock() {
             // If another task has connected meanwhile, its connection is used; both are equivalent.
             shared.entry(place).or_insert_with(|| connection.clone());
@@ -128,7 +140,7 @@ impl Redis {
 impl Connection {
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, wit::Error> {
         let injected = self.faults.inject(Capability::Redis).await;
-        injected.map_err(wit::Error::Other)?;
+        injected.map_err(|injected| wit::Error::Other(injected.to_string()))?;
         match &self.to {
             To::Server(redis, address) => redis.ask(address, command).await.map_err(failed),
             To::Embedded(messages) => embedded(messages, command),

@@ -4,11 +4,11 @@
 //! Statements run on the core of the caller: a read takes microseconds, which is less than handing it to another
 //! thread. Only waiting for the write lock is asynchronous, so that waiting writers block nobody else.
 
-use super::Capabilities;
-use super::bindings::spin::sqlite::sqlite as wit;
+use super::{Capabilities, Interface, interfaces};
 use crate::capability::state::HostState;
 use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
+use bindings::spin::sqlite::sqlite as wit;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +17,29 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tokio::sync::OwnedMutexGuard;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
+
+/// Bindings generated from the vendored WIT.
+#[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package localmart:host;
+            world capability {
+                import spin:sqlite/sqlite@3.1.0;
+            }
+        ",
+        path: ["../wit/deps/spin-sqlite@3.1.0"],
+        imports: { default: async | trappable },
+        with: {
+            "spin:sqlite/sqlite.connection": super::Connection,
+        },
+        require_store_data_send: true,
+    });
+}
+
+interfaces! {
+    "spin:sqlite/sqlite@3.1.0": bindings::spin::sqlite::sqlite,
+}
 
 /// `CREATE TABLE IF NOT EXISTS temp.t`: within so many words after CREATE a statement names the schema.
 const CREATED_WITHIN_WORDS: usize = 6;
@@ -145,7 +168,7 @@ impl Connection {
     ) -> Result<Rows, wit::Error> {
         if let Some(faults) = &self.faults {
             let injected = faults.inject(Capability::Sqlite).await;
-            injected.map_err(wit::Error::Io)?;
+            injected.map_err(|injected| wit::Error::Io(injected.to_string()))?;
         }
         let statement = statement_of(sql);
         if statement.is_empty() {

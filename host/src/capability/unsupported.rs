@@ -1,11 +1,34 @@
 //! Interfaces of Spin that this host does not support: MySQL and language models. A component that imports them can be
 //! loaded, but every call returns an error.
 
-use super::Capabilities;
-use super::bindings::spin::mysql::mysql as mysql_3;
 use super::older::bindings::fermyon::spin::{llm, mysql as mysql_2, rdbms_types};
+use super::{Capabilities, Interface, interfaces};
 use crate::capability::state::HostState;
+use bindings::spin::mysql::mysql as mysql_3;
 use wasmtime::component::{Accessor, FutureReader, Resource, StreamReader};
+
+/// Bindings generated from the vendored WIT.
+#[allow(missing_docs, clippy::all, reason = "generated from vendored WIT")]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package localmart:host;
+            world capability {
+                import spin:mysql/mysql@3.0.0;
+            }
+        ",
+        path: ["../wit/deps/spin-mysql@3.0.0"],
+        imports: { default: async | trappable },
+        with: {
+            "spin:mysql/mysql.connection": super::NoConnection,
+        },
+        require_store_data_send: true,
+    });
+}
+
+interfaces! {
+    "spin:mysql/mysql@3.0.0": bindings::spin::mysql::mysql,
+}
 
 /// The error of all MySQL calls.
 const NO_MYSQL: &str = "this host does not support MySQL; use Postgres or SQLite";

@@ -1,6 +1,7 @@
 //! Functions of other components: which can be called in another instance, how their interfaces say that there is no answer,
 //! and the context that their calls carry.
 
+use super::not_answered::{Answered, NotAnswered};
 use crate::limits;
 use std::sync::Arc;
 use wasmtime::component::Val;
@@ -125,7 +126,7 @@ pub(crate) fn unavailable_form(ty: &ComponentFunc) -> UnavailableForm {
 }
 
 /// The returned values, or the reason why there are none.
-pub type CallResult = Result<Vec<Val>, String>;
+pub type CallResult = Answered<Vec<Val>>;
 
 impl LinkFunction {
     /// Stores the result of the call, or the interface's `unavailable`.
@@ -135,7 +136,7 @@ impl LinkFunction {
         results: &mut [Val],
     ) -> wasmtime::Result<()> {
         let called = match called {
-            Ok(values) if self.bytes && has_too_many(&values) => Err(TOO_MANY.to_owned()),
+            Ok(values) if self.bytes && has_too_many(&values) => Err(NotAnswered::TooManyBytes),
             called => called,
         };
         match called {
@@ -183,8 +184,6 @@ impl LinkFunction {
             && matches!(&**error, Val::Variant(case, _) if case == "unavailable")
     }
 }
-
-pub(crate) const TOO_MANY: &str = "a list has more bytes than may cross a link (256 KiB)";
 
 pub(crate) fn has_too_many(values: &[Val]) -> bool {
     let too_many = |value: &Val| match value {

@@ -7,6 +7,7 @@ use super::{CALLER, ExportedFunction, ExportedInterfaces, SHAPE, SIGNATURE, shap
 use crate::limits;
 use crate::link::fit;
 use crate::link::function::LinkFunction;
+use crate::link::not_answered::{Answered, NotAnswered};
 use crate::tls::{Files, ServerTls};
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -143,11 +144,11 @@ impl RemoteComponent {
         function: &LinkFunction,
         params: &[Val],
         patience: Duration,
-    ) -> Result<Vec<Val>, RemoteError> {
+    ) -> Answered<Vec<Val>> {
         let asking = self.attempts(client, function, params);
         match tokio::time::timeout(patience, asking).await {
             Ok(answered) => answered,
-            Err(_) => Err(RemoteError::TimedOut),
+            Err(_) => Err(NotAnswered::TimedOut(patience)),
         }
     }
 
@@ -156,8 +157,8 @@ impl RemoteComponent {
         client: &Http,
         function: &LinkFunction,
         params: &[Val],
-    ) -> Result<Vec<Val>, RemoteError> {
-        let text = written(&function.name, params).map_err(RemoteError::Broken)?;
+    ) -> Answered<Vec<Val>> {
+        let text = written(&function.name, params)?;
         let body = Bytes::from(text);
         let interface = self
             .best(&function.interface)
@@ -169,7 +170,7 @@ impl RemoteComponent {
         let mut attempt = 1;
         loop {
             match self.attempt(client, function, &path, body.clone()).await {
-                Err(RemoteError::Lost { sent, .. })
+                Err(NotAnswered::Lost { sent, .. })
                     if attempt < limits::REMOTE_ATTEMPTS && (may_repeat || !sent) =>
                 {
                     tokio::time::sleep(pause).await;
@@ -186,8 +187,8 @@ impl RemoteComponent {
         function: &LinkFunction,
         path: &str,
         body: Bytes,
-    ) -> Result<Vec<Val>, RemoteError> {
-        let broken = |error: &dyn std::fmt::Display| RemoteError::Broken(error.to_string());
+    ) -> Answered<Vec<Val>> {
+        let broken = |error: &dyn std::fmt::Display| NotAnswered::Mismatch(error.to_string());
         let uri: Uri = format!("{}{path}", self.address)
             .parse()
             .map_err(|error| broken(&error))?;
@@ -200,12 +201,12 @@ impl RemoteComponent {
         let response = client
             .request(request)
             .await
-            .map_err(|error| RemoteError::Lost {
+            .map_err(|error| NotAnswered::Lost {
                 sent: !error.is_connect(),
                 reason: error.to_string(),
             })?;
         let status = response.status();
-        let lost = |reason: String| RemoteError::Lost { sent: true, reason };
+        let lost = |reason: String| NotAnswered::Lost { sent: true, reason };
         let body = Limited::new(response.into_body(), limits::REMOTE_BYTES).collect();
         let body = body
             .await
@@ -219,9 +220,9 @@ impl RemoteComponent {
                 Ok(vec![value.map_err(|error| broken(&error))?])
             }
             (StatusCode::SERVICE_UNAVAILABLE, _) => {
-                Err(RemoteError::Unavailable(text.into_owned()))
+                Err(NotAnswered::Unavailable(text.into_owned()))
             }
-            _ => Err(RemoteError::Broken(format!("{status}: {text}"))),
+            _ => Err(NotAnswered::Mismatch(format!("{status}: {text}"))),
         }
     }
 }
@@ -246,39 +247,10 @@ pub fn http(tls: Option<&LinkTls>) -> Http {
         .build(connector)
 }
 
-/// Why a remote call has no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RemoteError {
-    /// There was no answer in time.
-    TimedOut,
-    /// The other host reports that the component is unavailable.
-    Unavailable(String),
-    /// The connection could not be made, or was lost.
-    Lost {
-        /// Whether the call may have arrived.
-        sent: bool,
-        /// The reason.
-        reason: String,
-    },
-    /// The hosts do not understand each other, for example because of different types.
-    Broken(String),
-}
-
-impl RemoteError {
-    /// The reason in words.
-    pub fn reason(self, patience: Duration) -> String {
-        match self {
-            Self::TimedOut => format!("no answer within {} ms", patience.as_millis()),
-            Self::Unavailable(reason) | Self::Broken(reason) => reason,
-            Self::Lost { reason, .. } => format!("the connection was lost: {reason}"),
-        }
-    }
-}
-
-fn written(name: &str, params: &[Val]) -> Result<String, String> {
+fn written(name: &str, params: &[Val]) -> Answered<String> {
     let params = params.iter().map(wasm_wave::to_string);
     let params: Vec<String> = params
         .collect::<Result<_, _>>()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| NotAnswered::Mismatch(error.to_string()))?;
     Ok(format!("{name}({})", params.join(", ")))
 }

@@ -1,9 +1,9 @@
 //! Answers of a component from a file, so that its callers run without it. The file has the format of a recording
 //! ([`crate::record`]); one written by hand needs only some of its members.
 
-use super::client::RemoteError;
 use crate::link::fit;
 use crate::link::function::{LinkFunction, is_context};
+use crate::link::not_answered::{Answered, NotAnswered};
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,10 +157,10 @@ impl Fake {
 
     /// The answer of a call: of a line with the same arguments, or else of one without arguments, or else of any line of
     /// the function. Several such lines take turns.
-    pub fn call(&self, function: &LinkFunction, params: &[Val]) -> Result<Vec<Val>, RemoteError> {
+    pub fn call(&self, function: &LinkFunction, params: &[Val]) -> Answered<Vec<Val>> {
         let nothing = |reason: &str| {
             let (name, file) = (&function.name, self.file.display());
-            Err(RemoteError::Unavailable(format!("{file} {reason} {name}")))
+            Err(NotAnswered::Unavailable(format!("{file} {reason} {name}")))
         };
         let interface = self.best(&function.interface);
         let answers = interface.and_then(|interface| self.function(interface, &function.name));
@@ -186,7 +186,7 @@ impl Fake {
         match fitting.get(turn).map(|answer| (answer, &answer.text)) {
             Some((answer, Some(text))) => self
                 .value(answer, text, function.result.as_ref())
-                .map_err(RemoteError::Broken),
+                .map_err(NotAnswered::Mismatch),
             _ => nothing("says that there is no answer of"),
         }
     }

@@ -1,8 +1,9 @@
 //! What answers for a component that does not run here.
 
-use super::client::{Http, RemoteComponent, RemoteError};
+use super::client::{Http, RemoteComponent};
 use super::fake::Fake;
 use crate::link::function::LinkFunction;
+use crate::link::not_answered::Answered;
 use std::sync::Arc;
 use std::time::Duration;
 use wasmtime::component::Val;
@@ -51,7 +52,7 @@ impl Provider {
         function: &LinkFunction,
         params: &[Val],
         patience: Duration,
-    ) -> Result<Vec<Val>, RemoteError> {
+    ) -> Answered<Vec<Val>> {
         match self {
             Self::Host(remote) => remote.call(client, function, params, patience).await,
             Self::File(fake) => fake.call(function, params),

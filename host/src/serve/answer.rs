@@ -1,8 +1,8 @@
 //! Responses made by the host itself: problem+json for applications with a `[application.tool.localmart]` table, empty
 //! bodies as in Spin for all others.
 
-use super::pool::CallError;
 use crate::limits;
+use crate::link::not_answered::NotAnswered;
 use crate::trace::Trace;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -37,12 +37,20 @@ pub enum HostProblem {
     Internal,
 }
 
-impl From<&CallError> for HostProblem {
-    fn from(error: &CallError) -> Self {
-        match error {
-            CallError::Full => Self::Unavailable,
-            CallError::TimedOut => Self::Timeout,
-            CallError::Broken | CallError::Guest(_) => Self::Internal,
+impl From<&NotAnswered> for HostProblem {
+    fn from(reason: &NotAnswered) -> Self {
+        match reason {
+            NotAnswered::Full | NotAnswered::BreakerOpen | NotAnswered::Unavailable(_) => {
+                Self::Unavailable
+            }
+            NotAnswered::TimedOut(_) | NotAnswered::DeadlinePassed => Self::Timeout,
+            NotAnswered::Unknown
+            | NotAnswered::TooManyBytes
+            | NotAnswered::Trapped
+            | NotAnswered::Failed(_)
+            | NotAnswered::Lost { .. }
+            | NotAnswered::Mismatch(_)
+            | NotAnswered::Injected => Self::Internal,
         }
     }
 }

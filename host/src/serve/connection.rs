@@ -5,13 +5,14 @@ use super::answer::{HostProblem, full};
 use super::clients::Share;
 use super::core::Core;
 use super::deployment::RoutingKey;
-use super::pool::{CallError, Pool};
+use super::pool::Pool;
 use super::request_body;
 use super::transport::{self, Sent};
 use crate::allowed_hosts::CHAINING_SUFFIX;
 use crate::app::Target;
 use crate::app::routes::Matched;
 use crate::guest_error::GuestError;
+use crate::link::not_answered::NotAnswered;
 use crate::telemetry::Kind;
 use crate::trace::Trace;
 use http::uri::Scheme;
@@ -206,8 +207,7 @@ pub(super) async fn answer(
     let response = match called {
         Ok(response) => response,
         Err(error) => {
-            if let CallError::Guest(error) = &error {
-                let GuestError { reason, stack } = GuestError::from(error);
+            if let NotAnswered::Failed(GuestError { reason, stack }) = &error {
                 tracing::error!(component = %component, generation, trace_id = trace.id(), error = reason, stack, "the guest answered with an error");
             }
             HostProblem::from(&error).response(loaded.ours, &trace)

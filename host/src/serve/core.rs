@@ -15,6 +15,7 @@ use crate::app::Subscription;
 use crate::capability::messages::{self, Message};
 use crate::limits;
 use crate::link::binding::Binding;
+use crate::link::not_answered::{Answered, NotAnswered};
 use crate::remote::client::{self, Http};
 use crate::telemetry::Kind;
 use crate::trace::Trace;
@@ -73,7 +74,7 @@ pub enum CoreCommand {
     Warm(
         Arc<Deployment>,
         Arc<Generation>,
-        oneshot::Sender<Result<(), String>>,
+        oneshot::Sender<Answered<()>>,
     ),
     /// Retire a generation. Calls that no guest has seen yet move to the second generation, if there is one.
     Retire(Arc<Deployment>, Arc<Generation>, Option<Arc<Generation>>),
@@ -245,7 +246,7 @@ impl Core {
                 tokio::task::spawn_local(async move {
                     let warm = match pool {
                         Some(pool) => pool.warm().await,
-                        None => Err("there is no such component".to_owned()),
+                        None => Err(NotAnswered::Unknown),
                     };
                     // The receiver is gone if the swap gave up waiting.
                     let _ = done.send(warm);

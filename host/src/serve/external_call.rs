@@ -10,6 +10,8 @@ use super::pool::{LinkOutcome, Pool};
 use crate::capability::state::Code;
 use crate::limits;
 use crate::link::binding::Binding;
+use crate::link::function::CallResult;
+use crate::link::not_answered::NotAnswered;
 use crate::link::{fit, function};
 use anyhow::{Context as _, bail};
 use futures::channel::oneshot;
@@ -36,9 +38,6 @@ pub struct PendingCall {
     request: CallRequest,
     answer: oneshot::Sender<CallResult>,
 }
-
-/// The returned values, or the reason why there are none.
-type CallResult = Result<Vec<Val>, String>;
 
 impl Loaded {
     /// Calls a function that a component exports and waits for the result.
@@ -75,7 +74,7 @@ impl Loaded {
         let values = answered
             .context("no answer")?
             .context("the host is shutting down")?;
-        let values = values.map_err(anyhow::Error::msg)?;
+        let values = values?;
         let shown = values.first().map(wasm_wave::to_string).transpose()?;
         Ok(shown.unwrap_or_default())
     }
@@ -134,8 +133,8 @@ impl Core {
         let timeout = local::patience(context.deadline, &self.loaded.clock);
         tokio::task::spawn_local(async move {
             let answered = match (pool, timeout) {
-                (None, _) => Err("there is no such component".to_owned()),
-                (_, None) => Err("the deadline has passed".to_owned()),
+                (None, _) => Err(NotAnswered::Unknown),
+                (_, None) => Err(NotAnswered::DeadlinePassed),
                 (Some(pool), Some(timeout)) => call_pool(&pool, request, timeout).await,
             };
             // The receiver is gone if the caller gave up waiting.
@@ -156,12 +155,12 @@ async fn call_pool(pool: &Rc<Pool>, request: CallRequest, timeout: Duration) -> 
         Code::Policy(..) => pool.decide(&key, &params, |_| false),
         Code::Component(_) => {
             let called = pool.call_function(LinkedCall { key, params }, None, timeout, |_| false);
-            called.await.map_err(|error| error.reason(timeout))
+            called.await
         }
     };
     if let Some(caller) = caller {
         let outcome = answered.as_ref();
-        let outcome = outcome.map_or(LinkOutcome::Broken, |_| LinkOutcome::Answered);
+        let outcome = outcome.map_or_else(LinkOutcome::from, |_| LinkOutcome::Answered);
         pool.link(&caller, Binding::Remote).record(begun, outcome);
     }
     answered

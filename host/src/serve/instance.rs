@@ -3,10 +3,11 @@
 
 use super::instance_task::InstanceTask;
 use super::response_body::{AnsweredBy, Failed};
-use crate::capability::bindings::spin::redis::redis::Error as RedisError;
+use crate::capability::redis::bindings::spin::redis::redis::Error as RedisError;
 use crate::capability::state::{HostState, HttpIndices, InboundIndex, LoadedComponent};
-use crate::fault::INJECTED;
+use crate::guest_error::GuestError;
 use crate::limits;
+use crate::link::not_answered::{Answered, INJECTED, NotAnswered};
 use crate::termination::Termination;
 use futures::channel::oneshot;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -247,7 +248,7 @@ pub struct Slot {
     pub task: InstanceTask,
     inner: RefCell<Option<Waker>>,
     /// Waits for the instance to be created.
-    created: RefCell<Option<oneshot::Sender<Result<(), String>>>>,
+    created: RefCell<Option<oneshot::Sender<Answered<()>>>>,
     /// The traces of the calls in the guest, by the number of the call.
     traces: RefCell<Vec<(usize, HeaderValue)>>,
 }
@@ -279,7 +280,7 @@ impl Slot {
     }
 
     /// An instance that will be created before there are calls. The receiver reports the result.
-    pub fn warm(calls_per_life: usize) -> (Self, oneshot::Receiver<Result<(), String>>) {
+    pub fn warm(calls_per_life: usize) -> (Self, oneshot::Receiver<Answered<()>>) {
         let (created, waiting) = oneshot::channel();
         let slot = Self::empty(calls_per_life);
         slot.created.replace(Some(created));
@@ -312,7 +313,7 @@ impl Slot {
         ids.map(str::to_owned).collect()
     }
 
-    fn notify_created(&self, created: Result<(), String>) {
+    fn notify_created(&self, created: Answered<()>) {
         if let Some(waiting) = self.created.take() {
             // The receiver is gone if nobody waits any more.
             let _ = waiting.send(created);
@@ -424,7 +425,7 @@ pub async fn run(component: Arc<LoadedComponent>, slot: Rc<Slot>, freed: impl Fn
     let guest = match Guest::instantiate(&component, &mut store).await {
         Ok(guest) => guest,
         Err(error) => {
-            slot.notify_created(Err(format!("{error:#}")));
+            slot.notify_created(Err(NotAnswered::Failed(GuestError::from(&error))));
             slot.refuse_all();
             return InstanceEnd::NotMade(error);
         }

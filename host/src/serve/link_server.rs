@@ -135,7 +135,7 @@ async fn carry_out(loaded: &Loaded, key: &Key, request: Request<Incoming>) -> An
     let values = answered
         .await
         .map_err(|_| unavailable("the host is shutting down".to_owned()))?;
-    let values = values.map_err(unavailable)?;
+    let values = values.map_err(|reason| unavailable(reason.to_string()))?;
     let shown = values.first().map(wasm_wave::to_string).transpose();
     let shown = shown.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(shown.unwrap_or_default())

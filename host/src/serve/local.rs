@@ -3,14 +3,14 @@
 use super::core::Core;
 use super::deployment::{Deployment, Generation, RoutingKey};
 use super::instance::LinkedCall;
-use super::pool::{CallError, LinkOutcome, Pool};
+use super::pool::{LinkOutcome, Pool};
 use crate::clock::Clock;
-use crate::fault::{FaultEffect, INJECTED};
+use crate::fault::FaultEffect;
 use crate::limits;
 use crate::link::binding::Binding;
 use crate::link::function::{self, LinkFunction};
+use crate::link::not_answered::{Answered, NotAnswered};
 use crate::link::promise::Promise;
-use crate::remote::client::RemoteError;
 use crate::telemetry::{self, Kind};
 use crate::trace::Trace;
 use http::HeaderValue;
@@ -97,7 +97,7 @@ impl Core {
         self: Rc<Self>,
         function: Arc<LinkFunction>,
         mut params: Vec<Val>,
-    ) -> impl Future<Output = Result<Vec<Val>, String>> {
+    ) -> impl Future<Output = Answered<Vec<Val>>> {
         let (timeout, trace, pool, shadow) = {
             let context = function::call_context(&params);
             let trace_id = context.trace_parent.get(3..35).unwrap_or_default();
@@ -120,8 +120,8 @@ impl Core {
             function::set_trace_parent(&mut params, trace.text());
         }
         async move {
-            let pool = pool.ok_or("there is no such component")?;
-            let timeout = timeout.ok_or("the deadline has passed")?;
+            let pool = pool.ok_or(NotAnswered::Unknown)?;
+            let timeout = timeout.ok_or(NotAnswered::DeadlinePassed)?;
             let promise = || pool.generation.component.promise(&function.key);
             let shadow = shadow.filter(|_| promise() == Some(Promise::Safe));
             let copy = shadow.map(|shadow| (shadow, params.clone()));
@@ -142,7 +142,7 @@ impl Core {
                 mirror(shadow, function.clone(), params, timeout, &pool, &answered);
             }
             if let Some(trace) = trace {
-                export_span(&trace, begun, &function, &pool, answered.is_err());
+                export_span(&trace, begun, &function, &pool, answered.as_ref().err());
             }
             answered
         }
@@ -155,17 +155,17 @@ impl Core {
         self: Rc<Self>,
         function: Arc<LinkFunction>,
         params: Vec<Val>,
-    ) -> impl Future<Output = Result<Vec<Val>, String>> {
+    ) -> impl Future<Output = Answered<Vec<Val>>> {
         let timeout = patience(function::call_context(&params).deadline, &self.loaded.clock);
         async move {
             let remote = self.loaded.remotes.get(&*function.callee);
-            let remote = remote.ok_or("there is no such component")?;
-            let timeout = timeout.ok_or("the deadline has passed")?;
+            let remote = remote.ok_or(NotAnswered::Unknown)?;
+            let timeout = timeout.ok_or(NotAnswered::DeadlinePassed)?;
             let link = self.remote_link(&function.caller, &function.callee);
             let recorded = self.loaded.recorder.wants(&function, &params);
             let begun = Instant::now();
             if !link.allows(begun) {
-                return Err(BREAKER_OPEN.to_owned());
+                return Err(NotAnswered::BreakerOpen);
             }
             let effect = self
                 .loaded
@@ -173,19 +173,11 @@ impl Core {
                 .on_link(&function.caller, &function.callee)
                 .await;
             let answered = match effect {
-                Some(FaultEffect::Error | FaultEffect::Trap) => {
-                    Err(RemoteError::Broken(INJECTED.to_owned()))
-                }
+                Some(FaultEffect::Error | FaultEffect::Trap) => Err(NotAnswered::Injected),
                 _ => remote.call(&self.http, &function, &params, timeout).await,
             };
             let time = begun.elapsed();
-            let outcome = match &answered {
-                Ok(values) => function.outcome(values),
-                Err(RemoteError::TimedOut) => LinkOutcome::TimedOut,
-                Err(_) => LinkOutcome::Broken,
-            };
-            link.record(begun, outcome);
-            let answered = answered.map_err(|failed| failed.reason(timeout));
+            link.record(begun, function.outcome(&answered));
             if let Some(arguments) = recorded {
                 let answer = answered.as_deref();
                 let recorder = &self.loaded.recorder;
@@ -196,15 +188,15 @@ impl Core {
     }
 
     /// Calls a policy over a link, synchronously. The error says why there is no decision.
-    pub fn decide(&self, function: &LinkFunction, params: &[Val]) -> Result<Vec<Val>, String> {
+    pub fn decide(&self, function: &LinkFunction, params: &[Val]) -> Answered<Vec<Val>> {
         let component = self.components.get(&*function.callee);
-        let component = component.ok_or("there is no such component")?;
+        let component = component.ok_or(NotAnswered::Unknown)?;
         let key = RoutingKey::default();
         let (pool, shadow) = (component.choose(&key), component.shadow(&key));
         let link = pool.link(&function.caller, Binding::Policy);
         let begun = Instant::now();
         if !link.allows(begun) {
-            return Err(BREAKER_OPEN.to_owned());
+            return Err(NotAnswered::BreakerOpen);
         }
         let failed = |values: &[Val]| function.is_unavailable_answer(values);
         let decided = match self
@@ -213,13 +205,9 @@ impl Core {
             .on_decision(&function.caller, &function.callee)
         {
             None | Some(FaultEffect::Delay(_)) => pool.decide(&function.key, params, failed),
-            Some(FaultEffect::Error | FaultEffect::Trap) => Err(INJECTED.to_owned()),
+            Some(FaultEffect::Error | FaultEffect::Trap) => Err(NotAnswered::Injected),
         };
-        let outcome = decided.as_deref();
-        link.record(
-            begun,
-            outcome.map_or(LinkOutcome::Broken, |values| function.outcome(values)),
-        );
+        link.record(begun, function.outcome(&decided));
         if let Some(shadow) = shadow
             && shadow.decide(&function.key, params, failed) != decided
         {
@@ -230,17 +218,15 @@ impl Core {
 }
 
 impl LinkFunction {
-    /// How an answer is counted.
-    fn outcome(&self, values: &[Val]) -> LinkOutcome {
-        match self.is_unavailable_answer(values) {
-            true => LinkOutcome::Refused,
-            false => LinkOutcome::Answered,
+    /// How the result of a call is counted.
+    fn outcome(&self, answered: &Answered<Vec<Val>>) -> LinkOutcome {
+        match answered {
+            Ok(values) if self.is_unavailable_answer(values) => LinkOutcome::Refused,
+            Ok(_) => LinkOutcome::Answered,
+            Err(reason) => LinkOutcome::from(reason),
         }
     }
 }
-
-/// The error of calls that the circuit breaker rejects.
-const BREAKER_OPEN: &str = "it failed too often just now; the circuit breaker is open";
 
 /// How long a caller waits; `None` if its deadline has passed. `deadline` is in Unix milliseconds of the guests' clock;
 /// 0 means no deadline.
@@ -259,21 +245,19 @@ async fn call(
     params: Vec<Val>,
     timeout: Duration,
     effect: Option<FaultEffect>,
-) -> Result<Vec<Val>, String> {
+) -> Answered<Vec<Val>> {
     let link = pool.link(&function.caller, Binding::Isolated);
     let begun = Instant::now();
     if !link.allows(begun) {
-        return Err(BREAKER_OPEN.to_owned());
+        return Err(NotAnswered::BreakerOpen);
     }
     let answered = match effect {
-        Some(FaultEffect::Error) => Err(CallError::Guest(wasmtime::Error::msg(INJECTED))),
+        Some(FaultEffect::Error) => Err(NotAnswered::Injected),
         Some(FaultEffect::Trap) => pool.inject_trap(timeout).await,
         _ => attempt(pool, function, params, timeout).await,
     };
-    let outcome = answered.as_deref();
-    let outcome = outcome.map_or_else(|error| error.outcome(), |values| function.outcome(values));
-    link.record(begun, outcome);
-    answered.map_err(|error| error.reason(timeout))
+    link.record(begun, function.outcome(&answered));
+    answered
 }
 
 async fn attempt(
@@ -281,7 +265,7 @@ async fn attempt(
     function: &Arc<LinkFunction>,
     params: Vec<Val>,
     timeout: Duration,
-) -> Result<Vec<Val>, CallError> {
+) -> Answered<Vec<Val>> {
     let trace = HeaderValue::from_str(function::call_context(&params).trace_parent);
     let trace = trace.ok().filter(|trace| !trace.is_empty());
     let call = LinkedCall {
@@ -299,7 +283,7 @@ fn mirror(
     params: Vec<Val>,
     timeout: Duration,
     pool: &Rc<Pool>,
-    answered: &Result<Vec<Val>, String>,
+    answered: &Answered<Vec<Val>>,
 ) {
     let (expected, serving) = (answered.clone().ok(), pool.generation.number());
     tokio::task::spawn_local(async move {
@@ -316,17 +300,23 @@ fn export_span(
     begun: SystemTime,
     function: &LinkFunction,
     pool: &Pool,
-    failed: bool,
+    failed: Option<&NotAnswered>,
 ) {
     let name = || function.key.to_string();
-    trace.ended(Kind::Server, name, begun, failed, || {
+    trace.ended(Kind::Server, name, begun, failed.is_some(), || {
         let attribute = |name: &str, value: String| (name.to_owned(), value);
-        vec![
+        let mut attributes = vec![
             attribute("localmart.caller", function.caller.to_string()),
             attribute("localmart.component", function.callee.to_string()),
             attribute("localmart.generation", pool.generation.number().to_string()),
             attribute("localmart.binding", "isolated".to_owned()),
-        ]
+        ];
+        if let Some(reason) = failed {
+            attributes.push(attribute("localmart.not_answered", reason.to_string()));
+            let at_fault = reason.at_fault().name().to_owned();
+            attributes.push(attribute("localmart.at_fault", at_fault));
+        }
+        attributes
     });
 }
 

@@ -10,6 +10,7 @@ use crate::guest_error::GuestError;
 use crate::limits;
 use crate::link::binding::Binding;
 use crate::link::breaker::Breaker;
+use crate::link::not_answered::{Answered, NotAnswered};
 use crate::metrics::LinkMetrics;
 use crate::policy::PolicyInstance;
 use crate::trace::Trace;
@@ -105,36 +106,21 @@ pub enum LinkOutcome {
     Broken,
 }
 
-/// Why a call has no answer.
-#[derive(Debug)]
-pub enum CallError {
-    /// The component has reached its limit on this core, or the instance pool is full.
-    Full,
-    /// No answer in time; the instance was retired.
-    TimedOut,
-    /// The instance ended before it answered.
-    Broken,
-    /// The guest returned an error instead of an answer.
-    Guest(wasmtime::Error),
-}
-
-impl CallError {
-    /// The outcome that is counted for this error.
-    pub fn outcome(&self) -> LinkOutcome {
-        match self {
-            Self::Full => LinkOutcome::Full,
-            Self::TimedOut => LinkOutcome::TimedOut,
-            Self::Broken | Self::Guest(_) => LinkOutcome::Broken,
-        }
-    }
-
-    /// The reason that the caller over a link is given.
-    pub fn reason(self, timeout: Duration) -> String {
-        match self {
-            Self::Full => "it is overloaded".to_owned(),
-            Self::TimedOut => format!("no answer within {} ms", timeout.as_millis()),
-            Self::Broken => "its instance trapped".to_owned(),
-            Self::Guest(error) => format!("{error:#}"),
+impl From<&NotAnswered> for LinkOutcome {
+    fn from(reason: &NotAnswered) -> Self {
+        match reason {
+            NotAnswered::Full => Self::Full,
+            NotAnswered::TimedOut(_) => Self::TimedOut,
+            NotAnswered::Unknown
+            | NotAnswered::DeadlinePassed
+            | NotAnswered::TooManyBytes
+            | NotAnswered::BreakerOpen
+            | NotAnswered::Trapped
+            | NotAnswered::Failed(_)
+            | NotAnswered::Unavailable(_)
+            | NotAnswered::Lost { .. }
+            | NotAnswered::Mismatch(_)
+            | NotAnswered::Injected => Self::Broken,
         }
     }
 }
@@ -176,7 +162,7 @@ impl Pool {
         self: &Rc<Self>,
         request: http::Request<WasiBody>,
         trace: Trace,
-    ) -> Result<http::Response<WasiBody>, CallError> {
+    ) -> Answered<http::Response<WasiBody>> {
         let (answer, response) = oneshot::channel();
         let answered_by = AnsweredBy::default();
         let kind = CallKind::Http(Box::new(request), answer, answered_by.clone());
@@ -192,15 +178,15 @@ impl Pool {
         let response = answered?;
         if response.status().is_informational() {
             let status = response.status();
-            return Err(CallError::Guest(wasmtime::Error::msg(format!(
+            return Err(NotAnswered::failed(format!(
                 "the guest answered with the status {status}, which only a host may send"
-            ))));
+            )));
         }
         Ok(answered_by.watch(&self.component.id, response))
     }
 
     /// Passes a message from a Redis channel to the component and waits until it is handled.
-    pub async fn message(self: &Rc<Self>, payload: Vec<u8>, trace: Trace) -> Result<(), CallError> {
+    pub async fn message(self: &Rc<Self>, payload: Vec<u8>, trace: Trace) -> Answered<()> {
         let (done, handled) = oneshot::channel();
         let call = Call {
             kind: CallKind::Message(payload, done),
@@ -219,7 +205,7 @@ impl Pool {
         trace: Option<HeaderValue>,
         timeout: Duration,
         failed: impl FnOnce(&[Val]) -> bool,
-    ) -> Result<Vec<Val>, CallError> {
+    ) -> Answered<Vec<Val>> {
         let (answer, returned) = oneshot::channel();
         let call = Call {
             kind: CallKind::Linked(call, answer),
@@ -232,7 +218,7 @@ impl Pool {
     }
 
     /// Traps the instance that would get the next call.
-    pub async fn inject_trap(self: &Rc<Self>, timeout: Duration) -> Result<Vec<Val>, CallError> {
+    pub async fn inject_trap(self: &Rc<Self>, timeout: Duration) -> Answered<Vec<Val>> {
         let (answer, returned) = oneshot::channel();
         let kind = CallKind::Trap(answer);
         let call = Call { kind, trace: None };
@@ -245,7 +231,7 @@ impl Pool {
         key: &str,
         params: &[Val],
         failed: impl FnOnce(&[Val]) -> bool,
-    ) -> Result<Vec<Val>, String> {
+    ) -> Answered<Vec<Val>> {
         let begun = Instant::now();
         let decided = self.decided(key, params);
         let outcome = match &decided {
@@ -259,7 +245,7 @@ impl Pool {
             }
         };
         self.generation.health.record(outcome, begun.elapsed());
-        decided.map_err(|error| error.reason)
+        decided.map_err(NotAnswered::Failed)
     }
 
     fn decided(&self, key: &str, params: &[Val]) -> Result<Vec<Val>, GuestError> {
@@ -309,17 +295,12 @@ impl Pool {
         link
     }
 
-    fn count<T>(
-        &self,
-        begun: Instant,
-        answered: &Result<T, CallError>,
-        failed: impl FnOnce(&T) -> bool,
-    ) {
+    fn count<T>(&self, begun: Instant, answered: &Answered<T>, failed: impl FnOnce(&T) -> bool) {
         let outcome = match answered {
             // A call without capacity says nothing about the component.
-            Err(CallError::Full) => return,
-            Err(CallError::TimedOut | CallError::Broken) => Outcome::Broken,
-            Err(CallError::Guest(_)) => Outcome::Failed,
+            Err(NotAnswered::Full) => return,
+            Err(NotAnswered::TimedOut(_) | NotAnswered::Trapped) => Outcome::Broken,
+            Err(_) => Outcome::Failed,
             Ok(answer) if failed(answer) => Outcome::Failed,
             Ok(_) => Outcome::Answered,
         };
@@ -331,25 +312,25 @@ impl Pool {
         call: Call,
         timeout: Duration,
         answer: oneshot::Receiver<Result<T, wasmtime::Error>>,
-    ) -> Result<T, CallError> {
+    ) -> Answered<T> {
         let slot = self.dispatch(call)?;
         match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
-            Ok(Ok(Err(error))) if error.is::<NoInstance>() => Err(CallError::Full),
-            Ok(Ok(Err(error))) => Err(CallError::Guest(error)),
-            Ok(Err(oneshot::Canceled)) => Err(CallError::Broken),
+            Ok(Ok(Err(error))) if error.is::<NoInstance>() => Err(NotAnswered::Full),
+            Ok(Ok(Err(error))) => Err(NotAnswered::Failed(GuestError::from(&error))),
+            Ok(Err(oneshot::Canceled)) => Err(NotAnswered::Trapped),
             Err(_) => {
                 self.component.metrics.timed_out.inc();
                 if let Some(slot) = slot {
                     retire(slot);
                 }
-                Err(CallError::TimedOut)
+                Err(NotAnswered::TimedOut(timeout))
             }
         }
     }
 
     /// Assigns a call and returns its slot, or `None` if the call waits for an instance.
-    fn dispatch(self: &Rc<Self>, call: Call) -> Result<Option<Rc<Slot>>, CallError> {
+    fn dispatch(self: &Rc<Self>, call: Call) -> Answered<Option<Rc<Slot>>> {
         let room = |slot: &&Rc<Slot>| slot.has_room(self.max_concurrent_calls, self.calls_per_life);
         let slot = self.slots.borrow().iter().rev().find(room).cloned();
         if let Some(slot) = slot {
@@ -366,16 +347,16 @@ impl Pool {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= limits::QUEUED_CALLS {
             self.component.metrics.rejected.inc();
-            return Err(CallError::Full);
+            return Err(NotAnswered::Full);
         }
         waiting.push_back(call);
         Ok(None)
     }
 
     /// Creates an instance before there are calls. The error says why it cannot be created.
-    pub async fn warm(self: &Rc<Self>) -> Result<(), String> {
+    pub async fn warm(self: &Rc<Self>) -> Answered<()> {
         if let Code::Policy(..) = self.component.code {
-            let made = self.new_policy_instance().map_err(|error| error.reason)?;
+            let made = self.new_policy_instance().map_err(NotAnswered::Failed)?;
             self.policy_instances.borrow_mut().push(made);
             return Ok(());
         }
@@ -385,7 +366,7 @@ impl Pool {
         let (slot, made) = Slot::warm(self.calls_per_life);
         self.make(slot);
         made.await
-            .unwrap_or_else(|_| Err("the instance ended immediately".to_owned()))
+            .unwrap_or_else(|_| Err(NotAnswered::failed("the instance ended immediately")))
     }
 
     /// Takes no more calls and finishes the ones it has. The instances end when they have no calls left.

@@ -6,8 +6,9 @@ use super::core;
 use crate::capability::state::HostState;
 use crate::link::binding::Binding;
 use crate::link::function::{
-    CallResult, LinkFunction, TOO_MANY, functions, has_bytes, has_too_many, key, unavailable_form,
+    CallResult, LinkFunction, functions, has_bytes, has_too_many, key, unavailable_form,
 };
+use crate::link::not_answered::NotAnswered;
 use crate::remote::shape;
 use futures::future::Either;
 use send_wrapper::SendWrapper;
@@ -104,7 +105,7 @@ fn call(
     Ok(async move {
         match asked {
             Some(asked) => asked.await,
-            None => Err(TOO_MANY.to_owned()),
+            None => Err(NotAnswered::TooManyBytes),
         }
     })
 }

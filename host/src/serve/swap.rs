@@ -9,6 +9,7 @@ mod watch;
 pub use rollback_limits::RollbackLimits;
 
 use crate::limits::FULL_SHARE;
+use crate::link::not_answered::Answered;
 use make::StageTimes;
 
 use super::core::CoreCommand;
@@ -256,7 +257,7 @@ impl Swapper {
         &self,
         deployment: &Arc<Deployment>,
         generation: &Arc<Generation>,
-    ) -> impl Future<Output = Result<(), String>> + use<> {
+    ) -> impl Future<Output = Answered<()>> + use<> {
         let waiting: Mutex<Vec<_>> = Mutex::default();
         self.loaded.send_to_all(|| {
             let (done, warmed) = oneshot::channel();

@@ -1,7 +1,7 @@
 //! Key-value stores in one table of an SQLite file, shared by many labels.
 
 use super::Sql;
-use crate::capability::bindings::spin::sqlite::sqlite::{Error as SqlError, Value};
+use crate::capability::sqlite::bindings::spin::sqlite::sqlite::{Error as SqlError, Value};
 use crate::capability::sqlite::{Connection, Database, Rows, Synchronous};
 use crate::limits;
 use std::path::Path;

@@ -3,7 +3,7 @@
 
 use super::bindings::fermyon::spin::{postgres as two, rdbms_types as two_types};
 use super::bindings::spin::postgres::postgres as three;
-use crate::capability::bindings::spin::postgres::postgres as newer;
+use crate::capability::postgres::bindings::spin::postgres::postgres as newer;
 use crate::capability::postgres::{Answer, Connection};
 use crate::capability::state::HostState;
 use wasmtime::component::Resource;

@@ -1,7 +1,7 @@
 //! `fermyon:spin/redis@2.0.0`.
 
 use super::bindings::fermyon::spin::redis as wit;
-use crate::capability::bindings::spin::redis::redis as newer;
+use crate::capability::redis::bindings::spin::redis::redis as newer;
 use crate::capability::redis::{Connection, bytes, count, flat, number, refusal, texts};
 use crate::capability::state::HostState;
 use redis::{Cmd, Value};

@@ -1,7 +1,7 @@
 //! `fermyon:spin/sqlite@2.0.0`.
 
 use super::bindings::fermyon::spin::sqlite as wit;
-use crate::capability::bindings::spin::sqlite::sqlite as newer;
+use crate::capability::sqlite::bindings::spin::sqlite::sqlite as newer;
 use crate::capability::sqlite::{Connection, Rows};
 use crate::capability::state::HostState;
 use wasmtime::component::Resource;

@@ -4,8 +4,9 @@
 use super::pool::{InUse, NoConnection, PooledConnection};
 use super::server::Server;
 use super::values;
-use crate::capability::bindings::spin::postgres::postgres as wit;
+use crate::capability::postgres::bindings::spin::postgres::postgres as wit;
 use crate::capability::state::LoadedComponent;
+use crate::connect::NoServer;
 use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
 use std::sync::Arc;
@@ -115,7 +116,7 @@ impl Connection {
     /// Injected faults look like a server that cannot be reached.
     async fn inject_fault(&self) -> Result<(), wit::Error> {
         let injected = self.faults.inject(Capability::Postgres).await;
-        injected.map_err(wit::Error::ConnectionFailed)
+        injected.map_err(|injected| wit::Error::ConnectionFailed(injected.to_string()))
     }
 
     /// Runs one statement.
@@ -285,7 +286,7 @@ impl Connection {
                 tracing::warn!(component = %component.id, "a component has used up its share of Postgres connections");
             }
             let cause = match &error {
-                NoConnection::Unreachable(cause) => std::error::Error::source(cause),
+                NoConnection::Server(NoServer::Unreachable(cause)) => std::error::Error::source(cause),
                 _ => None,
             };
             let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();

@@ -6,9 +6,9 @@
 //! for each other always go on (see [`Member::level`]).
 
 use super::server::{Schema, Server};
+use crate::connect::{self, NoServer, PostgresConnectors};
 use crate::limits;
 use futures::channel::oneshot;
-use localmart_connect::{Trust, postgres::connector};
 use prometheus::IntCounter;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +23,7 @@ pub struct Postgres {
     most: usize,
     inner: Mutex<Inner>,
     counts: Counts,
-    /// What connects, by whom it trusts. Files are read once.
-    connectors: Mutex<HashMap<Option<Trust>, MakeRustlsConnect>>,
+    connectors: PostgresConnectors,
 }
 
 #[derive(Default)]
@@ -111,12 +110,8 @@ struct Prepared {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoConnection {
-    #[error("the server does not answer: {0}")]
-    Unreachable(tokio_postgres::Error),
-    #[error("{0}")]
-    Untrusted(String),
-    #[error("the server does not answer within {0:?}")]
-    Silent(Duration),
+    #[error(transparent)]
+    Server(#[from] NoServer),
     #[error("all connections are in use; none was returned within {0:?}")]
     AllInUse(Duration),
     #[error("this component has used up its share of connections and returned none within {0:?}")]
@@ -130,7 +125,7 @@ impl Postgres {
             most: most.max(1),
             inner: Mutex::default(),
             counts: Counts::default(),
-            connectors: Mutex::default(),
+            connectors: PostgresConnectors::default(),
         }
     }
 
@@ -271,12 +266,8 @@ impl Postgres {
         server: &Server,
         place: Place,
     ) -> Result<PooledConnection, NoConnection> {
-        let timeout = limits::SERVER_CONNECT_TIMEOUT;
-        let connector = self.connector(server)?;
-        let connecting = server.config.connect(connector.clone());
-        let connecting = tokio::time::timeout(timeout, connecting).await;
-        let connecting = connecting.map_err(|_| NoConnection::Silent(timeout))?;
-        let (client, connection) = connecting.map_err(NoConnection::Unreachable)?;
+        let connector = self.connectors.get(server.trust.as_ref())?;
+        let (client, connection) = connect::postgres(&server.config, connector.clone()).await?;
         self.counts.opened.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             let _place = place;
@@ -291,19 +282,6 @@ impl Postgres {
             statements: HashMap::new(),
             uses: 0,
         })
-    }
-
-    fn connector(&self, server: &Server) -> Result<MakeRustlsConnect, NoConnection> {
-        let mut known = self
-            .connectors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(connector) = known.get(&server.trust) {
-            return Ok(connector.clone());
-        }
-        let made = connector(server.trust.as_ref()).map_err(NoConnection::Untrusted)?;
-        known.insert(server.trust.clone(), made.clone());
-        Ok(made)
     }
 
     /// Returns a connection to the pool. It must be outside a transaction and without session state other than its
