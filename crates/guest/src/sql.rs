@@ -21,9 +21,9 @@ pub use sql_postgres::{PostgresConnection, PostgresDatabase};
 pub use sql_sqlite::{SqliteConnection, SqliteDatabase};
 
 use localmart_kernel::{Id, Timestamp};
-#[doc(hidden)]
-pub use rows::names_of;
 pub use rows::{Column, Decoded, Json, Names, Part, Row, Stored, decode_rows, places};
+#[doc(hidden)]
+pub use rows::{names_of, read_names_of};
 
 /// A value of a parameter or a column.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use crate::capability::state::HostState;
 use crate::fault::{Capability, InstanceFaults};
 use crate::limits;
 use bindings::spin::sqlite::sqlite as wit;
+use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use std::collections::{BTreeMap, HashMap};
@@ -135,6 +136,8 @@ impl Database {
         connection.pragma_update(None, "foreign_keys", "ON")?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
+        // Otherwise a statement with LIMIT $1 is prepared again before each run, for the value of its limit.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.set_prepared_statement_cache_capacity(limits::SQLITE_STATEMENTS);
         let deadline = Arc::new(Mutex::new(Instant::now()));
         let watched = deadline.clone();
@@ -500,6 +503,7 @@ impl<T: Send + 'static> wit::HostConnectionWithStore<T> for Capabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rusqlite::StatementStatus;
 
     fn now<T>(future: impl Future<Output = T>) -> T {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -508,6 +512,33 @@ mod tests {
 
     fn run(connection: &mut Connection, sql: &str, params: &[wit::Value]) -> Result<Rows, String> {
         now(connection.run(sql, params)).map_err(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn a_limit_in_a_parameter_does_not_prepare_its_statement_again() {
+        let folder = std::env::temp_dir().join(format!("sqlite-limit-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let database = Arc::new(Database::new(&folder.join("a.db"), Synchronous::Normal));
+        let mut connection = database.open().unwrap();
+        run(
+            &mut connection,
+            "CREATE TABLE t (x INTEGER PRIMARY KEY)",
+            &[],
+        )
+        .unwrap();
+        run(&mut connection, "INSERT INTO t VALUES (7), (8)", &[]).unwrap();
+        let sql = "SELECT x FROM t ORDER BY x LIMIT ?1";
+        for limit in [1, 2, 1] {
+            let found = run(&mut connection, sql, &[wit::Value::Integer(limit)]).unwrap();
+            assert_eq!(found.rows.len(), usize::try_from(limit).unwrap());
+        }
+        let raw = &connection.raw.as_ref().unwrap().connection;
+        let statement = raw.prepare_cached(sql).unwrap();
+        assert_eq!(statement.get_status(StatementStatus::Run), 3);
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+        drop(statement);
+        drop(connection);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

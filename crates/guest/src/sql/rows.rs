@@ -92,16 +92,26 @@ pub trait Column: Sized {
     fn to_value(&self) -> Value;
 }
 
+impl Value {
+    /// The text of a column of type TEXT. The error completes the sentence "the column …".
+    ///
+    /// # Errors
+    /// The value is no text.
+    pub fn text(&self) -> Result<&str, String> {
+        match self {
+            Self::Text(text) => Ok(text),
+            other => unexpected("TEXT", other),
+        }
+    }
+}
+
 fn unexpected<T>(expected: &str, found: &Value) -> Result<T, String> {
     Err(format!("has {found:?} where {expected} is expected"))
 }
 
 impl Column for String {
     fn from_value(value: &Value) -> Result<Self, String> {
-        match value {
-            Value::Text(text) => Ok(text.clone()),
-            other => unexpected("TEXT", other),
-        }
+        value.text().map(str::to_owned)
     }
 
     fn to_value(&self) -> Value {
@@ -233,8 +243,7 @@ pub struct Json<T>(pub T);
 
 impl<T: Serialize + DeserializeOwned> Column for Json<T> {
     fn from_value(value: &Value) -> Result<Self, String> {
-        let text = String::from_value(value)?;
-        let read = serde_json::from_str(&text);
+        let read = serde_json::from_str(value.text()?);
         read.map(Self)
             .map_err(|error| format!("is not the expected JSON: {error}"))
     }
@@ -252,8 +261,8 @@ macro_rules! text_column {
     ($($type:ty: $to_text:expr, $from_text:expr);+ $(;)?) => {$(
         impl $crate::sql::Column for $type {
             fn from_value(value: &$crate::sql::Value) -> Result<Self, String> {
-                let text = <String as $crate::sql::Column>::from_value(value)?;
-                let read: Option<Self> = ($from_text)(&text);
+                let text: &str = value.text()?;
+                let read: Option<Self> = ($from_text)(text);
                 read.ok_or_else(|| format!("is not valid: {text:?}"))
             }
 
@@ -275,6 +284,10 @@ text_column! {
 pub trait Part: Sized {
     /// Adds the names of the columns. `name` is that of the field.
     fn names(name: &'static str, out: &mut Vec<&'static str>);
+    /// Adds the names of the columns that [`Self::read`] needs.
+    fn read_names(name: &'static str, out: &mut Vec<&'static str>) {
+        Self::names(name, out);
+    }
     /// Reads the columns.
     ///
     /// # Errors
@@ -343,8 +356,9 @@ pub trait Stored: Part {
 
     /// `SELECT id, name FROM things` and what follows, such as `WHERE id = $1`.
     fn select(rest: &str) -> String {
-        let (names, table) = (Self::columns().join(", "), Self::TABLE);
-        format!("SELECT {names} FROM {table} {rest}")
+        let (mut names, table) = (Vec::new(), Self::TABLE);
+        Self::read_names("", &mut names);
+        format!("SELECT {} FROM {table} {rest}", names.join(", "))
     }
 
     /// `INSERT INTO things (id, name) VALUES ($1, $2)` and what follows. Its parameters are [`Self::values`].
@@ -377,6 +391,16 @@ pub trait Stored: Part {
 #[doc(hidden)]
 pub fn names_of<S, P: Part>(_: impl Fn(&S) -> &P, name: &'static str, out: &mut Vec<&'static str>) {
     P::names(name, out);
+}
+
+/// The names of the columns from which a field is read.
+#[doc(hidden)]
+pub fn read_names_of<S, P: Part>(
+    _: impl Fn(&S) -> &P,
+    name: &'static str,
+    out: &mut Vec<&'static str>,
+) {
+    P::read_names(name, out);
 }
 
 /// `$1, $2, $3`.
@@ -427,6 +451,10 @@ macro_rules! columns {
         impl $crate::sql::Part for $name {
             fn names(_: &'static str, out: &mut Vec<&'static str>) {
                 $($crate::sql::names_of(|of: &Self| &of.$field, $crate::columns!(@name $field $($column)?), out); $(out.push($beside);)?)*
+            }
+
+            fn read_names(_: &'static str, out: &mut Vec<&'static str>) {
+                $($crate::sql::read_names_of(|of: &Self| &of.$field, $crate::columns!(@name $field $($column)?), out);)*
             }
 
             fn read(row: &$crate::sql::Row, _: &str) -> Result<Self, $crate::sql::SqlError> {
@@ -530,6 +558,9 @@ mod tests {
     fn a_struct_of_the_domain_is_a_row_with_groups_of_columns() {
         let columns = ["id", "name", "name_key", "amount", "currency"];
         assert_eq!(Priced::columns(), columns);
+        // What is made of another column is written and never read.
+        let selected = Priced::select("");
+        assert_eq!(selected, "SELECT id, name, amount, currency FROM priced ");
         let mut priced = Priced {
             id: "1".to_owned(),
             inner: Inner {
