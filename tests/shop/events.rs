@@ -1,7 +1,7 @@
 //! Events: they arrive even if the shop dies, take effect once, and become dead letters if they are invalid. The consumer in
 //! these tests is recommendation; `localmart events` reads the bus.
 
-use crate::common::{events, history};
+use crate::common::{events, history, verify};
 use crate::harness::{
     LEASES_EXPIRE, Shop, TEST_CLOCK, User, built_with_points, checkout, fresh_key, localmart, root,
     scratch,
@@ -24,6 +24,27 @@ fn recommended(shop: &Shop, query: &str) -> Vec<String> {
         .json();
     let id = |item: &Value| item["product"]["id"].as_str().unwrap().to_owned();
     found["items"].as_array().unwrap().iter().map(id).collect()
+}
+
+#[test]
+fn verify_expects_no_events_that_the_bus_has_dropped() {
+    let shop = Shop::start_in(&scratch("week"), &[TEST_CLOCK]);
+    let product = shop.product(500, 20);
+    let [_, shipped] = [(); 2].map(|()| bought(&shop, &product));
+    let shipped = shipped["id"].as_str().unwrap();
+    shop.eventually("the orders are announced", || {
+        history(&shop, "order.events").len() == 4
+    });
+    shop.advance("6d");
+    shop.staff("POST", &format!("/api/orders/{shipped}/ship"), &json!({}))
+        .expect(200);
+    shop.advance("2d");
+    shop.eventually("the bus has only the last event", || {
+        shop.advance("2h");
+        history(&shop, "order.events").len() == 1
+    });
+    let (clean, said) = verify(&shop, crate::STORES);
+    assert!(clean, "{said}");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use crate::app::Stores;
 use crate::bus::OpenBus;
-use crate::databases;
+use crate::{clock, databases};
 use localmart_guest::events::Event;
+use localmart_guest::events::bus::RETENTION_MS;
 use localmart_guest::kernel::Currency;
 use localmart_guest::kernel::money::MAX_AMOUNT;
 use localmart_guest::params;
@@ -19,6 +20,8 @@ const EVENTS: u32 = 200_000;
 pub(super) struct Order {
     pub(super) cart_id: String,
     pub(super) status: String,
+    /// In Unix milliseconds.
+    pub(super) created_at: i64,
     /// Subtotal, discount, shipping, tax, total.
     pub(super) totals: [i64; 5],
     pub(super) line_totals: i64,
@@ -68,6 +71,8 @@ pub(super) struct Facts {
     pub(super) events: BTreeMap<String, Vec<String>>,
     /// Whether all events of the bus were read.
     pub(super) whole_history: bool,
+    /// The bus may have dropped events from before this time, in Unix milliseconds.
+    pub(super) bus_begins: i64,
     /// Events in the outbox of each service that are not published yet.
     pub(super) waiting: BTreeMap<String, i64>,
     /// Pieces of each product that recommendation has counted as sold; `None` in a shop without recommendations.
@@ -80,7 +85,10 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn read(stores: &Stores, state_dir: &Path) -> anyhow::Result<Self> {
-        let mut facts = Self::default();
+        let mut facts = Self {
+            bus_begins: clock::now(state_dir)?.plus_ms(-RETENTION_MS).ms(),
+            ..Self::default()
+        };
         let open = |service: &str| databases::open(stores, state_dir, service);
         facts.read_products(&open("catalog")?)?;
         facts.read_stock(&open("inventory")?)?;
@@ -189,11 +197,12 @@ impl Facts {
 
     fn read_orders(&mut self, database: &Chosen) -> anyhow::Result<()> {
         snapshot(database, || {
-            let sql = "SELECT id, cart_id, status, subtotal, discount_total, shipping_total, tax_total, total FROM orders";
+            let sql = "SELECT id, cart_id, status, created_at, subtotal, discount_total, shipping_total, tax_total, total FROM orders";
             for row in rows(database, sql)? {
                 let order = Order {
                     cart_id: row.get("cart_id")?,
                     status: row.get("status")?,
+                    created_at: row.get("created_at")?,
                     totals: [
                         row.get("subtotal")?,
                         row.get("discount_total")?,
