@@ -283,10 +283,10 @@ impl HostState {
         address: &str,
     ) -> wasmtime::Result<Result<Resource<Connection>, wit::Error>> {
         let servers = &self.component.servers;
-        let allowed = |host: &str, port: u16| {
+        let allowed = |host: &str, port: u16, tls: bool| {
             let hosts = &self.component.allowed_hosts;
             let allows = |scheme: &str| hosts.iter().any(|one| one.allows(scheme, host, port));
-            allows("redis") || allows("rediss")
+            allows("redis") || (tls && allows("rediss"))
         };
         let to = if address == EMBEDDED && servers.embedded_messages {
             To::Embedded(servers.messages.clone())
@@ -294,8 +294,10 @@ impl HostState {
             let Ok(server) = Address::parse(address) else {
                 return Ok(Err(wit::Error::InvalidAddress));
             };
-            if !allowed(&server.host, server.port) {
-                self.log_refused(&format!("redis://{}:{}", server.host, server.port));
+            let tls = server.trust.is_some();
+            if !allowed(&server.host, server.port, tls) {
+                let scheme = if tls { "rediss" } else { "redis" };
+                self.log_refused(&format!("{scheme}://{}:{}", server.host, server.port));
                 return Ok(Err(wit::Error::InvalidAddress));
             }
             if let Err(reason) = self.check_files(server.trust.iter().flat_map(Trust::files)) {

@@ -333,9 +333,12 @@ impl HostState {
     pub fn check_files<'f>(&self, files: impl Iterator<Item = &'f Path>) -> Result<(), String> {
         let variables = &self.component.spec.variables;
         let named = |file: &str| {
-            variables
+            let parts = variables
                 .values()
-                .any(|value| percent_decode_str(value).decode_utf8_lossy().contains(file))
+                .flat_map(|value| value.split(['?', '&', '=', ' ', ',']));
+            parts
+                .map(percent_decode_str)
+                .any(|part| part.decode_utf8_lossy() == file)
         };
         for file in files {
             let file = file.display().to_string();
