@@ -297,8 +297,9 @@ fn decode(fields: &mut Fields, old: Option<&ProductDraft>) -> Option<ProductDraf
     })
 }
 
+// Without `..` in the patterns, so that a new field is not forgotten here.
+#[deny(unused_variables)]
 fn encode(product: &Product) -> Value {
-    // Without `..`, so that a new field is not forgotten here.
     let Product {
         id,
         draft,

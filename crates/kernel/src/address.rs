@@ -23,16 +23,26 @@ pub struct Address {
 
 impl Address {
     /// The JSON form, both in the database and in the HTTP API.
+    #[deny(unused_variables, reason = "a part that is left out would be lost")]
     pub fn to_json(&self) -> Value {
+        let Self {
+            name,
+            line1,
+            line2,
+            city,
+            region,
+            postal_code,
+            country,
+        } = self;
         let mut value = json!({
-            "name": self.name,
-            "line1": self.line1,
-            "city": self.city,
-            "postal_code": self.postal_code,
-            "country": self.country,
+            "name": name,
+            "line1": line1,
+            "city": city,
+            "postal_code": postal_code,
+            "country": country,
         });
         if let Some(object) = value.as_object_mut() {
-            for (name, text) in [("line2", &self.line2), ("region", &self.region)] {
+            for (name, text) in [("line2", line2), ("region", region)] {
                 if let Some(text) = text {
                     object.insert(name.to_owned(), json!(text));
                 }

@@ -12,8 +12,8 @@ use serde_json::json;
 
 /// The largest number of lines in a return.
 const MAX_LINES: usize = 100;
-/// The largest number of pieces in a line.
-const MAX_PIECES: i64 = 99;
+/// The largest number of pieces in a line. The domain compares it with what was bought.
+const MAX_PIECES: i64 = 1_000_000;
 /// The longest reason, in characters.
 const MAX_REASON: usize = 500;
 
