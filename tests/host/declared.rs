@@ -77,11 +77,11 @@ fn buy(shop: &Shop) {
 #[test]
 fn services_come_and_go_and_the_program_that_is_there_runs_the_shop() {
     let folder = copy("declared");
-    let said = run(&folder, &["new", "service", "review"]);
-    assert!(said.contains("components/review/src/domain.rs"), "{said}");
+    let said = run(&folder, &["new", "service", "lantern"]);
+    assert!(said.contains("components/lantern/src/domain.rs"), "{said}");
     assert!(said.contains("wrote spin.toml"), "{said}");
     let again = localmart()
-        .args(["new", "service", "review"])
+        .args(["new", "service", "lantern"])
         .current_dir(&folder)
         .output();
     let again = printed(&again.unwrap());
@@ -90,11 +90,11 @@ fn services_come_and_go_and_the_program_that_is_there_runs_the_shop() {
         "{again}"
     );
     run(&folder, &["manifest", "--check"]);
-    formatted(&folder.join("components/review"));
-    run(&folder, &["build", "review"]);
+    formatted(&folder.join("components/lantern"));
+    run(&folder, &["build", "lantern"]);
     settle(&folder);
-    let shown = run(&folder, &["explain", "review"]);
-    assert!(shown.contains("routes: /api/reviews/..."), "{shown}");
+    let shown = run(&folder, &["explain", "lantern"]);
+    assert!(shown.contains("routes: /api/lanterns/..."), "{shown}");
 
     for path in ["components/recommendation", "wit/recommendation"] {
         std::fs::remove_dir_all(folder.join(path)).unwrap();
@@ -102,7 +102,7 @@ fn services_come_and_go_and_the_program_that_is_there_runs_the_shop() {
     run(&folder, &["manifest"]);
     let manifest = std::fs::read_to_string(folder.join("spin.toml")).unwrap();
     assert!(!manifest.contains("recommendation"), "{manifest}");
-    run(&folder, &["build", "--force", "review"]);
+    run(&folder, &["build", "--force", "lantern"]);
     settle(&folder);
 
     let state = folder.join(".localmart");
@@ -112,9 +112,9 @@ fn services_come_and_go_and_the_program_that_is_there_runs_the_shop() {
     let (author, stranger) = (User::register(&shop), User::register(&shop));
     let text = json!({ "text": "Good mug." });
     let made = author
-        .send(&shop, "POST", "/api/reviews", &text)
+        .send(&shop, "POST", "/api/lanterns", &text)
         .expect(201);
-    let path = format!("/api/reviews/{}", made.json()["id"].as_str().unwrap());
+    let path = format!("/api/lanterns/{}", made.json()["id"].as_str().unwrap());
     let read = author.send(&shop, "GET", &path, &Value::Null).expect(200);
     assert_eq!(read.json()["text"], "Good mug.");
     let other = stranger.send(&shop, "GET", &path, &Value::Null);
