@@ -294,7 +294,13 @@ impl Shop {
             .args(["--listen", "127.0.0.1:0", "--observe-listen", "127.0.0.1:0"])
             .args(flags)
             .envs(environment.iter().copied())
-            .current_dir(manifest.parent().unwrap());
+            // An application in a registry has no folder.
+            .current_dir(
+                manifest
+                    .parent()
+                    .filter(|folder| folder.is_dir())
+                    .unwrap_or(state),
+            );
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

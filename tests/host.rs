@@ -60,6 +60,8 @@ mod own_keys;
 mod policies;
 #[path = "host/portable.rs"]
 mod portable;
+#[path = "host/registry.rs"]
+mod registry;
 #[path = "host/remotes.rs"]
 mod remotes;
 #[path = "host/running.rs"]

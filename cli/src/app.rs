@@ -1,25 +1,33 @@
 //! The options that most commands share, and the application that they select.
 
-use crate::secrets;
+use crate::{oci, secrets};
 use anyhow::Context as _;
 use clap::Args;
 use localmart_guest::config::EMBEDDED;
 use localmart_host::app::{App, ResolveOptions, resolve};
 use localmart_host::manifest::Source;
 use localmart_host::runtime_config::RuntimeConfig;
+use localmart_oci::registry::is_reference;
 use localmart_stores::{RedisServer, postgres_server, redis_server};
 use std::path::{Path, PathBuf};
 
 /// The manifest that commands read by default.
 const MANIFEST: &str = "spin.toml";
+/// The default state folder.
+const STATE: &str = ".localmart";
 
 /// The application, and the values of its variables.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AppOptions {
-    /// The manifest, or its folder. Default: spin.toml.
+    /// The manifest, its folder, or an application in a registry, as registry.example/shop:1.0 or registry.example/shop@sha256:….
+    /// Default: spin.toml.
     #[arg(short = 'f', long = "from", alias = "file", value_name = "MANIFEST")]
     pub(crate) from: Option<PathBuf>,
-    /// The folder for databases, secrets and caches. Default: .localmart beside the manifest.
+    /// Ask the registry over plain HTTP. A registry on this machine is asked over plain HTTP without this flag.
+    #[arg(long, short = 'k')]
+    pub(crate) insecure: bool,
+    /// The folder for databases, secrets and caches. Default: .localmart beside the manifest; in the current folder if the
+    /// application comes from a registry.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) state_dir: Option<PathBuf>,
     /// The runtime configuration, in Spin's format: stores and providers of variables. Default: none.
@@ -34,17 +42,30 @@ pub(crate) struct AppOptions {
 }
 
 impl AppOptions {
-    /// Reads the manifest.
+    /// Reads the manifest. An application in a registry is pulled first.
     pub(crate) fn source(&self) -> anyhow::Result<Source> {
-        let mut source = Source::read(self.from.as_deref().unwrap_or(Path::new(MANIFEST)))?;
+        let mut source = match self.reference() {
+            Some(reference) => Source::read(&oci::pulled(reference, self.insecure)?)?,
+            None => Source::read(self.from.as_deref().unwrap_or(Path::new(MANIFEST)))?,
+        };
         source.profile = self.profile.clone();
         Ok(source)
+    }
+
+    /// The reference, if the application is in a registry. A file of that name wins.
+    pub(crate) fn reference(&self) -> Option<&str> {
+        let from = self.from.as_deref()?;
+        let text = from.to_str()?;
+        (!from.exists() && is_reference(text)).then_some(text)
     }
 
     /// The state folder, whether it exists or not.
     pub(crate) fn state_dir(&self, source: &Source) -> PathBuf {
         self.named_state_dir()
-            .unwrap_or_else(|| source.folder().join(".localmart"))
+            .unwrap_or_else(|| match self.reference() {
+                Some(_) => PathBuf::from(STATE),
+                None => source.folder().join(STATE),
+            })
     }
 
     /// The state folder that a flag or the runtime configuration sets.
@@ -53,11 +74,23 @@ impl AppOptions {
         self.state_dir.clone().or_else(configured)
     }
 
-    /// The runtime configuration, if a flag names the file.
+    /// SpinKube always names a file, even if there is none.
+    pub(crate) fn warn_of_missing_runtime_config(&self) {
+        if let Some(path) = self
+            .runtime_config_file
+            .as_ref()
+            .filter(|path| !path.exists())
+        {
+            let file = path.display();
+            tracing::warn!(%file, "there is no such runtime configuration; the default stores are used");
+        }
+    }
+
+    /// The runtime configuration, if a flag names the file and it exists.
     pub(crate) fn runtime_config(&self) -> anyhow::Result<RuntimeConfig> {
         match &self.runtime_config_file {
-            Some(path) => Ok(RuntimeConfig::read(path)?),
-            None => Ok(RuntimeConfig::default()),
+            Some(path) if path.exists() => Ok(RuntimeConfig::read(path)?),
+            Some(_) | None => Ok(RuntimeConfig::default()),
         }
     }
 

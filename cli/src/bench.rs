@@ -155,6 +155,7 @@ impl Bench {
     fn options(&self, state: &Path) -> AppOptions {
         AppOptions {
             from: Some(self.from.clone()),
+            insecure: false,
             state_dir: Some(state.join("state")),
             runtime_config_file: None,
             profile: self.profile.clone(),

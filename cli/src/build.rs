@@ -43,6 +43,11 @@ pub(crate) struct Build {
 
 impl Build {
     pub(crate) fn run(self) -> anyhow::Result<()> {
+        if let Some(reference) = self.app.reference() {
+            bail!(
+                "{reference} is in a registry, where applications are built; build in the folder of its sources"
+            );
+        }
         let source = self.app.source()?;
         Wanted {
             only: &self.components,

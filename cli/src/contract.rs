@@ -55,6 +55,7 @@ pub(crate) fn keeps(facts: &Facts, component: &str, file: &Path) -> anyhow::Resu
     let stores = stores.filter(|name| declared.contains_key(*name));
     let app = AppOptions {
         from: Some(facts.manifest.clone()),
+        insecure: false,
         state_dir: Some(facts.state_dir.clone()),
         runtime_config_file: None,
         profile: None,

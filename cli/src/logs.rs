@@ -119,6 +119,7 @@ impl Logs {
     fn shop(&self) -> anyhow::Result<(PathBuf, BTreeSet<String>)> {
         let options = AppOptions {
             from: self.from.clone(),
+            insecure: false,
             state_dir: self.state_dir.clone(),
             runtime_config_file: self.runtime_config_file.clone(),
             profile: None,

@@ -21,6 +21,7 @@ mod logs;
 mod manifest;
 mod migrate;
 mod new;
+mod oci;
 mod open_files;
 mod progress;
 mod promote;
@@ -72,6 +73,8 @@ enum Verb {
     New(new::New),
     /// Write the lists that come from the declarations of the components.
     Manifest(manifest::Manifest),
+    /// Push the application to a registry, pull it, or look at one there.
+    Oci(oci::OciVerb),
     /// Apply the migrations that the components carry.
     Migrate(migrate::Migrate),
     /// Fill a running shop with products, categories and stock.
@@ -156,6 +159,7 @@ fn main() -> ExitCode {
         Verb::Build(verb) => verb.run(),
         Verb::Manifest(verb) => verb.run(),
         Verb::New(verb) => verb.run(),
+        Verb::Oci(verb) => verb.run(),
         Verb::Migrate(verb) => verb.run(),
         Verb::Seed(verb) => verb.run(),
         Verb::Replay(verb) => verb.run(),

@@ -40,6 +40,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// The environment variable with which SpinKube names the components to run, separated by commas.
+const RETAINED: &str = "SPIN_COMPONENTS_TO_RETAIN";
+
 /// The default observe address of an application with `[application.tool.localmart]`.
 pub(crate) const OBSERVE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001);
 
@@ -71,7 +74,7 @@ pub(crate) struct Up {
     #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = pair)]
     environment: Vec<(String, String)>,
     /// Run only this component; may be repeated.
-    #[arg(long, short = 'c', visible_alias = "only")]
+    #[arg(long, short = 'c', visible_alias = "only", env = RETAINED, value_delimiter = ',')]
     component_id: Vec<String>,
     /// Print and log only errors.
     #[arg(long, short = 'q')]
@@ -145,13 +148,17 @@ impl Up {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         log_as_json(self.quiet)?;
         open_files::raise();
+        if let (Some(reference), true) = (self.app.reference(), self.build || self.watch) {
+            bail!(
+                "{reference} is in a registry; --build and --watch need the folder of its sources"
+            );
+        }
         let source = self.app.source()?;
+        self.app.warn_of_missing_runtime_config();
         let fakes = fake::read(&self.fakes)?;
         telemetry::start(&source.parse()?.application.name)?;
         let progress = Progress::new(self.quiet);
-        let mut app = self
-            .app
-            .app(self.environment.clone(), self.component_id.clone())?;
+        let mut app = self.app.app(self.environment.clone(), self.retained())?;
         check(&app)?;
         let testing = !self.points.is_empty();
         if self.build || (!self.no_build && !testing && build::is_stale(&source)?) {
@@ -248,6 +255,12 @@ impl Up {
             );
         }
         Ok(())
+    }
+
+    /// The components to run; all if empty.
+    fn retained(&self) -> Vec<String> {
+        let named = self.component_id.iter().filter(|id| !id.is_empty());
+        named.cloned().collect()
     }
 
     /// The certificate of the HTTP address.

@@ -1,4 +1,4 @@
-//! Postgres, Redis and Mosquitto as child processes of a test, started on first use and stopped with the test process. If a
+//! Postgres, Redis, Mosquitto and a registry as child processes of a test, started on first use and stopped with the test process. If a
 //! program is not installed, the test prints that it is skipped. With `CI=true` a missing program is a failure.
 
 use std::io::{Read as _, Write as _};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const START: Duration = Duration::from_secs(60);
 /// The number of connections that the Postgres server accepts: enough for many shops at once.
 const CONNECTIONS: u32 = 900;
+/// The registry, as Debian names it.
+const REGISTRY: &str = "docker-registry";
 /// The number of databases of the Redis server.
 const REDIS_DATABASES: u32 = 4096;
 
@@ -113,6 +115,8 @@ enum Kind {
     },
     Redis,
     Mqtt,
+    /// The reference implementation of the OCI distribution specification.
+    Registry,
 }
 
 impl Server {
@@ -207,6 +211,20 @@ impl Server {
         Some(Self::spawn(Kind::Mqtt, folder("mqtt")))
     }
 
+    /// Starts a separate registry for OCI artifacts; `None` if it is not installed.
+    pub fn registry() -> Option<Self> {
+        let installed = Command::new(REGISTRY).arg("--version").output();
+        if installed.is_err() {
+            return skip_without("docker-registry");
+        }
+        Some(Self::spawn(Kind::Registry, folder("registry")))
+    }
+
+    /// The folder of the server's data and configuration.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The address of the server, with its first database.
     pub fn url(&self) -> String {
         match self.kind {
@@ -215,6 +233,7 @@ impl Server {
             }
             Kind::Redis => format!("redis://127.0.0.1:{}/0", self.port),
             Kind::Mqtt => format!("mqtt://127.0.0.1:{}", self.port),
+            Kind::Registry => format!("127.0.0.1:{}", self.port),
         }
     }
 
@@ -280,7 +299,7 @@ fn watch(kind: Kind, server: &Child, folder: &Path) -> Child {
     let id = server.id();
     let signal = match kind {
         Kind::Postgres { .. } => "INT",
-        Kind::Redis | Kind::Mqtt => "TERM",
+        Kind::Redis | Kind::Mqtt | Kind::Registry => "TERM",
     };
     let script = format!(
         "read line; kill -{signal} {id}; for i in 1 2 3 4 5 6 7 8 9; do kill -0 {id} 2>/dev/null || break; sleep 0.1; done; \
@@ -350,6 +369,17 @@ impl Kind {
                 command.arg(folder).stdout(Stdio::null());
                 command
             }
+            Self::Registry => {
+                let config = format!(
+                    "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: 127.0.0.1:{port}\n",
+                    folder.join("data").display()
+                );
+                std::fs::write(folder.join("config.yml"), config).unwrap();
+                let mut command = Command::new(REGISTRY);
+                command.arg("serve").arg(folder.join("config.yml"));
+                command.stdout(Stdio::null());
+                command
+            }
             Self::Mqtt => {
                 let mut command = Command::new(mosquitto().unwrap());
                 // Without a configuration file Mosquitto listens only on this machine and stores nothing.
@@ -381,7 +411,7 @@ impl Kind {
             _ if has_tls(folder) => TcpStream::connect(("127.0.0.1", port)).is_ok(),
             Self::Postgres { .. } => localmart_stores::Postgres::open(&url, "public").is_ok(),
             Self::Redis => is_up(port),
-            Self::Mqtt => TcpStream::connect(("127.0.0.1", port)).is_ok(),
+            Self::Mqtt | Self::Registry => TcpStream::connect(("127.0.0.1", port)).is_ok(),
         };
         let give_up = Instant::now() + START;
         while !answers() {
