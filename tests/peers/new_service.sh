@@ -19,6 +19,7 @@ cargo fmt --all --check
 cargo run --quiet -- manifest --check
 cargo test --quiet --workspace --lib -- tests::a_review
 cargo test --quiet --workspace --test repository
+cargo run --quiet -- build
 cargo run --quiet -- test | grep review
 cargo clippy --quiet --workspace --all-targets -- -D warnings
 cargo clippy --quiet --target wasm32-wasip2 --profile component --package review -- -D warnings
