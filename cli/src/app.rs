@@ -74,23 +74,20 @@ impl AppOptions {
         self.state_dir.clone().or_else(configured)
     }
 
-    /// SpinKube always names a file, even if there is none.
-    pub(crate) fn warn_of_missing_runtime_config(&self) {
-        if let Some(path) = self
-            .runtime_config_file
-            .as_ref()
-            .filter(|path| !path.exists())
-        {
+    /// Leaves out a runtime configuration that does not exist, with a warning: SpinKube always names one.
+    pub(crate) fn without_missing_runtime_config(&mut self) {
+        let missing = self.runtime_config_file.take_if(|path| !path.exists());
+        if let Some(path) = missing {
             let file = path.display();
             tracing::warn!(%file, "there is no such runtime configuration; the default stores are used");
         }
     }
 
-    /// The runtime configuration, if a flag names the file and it exists.
+    /// The runtime configuration, if a flag names the file.
     pub(crate) fn runtime_config(&self) -> anyhow::Result<RuntimeConfig> {
         match &self.runtime_config_file {
-            Some(path) if path.exists() => Ok(RuntimeConfig::read(path)?),
-            Some(_) | None => Ok(RuntimeConfig::default()),
+            Some(path) => Ok(RuntimeConfig::read(path)?),
+            None => Ok(RuntimeConfig::default()),
         }
     }
 

@@ -145,7 +145,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl Up {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(mut self) -> anyhow::Result<()> {
         log_as_json(self.quiet)?;
         open_files::raise();
         if let (Some(reference), true) = (self.app.reference(), self.build || self.watch) {
@@ -154,7 +154,7 @@ impl Up {
             );
         }
         let source = self.app.source()?;
-        self.app.warn_of_missing_runtime_config();
+        self.app.without_missing_runtime_config();
         let fakes = fake::read(&self.fakes)?;
         telemetry::start(&source.parse()?.application.name)?;
         let progress = Progress::new(self.quiet);
